@@ -1,0 +1,37 @@
+# Everything runs in .venv, made on first use. `constraints.txt` pins every version.
+SHELL := /bin/bash
+PY := .venv/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
+EXTRAS := dev,sam2,decord,ray
+
+.PHONY: demo test check format clean
+
+.venv/core: pyproject.toml constraints.txt
+	python3 -m venv .venv
+	$(PIP) hatchling editables setuptools wheel
+	$(PIP) --no-build-isolation -e .
+	@touch $@
+
+# sam2 builds from source: against the installed torch, and without its CUDA extension.
+.venv/dev: .venv/core
+	SAM2_BUILD_CUDA=0 $(PIP) --no-build-isolation -e .[$(EXTRAS)]
+	@touch $@
+
+demo: .venv/core            ## a first try: make a video, track it, score it, print where the picture is
+	.venv/bin/vidseg demo --out runs/demo
+
+test: .venv/dev             ## fast tests first, then the slow ones
+	$(PY) -m pytest -q -x -n 2 -m "not slow"
+	$(PY) -m pytest -q -n 2 -m slow
+
+check: .venv/dev            ## format, lint, types
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+
+format: .venv/dev
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+clean:
+	rm -rf .venv runs

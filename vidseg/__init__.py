@@ -1,0 +1,49 @@
+"""vidseg: video segmentation and tracking in one streaming pass, in bounded memory.
+
+The public names are imported when they are first used, so that `import vidseg` stays cheap.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from vidseg.errors import VidsegError as VidsegError
+    from vidseg.pipeline.read import read as read
+    from vidseg.pipeline.track import track as track
+    from vidseg.trackers.check import check_tracker as check_tracker
+    from vidseg.trackers.contract import Frame as Frame
+    from vidseg.trackers.contract import FrameResult as FrameResult
+    from vidseg.trackers.registry import load as load
+    from vidseg.trackers.registry import register_tracker as register_tracker
+
+_HOME = {
+    "Frame": "vidseg.trackers.contract",
+    "FrameResult": "vidseg.trackers.contract",
+    "VidsegError": "vidseg.errors",
+    "check_tracker": "vidseg.trackers.check",
+    "load": "vidseg.trackers.registry",
+    "read": "vidseg.pipeline.read",
+    "register_tracker": "vidseg.trackers.registry",
+    "track": "vidseg.pipeline.track",
+}
+
+__all__ = [  # noqa: RUF022 (the order of a first session)
+    "load",
+    "read",
+    "track",
+    "Frame",
+    "FrameResult",
+    "VidsegError",
+    "check_tracker",
+    "register_tracker",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'vidseg' has no attribute '{name}'")

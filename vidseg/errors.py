@@ -1,0 +1,121 @@
+"""Every error that vidseg raises on purpose.
+
+    VidsegError
+    ├── InputError            the call or its input is wrong             exit code 2
+    │   ├── SourceError       a video, folder or stream cannot be read
+    │   ├── PromptError       a prompt file or a prompt call is wrong
+    │   ├── ConfigError       a tracker's YAML or an option is wrong
+    │   ├── CheckpointError   weights are missing or do not fit
+    │   ├── OutputError       the output folder cannot be used
+    │   └── MissingExtraError an optional dependency is not installed
+    └── RunError              something failed while running             exit code 1
+        └── DecodeError       a source broke in the middle; what came before it is good
+
+An error says three things: what is wrong, where, and how to mend it; each on a line of its own.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class VidsegError(Exception):
+    """What is wrong, where, and how to mend it.
+
+    Args:
+        message: what is wrong, in one line.
+        where: file, line, field, object or frame; added once, at the public edge.
+        hint: how to mend it.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, where: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        lines = [self.message]
+        if self.where:
+            lines.append(f"  at: {self.where}")
+        if self.hint:
+            lines.append(f"  fix: {self.hint}")
+        return "\n".join(lines)
+
+    def at(self, where: str) -> VidsegError:
+        """The same error with its place, if it has none yet (outermost first: file, then field)."""
+        self.where = where if self.where is None else f"{where}, {self.where}"
+        return self
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors cross process boundaries; the default reduction drops keyword arguments.
+        return (_rebuild, (type(self), self.message, self.__dict__.copy()))
+
+
+def _rebuild(cls: type[VidsegError], message: str, state: dict[str, object]) -> VidsegError:
+    error = cls.__new__(cls)
+    Exception.__init__(error, message)
+    error.__dict__.update(state)
+    return error
+
+
+class InputError(VidsegError):
+    exit_code = 2
+
+
+class SourceError(InputError):
+    pass
+
+
+class PromptError(InputError):
+    pass
+
+
+class ConfigError(InputError):
+    pass
+
+
+class CheckpointError(InputError):
+    pass
+
+
+class OutputError(InputError):
+    pass
+
+
+class MissingExtraError(InputError):
+    def __init__(self, package: str, extra: str, *, needed_for: str) -> None:
+        super().__init__(
+            f"{needed_for} needs the package '{package}', which is not installed",
+            hint=f"pip install 'vidseg[{extra}]'",
+        )
+
+
+class RunError(VidsegError):
+    exit_code = 1
+
+
+class DecodeError(RunError):
+    """A source broke in the middle.
+
+    Args:
+        frames_read: how many frames were decoded, and are good, before it broke.
+    """
+
+    def __init__(
+        self, message: str, *, frames_read: int, where: str | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message, where=where, hint=hint)
+        self.frames_read = frames_read
+
+
+def unknown(kind: str, name: object, known: Iterable[str]) -> str:
+    """One line about a name that is not in a registry; offers the nearest one."""
+    names = sorted(known)
+    near = difflib.get_close_matches(str(name), names, n=1)
+    guess = f"; did you mean '{near[0]}'?" if near else ""
+    return f"unknown {kind} '{name}'{guess} (known: {', '.join(names)})"

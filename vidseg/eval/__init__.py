@@ -1,0 +1,1 @@
+"""Metrics, data sets, leaderboard protocols, benchmarks, reports."""

@@ -1,0 +1,1 @@
+"""Memory encoder, compressors, the bounded bank and its policies, memory attention."""

@@ -1,0 +1,1 @@
+"""Frames in, results out: readers, prompts, the tracking loop, writers, the command line."""

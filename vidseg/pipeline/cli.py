@@ -1,0 +1,126 @@
+"""The command line: a table of commands, each in a module of its own that is imported when it is called.
+
+A command's module has `add_arguments(parser)` and `run(args) -> exit code`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import NoReturn
+
+from vidseg import __version__
+from vidseg.errors import VidsegError, unknown
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_SOME_FAILED = 3
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Command:
+    module: str
+    summary: str
+    example: str
+
+
+COMMANDS: dict[str, Command] = {
+    "track": Command(
+        "vidseg.pipeline.commands.track",
+        "follow objects through a video, a folder of frames or a stream",
+        "vidseg track video.mp4 --prompt box.json --out runs/video",
+    ),
+    "demo": Command(
+        "vidseg.pipeline.commands.demo",
+        "make a small video, track it and report the score: a first try with nothing to download",
+        "vidseg demo --out runs/demo",
+    ),
+    "schema": Command(
+        "vidseg.pipeline.commands.schema",
+        "print the JSON Schema of a file format",
+        "vidseg schema prompt",
+    ),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in two lines, instead of the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}\n  fix: {self.prog} --help\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code. Errors are one to three lines, never a traceback."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if args[0] in ("-V", "--version"):
+        print(f"vidseg {__version__}")
+        return 0
+    name = args[0]
+    if name not in COMMANDS:
+        print(f"vidseg: {unknown('command', name, COMMANDS)}\n  fix: vidseg --help", file=sys.stderr)
+        return EXIT_USAGE
+    command = COMMANDS[name]
+    module = import_module(command.module)
+    parser = _Parser(
+        prog=f"vidseg {name}",
+        description=command.summary,
+        epilog=f"example:\n  {command.example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    try:
+        options = parser.parse_args(args[1:])
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
+    try:
+        return int(module.run(options))
+    except KeyboardInterrupt:
+        print("vidseg: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`); point stdout elsewhere so that exit stays silent.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except VidsegError as error:
+        if options.debug:
+            raise
+        print(f"vidseg: {error}", file=sys.stderr)
+        return error.exit_code
+    except Exception as error:
+        if options.debug:
+            raise
+        kind = type(error).__name__
+        print(
+            f"vidseg: {kind}: {' '.join(str(error).split())[:500]}\n"
+            "  fix: this is not an error we foresaw; run again with --debug for the traceback",
+            file=sys.stderr,
+        )
+        return EXIT_FAILED
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: vidseg COMMAND [options]",
+            "",
+            "Video segmentation and tracking in one streaming pass, in bounded memory.",
+            "",
+            *lines,
+            "",
+            "vidseg COMMAND --help shows a command's options and an example.",
+            "Exit codes: 0 done, 1 failed while running, 2 wrong call or input, 3 some items failed,",
+            "130 interrupted.",
+        ]
+    )

@@ -1,0 +1,343 @@
+"""The tracker contract: what goes in (frames, prompts), what comes out (results), who does it.
+
+Coordinates are pixels of the frame as shown: origin at the top-left corner, x to the right, y down.
+Layouts in shapes: N objects · H W video size · h w the mask decoder's own grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+
+from vidseg.errors import InputError, PromptError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import torch
+
+    BoolArray = npt.NDArray[np.bool_]
+    FloatArray = npt.NDArray[np.float32]
+
+ObjectState = Literal["visible", "uncertain", "absent"]
+
+ABSENT_LOGIT = -1024.0
+"""Mask logit of every pixel of an absent object (SAM 2's NO_OBJ_SCORE)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One decoded picture.
+
+    Either `image` is given, or `model_input` together with `size_hw`; then the tracker's own resizing and
+    normalising is skipped.
+    """
+
+    index: int
+    """0-based place in the stream, in decode order."""
+    pts_seconds: float
+    """Presentation time."""
+    image: npt.NDArray[np.uint8] | None = None
+    """uint8 H x W x 3, RGB, as shown (rotation applied)."""
+    model_input: torch.Tensor | FloatArray | None = None
+    """float32 3 x S x S, normalised."""
+    size_hw: tuple[int, int] = (0, 0)
+    """Height and width of the video; taken from `image` where that is given."""
+
+    def __post_init__(self) -> None:
+        if self.image is not None:
+            image = self.image
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+                raise InputError(
+                    f"frame {self.index}: the image is {image.dtype} of shape {image.shape}",
+                    hint="give uint8 height x width x 3, RGB",
+                )
+            object.__setattr__(self, "size_hw", (int(image.shape[0]), int(image.shape[1])))
+        elif self.model_input is None or min(self.size_hw) < 1:
+            raise InputError(
+                f"frame {self.index} carries neither an image nor a model input with its size",
+                hint="Frame(index, pts_seconds, image) or Frame(..., model_input=..., size_hw=(h, w))",
+            )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prompt:
+    """What a user says of one object on one frame: points and box together, or a mask alone."""
+
+    points_xy: FloatArray
+    """float32 P x 2, pixels; 0 x 2 where there are none."""
+    labels: npt.NDArray[np.int32]
+    """int32 P: 1 on the object, 0 off it."""
+    box: FloatArray | None = None
+    """float32 (x0, y0, x1, y1), pixels."""
+    mask: BoolArray | None = None
+    """bool H x W at the video's size."""
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        box: Sequence[float] | None = None,
+        points: Sequence[Sequence[float]] | None = None,
+        labels: Sequence[int] | None = None,
+        mask: Any = None,
+    ) -> Prompt:
+        """Check and convert what a caller gave.
+
+        Raises:
+            PromptError: nothing given, a mask together with something else, numbers that are not finite,
+                x1 <= x0 or y1 <= y0, another number of labels than of points, an empty mask.
+        """
+        if mask is not None and (box is not None or points is not None or labels is not None):
+            raise PromptError("a mask prompt stands alone", hint="drop the box and the points, or the mask")
+        if mask is None and box is None and points is None:
+            raise PromptError("an empty prompt", hint="give box=, points= with labels=, or mask=")
+        points_xy = _floats(points if points is not None else np.zeros((0, 2)), "points").reshape(-1, 2)
+        if points is not None and len(points_xy) == 0 and box is None:
+            raise PromptError("the list of points is empty", hint="give at least one point [x, y]")
+        if points is None and labels is not None and len(labels):
+            raise PromptError("labels without points", hint="give points= with labels=")
+        if labels is None:
+            labels = [1] * len(points_xy)
+        labels_array = np.asarray(labels)
+        if labels_array.shape != (len(points_xy),):
+            raise PromptError(
+                f"{len(points_xy)} points but {labels_array.size} labels",
+                hint="give one label for each point",
+            )
+        if not np.isin(labels_array, (0, 1)).all():
+            raise PromptError(
+                f"labels {labels_array.tolist()}", hint="labels are 1 (on the object) or 0 (off it)"
+            )
+        box_array = None
+        if box is not None:
+            box_array = _floats(box, "box")
+            if box_array.shape != (4,):
+                raise PromptError(f"a box of {box_array.size} numbers", hint="give [x0, y0, x1, y1]")
+            if not (box_array[2] > box_array[0] and box_array[3] > box_array[1]):
+                raise PromptError(
+                    f"box {box_array.tolist()} has no area",
+                    hint="give [x0, y0, x1, y1] with x1 > x0 and y1 > y0",
+                )
+        mask_array = None
+        if mask is not None:
+            mask_array = np.asarray(mask)
+            if mask_array.ndim != 2:
+                raise PromptError(f"a mask of shape {mask_array.shape}", hint="give height x width")
+            mask_array = mask_array > 0
+            if not mask_array.any():
+                raise PromptError("the mask is empty", hint="mark at least one pixel of the object")
+        return cls(points_xy, labels_array.astype(np.int32), box_array, mask_array)
+
+    def merge(self, later: Prompt) -> Prompt:
+        """This prompt and a later one for the same object and frame, as one prompt."""
+        if self.mask is not None or later.mask is not None:
+            if self.mask is not None and later.mask is not None:
+                return later
+            raise PromptError("a mask prompt stands alone", hint="drop the box and the points, or the mask")
+        return Prompt(
+            np.concatenate([self.points_xy, later.points_xy]),
+            np.concatenate([self.labels, later.labels]),
+            later.box if later.box is not None else self.box,
+        )
+
+    def fit(self, size_hw: tuple[int, int]) -> Prompt:
+        """Check the prompt against a frame's size; a box that reaches out of the frame is clipped.
+
+        Raises:
+            PromptError: a box or point outside the frame, a mask of another size.
+        """
+        height, width = size_hw
+        if self.mask is not None and self.mask.shape != size_hw:
+            raise PromptError(
+                f"a mask of {self.mask.shape[1]}x{self.mask.shape[0]} for a frame of {width}x{height}",
+                hint="give the mask at the video's size",
+            )
+        outside = (self.points_xy < 0).any(1) | (self.points_xy > (width, height)).any(1)
+        if outside.any():
+            raise PromptError(
+                f"point {self.points_xy[outside][0].tolist()} lies outside the frame ({width}x{height})",
+                hint="give pixels of the frame as shown; the origin is the top-left corner",
+            )
+        if self.box is None:
+            return self
+        box = np.clip(self.box, 0, np.array([width, height, width, height], np.float32))
+        if box[2] <= box[0] or box[3] <= box[1]:
+            raise PromptError(
+                f"box {self.box.tolist()} lies outside the frame ({width}x{height})",
+                hint="give [x0, y0, x1, y1] in pixels of the frame as shown",
+            )
+        return Prompt(self.points_xy, self.labels, box, None)
+
+
+def _floats(value: Any, what: str) -> FloatArray:
+    try:
+        array = np.asarray(value, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise PromptError(f"{what} {value!r} is not a list of numbers") from None
+    if not np.isfinite(array).all():
+        raise PromptError(f"{what} {np.asarray(value).tolist()} has a number that is not finite")
+    return array
+
+
+class FrameResult:
+    """What a session says of one frame, for all its objects at once.
+
+    Video-resolution arrays are made when they are first asked for, and kept with the result.
+    """
+
+    def __init__(
+        self,
+        *,
+        frame_idx: int,
+        pts_seconds: float,
+        size_hw: tuple[int, int],
+        obj_ids: Sequence[int],
+        low_res_logits: FloatArray,
+        object_score_logits: FloatArray,
+        predicted_ious: FloatArray,
+        states: Sequence[ObjectState],
+        to_video_res: Callable[[FloatArray, tuple[int, int]], FloatArray],
+        object_pointers: FloatArray | None = None,
+    ) -> None:
+        self.frame_idx = frame_idx
+        self.pts_seconds = pts_seconds
+        self.size_hw = size_hw
+        self.obj_ids = list(obj_ids)
+        self.low_res_logits = low_res_logits
+        """float32 (N, h, w): mask logits (before sigmoid) on the mask decoder's own grid."""
+        self.object_score_logits = object_score_logits
+        """float32 (N,): above 0 the object is judged visible."""
+        self.predicted_ious = predicted_ious
+        """float32 (N,): the tracker's own estimate of its masks' quality, 0 to 1."""
+        self.states = list(states)
+        """(N,): 'visible', 'uncertain' or 'absent'."""
+        self.object_pointers = object_pointers
+        """float32 (N, C) for trackers that have them."""
+        self._to_video_res = to_video_res
+        self._video_res_logits: FloatArray | None = None
+        self._masks: BoolArray | None = None
+
+    @property
+    def video_res_logits(self) -> FloatArray:
+        """float32 (N, H, W): mask logits at the video's size."""
+        if self._video_res_logits is None:
+            self._video_res_logits = self._to_video_res(self.low_res_logits, self.size_hw)
+        return self._video_res_logits
+
+    @property
+    def masks(self) -> BoolArray:
+        """bool (N, H, W) at the video's size; objects may overlap."""
+        if self._masks is None:
+            self._masks = self.video_res_logits > 0
+        return self._masks
+
+    def label_map(self) -> npt.NDArray[np.int32]:
+        """int32 (H, W): the object id of each pixel, 0 for background.
+
+        Where objects overlap the lowest id wins, as in SAM 2's own exporter (tools/vos_inference.py).
+        """
+        picture = np.zeros(self.size_hw, np.int32)
+        for row in sorted(range(len(self.obj_ids)), key=lambda i: -self.obj_ids[i]):
+            picture[self.masks[row]] = self.obj_ids[row]
+        return picture
+
+    def __repr__(self) -> str:
+        n, h, w = self.low_res_logits.shape
+        return (
+            f"FrameResult(frame_idx={self.frame_idx}, obj_ids={self.obj_ids}, states={self.states}, "
+            f"masks=bool{(n, *self.size_hw)}, low_res_logits=float32{(n, h, w)})"
+        )
+
+
+@runtime_checkable
+class Session(Protocol):
+    """One video being tracked. Frames come in rising order of index, or falling in reverse."""
+
+    @property
+    def obj_ids(self) -> list[int]:
+        """The objects followed now, in order of their first prompt."""
+        ...
+
+    def prompt(
+        self,
+        obj_id: int,
+        *,
+        box: Sequence[float] | None = None,
+        points: Sequence[Sequence[float]] | None = None,
+        labels: Sequence[int] | None = None,
+        mask: Any = None,
+    ) -> None:
+        """Prompt an object, new or old, on the next frame given to `step` or `condition`.
+
+        Several calls for one object before that frame are one prompt.
+
+        Raises:
+            PromptError: see `Prompt.of`; what depends on the frame's size is checked when the frame comes.
+        """
+        ...
+
+    def step(self, frame: Frame) -> FrameResult:
+        """Track every object into this frame. Without objects the result has N = 0."""
+        ...
+
+    def condition(self, frame: Frame) -> FrameResult:
+        """Segment a prompted frame that lies ahead, before the frames on the way are stepped through."""
+        ...
+
+    def refine(
+        self,
+        obj_id: int,
+        *,
+        box: Sequence[float] | None = None,
+        points: Sequence[Sequence[float]] | None = None,
+        labels: Sequence[int] | None = None,
+        mask: Any = None,
+    ) -> FrameResult:
+        """Correct the frame just seen; returns its new result, for all objects."""
+        ...
+
+    def remove(self, obj_id: int) -> None:
+        """Forget an object.
+
+        Raises:
+            PromptError: there is no such object.
+        """
+        ...
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the session's state (safetensors, atomically); its size does not grow with the video."""
+        ...
+
+
+@runtime_checkable
+class Tracker(Protocol):
+    """A model, or a method without one, that can follow objects through videos."""
+
+    @property
+    def name(self) -> str: ...
+
+    def start(self, num_frames: int | None = None, reverse: bool = False) -> Session:
+        """Begin a video.
+
+        Args:
+            num_frames: its length where known; None for a live stream. SAM 2 scales pointer positions by it
+                where it is under 16.
+            reverse: frames will come in falling order of index.
+        """
+        ...
+
+    def restore(self, path: str | PathLike[str]) -> Session:
+        """A session saved by this tracker; going on gives the very same masks.
+
+        Raises:
+            CheckpointError: the file is not a session of this tracker with these weights.
+        """
+        ...
+
+    def describe(self) -> Mapping[str, Any]:
+        """Facts for run.json, as JSON values: at least `name`, `config`, `weights_sha256` (or None)."""
+        ...

@@ -1,0 +1,146 @@
+"""Names to trackers: a table, one YAML per name in `vidseg/configs/`, imports only when asked for.
+
+A YAML's `kind` says which builder reads it. A plug-in calls `register_tracker(kind, builder)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from vidseg.errors import ConfigError, unknown
+
+if TYPE_CHECKING:
+    import torch
+
+    from vidseg.trackers.contract import Tracker
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+DEFAULT_TRACKER = "flow"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadOptions:
+    """What a caller of `load` asked for; a builder refuses what it cannot do."""
+
+    weights: str | PathLike[str] | Mapping[str, torch.Tensor] | None = None
+    """A path (.pt, .safetensors) or a state dict under the official names; None for the config's own."""
+    device: str = "auto"
+    """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    image_size: int | None = None
+    """Side of the square model input; None for the config's own."""
+    compile: bool = False
+    allow_random_weights: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Options of one kind of tracker; each builder checks its own."""
+
+
+Builder = Callable[[str, Mapping[str, Any], LoadOptions], "Tracker"]
+"""(name, the YAML's mapping without `kind`, options) -> tracker."""
+
+
+def _flow(name: str, config: Mapping[str, Any], options: LoadOptions) -> Tracker:
+    from vidseg.trackers.flow import FlowTracker
+
+    return FlowTracker.build(name, config, options)
+
+
+TRACKER_KINDS: dict[str, Builder] = {"flow": _flow}
+
+
+def register_tracker(kind: str, builder: Builder) -> None:
+    """Make `kind: KIND` in a tracker's YAML call `builder`.
+
+    Raises:
+        ConfigError: the kind is taken.
+    """
+    if kind in TRACKER_KINDS:
+        raise ConfigError(f"the tracker kind '{kind}' is taken", hint="choose another name")
+    TRACKER_KINDS[kind] = builder
+
+
+def tracker_names() -> list[str]:
+    """The names that `load` takes besides paths of YAML files."""
+    return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+
+
+def read_config(name_or_yaml: str | PathLike[str]) -> tuple[str, dict[str, Any]]:
+    """The name of a tracker and the mapping in its YAML.
+
+    Raises:
+        ConfigError: no such name or file, or the YAML is not a mapping.
+    """
+    import yaml
+
+    text = str(name_or_yaml)
+    is_path = text.endswith((".yaml", ".yml"))
+    path = Path(text) if is_path else CONFIGS / f"{text}.yaml"
+    if not is_path and text not in tracker_names():
+        raise ConfigError(
+            unknown("tracker", text, tracker_names()),
+            hint="give one of these names, or the path of a .yaml file",
+        )
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError("there is no such tracker configuration", where=str(path)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the tracker configuration cannot be read ({error})", where=str(path)) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise ConfigError(
+            f"the tracker configuration is not valid YAML: {problem}", where=f"{path}{line}"
+        ) from None
+    if not isinstance(config, dict):
+        raise ConfigError("a tracker configuration is a mapping", where=str(path), hint="see docs/configs.md")
+    return path.stem, config
+
+
+def load(
+    name_or_yaml: str | PathLike[str] = DEFAULT_TRACKER,
+    *,
+    weights: str | PathLike[str] | Mapping[str, torch.Tensor] | None = None,
+    device: str = "auto",
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    image_size: int | None = None,
+    compile: bool = False,
+    allow_random_weights: bool = False,
+    **extra: Any,
+) -> Tracker:
+    """Build a tracker from its name or from a YAML file.
+
+    Args:
+        name_or_yaml: a name that `vidseg models` lists, or the path of a .yaml file.
+        weights: a path (.pt, .safetensors) or a state dict under the official names; None for
+            the config's own.
+        device: 'auto' takes CUDA, then MPS, then the CPU.
+        dtype: 'float32', 'bfloat16' or 'float16'.
+        image_size: side of the square model input; None for the config's own.
+        compile: compile the engine's static graphs.
+        allow_random_weights: build the model without weights. Its masks mean nothing.
+        **extra: options of one kind of tracker (`non_overlap_masks=True`, `fill_hole_area=8`, ...).
+
+    Raises:
+        ConfigError: an unknown name or option, or a configuration that does not hold together.
+        CheckpointError: weights are missing or do not fit.
+    """
+    name, config = read_config(name_or_yaml)
+    kind = config.pop("kind", None)
+    if kind not in TRACKER_KINDS:
+        raise ConfigError(unknown("tracker kind", kind, TRACKER_KINDS), where=f"{name}.yaml, field 'kind'")
+    options = LoadOptions(
+        weights=weights,
+        device=device,
+        dtype=dtype,
+        image_size=image_size,
+        compile=compile,
+        allow_random_weights=allow_random_weights,
+        extra=extra,
+    )
+    return TRACKER_KINDS[kind](name, config, options)
