@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from vidseg import compat as compat
     from vidseg.errors import VidsegError as VidsegError
     from vidseg.pipeline.read import read as read
     from vidseg.pipeline.track import track as track
@@ -44,6 +45,8 @@ __all__ = [  # noqa: RUF022 (the order of a first session)
 
 
 def __getattr__(name: str) -> object:
+    if name == "compat":
+        return import_module("vidseg.compat")
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module 'vidseg' has no attribute '{name}'")
