@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
-
-REPOSITORY = Path(__file__).resolve().parent.parent
-
-
-def shared_folder() -> Path:
-    """The development data (goldens, clips, annotated sequences): $VIDSEG_SHARED, else beside the repository."""
-    return Path(os.environ.get("VIDSEG_SHARED", REPOSITORY.parent / "shared"))
+from support.shared import shared_folder
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,1 @@
+"""What several test modules share: golden data, seeded weights, the official predictor."""
