@@ -24,9 +24,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from support.shared import shared_folder
 from torch import Tensor
 
+from support.shared import shared_folder
 from vidseg.trackers.contract import Frame
 
 VIDEO_SIZE_HW = (216, 384)
@@ -143,7 +143,7 @@ def load_golden(name: str) -> Golden:
 
 
 def load_manifest(model: str) -> dict[str, Any]:
-    """What is known of an official model: 'state_dict' (key -> [shape, dtype]), 'config', 'num_params', ..."""
+    """What is known of an official model: `state_dict` (key -> [shape, dtype]), `config`, `num_params`..."""
     manifest: dict[str, Any] = json.loads((goldens_folder() / f"manifest_{model}.json").read_text("utf-8"))
     return manifest
 
@@ -220,6 +220,6 @@ def video_bits(video_res_logits: npt.NDArray[np.float32]) -> npt.NDArray[np.uint
 
 
 def memory_stats(memory: Tensor) -> npt.NDArray[np.float64]:
-    """(4,): mean, deviation (biased), minimum and maximum of one spatial memory, as `*_mem_stats` holds them."""
+    """(4,): mean, biased deviation, minimum, maximum of a spatial memory, as `*_mem_stats` holds them."""
     values = memory.detach().float().cpu().numpy()
     return np.array([values.mean(), values.std(), values.min(), values.max()])

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 
 def seeded_tensor(name: str, shape: torch.Size | tuple[int, ...], seed: int = 0) -> Tensor:
-    """One float32 tensor: deviation 1/sqrt(fan-in) for matrices and kernels, near 1 for scales, small for biases.
+    """One float32 tensor: deviation 1/sqrt(fan-in) for matrices and kernels; scales near 1, biases near 0.
 
     Variances (`running_var`) stay positive; so does everything a forward pass would stumble over.
     """

@@ -9,5 +9,5 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
 
 def shared_folder() -> Path:
-    """The development data (goldens, clips, annotated sequences): $VIDSEG_SHARED, else beside the repository."""
+    """The development data (goldens, clips, sequences): $VIDSEG_SHARED, else beside the repository."""
     return Path(os.environ.get("VIDSEG_SHARED", REPOSITORY.parent / "shared"))
