@@ -1,0 +1,113 @@
+"""Folders of frames: one image file per frame, in natural order of their names."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Generator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from vidseg.errors import DecodeError, SourceError
+from vidseg.pipeline.read.info import ASSUMED_FRAME_RATE, SourceInfo
+from vidseg.pipeline.read.span import Span
+from vidseg.trackers.contract import Frame
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+
+
+def open_folder(
+    folder: Path, span: Span, *, reverse: bool
+) -> tuple[SourceInfo, Generator[Frame, None, None]]:
+    """The folder's facts, and a generator of its frames.
+
+    A frame's number is its file's place in natural order, whatever number its name holds.
+
+    Raises:
+        SourceError: no images, two files of one stem, an unreadable first image, a start past the end.
+    """
+    files = list_frames(folder)
+    wanted = span.slice(len(files), folder.name)
+    first = wanted[-1] if reverse else wanted[0]
+    try:
+        size_hw = read_image(files[first]).shape[:2]
+    except (OSError, ValueError, SyntaxError) as failure:
+        raise _unreadable(files[first], failure) from None
+    info = SourceInfo(
+        kind="frames",
+        name=folder.resolve().name,
+        path=folder,
+        size_hw=size_hw,
+        num_frames_from_header=len(files),
+        num_frames=len(files),
+        codec=files[first].suffix.lower().lstrip("."),
+        frame_names=[file.stem for file in files],
+    )
+    return info, _frames(files, wanted[::-1] if reverse else wanted, size_hw)
+
+
+def list_frames(folder: Path) -> list[Path]:
+    """The image files of a folder in natural order: 9.jpg comes before 10.jpg."""
+    files = [
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
+    ]
+    if not files:
+        raise SourceError(
+            f"the folder '{folder}' holds no images",
+            hint=f"give a folder with one image per frame ({', '.join(IMAGE_SUFFIXES)})",
+        )
+    files.sort(key=lambda file: (natural_key(file.stem), file.name))
+    for one, other in itertools.pairwise(files):
+        if one.stem == other.stem:
+            raise SourceError(
+                f"the folder '{folder}' holds both '{one.name}' and '{other.name}'",
+                hint="keep one image per frame there; masks belong in a folder of their own",
+            )
+    return files
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Sorts digits by their value and letters whatever their case."""
+    parts = re.split(r"([0-9]+)", name)
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part.casefold()) for part in parts if part]
+
+
+def read_image(file: Path) -> npt.NDArray[np.uint8]:
+    """One image as uint8 H x W x 3, RGB, upright by its EXIF orientation; an alpha channel is dropped."""
+    from PIL import Image, ImageOps
+
+    with Image.open(file) as opened:
+        image = ImageOps.exif_transpose(opened)
+        if image.mode.startswith("I;16") or image.mode == "I":
+            # Pillow clips 16-bit grey at 255 rather than scale it.
+            grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+            return np.repeat(grey[:, :, None], 3, axis=2)
+        return np.array(image.convert("RGB"))
+
+
+def _frames(files: list[Path], wanted: range, size_hw: tuple[int, int]) -> Generator[Frame, None, None]:
+    for count, index in enumerate(wanted):
+        try:
+            image = read_image(files[index])
+        except (OSError, ValueError, SyntaxError) as failure:
+            error = _unreadable(files[index], failure)
+            raise DecodeError(error.message, frames_read=count, hint=error.hint) from None
+        if image.shape[:2] != size_hw:
+            height, width = image.shape[:2]
+            raise DecodeError(
+                f"image '{files[index]}' is {width}x{height}, the ones before {size_hw[1]}x{size_hw[0]}",
+                frames_read=count,
+                hint="give images of one size",
+            )
+        yield Frame(index, float(index / ASSUMED_FRAME_RATE), image)
+
+
+def _unreadable(file: Path, failure: Exception) -> SourceError:
+    reason = " ".join(str(failure).split())[:200]
+    return SourceError(
+        f"image '{file}' cannot be read ({reason})", hint="replace the file or take it out of the folder"
+    )

@@ -1,0 +1,50 @@
+"""How stored pictures are turned, and mirrored, to be shown."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class Orientation:
+    """Turn clockwise, after mirroring left and right where `mirrored`."""
+
+    rotation_deg: int = 0
+    mirrored: bool = False
+
+    @classmethod
+    def from_display_matrix(cls, matrix: bytes) -> Orientation:
+        """Read nine native 32-bit integers as FFmpeg gives them: (x, y) goes to (a x + c y, b x + d y).
+
+        Angles between the quarter turns are left alone, as players do.
+        """
+        if len(matrix) < 36:
+            return cls()
+        a, b, _, c, d, *_ = struct.unpack("=9i", matrix[:36])
+        signs = tuple(int(np.sign(v)) if abs(v) > (1 << 15) else 0 for v in (a, b, c, d))
+        return cls(*_BY_SIGNS.get(signs, (0, False)))
+
+    def apply(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """H x W x 3 as stored to H x W x 3 as shown, contiguous."""
+        if self.mirrored:
+            image = image[:, ::-1]
+        if self.rotation_deg:
+            image = np.rot90(image, -self.rotation_deg // 90)
+        return np.ascontiguousarray(image)
+
+
+# Signs of (a, b, c, d); y points down, so a positive angle turns clockwise.
+_BY_SIGNS: dict[tuple[int, ...], tuple[int, bool]] = {
+    (1, 0, 0, 1): (0, False),
+    (0, 1, -1, 0): (90, False),
+    (-1, 0, 0, -1): (180, False),
+    (0, -1, 1, 0): (270, False),
+    (-1, 0, 0, 1): (0, True),
+    (0, -1, -1, 0): (90, True),
+    (1, 0, 0, -1): (180, True),
+    (0, 1, 1, 0): (270, True),
+}

@@ -1,0 +1,78 @@
+"""A source of frames that is being read."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from types import TracebackType
+
+from vidseg.errors import SourceError
+from vidseg.pipeline.read.ahead import DecodeAhead
+from vidseg.pipeline.read.info import SourceInfo
+from vidseg.trackers.contract import Frame
+
+
+class Source:
+    """Frames of a video, a folder, a camera, a stream or an iterable; made by `read`.
+
+    Iterate once. A loop that ends early, `close()` and the end of a `with` block all stop the decoding and
+    close the file.
+    """
+
+    info: SourceInfo
+
+    def __init__(
+        self,
+        info: SourceInfo,
+        frames: Generator[Frame, None, None],
+        *,
+        queue_frames: int | None,
+        drop: bool = False,
+    ) -> None:
+        self.info = info
+        self._frames = frames
+        self._ahead = None if queue_frames is None else DecodeAhead(frames, queue_frames, drop=drop)
+        self._is_read = False
+
+    @property
+    def name(self) -> str:
+        return self.info.name
+
+    @property
+    def frames_dropped(self) -> int:
+        """How many frames of a live source were thrown away because the consumer fell behind."""
+        return 0 if self._ahead is None else self._ahead.dropped
+
+    def __iter__(self) -> Iterator[Frame]:
+        if self._is_read:
+            raise SourceError(f"'{self.name}' is read already", hint="call read() again for another pass")
+        self._is_read = True
+        return self._iterate()
+
+    def _iterate(self) -> Iterator[Frame]:
+        try:
+            yield from self._frames if self._ahead is None else self._ahead
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Stop decoding and close the file. Safe to call twice."""
+        self._is_read = True
+        if self._ahead is not None:
+            self._ahead.close()
+        else:
+            self._frames.close()
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        height, width = self.info.size_hw
+        return f"Source({self.name!r}, {self.info.kind}, {width}x{height})"
