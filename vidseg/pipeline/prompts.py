@@ -1,0 +1,393 @@
+"""Prompt files: which objects to follow, said by boxes, points and masks on frames.
+
+Reading happens in two steps, because the second one needs the video:
+
+    read_prompts(file)            what the file says, typed and checked, its mask files read
+    .fit(video)                   the same against the video's size and length: ready for a session
+
+Coordinates are pixels of the frame as shown: origin at the top-left corner, x to the right, y down.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import numpy as np
+from pydantic import Field, TypeAdapter
+
+from vidseg.errors import PromptError, unknown
+from vidseg.pipeline.mask_files import MaskFile, read_mask, resize_mask
+from vidseg.trackers.contract import Prompt
+from vidseg.validation import Strict, parse
+
+Pixel = Annotated[float, Field(ge=-1e6, le=1e6)]
+MAX_FRAME = 2**53  # beyond it, other programs' JSON readers lose digits
+MAX_ID = 2**31 - 1  # label maps are int32
+
+
+class Region(Strict):
+    """What one prompt says: a box and points together, or a mask alone."""
+
+    box: Annotated[list[Pixel], Field(min_length=4, max_length=4, description="[x0, y0, x1, y1]")] | None = (
+        None
+    )
+    points: (
+        Annotated[
+            list[Annotated[list[Pixel], Field(min_length=2, max_length=2)]],
+            Field(min_length=1, description="[[x, y], ...]"),
+        ]
+        | None
+    ) = None
+    labels: (
+        Annotated[
+            list[Annotated[int, Field(ge=0, le=1)]],
+            Field(description="One for each point: 1 on the object, 0 off it. All 1 where left out."),
+        ]
+        | None
+    ) = None
+    mask: (
+        Annotated[
+            str,
+            Field(min_length=1, description="Indexed or greyscale PNG, relative to the prompt file."),
+        ]
+        | None
+    ) = None
+
+
+class FramePrompt(Region):
+    """A prompt on one frame. Several for one object on one frame are one prompt."""
+
+    frame: Annotated[int, Field(ge=0, le=MAX_FRAME, description="Frame number; the first one is 0.")]
+
+
+class PromptedObject(Strict):
+    """One object, with the frames it is prompted on."""
+
+    id: Annotated[int, Field(ge=1, le=MAX_ID)]
+    label: Annotated[str, Field(max_length=200)] | None = None
+    prompts: Annotated[list[FramePrompt], Field(min_length=1)]
+
+
+class LongForm(Strict):
+    """Any number of objects, each prompted on any frames."""
+
+    objects: Annotated[list[PromptedObject], Field(min_length=1)]
+
+
+class ShortForm(Region):
+    """One region: object 1 on frame 0. A mask with several ids: every id its own object on frame 0."""
+
+
+def prompt_schema() -> dict[str, Any]:
+    """The JSON Schema of prompt files."""
+    schema = TypeAdapter(LongForm | ShortForm).json_schema()
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "vidseg prompt file",
+        "description": "Pixels of the frame as shown; origin at the top-left corner, x right, y down.",
+        **schema,
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoFacts:
+    """What prompts are checked against."""
+
+    name: str
+    size_hw: tuple[int, int]
+    start: int = 0
+    """First frame to be tracked."""
+    end: int | None = None
+    """One past the last frame to be tracked, as asked for; None for the video's end."""
+    num_frames: int | None = None
+    """Length of the video where it is known for certain."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectPrompts:
+    """One object's prompts, one for each prompted frame."""
+
+    obj_id: int
+    label: str | None
+    on_frames: dict[int, Prompt]
+    """Frame number -> prompt, in rising order."""
+
+    @property
+    def first_frame(self) -> int:
+        return min(self.on_frames)
+
+    @property
+    def last_frame(self) -> int:
+        return max(self.on_frames)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompts:
+    """What a prompt file says, objects in the file's order."""
+
+    objects: list[ObjectPrompts]
+    where: str
+    """The file, for messages."""
+    mask_files: list[Path] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    """What was changed to fit the video: one line each."""
+
+    @property
+    def labels(self) -> dict[int, str]:
+        """Object id -> label, for the objects that have one."""
+        return {o.obj_id: o.label for o in self.objects if o.label is not None}
+
+    @property
+    def frames(self) -> list[int]:
+        """Every prompted frame, in rising order."""
+        return sorted({frame for o in self.objects for frame in o.on_frames})
+
+    def fit(self, video: VideoFacts) -> Prompts:
+        """The prompts made to fit the video: boxes clipped to the frame, masks at its size.
+
+        Raises:
+            PromptError: a frame that is not tracked, a box or point outside the picture, a mask of
+                another shape than the picture.
+        """
+        warnings: list[str] = []
+        objects = []
+        for thing in self.objects:
+            fitted = {}
+            for frame, prompt in thing.on_frames.items():
+                where = f"{self.where}, object {thing.obj_id}, frame {frame}"
+                _check_frame(frame, video, where)
+                try:
+                    fitted[frame] = _fit(prompt, video.size_hw, warnings, where)
+                except PromptError as error:
+                    raise error.at(where) from None
+            objects.append(replace(thing, on_frames=fitted))
+        return replace(self, objects=objects, warnings=self.warnings + warnings)
+
+    def document(self) -> dict[str, Any]:
+        """The prompts as JSON values; a mask is told by the checksum of its pixels."""
+        return {
+            "objects": [
+                {
+                    "id": thing.obj_id,
+                    **({"label": thing.label} if thing.label is not None else {}),
+                    "prompts": [{"frame": frame, **_document(p)} for frame, p in thing.on_frames.items()],
+                }
+                for thing in self.objects
+            ]
+        }
+
+
+def read_prompts(source: str | PathLike[str] | Mapping[str, Any]) -> Prompts:
+    """Read and check a prompt file, or the same as a mapping.
+
+    Args:
+        source: a path, '-' for standard input, or a mapping; mask files are relative to the
+            prompt file, else to the working directory.
+
+    Raises:
+        PromptError: the file cannot be read, is not JSON, or does not hold together.
+    """
+    if isinstance(source, Mapping):
+        return _build(_plain(source), "prompts", Path())
+    if fspath(source) == "-":
+        return _build(_decode(sys.stdin.buffer.read(), "standard input"), "standard input", Path())
+    path = Path(source)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise PromptError(f"there is no prompt file '{path}'") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise PromptError(f"the prompt file '{path}' cannot be read ({reason})") from None
+    return _build(_decode(data, path.name), path.name, path.parent)
+
+
+def _decode(data: bytes, where: str) -> Any:
+    """JSON, with every name once and every number finite."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        seen: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in seen:
+                raise PromptError(f"the key '{key}' stands twice in one object", where=where)
+            seen[key] = value
+        return seen
+
+    def not_a_number(name: str) -> NoReturn:
+        raise PromptError(f"{name} is not a number of JSON", where=where, hint="give finite numbers")
+
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise PromptError("the prompt file is not UTF-8 text", where=where, hint="save it as UTF-8") from None
+    if not text.strip():
+        raise PromptError("the prompt file is empty", where=where, hint='write {"box": [x0, y0, x1, y1]}')
+    try:
+        return json.loads(text, object_pairs_hook=once, parse_constant=not_a_number)
+    except json.JSONDecodeError as error:
+        raise PromptError(
+            f"the prompt file is not JSON: {error.msg[0].lower()}{error.msg[1:]}",
+            where=f"{where}, line {error.lineno}, column {error.colno}",
+        ) from None
+    except RecursionError:
+        raise PromptError("the prompt file is nested too deeply", where=where) from None
+    except ValueError:  # an integer of thousands of digits
+        raise PromptError("the prompt file has a number that is too long", where=where) from None
+
+
+def _plain(value: Any) -> Any:
+    """Python's own kinds of list and number as JSON's."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, PathLike):
+        return fspath(value)
+    return value
+
+
+def _build(data: Any, where: str, folder: Path) -> Prompts:
+    if not isinstance(data, dict):
+        raise PromptError(
+            "a prompt file is a JSON object",
+            where=where,
+            hint='{"box": [x0, y0, x1, y1]}, or {"objects": [...]}',
+        )
+    if "objects" in data:
+        return _from_long(parse(LongForm, data, where=where, error=PromptError), where, folder)
+    region_keys = list(ShortForm.model_fields)
+    if not any(key in data for key in region_keys):
+        key = next(iter(data), None)
+        raise PromptError(
+            "the prompt file says nothing" if key is None else unknown("key", key, ["objects", *region_keys]),
+            where=where,
+            hint='{"box": [x0, y0, x1, y1]}, or {"objects": [...]}',
+        )
+    if key := next((key for key in ("frame", "id", "label", "prompts") if key in data), None):
+        raise PromptError(
+            f"unknown key '{key}': the short form means object 1 on frame 0",
+            where=where,
+            hint='for more, write {"objects": [{"id": 1, "prompts": [{"frame": 0, ...}]}]}',
+        )
+    return _from_short(parse(ShortForm, data, where=where, error=PromptError), where, folder)
+
+
+def _from_short(region: ShortForm, where: str, folder: Path) -> Prompts:
+    if region.mask is None or _says_more_than_mask(region):
+        on_frames = {0: _prompt(region, 1, {}, where, folder)}
+        return Prompts(objects=[ObjectPrompts(obj_id=1, label=None, on_frames=on_frames)], where=where)
+    mask = read_mask(folder / region.mask, f"{where}, field 'mask'")
+    objects = [
+        ObjectPrompts(obj_id=obj_id, label=None, on_frames={0: Prompt.of(mask=pixels)})
+        for obj_id, pixels in mask.objects().items()
+    ]
+    return Prompts(objects=objects, where=where, mask_files=[folder / region.mask])
+
+
+def _from_long(file: LongForm, where: str, folder: Path) -> Prompts:
+    masks: dict[Path, MaskFile] = {}  # one file may hold several objects
+    objects: dict[int, ObjectPrompts] = {}
+    for i, thing in enumerate(file.objects):
+        if thing.id in objects:
+            raise PromptError(
+                f"the object id {thing.id} is used twice",
+                where=f"{where}, field 'objects[{i}].id'",
+                hint="give each object an id of its own, and all its prompts in one place",
+            )
+        on_frames: dict[int, Prompt] = {}
+        for j, region in enumerate(thing.prompts):
+            place = f"{where}, field 'objects[{i}].prompts[{j}]'"
+            prompt = _prompt(region, thing.id, masks, place, folder)
+            if region.frame in on_frames:
+                prompt = _merge(on_frames[region.frame], prompt, thing.id, region.frame, place)
+            on_frames[region.frame] = prompt
+        objects[thing.id] = ObjectPrompts(
+            obj_id=thing.id, label=thing.label, on_frames=dict(sorted(on_frames.items()))
+        )
+    return Prompts(objects=list(objects.values()), where=where, mask_files=list(masks))
+
+
+def _says_more_than_mask(region: Region) -> bool:
+    return not (region.box is None and region.points is None and region.labels is None)
+
+
+def _prompt(region: Region, obj_id: int, masks: dict[Path, MaskFile], where: str, folder: Path) -> Prompt:
+    try:
+        if region.mask is None or _says_more_than_mask(region):
+            return Prompt.of(box=region.box, points=region.points, labels=region.labels, mask=region.mask)
+    except PromptError as error:
+        raise error.at(where) from None
+    path = folder / region.mask
+    if path not in masks:
+        masks[path] = read_mask(path, f"{where}, field 'mask'")
+    return Prompt.of(mask=masks[path].of_object(obj_id))
+
+
+def _merge(earlier: Prompt, later: Prompt, obj_id: int, frame: int, where: str) -> Prompt:
+    if earlier.box is not None and later.box is not None:
+        raise PromptError(f"object {obj_id} has two boxes on frame {frame}", where=where)
+    if earlier.mask is not None and later.mask is not None:
+        raise PromptError(f"object {obj_id} has two masks on frame {frame}", where=where)
+    try:
+        return earlier.merge(later)
+    except PromptError as error:
+        raise error.at(where) from None
+
+
+def _check_frame(frame: int, video: VideoFacts, where: str) -> None:
+    if video.num_frames is not None and frame >= video.num_frames:
+        raise past_the_end(frame, video.name, video.num_frames, where)
+    if frame < video.start:
+        raise PromptError(
+            f"frame {frame} is not tracked: --start is {video.start}",
+            where=where,
+            hint=f"prompt on frame {video.start} or later, or start earlier",
+        )
+    if video.end is not None and frame >= video.end:
+        raise PromptError(
+            f"frame {frame} is not tracked: --end is {video.end}, and is not tracked itself",
+            where=where,
+            hint=f"prompt on frame {video.end - 1} or earlier, or end later",
+        )
+
+
+def past_the_end(frame: int, name: str, num_frames: int, where: str) -> PromptError:
+    """The error for a prompt on a frame that the video does not have."""
+    return PromptError(
+        f"frame {frame} is past the end of '{name}' ({num_frames} frames)",
+        where=where,
+        hint=f"frame numbers start at 0; the last one is {num_frames - 1}",
+    )
+
+
+def _fit(prompt: Prompt, size_hw: tuple[int, int], warnings: list[str], where: str) -> Prompt:
+    if prompt.mask is not None and prompt.mask.shape != size_hw:
+        mask_h, mask_w = prompt.mask.shape
+        prompt = Prompt.of(mask=resize_mask(prompt.mask, size_hw))
+        warnings.append(f"{where}: the mask was resized from {mask_w}x{mask_h} to {size_hw[1]}x{size_hw[0]}")
+    fitted = prompt.fit(size_hw)
+    if prompt.box is not None and fitted.box is not None and not np.array_equal(prompt.box, fitted.box):
+        warnings.append(f"{where}: the box was clipped to the frame: {[float(v) for v in fitted.box]}")
+    return fitted
+
+
+def _document(prompt: Prompt) -> dict[str, Any]:
+    if prompt.mask is not None:
+        digest = hashlib.sha256(repr(prompt.mask.shape).encode() + np.packbits(prompt.mask).tobytes())
+        return {"mask_sha256": digest.hexdigest()}
+    said: dict[str, Any] = {}
+    if prompt.box is not None:
+        said["box"] = prompt.box.tolist()
+    if len(prompt.points_xy):
+        said["points"] = prompt.points_xy.tolist()
+        said["labels"] = prompt.labels.tolist()
+    return said
