@@ -1,0 +1,103 @@
+"""What writers are given, and what they promise.
+
+Layouts in shapes: N objects · H W video size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from vidseg.trackers.contract import Frame, FrameResult
+
+
+@dataclass(eq=False)
+class FrameMasks:
+    """The masks of one frame at the video's size: what writers and readers of results exchange."""
+
+    frame_idx: int
+    pts_seconds: float
+    size_hw: tuple[int, int]
+    obj_ids: Sequence[int]
+    """Every object known so far, absent ones too."""
+    masks: npt.NDArray[np.bool_]
+    """bool (N, H, W); an absent object's mask is empty; objects may overlap."""
+    scores: Sequence[float]
+    """(N,): the tracker's confidence, 0 to 1."""
+    states: Sequence[str] = field(default_factory=list)
+    """(N,): 'visible', 'uncertain' or 'absent'; empty where nobody said."""
+
+    @classmethod
+    def of(cls, result: FrameResult) -> FrameMasks:
+        """A tracker's result, at the video's size.
+
+        The score is the predicted IoU times the probability that the object is visible, as SAM 2's two
+        heads give them.
+        """
+        visible = 1 / (1 + np.exp(-np.clip(result.object_score_logits, -50, 50)))
+        scores = np.nan_to_num(np.clip(result.predicted_ious, 0, 1) * visible, nan=0.0)
+        return cls(
+            result.frame_idx,
+            result.pts_seconds,
+            result.size_hw,
+            list(result.obj_ids),
+            result.masks,
+            [float(score) for score in scores],
+            list(result.states),
+        )
+
+    @cached_property
+    def boxes(self) -> list[tuple[int, int, int, int]]:
+        """(x, y, w, h) of each mask in pixels; all 0 where the mask is empty."""
+        import cv2
+
+        return [tuple(cv2.boundingRect(mask.view(np.uint8))) for mask in self.masks]
+
+    def label_map(self) -> npt.NDArray[np.int32]:
+        """int32 (H, W): the object id of each pixel, 0 for background; where objects overlap the lowest wins."""
+        picture = np.zeros(self.size_hw, np.int32)
+        for row in sorted(range(len(self.obj_ids)), key=lambda i: -self.obj_ids[i]):
+            x, y, w, h = self.boxes[row]
+            inside = self.masks[row, y : y + h, x : x + w]
+            picture[y : y + h, x : x + w][inside] = self.obj_ids[row]
+        return picture
+
+
+class Writer(Protocol):
+    """Writes one kind of output. What it writes is whole, or has no final name.
+
+    Life:  [resume] -> write* (sync)* -> finish | discard
+    """
+
+    name: str
+    """For timings: 'png', 'masklets', 'overlay'."""
+
+    def resume(self, is_done: Callable[[int], bool]) -> int:
+        """Take up an interrupted run: of what it left, keep the frames of which `is_done(frame_idx)` is true.
+
+        Returns:
+            How many frames were kept.
+        """
+        ...
+
+    def write(self, frame: Frame, masks: FrameMasks) -> None: ...
+
+    def sync(self) -> None:
+        """Have everything written so far on the disk: call it before saving a state to resume from."""
+        ...
+
+    def finish(self) -> list[Path]:
+        """Give the files their final names; returns what there is now. Also right after a run that broke."""
+        ...
+
+    def discard(self) -> None:
+        """Remove what has no final name yet."""
+        ...

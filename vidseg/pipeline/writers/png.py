@@ -1,0 +1,84 @@
+"""`masks/00000.png`: one indexed picture per frame."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vidseg.errors import InputError
+from vidseg.pipeline.writers.contract import FrameMasks
+from vidseg.pipeline.writers.palette import davis_palette
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from vidseg.trackers.contract import Frame
+
+MAX_LABEL = 254
+"""The highest id that a label map holds: DAVIS readers take 255 for void."""
+
+
+class PngWriter:
+    """One label map per frame, value = object id; with ids over 254, one folder of masks per object.
+
+    A frame's file appears whole, under its final name, when the frame is written: a run that is cut off
+    leaves the frames it got to.
+    """
+
+    name = "png"
+
+    def __init__(self, out: Path, obj_ids: Iterable[int]) -> None:
+        self.folder = out / "masks"
+        self.is_per_object = max(obj_ids, default=0) > MAX_LABEL
+
+    def resume(self, is_done: Callable[[int], bool]) -> int:
+        kept = set()
+        for path in self.folder.glob("**/*.png*"):
+            if path.suffix == ".png" and path.stem.isdecimal() and is_done(int(path.stem)):
+                kept.add(int(path.stem))
+            else:
+                path.unlink()
+        return len(kept)
+
+    def write(self, frame: Frame, masks: FrameMasks) -> None:
+        name = f"{masks.frame_idx:05d}.png"
+        if self.is_per_object:
+            for obj_id, mask in zip(masks.obj_ids, masks.masks, strict=True):
+                write_label_png(self.folder / str(obj_id) / name, mask.view(np.uint8))
+            return
+        if max(masks.obj_ids, default=0) > MAX_LABEL:
+            raise InputError(
+                f"object id {max(masks.obj_ids)} came up in a run of ids up to {MAX_LABEL}",
+                where=f"frame {masks.frame_idx}",
+                hint="name every object when the run starts, or number the new one lower",
+            )
+        write_label_png(self.folder / name, masks.label_map().astype(np.uint8))
+
+    def sync(self) -> None:
+        pass  # every frame was given its final name when it was written
+
+    def finish(self) -> list[Path]:
+        return [self.folder] if self.folder.is_dir() else []
+
+    def discard(self) -> None:
+        for path in self.folder.glob("**/*.png.part"):
+            path.unlink()
+
+
+def write_label_png(path: Path, label_map: npt.NDArray[np.uint8]) -> None:
+    """Write uint8 (H, W) as an indexed PNG with the DAVIS palette, whole or not at all."""
+    from PIL import Image
+
+    picture = Image.fromarray(label_map, mode=None).convert("L")
+    picture.putpalette(davis_palette())
+    part = path.with_name(path.name + ".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Runs of equal pixels are all there is in a label map: zlib's run-length strategy is as fast as
+    # level 1 and makes half the bytes.
+    picture.save(part, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
+    os.replace(part, path)
