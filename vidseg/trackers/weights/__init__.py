@@ -1,4 +1,34 @@
-"""Checkpoints: what they are, where they come from, and whether they fit."""
+"""Checkpoints: what they look like, where they come from, and whether they are what they should be.
+
+path = find_weights("sam2.1-hiera-tiny")       # the cached file, its digest checked
+state = read_checkpoint(path)                  # tensors only, never pickle
+recognise(shapes_of(state)).title              # 'SAM 2.1 tiny'
+check_state(expected, state, where=str(path))  # or an error that says what it looks like
+"""
+
 from __future__ import annotations
-def check_state(expected, given):
-    assert set(expected)==set(given)
+
+from vidseg.trackers.weights.cache import cache_folder, cached_path, find_weights, sha256_of, verify
+from vidseg.trackers.weights.checkpoint import check_state, read_checkpoint, shapes_of
+from vidseg.trackers.weights.download import download
+from vidseg.trackers.weights.layouts import LAYOUTS, Layout, layout_of, recognise
+from vidseg.trackers.weights.published import PUBLISHED, Published, published
+
+__all__ = [
+    "LAYOUTS",
+    "PUBLISHED",
+    "Layout",
+    "Published",
+    "cache_folder",
+    "cached_path",
+    "check_state",
+    "download",
+    "find_weights",
+    "layout_of",
+    "published",
+    "read_checkpoint",
+    "recognise",
+    "sha256_of",
+    "shapes_of",
+    "verify",
+]

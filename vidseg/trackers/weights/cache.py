@@ -1,0 +1,204 @@
+"""The folder of downloaded weights, and the digests that are checked whenever a file is used.
+
+Beside each file lie `<file>.sha256`, in the format of `sha256sum`, written on the first download (or first use,
+for a file that a person put there), and `<file>.checked`, which remembers the size and time of change of the
+file when it was last read in full: as long as those hold, its digest is not computed again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from os import PathLike
+from pathlib import Path
+
+from vidseg.errors import CheckpointError, OutputError
+from vidseg.trackers.weights.published import Published, published
+
+CACHE_VARIABLE = "VIDSEG_CACHE"
+
+
+def cache_folder() -> Path:
+    """Where weights are kept: $VIDSEG_CACHE/weights, else in the platform's cache folder. It may not exist."""
+    named = os.environ.get(CACHE_VARIABLE)
+    if named:
+        return Path(named).expanduser() / "weights"
+    from platformdirs import user_cache_dir
+
+    return Path(user_cache_dir("vidseg", appauthor=False)) / "weights"
+
+
+def cached_path(name: str) -> Path | None:
+    """The cached file of a tracker's weights, unchecked; None where it is not here."""
+    path = cache_folder() / published(name).file_name
+    return path if path.is_file() else None
+
+
+def find_weights(name: str) -> Path:
+    """The cached and checked file of a tracker's weights.
+
+    Raises:
+        CheckpointError: it is not here (the hint says how to get it), or not what was first downloaded.
+    """
+    wanted = published(name)
+    path = cache_folder() / wanted.file_name
+    if not path.is_file():
+        raise missing_weights(name, wanted)
+    verify(path, wanted)
+    return path
+
+
+def missing_weights(name: str, wanted: Published) -> CheckpointError:
+    """The error that says how to get the weights of a tracker."""
+    if wanted.url is None:
+        hint = (
+            f"download {wanted.file_name} in a browser from {wanted.by_hand}, "
+            f"then put it into {cache_folder()}, or give it with --weights FILE"
+        )
+    else:
+        hint = f"vidseg weights get {name}   (or give a file: --weights FILE)"
+    return CheckpointError(f"the weights of '{name}' are not on this machine", hint=hint)
+
+
+def verify(path: Path, wanted: Published | None = None, *, in_full: bool = False) -> str:
+    """Check a file against its published or recorded digest; a file without either gets its digest recorded.
+
+    Args:
+        wanted: what the file should be, where that is known.
+        in_full: read the file even if its size and time of change are those of the last check.
+
+    Returns:
+        Its SHA-256, in hexadecimal.
+
+    Raises:
+        CheckpointError: another digest.
+    """
+    recorded = recorded_digest(path)
+    published_digest = wanted.sha256 if wanted else None
+    expected = published_digest or recorded
+    digest = None if in_full else _remembered_digest(path)
+    if digest is None or digest != expected:
+        digest = sha256_of(path)
+        if expected is None and wanted is not None and wanted.git_blob is not None:
+            check_git_blob(path, wanted.git_blob)
+    if expected is not None and digest != expected:
+        raise CheckpointError(
+            f"the weights are not those that were {'published' if published_digest else 'recorded'}: "
+            f"SHA-256 {digest[:16]}..., not {expected[:16]}...",
+            where=str(path),
+            hint="delete the file and download it again: vidseg weights get NAME",
+        )
+    # A cache that cannot be written to is still good to read from.
+    with contextlib.suppress(OSError):
+        if recorded is None:
+            record_digest(path, digest)
+        _remember(path, digest)
+    return digest
+
+
+def check_git_blob(path: Path, object_name: str) -> None:
+    """Raises CheckpointError unless the file is that object of a Git repository."""
+    found = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    _feed(path, found)
+    if found.hexdigest() != object_name:
+        raise CheckpointError(
+            f"the weights are not the published ones: Git object {found.hexdigest()[:16]}..., "
+            f"not {object_name[:16]}...",
+            where=str(path),
+        )
+
+
+def sha256_of(path: str | PathLike[str]) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    found = hashlib.sha256()
+    _feed(Path(path), found)
+    return found.hexdigest()
+
+
+def _feed(path: Path, digest: hashlib._Hash) -> None:
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+
+
+def recorded_digest(path: Path) -> str | None:
+    """The digest recorded for a file (which may be gone meanwhile).
+
+    Raises:
+        CheckpointError: the record is there, but is no digest.
+    """
+    record = _beside(path, ".sha256")
+    try:
+        text = record.read_text(encoding="ascii")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError):
+        text = ""
+    found = re.match(r"[0-9a-f]{64}\b", text)
+    if not found:
+        raise CheckpointError(
+            "the recorded digest cannot be read",
+            where=str(record),
+            hint="delete it if you trust the weights beside it; it is written anew",
+        )
+    return found.group()
+
+
+def record_digest(path: Path, digest: str) -> None:
+    """Record the digest that the file must have from now on (`sha256sum --check` reads the record)."""
+    _write(_beside(path, ".sha256"), f"{digest}  {path.name}\n")
+
+
+def _remember(path: Path, digest: str) -> None:
+    facts = path.stat()
+    note = {"sha256": digest, "size": facts.st_size, "mtime_ns": facts.st_mtime_ns}
+    if _read_note(path) != note:
+        _write(_beside(path, ".checked"), json.dumps(note))
+
+
+def _remembered_digest(path: Path) -> str | None:
+    """The digest of the last full check, if the file has not been touched since."""
+    note = _read_note(path)
+    facts = path.stat()
+    if (note.get("size"), note.get("mtime_ns")) != (facts.st_size, facts.st_mtime_ns):
+        return None
+    digest = note.get("sha256")
+    return digest if isinstance(digest, str) else None
+
+
+def _read_note(path: Path) -> dict[str, object]:
+    try:
+        note = json.loads(_beside(path, ".checked").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _write(path: Path, text: str) -> None:
+    # The process id keeps two processes from writing one temporary file.
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for weights.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"the folder for weights cannot be made ({error.strerror})",
+            where=str(folder),
+            hint=f"set {CACHE_VARIABLE} to a folder that you may write to, or give --to DIR",
+        ) from None

@@ -1,0 +1,203 @@
+"""Reading checkpoints: tensors only, never pickled objects; and saying what a wrong one looks like."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from vidseg.errors import CheckpointError
+from vidseg.trackers.weights.layouts import recognise
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FileKind = Literal["torch", "safetensors"]
+
+NAMES_SHOWN = 3
+"""How many weights an error names of each kind of misfit."""
+
+
+def file_kind(path: Path) -> FileKind:
+    """What the file's first bytes say it is; the suffix is not asked.
+
+    Raises:
+        CheckpointError: there is no such file, or it is no checkpoint; a web page, a Git LFS pointer and an
+            empty file are named as such.
+    """
+    try:
+        with open(path, "rb") as file:
+            head = file.read(256)
+    except FileNotFoundError:
+        raise CheckpointError(
+            "there is no such checkpoint", where=str(path), hint="vidseg weights list"
+        ) from None
+    except IsADirectoryError:
+        raise CheckpointError("a folder is not a checkpoint", where=str(path)) from None
+    except OSError as error:
+        raise CheckpointError(f"the checkpoint cannot be read ({error.strerror})", where=str(path)) from None
+    # A zip archive (torch >= 1.6), or a bare pickle (protocol 2 and later) as torch wrote before.
+    if head.startswith((b"PK\x03\x04", b"\x80")):
+        return "torch"
+    # safetensors: the header's length in 8 bytes, then JSON.
+    if head[8:9] == b"{":
+        return "safetensors"
+    if not head:
+        message = "the checkpoint is empty"
+    elif head.lstrip()[:1] == b"<":
+        message = "this is a web page, not a checkpoint"
+    elif head.startswith(b"version https://git-lfs"):
+        message = "this is a Git LFS pointer, not the checkpoint it stands for"
+    else:
+        message = "this is not a checkpoint (neither torch nor safetensors)"
+    raise CheckpointError(message, where=str(path), hint="download it again: vidseg weights get NAME")
+
+
+def read_checkpoint(source: str | PathLike[str] | Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict in a checkpoint, on the CPU.
+
+    Args:
+        source: a file of torch (`.pt`, `.pth`; the state dict itself, or under 'model' as the official
+            releases have it) or of safetensors; or a state dict.
+
+    Raises:
+        CheckpointError: not a checkpoint, cut short, with more than tensors in it, or without weights.
+    """
+    if isinstance(source, Mapping):
+        return _tensors(source, "the state dict")
+    path = Path(source)
+    if file_kind(path) == "safetensors":
+        return _tensors(_read_safetensors(path), str(path))
+    content = _read_torch(path)
+    # The official releases keep the state dict under 'model', beside nothing or a trainer's state.
+    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
+        content = content["model"]
+    return _tensors(content, str(path))
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"the safetensors file is damaged or cut short ({_first_line(error)})",
+            where=_with_size(path),
+            hint="download it again",
+        ) from None
+
+
+def _read_torch(path: Path) -> Any:
+    import torch
+
+    with open(path, "rb") as file:
+        is_zip = file.read(2) == b"PK"
+    # A zip archive ends with its table of contents: one without was cut short.
+    if is_zip and not zipfile.is_zipfile(path):
+        raise CheckpointError("the checkpoint is cut short", where=_with_size(path), hint="download it again")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # torch raises whatever its readers meet: UnpicklingError, RuntimeError, EOFError, KeyError...
+        if "weights_only" in str(error).lower() or "unsupported global" in str(error).lower():
+            raise CheckpointError(
+                "the file holds more than tensors, or is no checkpoint at all",
+                where=_with_size(path),
+                hint="vidseg reads nothing that could run code; save the bare state dict, or safetensors",
+            ) from None
+        raise CheckpointError(
+            f"the checkpoint is damaged or cut short ({_first_line(error)})",
+            where=_with_size(path),
+            hint="download it again",
+        ) from None
+
+
+def _tensors(content: Any, where: str) -> dict[str, Tensor]:
+    from torch import Tensor
+
+    if not isinstance(content, Mapping) or not content:
+        raise CheckpointError("there are no weights in it", where=where, hint="give a state dict of a model")
+    for name, value in content.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            kind = type(value).__name__
+            raise CheckpointError(
+                f"'{name}' is not a weight but a value of type {kind}",
+                where=where,
+                hint="give the state dict alone, or under 'model'",
+            )
+    return dict(content)
+
+
+def check_state(
+    expected: Mapping[str, Sequence[int]],
+    given: Mapping[str, Tensor],
+    *,
+    where: str | None = None,
+    tracker: str | None = None,
+) -> None:
+    """Check that a state dict has exactly the expected names and shapes.
+
+    Args:
+        expected: name -> shape.
+        where: the file that the weights came from.
+        tracker: whom they are for.
+
+    Raises:
+        CheckpointError: with the first names that do not fit, and what the checkpoint looks like.
+    """
+    missing = [name for name in expected if name not in given]
+    unknown = [name for name in given if name not in expected]
+    misshapen = [
+        f"{name} is {_shape(given[name].shape)}, not {_shape(shape)}"
+        for name, shape in expected.items()
+        if name in given and tuple(given[name].shape) != tuple(shape)
+    ]
+    if not (missing or unknown or misshapen):
+        return
+    counts = [
+        f"{len(names):,} {kind}"
+        for names, kind in ((missing, "missing"), (unknown, "unknown"), (misshapen, "of another shape"))
+        if names
+    ]
+    firsts = [
+        f"{kind}: {', '.join(names[:NAMES_SHOWN])}"
+        for kind, names in (("missing", missing), ("unknown", unknown), ("shape", misshapen))
+        if names
+    ]
+    whom = f"'{tracker}'" if tracker else "the model"
+    layout = recognise(shapes_of(given))
+    if layout is None:
+        hint = "it looks like no model that vidseg knows"
+    elif layout.trackers:
+        hint = (
+            f"it looks like {layout.title}: use the tracker {' or '.join(layout.trackers)}, or other weights"
+        )
+    else:
+        hint = f"it looks like {layout.title}, which no tracker here reads"
+    raise CheckpointError(
+        f"the weights do not fit {whom}: of {len(expected):,}, {', '.join(counts)} "
+        f"(first {'; '.join(firsts)})",
+        where=where,
+        hint=hint,
+    )
+
+
+def shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Name -> shape."""
+    return {name: tuple(value.shape) for name, value in state.items()}
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "a number"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
+def _with_size(path: Path) -> str:
+    return f"{path} ({path.stat().st_size:,} bytes)"

@@ -1,0 +1,115 @@
+"""What checkpoints look like: a family and a size are known by a few names and shapes.
+
+The names and shapes are those of the official releases; the whole layout is known by the built model alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """One set of names and shapes, shared by all trackers that read it."""
+
+    title: str
+    """For messages: 'SAM 2.1 tiny'."""
+    family: str
+    marks: Mapping[str, Shape | None]
+    """Names that are there, with their shapes (None: any)."""
+    absent: tuple[str, ...] = ()
+    """Names that are not."""
+    trackers: tuple[str, ...] = ()
+    num_params: int | None = None
+    """Learned numbers; buffers do not count."""
+
+
+_PATCHES = "image_encoder.trunk.patch_embed.proj.weight"
+
+
+def _hiera(
+    family: str, size: str, width: int, blocks: int, num_params: int, trackers: tuple[str, ...]
+) -> Layout:
+    is_21 = family == "SAM 2.1"
+    # SAM 2.1 added a code for absent objects and a projection of pointer times (sam2/modeling/sam2_base.py).
+    only_in_21 = ("no_obj_embed_spatial", "obj_ptr_tpos_proj.weight")
+    marks: dict[str, Shape | None] = {
+        _PATCHES: (width, 3, 7, 7),
+        f"image_encoder.trunk.blocks.{blocks - 1}.norm1.weight": None,
+        "memory_attention.layers.3.norm1.weight": None,
+    }
+    past_the_end = f"image_encoder.trunk.blocks.{blocks}.norm1.weight"
+    return Layout(
+        title=f"{family} {size}",
+        family=family,
+        marks=marks | dict.fromkeys(only_in_21) if is_21 else marks,
+        absent=(past_the_end,) if is_21 else (past_the_end, *only_in_21),
+        trackers=trackers,
+        num_params=num_params,
+    )
+
+
+def _plain_vit(size: str, short: str, width: int, num_params: int) -> Layout:
+    return Layout(
+        title=f"EfficientTAM {size}",
+        family="EfficientTAM",
+        marks={_PATCHES: (width, 3, 16, 16), "memory_attention.layers.3.norm1.weight": None},
+        # Pooling of the memory has no weights, so the variants share one layout.
+        trackers=tuple(f"efficienttam-{short}{variant}" for variant in ("", "-1", "-2", "-512")),
+        num_params=num_params,
+    )
+
+
+_SURGICAL = ("surgical-sam2", "surgical-sam2-512")
+
+LAYOUTS: tuple[Layout, ...] = (
+    _hiera("SAM 2", "tiny", 96, 12, 38_945_986, ("sam2-hiera-tiny",)),
+    # Surgical SAM 2 prunes frames, which has no weights: its checkpoint cannot be told from SAM 2 small's.
+    _hiera("SAM 2", "small", 96, 16, 46_043_842, ("sam2-hiera-small", *_SURGICAL)),
+    _hiera("SAM 2", "base-plus", 112, 24, 80_833_666, ("sam2-hiera-base-plus",)),
+    _hiera("SAM 2", "large", 144, 48, 224_430_130, ("sam2-hiera-large",)),
+    _hiera("SAM 2.1", "tiny", 96, 12, 38_962_498, ("sam2.1-hiera-tiny",)),
+    _hiera("SAM 2.1", "small", 96, 16, 46_060_354, ("sam2.1-hiera-small",)),
+    _hiera("SAM 2.1", "base-plus", 112, 24, 80_850_178, ("sam2.1-hiera-base-plus",)),
+    _hiera("SAM 2.1", "large", 144, 48, 224_446_642, ("sam2.1-hiera-large",)),
+    Layout(
+        title="EdgeTAM",
+        family="EdgeTAM",
+        marks={"image_encoder.trunk.body.stem.conv1.c.weight": None, "spatial_perceiver.latents": (256, 64)},
+        trackers=("edgetam",),
+        num_params=13_895_794,
+    ),
+    _plain_vit("small", "s", 384, 34_055_842),
+    _plain_vit("tiny", "ti", 192, 17_866_018),
+    # What people hand over by mistake.
+    Layout(
+        title="SAM (the first, for images)",
+        family="SAM",
+        marks={"image_encoder.patch_embed.proj.weight": None, "mask_decoder.iou_token.weight": None},
+    ),
+    Layout(
+        title="SAM 2 in the layout of the transformers library",
+        family="SAM 2 (transformers)",
+        marks={"vision_encoder.backbone.patch_embed.projection.weight": None},
+    ),
+)
+
+
+def recognise(shapes: Mapping[str, Shape]) -> Layout | None:
+    """The layout of a state dict, from its names and shapes; None where it is unknown."""
+    for layout in LAYOUTS:
+        has_marks = all(
+            name in shapes and (shape is None or tuple(shapes[name]) == shape)
+            for name, shape in layout.marks.items()
+        )
+        if has_marks and not any(name in shapes for name in layout.absent):
+            return layout
+    return None
+
+
+def layout_of(tracker: str) -> Layout | None:
+    """The layout that a tracker reads."""
+    return next((layout for layout in LAYOUTS if tracker in layout.trackers), None)

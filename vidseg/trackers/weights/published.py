@@ -1,0 +1,115 @@
+"""Where the published weights come from, under which licence.
+
+Addresses are those that the authors give (README or download script of their repositories, at the commits named
+below). These publish no SHA-256, so the digest of the first download is recorded and checked ever after.
+EdgeTAM's file lies in its Git repository, whose object name is a digest too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vidseg.errors import CheckpointError, unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """One file of weights."""
+
+    file_name: str
+    page: str
+    """Where its authors describe it."""
+    licence: str
+    image_size: int
+    """Side of the square input that it was trained for."""
+    url: str | None = None
+    """None where it cannot be had by a program."""
+    by_hand: str | None = None
+    """What a person has to do instead."""
+    sha256: str | None = None
+    """As published by its authors."""
+    git_blob: str | None = None
+    """Its object name in the authors' Git repository: SHA-1 of 'blob <size>', a zero byte, and the content."""
+
+
+# facebookresearch/sam2 at 2b90b9f5ceec907a1c18123530e92e794ad901a4
+_SAM2_PAGE = "https://github.com/facebookresearch/sam2"
+_SAM2_FILES = "https://dl.fbaipublicfiles.com/segment_anything_2"
+
+
+def _sam2(release: str, file_name: str) -> Published:
+    return Published(
+        file_name=file_name,
+        url=f"{_SAM2_FILES}/{release}/{file_name}",
+        page=_SAM2_PAGE,
+        licence="Apache-2.0",
+        image_size=1024,
+    )
+
+
+# yformer/EfficientTAM at abcd061ebd3cc6e7527d152d75b890126aaa53f6
+def _efficienttam(file_name: str, image_size: int = 1024) -> Published:
+    return Published(
+        file_name=file_name,
+        url=f"https://huggingface.co/yunyangx/efficient-track-anything/resolve/main/{file_name}",
+        page="https://github.com/yformer/EfficientTAM",
+        licence="Apache-2.0",
+        image_size=image_size,
+    )
+
+
+# facebookresearch/EdgeTAM at 9cc44bfe9e16cc374242917b91283c718410ea87
+_EDGETAM = Published(
+    file_name="edgetam.pt",
+    url="https://github.com/facebookresearch/EdgeTAM/raw/9cc44bfe9e16cc374242917b91283c718410ea87/checkpoints/edgetam.pt",
+    page="https://github.com/facebookresearch/EdgeTAM",
+    licence="Apache-2.0",
+    image_size=1024,
+    git_blob="abd54d22bbd22ba3e53cf59a307e59e0f3701be6",
+)
+
+
+# jinlab-imvr/Surgical-SAM-2 at 1b6ca9fd100ad6c87f6d31d55d194de90cd841e1
+def _surgical(image_size: int) -> Published:
+    return Published(
+        file_name="sam2_hiera_s_endo18.pth",
+        page="https://github.com/jinlab-imvr/Surgical-SAM-2",
+        licence="not stated by its authors; ask them before you use it",
+        image_size=image_size,
+        by_hand="https://drive.google.com/file/d/102AsbwpntPfUV96ANO2AWe7L6feskYnM/view",
+    )
+
+
+PUBLISHED: dict[str, Published] = {
+    "sam2-hiera-tiny": _sam2("072824", "sam2_hiera_tiny.pt"),
+    "sam2-hiera-small": _sam2("072824", "sam2_hiera_small.pt"),
+    "sam2-hiera-base-plus": _sam2("072824", "sam2_hiera_base_plus.pt"),
+    "sam2-hiera-large": _sam2("072824", "sam2_hiera_large.pt"),
+    "sam2.1-hiera-tiny": _sam2("092824", "sam2.1_hiera_tiny.pt"),
+    "sam2.1-hiera-small": _sam2("092824", "sam2.1_hiera_small.pt"),
+    "sam2.1-hiera-base-plus": _sam2("092824", "sam2.1_hiera_base_plus.pt"),
+    "sam2.1-hiera-large": _sam2("092824", "sam2.1_hiera_large.pt"),
+    "edgetam": _EDGETAM,
+    "efficienttam-s": _efficienttam("efficienttam_s.pt"),
+    "efficienttam-s-1": _efficienttam("efficienttam_s_1.pt"),
+    "efficienttam-s-2": _efficienttam("efficienttam_s_2.pt"),
+    "efficienttam-s-512": _efficienttam("efficienttam_s_512x512.pt", 512),
+    "efficienttam-ti": _efficienttam("efficienttam_ti.pt"),
+    "efficienttam-ti-1": _efficienttam("efficienttam_ti_1.pt"),
+    "efficienttam-ti-2": _efficienttam("efficienttam_ti_2.pt"),
+    "efficienttam-ti-512": _efficienttam("efficienttam_ti_512x512.pt", 512),
+    "surgical-sam2": _surgical(1024),
+    "surgical-sam2-512": _surgical(512),
+}
+"""By the tracker's name; two trackers may share a file."""
+
+
+def published(name: str) -> Published:
+    """The weights of a tracker.
+
+    Raises:
+        CheckpointError: no weights are published under this name.
+    """
+    if name not in PUBLISHED:
+        raise CheckpointError(unknown("weights", name, PUBLISHED), hint="vidseg weights list")
+    return PUBLISHED[name]
