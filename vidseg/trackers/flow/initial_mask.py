@@ -1,0 +1,163 @@
+"""The mask that a prompt asks for: GrabCut (Rother et al., SIGGRAPH 2004) in a crop around the prompt."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from vidseg.trackers.contract import Prompt
+
+BoolMask = npt.NDArray[np.bool_]
+Picture = npt.NDArray[np.uint8]
+
+_PADDING = 0.3
+"""Surroundings that GrabCut sees around a box, as a share of its sides."""
+_CROP_SIDE = 260
+"""Longer side of what GrabCut works on, in pixels: on more it is slow, and no better."""
+_ROUNDS = 5
+_REACH = 0.3
+"""How far around points a new object is looked for, as a share of the picture's longer side."""
+_ALIKE = 12
+"""Largest difference of a colour channel, of 255, at which a neighbourhood passes for the clicked surface."""
+
+
+def segment_prompt(picture: Picture, prompt: Prompt, current: BoolMask | None = None) -> BoolMask:
+    """The mask that a prompt asks for.
+
+    Args:
+        picture: uint8 h x w x 3, RGB.
+        prompt: in pixels of the picture.
+        current: the object's mask so far on this picture, which points alone correct; None for a new object.
+
+    Returns:
+        bool h x w with at least one pixel; every point on the object lies in it, none that is off it.
+    """
+    if prompt.mask is not None:
+        return prompt.mask
+    if prompt.box is not None:
+        return _from_box(picture, prompt)
+    if current is not None and current.any():
+        return _corrected(picture, prompt, current)
+    return _from_points(picture, prompt)
+
+
+def _from_box(picture: Picture, prompt: Prompt) -> BoolMask:
+    assert prompt.box is not None
+    height, width = picture.shape[:2]
+    x0, y0 = np.floor(prompt.box[:2]).astype(int)
+    x1, y1 = np.ceil(prompt.box[2:]).astype(int)
+    x0, y0 = min(x0, width - 1), min(y0, height - 1)
+    seeds = np.full((height, width), cv2.GC_BGD, np.uint8)
+    seeds[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)] = cv2.GC_PR_FGD
+    inside = seeds == cv2.GC_PR_FGD
+    mask = _grab_cut(picture, seeds, prompt, _padded_window(inside, _PADDING * max(x1 - x0, y1 - y0)))
+    # A box that GrabCut finds next to nothing in is all we know of the object.
+    return mask if mask.sum() > 0.05 * inside.sum() else _honour_points(inside, prompt)
+
+
+def _from_points(picture: Picture, prompt: Prompt) -> BoolMask:
+    reach = _REACH * max(picture.shape[:2])
+    positive = prompt.labels == 1
+    if not positive.any():
+        # Points off an object that has no mask yet say nothing of where it is: mark the rest of the picture.
+        return _honour_points(np.ones(picture.shape[:2], bool), prompt)
+    near = _discs(picture.shape[:2], prompt.points_xy[positive], 1.0)
+    window = _padded_window(near, reach)
+    seeds = np.full(picture.shape[:2], cv2.GC_BGD, np.uint8)
+    seeds[window] = cv2.GC_PR_BGD
+    seeds[window][_alike(picture[window], prompt.points_xy[positive], window)] = cv2.GC_PR_FGD
+    mask = _grab_cut(picture, seeds, prompt, window)
+    return _components_at(mask, prompt.points_xy[positive])
+
+
+def _corrected(picture: Picture, prompt: Prompt, current: BoolMask) -> BoolMask:
+    """The current mask with the clicked surfaces added or taken away, near the clicks alone."""
+    reach = max(0.5 * float(np.sqrt(current.sum())), 0.05 * max(current.shape))
+    window = _padded_window(_discs(current.shape, prompt.points_xy, 1.0), reach)
+    seeds = np.where(current, cv2.GC_FGD, cv2.GC_BGD).astype(np.uint8)
+    seeds[window] = np.where(current[window], cv2.GC_PR_FGD, cv2.GC_PR_BGD)
+    for point, label in zip(prompt.points_xy, prompt.labels, strict=True):
+        alike = _alike(picture[window], point[None], window)
+        seeds[window][alike] = cv2.GC_FGD if label else cv2.GC_BGD
+    return _grab_cut(picture, seeds, prompt, window)
+
+
+def _grab_cut(picture: Picture, seeds: Picture, prompt: Prompt, window: tuple[slice, slice]) -> BoolMask:
+    """GrabCut from `seeds` within `window`; outside of it the seeds stand."""
+    crop, labels = picture[window], seeds[window]
+    positive = prompt.labels == 1
+    radius = max(1.0, 0.01 * max(picture.shape[:2]))
+    labels = labels.copy()
+    labels[_discs(seeds.shape, prompt.points_xy[~positive], radius)[window]] = cv2.GC_BGD
+    labels[_discs(seeds.shape, prompt.points_xy[positive], radius)[window]] = cv2.GC_FGD
+
+    scale = min(1.0, _CROP_SIDE / max(labels.shape))
+    small_wh = max(1, round(labels.shape[1] * scale)), max(1, round(labels.shape[0] * scale))
+    small = cv2.resize(crop, small_wh, interpolation=cv2.INTER_AREA)
+    small_labels = cv2.resize(labels, small_wh, interpolation=cv2.INTER_NEAREST)
+    is_object = (small_labels == cv2.GC_FGD) | (small_labels == cv2.GC_PR_FGD)
+    if is_object.any() and not is_object.all():
+        cv2.setRNGSeed(0)  # GrabCut starts from a random k-means
+        models = np.zeros((1, 65)), np.zeros((1, 65))
+        cv2.grabCut(
+            cv2.cvtColor(small, cv2.COLOR_RGB2BGR),
+            small_labels,
+            None,
+            *models,
+            _ROUNDS,
+            cv2.GC_INIT_WITH_MASK,
+        )
+    soft = ((small_labels == cv2.GC_FGD) | (small_labels == cv2.GC_PR_FGD)).astype(np.float32)
+    found = cv2.resize(soft, labels.shape[::-1], interpolation=cv2.INTER_LINEAR) > 0.5
+
+    mask = (seeds == cv2.GC_FGD) | (seeds == cv2.GC_PR_FGD)
+    mask[window] = found
+    return _honour_points(mask, prompt)
+
+
+def _alike(crop: Picture, points_xy: npt.NDArray[np.float32], window: tuple[slice, slice]) -> BoolMask:
+    """The pixels of the crop that hang together with a point and have its colour."""
+    smooth = cv2.medianBlur(np.ascontiguousarray(crop), 5)
+    reached = np.zeros((crop.shape[0] + 2, crop.shape[1] + 2), np.uint8)
+    flags = 4 | cv2.FLOODFILL_MASK_ONLY | cv2.FLOODFILL_FIXED_RANGE | (1 << 8)
+    for x, y in points_xy:
+        seed = (
+            int(np.clip(x - window[1].start, 0, crop.shape[1] - 1)),
+            int(np.clip(y - window[0].start, 0, crop.shape[0] - 1)),
+        )
+        cv2.floodFill(smooth, reached, seed, 0, (_ALIKE,) * 3, (_ALIKE,) * 3, flags)
+    return reached[1:-1, 1:-1] > 0
+
+
+def _discs(shape_hw: tuple[int, int], points_xy: npt.NDArray[np.float32], radius: float) -> BoolMask:
+    picture = np.zeros(shape_hw, np.uint8)
+    for x, y in points_xy:
+        centre = min(int(x), shape_hw[1] - 1), min(int(y), shape_hw[0] - 1)
+        cv2.circle(picture, centre, round(radius), 1, -1)
+    return picture > 0
+
+
+def _honour_points(mask: BoolMask, prompt: Prompt) -> BoolMask:
+    height, width = mask.shape
+    for (x, y), label in zip(prompt.points_xy, prompt.labels, strict=True):
+        mask[min(int(y), height - 1), min(int(x), width - 1)] = bool(label)
+    return mask
+
+
+def _padded_window(marked: BoolMask, padding: float) -> tuple[slice, slice]:
+    rows, columns = np.flatnonzero(marked.any(1)), np.flatnonzero(marked.any(0))
+    pad = round(padding) + 1
+    return (
+        slice(max(0, int(rows[0]) - pad), min(marked.shape[0], int(rows[-1]) + pad + 1)),
+        slice(max(0, int(columns[0]) - pad), min(marked.shape[1], int(columns[-1]) + pad + 1)),
+    )
+
+
+def _components_at(mask: BoolMask, points_xy: npt.NDArray[np.float32]) -> BoolMask:
+    """The connected components of the mask that points lie in."""
+    _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    height, width = mask.shape
+    wanted = {int(labels[min(int(y), height - 1), min(int(x), width - 1)]) for x, y in points_xy} - {0}
+    kept: BoolMask = np.isin(labels, sorted(wanted))
+    return kept

@@ -1,0 +1,251 @@
+"""One video followed by the weight-free tracker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from vidseg.errors import InputError, PromptError
+from vidseg.trackers.contract import ABSENT_LOGIT, Frame, FrameResult, Prompt
+from vidseg.trackers.flow.config import FlowConfig
+from vidseg.trackers.flow.grid import grid_size, prompt_to_grid, to_grid, to_video_res
+from vidseg.trackers.flow.initial_mask import segment_prompt
+from vidseg.trackers.flow.motion import flow_to_previous, warp
+from vidseg.trackers.flow.objects import TrackedObject
+from vidseg.trackers.flow.state import SessionState, save_state
+
+Picture = npt.NDArray[np.uint8]
+
+_LARGEST_LOGIT = 10.0
+
+
+class FlowSession:
+    """Follows objects through one video, one frame at a time.
+
+    Life of a frame: flow (once) -> each object's mask carried along and judged by its looks ->
+    objects compete for pixels -> prompts for this frame -> remember.
+
+    A result's `low_res_logits` lie on the session's grid: the video's size, its longer side brought
+    down to the configuration's `max_side`.
+    """
+
+    def __init__(self, tracker: str, config: FlowConfig, state: SessionState) -> None:
+        self._tracker = tracker
+        self._config = config
+        self._state = state
+
+    @property
+    def obj_ids(self) -> list[int]:
+        """The objects followed now, in order of their first prompt."""
+        return list(dict.fromkeys([*self._state.objects, *self._state.pending]))
+
+    def prompt(
+        self,
+        obj_id: int,
+        *,
+        box: Sequence[float] | None = None,
+        points: Sequence[Sequence[float]] | None = None,
+        labels: Sequence[int] | None = None,
+        mask: Any = None,
+    ) -> None:
+        """Prompt an object, new or old, on the next frame given to `step` or `condition`.
+
+        On an old object a box or a mask starts its mask anew; points alone correct the tracked one.
+
+        Raises:
+            PromptError: see `Prompt.of`; what depends on the frame's size is checked when the frame comes.
+        """
+        given = Prompt.of(box=box, points=points, labels=labels, mask=mask)
+        if isinstance(obj_id, bool) or not isinstance(obj_id, int | np.integer) or obj_id < 1:
+            raise PromptError(f"object id {obj_id!r}", hint="ids are whole numbers from 1 on")
+        pending = self._state.pending
+        obj_id = int(obj_id)
+        pending[obj_id] = pending[obj_id].merge(given) if obj_id in pending else given
+
+    def step(self, frame: Frame) -> FrameResult:
+        """Track every object into this frame. Without objects the result has N = 0.
+
+        Raises:
+            PromptError: a prompt does not fit this frame; that prompt is dropped, nothing else changes.
+            InputError: a frame without pixels, of another size, or out of order.
+        """
+        state = self._state
+        self._check_order(frame)
+        picture, prompts = self._look_at(frame)
+        if state.picture is not None and state.objects:
+            self._propagate(picture)
+        masks = state.ahead.pop(frame.index, {})
+        for obj_id, prompt in prompts.items():
+            known = masks.get(obj_id)
+            if known is None and obj_id in state.objects:
+                known = state.objects[obj_id].mask
+            masks[obj_id] = segment_prompt(picture, prompt, known)
+        for obj_id, mask in masks.items():
+            if obj_id not in state.objects:
+                state.objects[obj_id] = TrackedObject.unseen(_grid_hw(picture))
+            state.objects[obj_id].anchor(picture, mask)
+        self._forget_passed(frame.index)
+        state.frame_idx, state.pts_seconds, state.picture = frame.index, frame.pts_seconds, picture
+        return self._result(frame.index, frame.pts_seconds, state.objects)
+
+    def condition(self, frame: Frame) -> FrameResult:
+        """Segment a prompted frame that lies ahead, before the frames on the way are stepped through.
+
+        What the objects look like there is learned at once; their masks are used when `step` comes to that
+        frame. In the result, objects that have no prompt on this frame are absent.
+
+        Raises:
+            PromptError: a prompt does not fit the frame, or there is none for it.
+            InputError: a frame without pixels, of another size, or one that was passed already.
+        """
+        state = self._state
+        self._check_order(frame)
+        if not state.pending:
+            raise PromptError(f"frame {frame.index} has no prompt", hint="call prompt() before condition()")
+        picture, prompts = self._look_at(frame)
+        masks = state.ahead.setdefault(frame.index, {})
+        for obj_id, prompt in prompts.items():
+            masks[obj_id] = segment_prompt(picture, prompt, masks.get(obj_id))
+            if obj_id not in state.objects:
+                state.objects[obj_id] = TrackedObject.unseen(_grid_hw(picture))
+            state.objects[obj_id].learn(picture, masks[obj_id])
+        shown = {obj_id: TrackedObject.unseen(_grid_hw(picture)) for obj_id in state.objects}
+        for obj_id, mask in masks.items():
+            shown[obj_id].show(mask)
+        return self._result(frame.index, frame.pts_seconds, shown)
+
+    def refine(
+        self,
+        obj_id: int,
+        *,
+        box: Sequence[float] | None = None,
+        points: Sequence[Sequence[float]] | None = None,
+        labels: Sequence[int] | None = None,
+        mask: Any = None,
+    ) -> FrameResult:
+        """Correct the frame last stepped to; returns its new result, for all objects.
+
+        Raises:
+            PromptError: there is no such object or no such frame yet, or the prompt does not fit.
+        """
+        state = self._state
+        given = Prompt.of(box=box, points=points, labels=labels, mask=mask)
+        if obj_id not in state.objects:
+            raise PromptError(_no_such_object(obj_id, self.obj_ids), hint="add an object with prompt()")
+        if state.picture is None or state.frame_idx is None or state.size_hw is None:
+            raise PromptError("no frame was stepped to yet", hint="call prompt(), then step()")
+        prompt = prompt_to_grid(given.fit(state.size_hw), state.size_hw, _grid_hw(state.picture))
+        tracked = state.objects[obj_id]
+        tracked.anchor(state.picture, segment_prompt(state.picture, prompt, tracked.mask))
+        return self._result(state.frame_idx, state.pts_seconds, state.objects)
+
+    def remove(self, obj_id: int) -> None:
+        """Forget an object.
+
+        Raises:
+            PromptError: there is no such object.
+        """
+        if obj_id not in self.obj_ids:
+            raise PromptError(_no_such_object(obj_id, self.obj_ids))
+        self._state.objects.pop(obj_id, None)
+        self._state.pending.pop(obj_id, None)
+        for masks in self._state.ahead.values():
+            masks.pop(obj_id, None)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the session's state (safetensors, atomically); its size does not grow with the video.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        save_state(path, self._state, self._tracker, self._config)
+
+    def _check_order(self, frame: Frame) -> None:
+        last = self._state.frame_idx
+        if last is None or (frame.index < last if self._state.reverse else frame.index > last):
+            return
+        raise InputError(
+            f"frame {frame.index} comes after frame {last}",
+            hint="frames come in " + ("falling" if self._state.reverse else "rising") + " order of index",
+        )
+
+    def _look_at(self, frame: Frame) -> tuple[Picture, dict[int, Prompt]]:
+        """The frame on the grid, and the prompts that wait for it, in pixels of the grid."""
+        state = self._state
+        if state.size_hw not in (None, frame.size_hw):
+            raise InputError(
+                f"frame {frame.index} is {frame.size_hw[1]}x{frame.size_hw[0]} in a video of "
+                f"{state.size_hw[1]}x{state.size_hw[0]}",
+                hint="start a session for each video",
+            )
+        grid_hw = grid_size(frame.size_hw, self._config.max_side)
+        picture = to_grid(frame, grid_hw)
+        prompts = {}
+        for obj_id, prompt in list(state.pending.items()):
+            try:
+                prompts[obj_id] = prompt_to_grid(prompt.fit(frame.size_hw), frame.size_hw, grid_hw)
+            except PromptError as error:
+                del state.pending[obj_id]
+                raise error.at(f"frame {frame.index}, object {obj_id}") from None
+        state.pending.clear()
+        state.size_hw = frame.size_hw
+        return picture, prompts
+
+    def _propagate(self, picture: Picture) -> None:
+        """Carry every object into this frame."""
+        assert self._state.picture is not None
+        flow = flow_to_previous(
+            cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.cvtColor(self._state.picture, cv2.COLOR_RGB2GRAY)
+        )
+        for tracked in self._state.objects.values():
+            tracked.prob = warp(tracked.prob, flow)
+
+    def _forget_passed(self, frame_idx: int) -> None:
+        """Drop the masks of conditioned frames that were skipped."""
+        ahead = self._state.ahead
+        for index in [i for i in ahead if (i >= frame_idx if self._state.reverse else i <= frame_idx)]:
+            del ahead[index]
+
+    def _result(
+        self, frame_idx: int, pts_seconds: float, objects: Mapping[int, TrackedObject]
+    ) -> FrameResult:
+        state = self._state
+        assert state.size_hw is not None
+        grid_hw = grid_size(state.size_hw, self._config.max_side)
+        shown = list(objects.values())
+        logits = np.full((len(shown), *grid_hw), ABSENT_LOGIT, np.float32)
+        for row, tracked in enumerate(shown):
+            if tracked.state != "absent":
+                logits[row] = _logit(tracked.prob)
+        return FrameResult(
+            frame_idx=frame_idx,
+            pts_seconds=pts_seconds,
+            size_hw=state.size_hw,
+            obj_ids=list(objects),
+            low_res_logits=logits,
+            object_score_logits=_logit(np.array([tracked.presence for tracked in shown], np.float32)),
+            predicted_ious=np.array([tracked.quality for tracked in shown], np.float32),
+            states=[tracked.state for tracked in shown],
+            to_video_res=to_video_res,
+        )
+
+
+def _grid_hw(picture: Picture) -> tuple[int, int]:
+    return picture.shape[0], picture.shape[1]
+
+
+def _logit(prob: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    limit = np.float32(1 / (1 + np.exp(_LARGEST_LOGIT)))
+    clipped = np.clip(prob, limit, 1 - limit)
+    logit: npt.NDArray[np.float32] = np.log(clipped / (1 - clipped))
+    return logit
+
+
+def _no_such_object(obj_id: object, known: list[int]) -> str:
+    names = ", ".join(map(str, known)) or "none"
+    return f"there is no object {obj_id!r} (objects: {names})"

@@ -1,0 +1,77 @@
+"""The weight-free tracker behind the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any
+
+from vidseg.errors import ConfigError, unknown
+from vidseg.trackers.flow.config import FlowConfig
+from vidseg.trackers.flow.session import FlowSession
+from vidseg.trackers.flow.state import SessionState, load_state
+from vidseg.trackers.registry import LoadOptions
+from vidseg.validation import parse
+
+
+class FlowTracker:
+    """Follows objects by dense optical flow and by what they look like; nothing to download, CPU alone."""
+
+    def __init__(self, config: FlowConfig | None = None, *, name: str = "flow") -> None:
+        self._name = name
+        self.config = config or FlowConfig()
+
+    @classmethod
+    def build(cls, name: str, config: Mapping[str, Any], options: LoadOptions) -> FlowTracker:
+        """The tracker of a YAML with `kind: flow`.
+
+        Raises:
+            ConfigError: an unknown key or option, or one that means nothing without a model.
+        """
+        if options.weights is not None:
+            raise ConfigError(f"the tracker '{name}' has no weights", hint="leave the weights out")
+        if options.device not in ("auto", "cpu"):
+            raise ConfigError(
+                f"the tracker '{name}' runs on the CPU, not on '{options.device}'", hint="use device 'cpu'"
+            )
+        if options.dtype != "float32":
+            raise ConfigError(
+                f"the tracker '{name}' computes in float32, not {options.dtype}", hint="use float32"
+            )
+        if options.image_size is not None:
+            raise ConfigError(
+                f"the tracker '{name}' has no model input to size", hint="set max_side in a YAML of its own"
+            )
+        if options.compile:
+            raise ConfigError(f"the tracker '{name}' has nothing to compile", hint="leave compile out")
+        for option in options.extra:
+            raise ConfigError(
+                unknown("option", option, ["device"]), where=f"tracker '{name}'", hint="leave the option out"
+            )
+        return cls(parse(FlowConfig, dict(config), where=f"{name}.yaml", error=ConfigError), name=name)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def start(self, num_frames: int | None = None, reverse: bool = False) -> FlowSession:
+        """Begin a video; its length makes no difference to this tracker."""
+        return FlowSession(self._name, self.config, SessionState(num_frames=num_frames, reverse=reverse))
+
+    def restore(self, path: str | PathLike[str]) -> FlowSession:
+        """A session saved by this tracker; going on gives the very same masks.
+
+        Raises:
+            CheckpointError: the file is not a session of this tracker with this configuration.
+        """
+        return FlowSession(self._name, self.config, load_state(path, self.config))
+
+    def describe(self) -> dict[str, Any]:
+        """Facts for run.json: `name`, `kind`, `config`, `weights_sha256` (None), `device`."""
+        return {
+            "name": self._name,
+            "kind": "flow",
+            "config": self.config.model_dump(),
+            "weights_sha256": None,
+            "device": "cpu",
+        }
