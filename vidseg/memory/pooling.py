@@ -1,0 +1,101 @@
+"""Pooled reads: cross-attention to 2 x 2 averages of the spatial memories' keys and values.
+
+Memory stays as it was written; only what attention reads is a quarter as long. A pooled key stands for the
+cells it averages, so it counts as many times in the softmax: the logarithm of their number is added to its
+logits.
+
+Source: Xiong et al., "Efficient Track Anything", 2024 ("Efficient Memory Cross-Attention").
+
+Layouts in names: B objects · N tokens of the frame · M memory tokens · C channels.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vidseg.memory.attention import MemoryTokens, RotaryCrossAttention, attend
+
+SizeTerm = Literal["logits", "keys"]
+
+
+def pool_frames(tokens_bmc: Tensor, num_frames: int, grid_hw: tuple[int, int]) -> Tensor:
+    """Average each frame's tokens over squares of 2 x 2 cells: B x (T·H·W) x C to a quarter as many.
+
+    On a grid with an odd side the last squares hold two cells or one.
+    """
+    frames = tokens_bmc.reshape(-1, *grid_hw, tokens_bmc.shape[-1]).permute(0, 3, 1, 2)
+    pooled = F.avg_pool2d(frames, 2, ceil_mode=True)
+    return pooled.permute(0, 2, 3, 1).reshape(tokens_bmc.shape[0], -1, tokens_bmc.shape[-1])
+
+
+def log_cells(num_frames: int, grid_hw: tuple[int, int], like: Tensor) -> Tensor:
+    """For each pooled token of `num_frames` frames, the logarithm of how many cells it averages; 1-D."""
+    cells = F.avg_pool2d(like.new_ones(1, *grid_hw), 2, ceil_mode=True, divisor_override=1)
+    return cells.log().flatten().repeat(num_frames)
+
+
+class PooledCrossAttention(RotaryCrossAttention):
+    """Rotary cross-attention to pooled keys and values; object pointers stay as they are.
+
+    Keys are pooled after they have turned with their cells. A single memory frame is read whole.
+
+    Args:
+        channels: of the queries.
+        kv_channels: of the memory tokens.
+        size_term: where the logarithm of the pooled cells' number is added. 'logits' (EfficientTAM's `/1`
+            configurations) is the method: on a memory that is constant over the squares it equals reading all
+            of it. 'keys' (its `/2` configurations) adds it to every component of the pooled keys, which
+            shifts the logits by a multiple of the query's sum; it is here for the checkpoints trained so.
+    """
+
+    def __init__(self, channels: int, kv_channels: int, size_term: SizeTerm = "logits") -> None:
+        super().__init__(channels, kv_channels)
+        self.size_term = size_term
+
+    def forward(self, x_bnc: Tensor, memory: MemoryTokens, grid_hw: tuple[int, int]) -> Tensor:
+        q, k, v = self.project(x_bnc, memory, grid_hw)
+        if memory.num_frames > 1:
+            out = attend_pooled(q, k, v, memory.num_frames, grid_hw, self.size_term)
+        else:
+            out = attend(q, k, v)
+        projected: Tensor = self.out_proj(out)
+        return projected
+
+
+def attend_pooled(
+    q_bnc: Tensor,
+    k_bmc: Tensor,
+    v_bmc: Tensor,
+    num_frames: int,
+    grid_hw: tuple[int, int],
+    size_term: SizeTerm = "logits",
+) -> Tensor:
+    """Single-head attention to the pooled tokens of `num_frames` frames and to whatever follows them.
+
+    Args:
+        q_bnc: turned queries.
+        k_bmc: turned keys: T·H·W of the frames, then those of object pointers.
+        v_bmc: their values.
+
+    Returns:
+        B x N x C.
+    """
+    num_spatial = num_frames * math.prod(grid_hw)
+    pooled_k = pool_frames(k_bmc[:, :num_spatial], num_frames, grid_hw)
+    pooled_v = pool_frames(v_bmc[:, :num_spatial], num_frames, grid_hw)
+    bias = None
+    if size_term == "keys":
+        pooled_k = pooled_k + 2 * math.log(2)
+    else:
+        num_pointer_tokens = k_bmc.shape[1] - num_spatial
+        # One row for all queries; attention broadcasts it without ever writing N x M numbers.
+        bias = F.pad(log_cells(num_frames, grid_hw, q_bnc), (0, num_pointer_tokens))
+        bias = bias.expand(q_bnc.shape[0], 1, 1, -1)
+    k = torch.cat((pooled_k, k_bmc[:, num_spatial:]), dim=1)
+    v = torch.cat((pooled_v, v_bmc[:, num_spatial:]), dim=1)
+    return F.scaled_dot_product_attention(q_bnc[:, None], k[:, None], v[:, None], attn_mask=bias)[:, 0]

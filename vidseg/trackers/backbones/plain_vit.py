@@ -1,0 +1,160 @@
+"""A plain vision transformer with windowed attention in most blocks: EfficientTAM's image encoder.
+
+Source: Li et al., "Exploring Plain Vision Transformer Backbones for Object Detection", ECCV 2022; Xiong et
+al., "Efficient Track Anything", 2024. Parameter names are those of EfficientTAM's published checkpoints.
+
+Layouts in names: B images · Y X rows and columns of the patch grid · W windows · N tokens of a window ·
+H heads · D channels of a head · C channels.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vidseg.trackers.mlp import MLP
+
+PATCH = 16
+PRETRAINED_GRID = 14
+"""Side of the patch grid that positions were learned on (images of 224 pixels)."""
+
+VARIANTS: dict[str, tuple[int, int]] = {"tiny": (192, 3), "small": (384, 6)}
+"""Channels and heads."""
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over the whole grid, or within windows.
+
+    Args:
+        channels: a multiple of `heads`.
+        heads: number of heads.
+        window: side of the windows in patches; None for the whole grid.
+    """
+
+    def __init__(self, channels: int, heads: int, window: int | None) -> None:
+        super().__init__()
+        self.heads = heads
+        self.window = window
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.proj = nn.Linear(channels, channels)
+
+    def forward(self, x_byxc: Tensor) -> Tensor:
+        _, height, width, _ = x_byxc.shape
+        qkv_byxc = self.qkv(x_byxc)
+        if self.window is None:
+            out_byxc = self._attend(qkv_byxc.flatten(1, 2)).unflatten(1, (height, width))
+        else:
+            windows_wnc = self._attend(_to_windows(self._padded(qkv_byxc), self.window))
+            out_byxc = _from_windows(windows_wnc, self.window, height, width)
+        out: Tensor = self.proj(out_byxc)
+        return out
+
+    def _attend(self, qkv_wnc: Tensor) -> Tensor:
+        q, k, v = qkv_wnc.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+    def _padded(self, qkv_byxc: Tensor) -> Tensor:
+        """Extend the grid to whole windows.
+
+        The model was trained with windows filled up with zeros *before* the projection to queries, keys and
+        values, and without a mask: what the projection makes of a zero, its bias, takes part like any patch.
+        """
+        assert self.window is not None
+        batch, height, width, channels = qkv_byxc.shape
+        bottom, right = -height % self.window, -width % self.window
+        if not bottom and not right:
+            return qkv_byxc
+        out = (
+            self.qkv.bias.to(qkv_byxc.dtype)
+            .expand(batch, height + bottom, width + right, channels)
+            .contiguous()
+        )
+        out[:, :height, :width] = qkv_byxc
+        return out
+
+
+def _to_windows(x_byxc: Tensor, window: int) -> Tensor:
+    """(B·W) x N x C, row by row; the sides of the grid are multiples of `window`."""
+    grid = x_byxc.unflatten(2, (-1, window)).unflatten(1, (-1, window))
+    return grid.transpose(2, 3).flatten(3, 4).flatten(0, 2)
+
+
+def _from_windows(windows_wnc: Tensor, window: int, height: int, width: int) -> Tensor:
+    """Undo `_to_windows`, and drop what lies beyond `height` and `width`."""
+    rows, columns = -(-height // window), -(-width // window)
+    grid = windows_wnc.unflatten(1, (window, window)).unflatten(0, (-1, rows, columns))
+    return grid.transpose(2, 3).flatten(3, 4).flatten(1, 2)[:, :height, :width]
+
+
+class Block(nn.Module):
+    """Attention, then a perceptron; each with a norm before it."""
+
+    def __init__(self, channels: int, heads: int, window: int | None) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(channels, eps=1e-6)
+        self.attn = Attention(channels, heads, window)
+        self.norm2 = nn.LayerNorm(channels, eps=1e-6)
+        self.mlp = MLP(channels, 4 * channels, channels, num_layers=2, activation=nn.GELU)
+
+    def forward(self, x_byxc: Tensor) -> Tensor:
+        x_byxc = x_byxc + self.attn(self.norm1(x_byxc))
+        out: Tensor = x_byxc + self.mlp(self.norm2(x_byxc))
+        return out
+
+
+class _PatchEmbedding(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, channels, PATCH, stride=PATCH)
+
+
+class PlainViT(nn.Module):
+    """Images to one map at stride 16.
+
+    Args:
+        variant: a name in `VARIANTS`.
+        depth: number of blocks.
+        window: side of the windows, in patches.
+        global_blocks: blocks that attend over the whole grid.
+    """
+
+    mode: Literal["pyramid", "single-scale"] = "single-scale"
+
+    def __init__(
+        self,
+        variant: str = "small",
+        depth: int = 12,
+        window: int = 14,
+        global_blocks: tuple[int, ...] = (2, 5, 8, 11),
+    ) -> None:
+        super().__init__()
+        channels, heads = VARIANTS[variant]
+        self.channels: tuple[int, ...] = (channels,)
+        self.strides: tuple[int, ...] = (PATCH,)
+        self.patch_embed = _PatchEmbedding(channels)
+        # The class token's position comes first; it is in the checkpoints and not used.
+        self.pos_embed = nn.Parameter(torch.empty(1, 1 + PRETRAINED_GRID**2, channels))
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        self.blocks = nn.ModuleList(
+            Block(channels, heads, None if index in global_blocks else window) for index in range(depth)
+        )
+
+    def forward(self, images_b3ss: Tensor) -> list[Tensor]:
+        """Features: [B x C x S/16 x S/16]. The sides of the images must be multiples of 16."""
+        x_byxc = self.patch_embed.proj(images_b3ss).permute(0, 2, 3, 1)
+        x_byxc = x_byxc + self._positions(x_byxc.shape[1], x_byxc.shape[2])
+        for block in self.blocks:
+            x_byxc = block(x_byxc)
+        return [x_byxc.permute(0, 3, 1, 2)]
+
+    def _positions(self, height: int, width: int) -> Tensor:
+        """Learned positions, resized to the grid: 1 x Y x X x C."""
+        learned = self.pos_embed[:, 1:].unflatten(1, (PRETRAINED_GRID, PRETRAINED_GRID))
+        if (height, width) == (PRETRAINED_GRID, PRETRAINED_GRID):
+            return learned
+        learned = learned.permute(0, 3, 1, 2)
+        resized = F.interpolate(learned, (height, width), mode="bicubic", align_corners=False)
+        return resized.permute(0, 2, 3, 1)

@@ -1,0 +1,293 @@
+"""RepViT: a convolutional network whose training-time branches fold into single convolutions.
+
+A block mixes space, then channels: a 3x3 depthwise convolution, a 1x1 depthwise one and the identity are
+summed (and optionally squeezed and excited), then two pointwise convolutions with a GELU between them work
+on each position. The three branches and their norms are linear: `RepViT.fuse` makes them one convolution.
+
+Source: Wang et al., "RepViT: Revisiting Mobile CNN From ViT Perspective", CVPR 2024, and its code
+(github.com/THU-MIG/RepViT). EdgeTAM's image encoder is the variant `m1` in timm's layout (`body.stem`,
+`body.stages_0`, ...), whose names are kept here, so that its published weights load unchanged.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+NormLayout = Literal["branches", "sum"]
+
+
+@dataclass(frozen=True)
+class RepViTConfig:
+    """Which RepViT; four stages, fine to coarse."""
+
+    channels: tuple[int, ...]
+    depths: tuple[int, ...]
+    """Blocks per stage, the transition into the stage not counted."""
+    norm_layout: NormLayout = "sum"
+    """Where a token mixer normalises: 'branches' (each of the two convolutions; the first release) or 'sum'
+    (the 3x3 branch, and the sum of all three; the second release and RepViT-SAM)."""
+    transition_strides: tuple[int, ...] = (2, 2, 2)
+    """Strides of the transitions into stages 1, 2 and 3; RepViT-SAM's last one is 1."""
+
+
+VARIANTS: dict[str, RepViTConfig] = {
+    "m1": RepViTConfig((48, 96, 192, 384), (2, 2, 14, 2), norm_layout="branches"),
+    "m0.6": RepViTConfig((40, 80, 160, 320), (1, 1, 8, 1)),
+    "m0.9": RepViTConfig((48, 96, 192, 384), (2, 2, 14, 2)),
+    "m1.0": RepViTConfig((56, 112, 224, 448), (2, 2, 14, 2)),
+    "m1.1": RepViTConfig((64, 128, 256, 512), (2, 2, 12, 2)),
+    "m1.5": RepViTConfig((64, 128, 256, 512), (4, 4, 24, 4)),
+    "m2.3": RepViTConfig((80, 160, 320, 640), (6, 6, 34, 2)),
+    "sam": RepViTConfig((80, 160, 320, 640), (6, 6, 34, 2), transition_strides=(2, 2, 1)),
+}
+
+
+class ConvNorm(nn.Sequential):
+    """A convolution without bias, then batch norm."""
+
+    c: nn.Conv2d
+    bn: nn.BatchNorm2d
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1
+    ) -> None:
+        super().__init__()
+        conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.add_module("c", conv)
+        self.add_module("bn", nn.BatchNorm2d(out_channels))
+
+    def fused(self) -> nn.Conv2d:
+        """One convolution with bias that does the same in evaluation mode."""
+        return _conv_like(self.c, *_fold_norm(_exact(self.c.weight), None, self.bn))
+
+
+class TokenMixer(nn.Module):
+    """The sum of a 3x3 depthwise convolution, a 1x1 depthwise convolution and the identity."""
+
+    def __init__(self, channels: int, norm_layout: NormLayout) -> None:
+        super().__init__()
+        self.conv = ConvNorm(channels, channels, 3, groups=channels)
+        self.conv1: ConvNorm | nn.Conv2d
+        self.bn: nn.BatchNorm2d | nn.Identity
+        if norm_layout == "branches":
+            self.conv1 = ConvNorm(channels, channels, 1, groups=channels)
+            self.bn = nn.Identity()
+        else:
+            self.conv1 = nn.Conv2d(channels, channels, 1, groups=channels)
+            self.bn = nn.BatchNorm2d(channels)
+
+    def forward(self, x_bchw: Tensor) -> Tensor:
+        out: Tensor = self.bn(self.conv(x_bchw) + self.conv1(x_bchw) + x_bchw)
+        return out
+
+    def fused(self) -> nn.Conv2d:
+        """One 3x3 depthwise convolution with bias that does the same in evaluation mode."""
+        kernel, bias = _fold_norm(_exact(self.conv.c.weight), None, self.conv.bn)
+        if isinstance(self.conv1, ConvNorm):
+            point, point_bias = _fold_norm(_exact(self.conv1.c.weight), None, self.conv1.bn)
+        else:
+            assert self.conv1.bias is not None
+            point, point_bias = _exact(self.conv1.weight), _exact(self.conv1.bias)
+        # The 1x1 branch and the identity touch only the middle of the 3x3 window.
+        kernel = kernel + F.pad(point + 1.0, (1, 1, 1, 1))
+        bias = bias + point_bias
+        if isinstance(self.bn, nn.BatchNorm2d):
+            kernel, bias = _fold_norm(kernel, bias, self.bn)
+        return _conv_like(self.conv.c, kernel, bias)
+
+
+class SqueezeExcite(nn.Module):
+    """Scale each channel by a gate computed from the means of all channels (Hu et al., CVPR 2018)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        # A quarter of the width, to the nearest multiple of 8: 48 -> 16, 96 -> 24.
+        squeezed = max(8, (channels // 4 + 4) // 8 * 8)
+        self.fc1 = nn.Conv2d(channels, squeezed, 1)
+        self.fc2 = nn.Conv2d(squeezed, channels, 1)
+
+    def forward(self, x_bchw: Tensor) -> Tensor:
+        means = x_bchw.mean((2, 3), keepdim=True)
+        return x_bchw * self.fc2(F.relu(self.fc1(means))).sigmoid()
+
+
+class ChannelMixer(nn.Module):
+    """Two pointwise convolutions with a GELU between them, twice as wide inside, plus the input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = ConvNorm(channels, 2 * channels, 1)
+        self.conv2 = ConvNorm(2 * channels, channels, 1)
+
+    def forward(self, x_bchw: Tensor) -> Tensor:
+        out: Tensor = x_bchw + self.conv2(F.gelu(self.conv1(x_bchw)))
+        return out
+
+
+class RepViTBlock(nn.Module):
+    """Mix tokens, optionally squeeze and excite, mix channels; size and width stay."""
+
+    def __init__(self, channels: int, norm_layout: NormLayout, *, use_se: bool) -> None:
+        super().__init__()
+        self.token_mixer = TokenMixer(channels, norm_layout)
+        self.se = SqueezeExcite(channels) if use_se else nn.Identity()
+        self.channel_mixer = ChannelMixer(channels)
+
+    def forward(self, x_bchw: Tensor) -> Tensor:
+        out: Tensor = self.channel_mixer(self.se(self.token_mixer(x_bchw)))
+        return out
+
+
+class Transition(nn.Module):
+    """Into the next stage: a block, a strided depthwise convolution, a pointwise one, a channel mixer."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, norm_layout: NormLayout) -> None:
+        super().__init__()
+        self.pre_block = RepViTBlock(in_channels, norm_layout, use_se=False)
+        self.spatial_downsample = ConvNorm(in_channels, in_channels, 3, stride, groups=in_channels)
+        self.channel_downsample = ConvNorm(in_channels, out_channels, 1)
+        self.ffn = ChannelMixer(out_channels)
+
+    def forward(self, x_bchw: Tensor) -> Tensor:
+        out: Tensor = self.ffn(self.channel_downsample(self.spatial_downsample(self.pre_block(x_bchw))))
+        return out
+
+
+class Stem(nn.Module):
+    """Image to stride 4: two strided 3x3 convolutions with a GELU between them."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = ConvNorm(3, channels // 2, 3, stride=2)
+        self.conv2 = ConvNorm(channels // 2, channels, 3, stride=2)
+
+    def forward(self, images_b3hw: Tensor) -> Tensor:
+        out: Tensor = self.conv2(F.gelu(self.conv1(images_b3hw)))
+        return out
+
+
+class Stage(nn.Module):
+    """Blocks of one width; squeeze-excite in the first and every second after it."""
+
+    def __init__(self, channels: int, depth: int, norm_layout: NormLayout, transition: nn.Module) -> None:
+        super().__init__()
+        self.downsample = transition
+        self.blocks = nn.Sequential(
+            *(RepViTBlock(channels, norm_layout, use_se=index % 2 == 0) for index in range(depth))
+        )
+
+    def forward(self, x_bchw: Tensor) -> Tensor:
+        out: Tensor = self.blocks(self.downsample(x_bchw))
+        return out
+
+
+class RepViT(nn.Module):
+    """Images to features of four stages.
+
+    Args:
+        variant: a name in `VARIANTS`, or a configuration.
+        mode: 'pyramid' gives all four stages (strides 4, 8, 16, 32), as EdgeTAM takes them; 'single-scale'
+            the coarsest alone, as encoders of the first SAM do.
+    """
+
+    def __init__(
+        self,
+        variant: str | RepViTConfig = "m1",
+        mode: Literal["pyramid", "single-scale"] = "pyramid",
+    ) -> None:
+        super().__init__()
+        config = VARIANTS[variant] if isinstance(variant, str) else variant
+        self.mode: Literal["pyramid", "single-scale"] = mode
+        transitions: list[nn.Module] = [nn.Identity()]
+        strides = [4]
+        for (before, after), stride in zip(
+            itertools.pairwise(config.channels), config.transition_strides, strict=True
+        ):
+            transitions.append(Transition(before, after, stride, config.norm_layout))
+            strides.append(strides[-1] * stride)
+        self.body = nn.ModuleDict({"stem": Stem(config.channels[0])})
+        stages = zip(config.channels, config.depths, transitions, strict=True)
+        for index, (channels, depth, transition) in enumerate(stages):
+            self.body[f"stages_{index}"] = Stage(channels, depth, config.norm_layout, transition)
+        self._kept = slice(None) if mode == "pyramid" else slice(-1, None)
+        self.channels: tuple[int, ...] = config.channels[self._kept]
+        """Channels of the features given, fine to coarse."""
+        self.strides: tuple[int, ...] = tuple(strides[self._kept])
+        """Their strides in pixels of the image."""
+
+    def forward(self, images_b3ss: Tensor) -> list[Tensor]:
+        """Features, fine to coarse: (B, channels[i], S / strides[i], S / strides[i])."""
+        # Channels last: depthwise and pointwise convolutions run faster on it, on the CPU too.
+        x_bchw = images_b3ss.contiguous(memory_format=torch.channels_last)
+        stem, *stages = self.body.values()
+        x_bchw = stem(x_bchw)
+        features = []
+        for stage in stages:
+            x_bchw = stage(x_bchw)
+            features.append(x_bchw)
+        return features[self._kept]
+
+    @torch.no_grad()
+    def fuse(self) -> RepViT:
+        """A copy for inference: every batch norm and every branch folded into its convolution.
+
+        Folded in float64 and rounded once, so the two agree to float32's rounding. The copy cannot be trained
+        further, and its state dict has other names; load published weights before fusing.
+        """
+        fused = copy.deepcopy(self).eval().requires_grad_(False)
+        _fuse_children(fused)
+        return fused
+
+
+def _fuse_children(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, ConvNorm | TokenMixer):
+            setattr(module, name, child.fused())
+        else:
+            _fuse_children(child)
+
+
+def _fold_norm(kernel: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """float64 kernel and bias of a convolution followed by `norm` in evaluation mode."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = _exact(norm.weight) / torch.sqrt(_exact(norm.running_var) + norm.eps)
+    shift = (0.0 if bias is None else bias) - _exact(norm.running_mean)
+    return kernel * scale[:, None, None, None], _exact(norm.bias) + shift * scale
+
+
+def _exact(weight: Tensor) -> Tensor:
+    """float64, on the CPU: not every accelerator has it."""
+    return weight.detach().cpu().double()
+
+
+def _conv_like(conv: nn.Conv2d, kernel: Tensor, bias: Tensor) -> nn.Conv2d:
+    """A convolution with the geometry, dtype and device of `conv`, and these weights."""
+    out = nn.Conv2d(
+        conv.in_channels,
+        conv.out_channels,
+        _pair(conv.kernel_size),
+        _pair(conv.stride),
+        _pair(conv.padding),
+        groups=conv.groups,
+        device=conv.weight.device,
+        dtype=conv.weight.dtype,
+    )
+    out.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
+    out.weight.copy_(kernel)
+    assert out.bias is not None
+    out.bias.copy_(bias)
+    return out.requires_grad_(False)
+
+
+def _pair(size: Sequence[int] | str) -> tuple[int, int]:
+    assert not isinstance(size, str)
+    return size[0], size[1]
