@@ -43,13 +43,19 @@ Builder = Callable[[str, Mapping[str, Any], LoadOptions], "Tracker"]
 """(name, the YAML's mapping without `kind`, options) -> tracker."""
 
 
+def _engine(name: str, config: Mapping[str, Any], options: LoadOptions) -> Tracker:
+    from vidseg.trackers.engine_tracker import EngineTracker
+
+    return EngineTracker.build(name, config, options)
+
+
 def _flow(name: str, config: Mapping[str, Any], options: LoadOptions) -> Tracker:
     from vidseg.trackers.flow import FlowTracker
 
     return FlowTracker.build(name, config, options)
 
 
-TRACKER_KINDS: dict[str, Builder] = {"flow": _flow}
+TRACKER_KINDS: dict[str, Builder] = {"engine": _engine, "flow": _flow}
 
 
 def register_tracker(kind: str, builder: Builder) -> None:

@@ -1,0 +1,128 @@
+"""Memory attention: the current frame's features read the memory bank.
+
+Source: Ravi et al., "SAM 2: Segment Anything in Images and Videos", section 4 ("Memory attention").
+
+Layouts in names: B objects · N tokens of the frame · M memory tokens · C channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vidseg.memory.rope import axial_rotation, rotate
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryTokens:
+    """What attention reads, for B objects whose banks have the same shape."""
+
+    tokens_bmc: Tensor
+    """B x M x 64: the spatial memories frame by frame, then the object pointers cut into tokens."""
+    positions_bmc: Tensor
+    """Position and time codes of the tokens, added to the keys alone."""
+    num_pointer_tokens: int
+    """How many tokens at the end belong to pointers, which have no place in the frame."""
+    num_frames: int
+    """How many memory frames the spatial tokens come from."""
+
+
+class CrossAttention(Protocol):
+    """How queries read the memory; the seam where pooled and compressed memories differ."""
+
+    def __call__(self, x_bnc: Tensor, memory: MemoryTokens, grid_hw: tuple[int, int]) -> Tensor: ...
+
+
+class _Projections(nn.Module):
+    """The four projections of single-head attention, under the official names."""
+
+    def __init__(self, channels: int, kv_channels: int) -> None:
+        super().__init__()
+        self.q_proj = nn.Linear(channels, channels)
+        self.k_proj = nn.Linear(kv_channels, channels)
+        self.v_proj = nn.Linear(kv_channels, channels)
+        self.out_proj = nn.Linear(channels, channels)
+
+
+def attend(q_bnc: Tensor, k_bmc: Tensor, v_bmc: Tensor) -> Tensor:
+    """Single-head scaled dot-product attention."""
+    return F.scaled_dot_product_attention(q_bnc[:, None], k_bmc[:, None], v_bmc[:, None])[:, 0]
+
+
+class RotarySelfAttention(_Projections):
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels)
+
+    def forward(self, x_bnc: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+        rotation = axial_rotation(x_bnc.shape[-1], *grid_hw, device=x_bnc.device)
+        q = rotate(self.q_proj(x_bnc), rotation)
+        k = rotate(self.k_proj(x_bnc), rotation)
+        return self.out_proj(attend(q, k, self.v_proj(x_bnc)))
+
+
+class RotaryCrossAttention(_Projections):
+    """Queries and spatial keys turn with their cell of the grid; pointers are not turned."""
+
+    def __init__(self, channels: int, kv_channels: int) -> None:
+        super().__init__(channels, kv_channels)
+
+    def forward(self, x_bnc: Tensor, memory: MemoryTokens, grid_hw: tuple[int, int]) -> Tensor:
+        q, k, v = self.project(x_bnc, memory, grid_hw)
+        return self.out_proj(attend(q, k, v))
+
+    def project(self, x_bnc: Tensor, memory: MemoryTokens, grid_hw: tuple[int, int]) -> tuple[Tensor, ...]:
+        rotation = axial_rotation(self.q_proj.out_features, *grid_hw, device=x_bnc.device)
+        q = rotate(self.q_proj(x_bnc), rotation)
+        k = self.k_proj(memory.tokens_bmc + memory.positions_bmc)
+        num_spatial = k.shape[1] - memory.num_pointer_tokens
+        k[:, :num_spatial] = rotate(
+            k[:, :num_spatial].unflatten(1, (memory.num_frames, -1)), rotation
+        ).flatten(1, 2)
+        return q, k, self.v_proj(memory.tokens_bmc)
+
+
+class MemoryAttentionLayer(nn.Module):
+    """Self-attention, cross-attention to the memory, feed-forward; each with a norm before it."""
+
+    def __init__(self, channels: int, feedforward: int, cross_attention: nn.Module) -> None:
+        super().__init__()
+        self.self_attn = RotarySelfAttention(channels)
+        self.cross_attn_image = cross_attention
+        self.linear1 = nn.Linear(channels, feedforward)
+        self.linear2 = nn.Linear(feedforward, channels)
+        self.norm1 = nn.LayerNorm(channels)
+        self.norm2 = nn.LayerNorm(channels)
+        self.norm3 = nn.LayerNorm(channels)
+
+    def forward(self, x_bnc: Tensor, memory: MemoryTokens, grid_hw: tuple[int, int]) -> Tensor:
+        x_bnc = x_bnc + self.self_attn(self.norm1(x_bnc), grid_hw)
+        # The objects share the frame, so the first layer's self-attention has run once for all of them.
+        x_bnc = x_bnc.expand(memory.tokens_bmc.shape[0], -1, -1)
+        x_bnc = x_bnc + self.cross_attn_image(self.norm2(x_bnc), memory, grid_hw)
+        return x_bnc + self.linear2(F.relu(self.linear1(self.norm3(x_bnc))))
+
+
+class MemoryAttention(nn.Module):
+    def __init__(self, layers: list[MemoryAttentionLayer], channels: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, features_1chw: Tensor, position_chw: Tensor, memory: MemoryTokens) -> Tensor:
+        """Condition one frame's features on the memories of B objects.
+
+        Args:
+            features_1chw: the frame's features at stride 16.
+            position_chw: their sine encoding.
+
+        Returns:
+            B x C x H x W.
+        """
+        _, channels, height, width = features_1chw.shape
+        x_bnc = (features_1chw + 0.1 * position_chw).flatten(2).transpose(1, 2)
+        for layer in self.layers:
+            x_bnc = layer(x_bnc, memory, (height, width))
+        return self.norm(x_bnc).transpose(1, 2).reshape(-1, channels, height, width)

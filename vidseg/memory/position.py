@@ -1,0 +1,40 @@
+"""Sine encodings of place (2-D grid) and time (1-D), computed, never stored in checkpoints."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+
+@lru_cache(maxsize=64)
+def sine_grid(channels: int, height: int, width: int, device: torch.device | None = None) -> Tensor:
+    """Sine encoding of a grid: float32 C x H x W, the first half of the channels for y, the second for x.
+
+    Source: DETR's normalised sine embedding, as in SAM 2's `PositionEmbeddingSine`. Callers must not write
+    to the result: it is cached.
+    """
+    half = channels // 2
+    frequency = 10000.0 ** (2 * torch.div(torch.arange(half, device=device), 2, rounding_mode="floor") / half)
+
+    def encode(length: int) -> Tensor:
+        place = (
+            torch.arange(1, length + 1, dtype=torch.float32, device=device) / (length + 1e-6) * (2 * math.pi)
+        )
+        angle = place[:, None] / frequency
+        return torch.stack((angle[:, 0::2].sin(), angle[:, 1::2].cos()), dim=2).flatten(1)
+
+    y_hc = encode(height)[:, None].expand(height, width, half)
+    x_wc = encode(width)[None].expand(height, width, half)
+    return torch.cat((y_hc, x_wc), dim=2).permute(2, 0, 1).contiguous()
+
+
+def sine_times(times: Tensor, channels: int) -> Tensor:
+    """Sine encoding of times: float32 T to T x C (all sines, then all cosines)."""
+    half = channels // 2
+    index = torch.arange(half, dtype=torch.float32, device=times.device)
+    frequency = 10000.0 ** (2 * torch.div(index, 2, rounding_mode="floor") / half)
+    angle = times[:, None] / frequency
+    return torch.cat((angle.sin(), angle.cos()), dim=1)

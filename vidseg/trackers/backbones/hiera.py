@@ -1,0 +1,156 @@
+"""Hiera: a plain hierarchical vision transformer with windowed and a few global attention blocks.
+
+Source: Ryali et al., "Hiera" (arXiv:2306.00989); window position embedding from Bolya et al.,
+"Window Attention is Bugged" (arXiv:2311.05613); SAM 2, appendix C. Parameter names follow the official SAM 2
+checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vidseg.trackers.mlp import MLP
+
+
+def _pool(x_bhwc: Tensor) -> Tensor:
+    return F.max_pool2d(x_bhwc.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
+
+
+def _to_windows(x_bhwc: Tensor, size: int) -> Tensor:
+    """B x H x W x C, padded at the bottom and right, to (B · windows) x size x size x C."""
+    batch, height, width, channels = x_bhwc.shape
+    pad_h, pad_w = -height % size, -width % size
+    if pad_h or pad_w:
+        x_bhwc = F.pad(x_bhwc, (0, 0, 0, pad_w, 0, pad_h))
+    x = x_bhwc.view(batch, (height + pad_h) // size, size, (width + pad_w) // size, size, channels)
+    return x.transpose(2, 3).reshape(-1, size, size, channels)
+
+
+def _from_windows(windows: Tensor, batch: int, height: int, width: int) -> Tensor:
+    size, channels = windows.shape[1], windows.shape[3]
+    rows, columns = -(-height // size), -(-width // size)
+    x = windows.view(batch, rows, columns, size, size, channels).transpose(2, 3)
+    return x.reshape(batch, rows * size, columns * size, channels)[:, :height, :width]
+
+
+class PooledAttention(nn.Module):
+    """Multi-head attention inside each window (or picture); may pool its queries 2x2."""
+
+    def __init__(self, dim: int, out_dim: int, heads: int, pool_queries: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.pool_queries = pool_queries
+        self.qkv = nn.Linear(dim, 3 * out_dim)
+        self.proj = nn.Linear(out_dim, out_dim)
+
+    def forward(self, x_bhwc: Tensor) -> Tensor:
+        batch, height, width, _ = x_bhwc.shape
+        q, k, v = self.qkv(x_bhwc).chunk(3, dim=-1)
+        if self.pool_queries:
+            q = _pool(q)
+            height, width = q.shape[1:3]
+        heads_first = [t.flatten(1, 2).unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v)]
+        out = F.scaled_dot_product_attention(*heads_first)
+        return self.proj(out.transpose(1, 2).reshape(batch, height, width, -1))
+
+
+class Block(nn.Module):
+    def __init__(self, dim: int, out_dim: int, heads: int, window: int, pool: bool) -> None:
+        super().__init__()
+        self.window = window
+        self.pool = pool
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attn = PooledAttention(dim, out_dim, heads, pool)
+        self.norm2 = nn.LayerNorm(out_dim, eps=1e-6)
+        self.mlp = MLP(out_dim, 4 * out_dim, out_dim, num_layers=2, activation=nn.GELU)
+        if dim != out_dim:
+            self.proj = nn.Linear(dim, out_dim)
+        self.changes_width = dim != out_dim
+
+    def forward(self, x_bhwc: Tensor) -> Tensor:
+        batch = x_bhwc.shape[0]
+        normed = self.norm1(x_bhwc)
+        if self.changes_width:
+            x_bhwc = _pool(self.proj(normed)) if self.pool else self.proj(normed)
+        if self.window:
+            out = self.attn(_to_windows(normed, self.window))
+            out = _from_windows(out, batch, x_bhwc.shape[1], x_bhwc.shape[2])
+        else:
+            out = self.attn(normed)
+        x_bhwc = x_bhwc + out
+        return x_bhwc + self.mlp(self.norm2(x_bhwc))
+
+
+class _PatchEmbed(nn.Module):
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, dim, 7, stride=4, padding=3)
+
+
+class Hiera(nn.Module):
+    """Images to four feature maps.
+
+    Args:
+        embed_dim: channels of the first stage; they double at each stage, as do the heads.
+        heads: heads of the first stage.
+        stages: blocks a stage.
+        global_blocks: the blocks that attend to the whole picture instead of windows.
+        windows: window side a stage; a block that pools uses the window of the stage before.
+        background_hw: grid of the learned position embedding that is resized to the picture.
+    """
+
+    mode: Literal["pyramid"] = "pyramid"
+
+    def __init__(
+        self,
+        *,
+        embed_dim: int,
+        heads: int,
+        stages: Sequence[int],
+        global_blocks: Sequence[int],
+        windows: Sequence[int] = (8, 4, 14, 7),
+        background_hw: tuple[int, int] = (7, 7),
+    ) -> None:
+        super().__init__()
+        self.patch_embed = _PatchEmbed(embed_dim)
+        self.pos_embed = nn.Parameter(torch.zeros(1, embed_dim, *background_hw))
+        self.pos_embed_window = nn.Parameter(torch.zeros(1, embed_dim, windows[0], windows[0]))
+        blocks: list[Block] = []
+        dim = embed_dim
+        self._stage_ends: list[int] = []
+        for stage, depth in enumerate(stages):
+            for place in range(depth):
+                pools = stage > 0 and place == 0
+                out_dim = embed_dim * 2**stage
+                window = windows[stage - 1 if pools else stage]
+                if len(blocks) in global_blocks:
+                    window = 0
+                blocks.append(Block(dim, out_dim, heads * 2**stage, window, pools))
+                dim = out_dim
+            self._stage_ends.append(len(blocks) - 1)
+        self.blocks = nn.ModuleList(blocks)
+        self.channels: tuple[int, ...] = tuple(embed_dim * 2**stage for stage in range(len(stages)))
+        self.strides: tuple[int, ...] = tuple(4 * 2**stage for stage in range(len(stages)))
+
+    def _position(self, height: int, width: int) -> Tensor:
+        background = F.interpolate(self.pos_embed, size=(height, width), mode="bicubic")
+        side = self.pos_embed_window.shape[-1]
+        return (background + self.pos_embed_window.tile(1, 1, height // side, width // side)).permute(
+            0, 2, 3, 1
+        )
+
+    def forward(self, images_b3ss: Tensor) -> list[Tensor]:
+        """Feature maps B x C x H x W at strides 4, 8, 16 and 32."""
+        x_bhwc = self.patch_embed.proj(images_b3ss).permute(0, 2, 3, 1)
+        x_bhwc = x_bhwc + self._position(x_bhwc.shape[1], x_bhwc.shape[2])
+        maps = []
+        for index, block in enumerate(self.blocks):
+            x_bhwc = block(x_bhwc)
+            if index in self._stage_ends:
+                maps.append(x_bhwc.permute(0, 3, 1, 2))
+        return maps

@@ -1,0 +1,146 @@
+"""The engine: one frame's step for any number of objects. It computes; the banks remember.
+
+Life of a frame:  encode -> recall -> attend -> decode -> remember
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from vidseg.errors import InputError
+from vidseg.memory.bank import BankPolicy, MemoryFrame, Moment, ObjectBank, Recall
+from vidseg.trackers.contract import Frame, Prompt
+from vidseg.trackers.image_encoder import normalise
+from vidseg.trackers.model import Decoded, Features, VideoModel
+from vidseg.trackers.postprocess import fill_holes
+
+PREVIOUS_LOGITS_LIMIT = 32.0
+"""Earlier logits are clamped before they are fed back with a correction (SAM 2, `add_new_points_or_box`)."""
+
+
+class Engine:
+    """A model and the policy of its banks.
+
+    Args:
+        fill_hole_area: holes of at most this many low-res pixels in a mask are filled; 0: none.
+    """
+
+    def __init__(self, model: VideoModel, policy: BankPolicy, *, fill_hole_area: int = 0) -> None:
+        self.model = model
+        self.policy = policy
+        self.fill_hole_area = fill_hole_area
+
+    def encode(self, frame: Frame) -> Features:
+        """Once a frame, for all objects."""
+        return self.model.encode(self._model_input(frame).to(self.model.device))
+
+    def track(self, features: Features, banks: Sequence[ObjectBank], moment: Moment) -> Decoded:
+        """Carry objects into the frame; those whose banks have one shape go through in one batch."""
+        recalls = [self.policy.recall(bank, moment) for bank in banks]
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for row, recall in enumerate(recalls):
+            groups.setdefault(recall.shape, []).append(row)
+        parts = [
+            self._read_and_decode(features, [recalls[r] for r in rows], moment) for rows in groups.values()
+        ]
+        order = [row for rows in groups.values() for row in rows]
+        return self._finish(Decoded.cat(parts).rows(np.argsort(order).tolist()))
+
+    def segment(
+        self,
+        features: Features,
+        bank: ObjectBank,
+        moment: Moment,
+        prompt: Prompt,
+        size_hw: tuple[int, int],
+        *,
+        earlier: MemoryFrame | None,
+        is_initial: bool,
+    ) -> Decoded:
+        """Answer one object's prompt, or its correction.
+
+        Args:
+            earlier: what the object was on this frame before; its logits are fed back with the prompt.
+            is_initial: the object was not tracked into this frame; it is segmented without memory, as in SAM.
+        """
+        if prompt.mask is not None:
+            return self._finish(self.model.take_mask(features, self._to_model_mask(prompt)))
+        previous = None
+        if earlier is not None and earlier.low_res_logits_hw is not None:
+            previous = earlier.low_res_logits_hw.clamp(-PREVIOUS_LOGITS_LIMIT, PREVIOUS_LOGITS_LIMIT)[None]
+        points, labels = self._to_model_points(prompt, size_hw)
+        recalls = None if is_initial else [self.policy.recall(bank, moment)]
+        conditioned = self.model.attend(features, recalls, self.policy.pointer_limit(moment))
+        return self._finish(
+            self.model.decode(
+                features, conditioned, points_bp2=points, labels_bp=labels, previous_logits_bhw=previous
+            )
+        )
+
+    def remember(
+        self, features: Features, decoded: Decoded, moment: Moment, *, from_prompt: bool
+    ) -> list[MemoryFrame]:
+        """Memory frames of the objects in `decoded`, in their order."""
+        tokens = self.model.remember(features, decoded, from_prompt=from_prompt)
+        scores = decoded.object_score_logits_b.tolist()
+        ious = decoded.predicted_ious_b.tolist()
+        return [
+            MemoryFrame(
+                moment.frame_idx,
+                tokens[row],
+                decoded.pointers_bc[row],
+                scores[row],
+                ious[row],
+                decoded.low_res_logits_bhw[row],
+            )
+            for row in range(len(scores))
+        ]
+
+    def _read_and_decode(self, features: Features, recalls: list[Recall], moment: Moment) -> Decoded:
+        conditioned = self.model.attend(features, recalls, self.policy.pointer_limit(moment))
+        return self.model.decode(features, conditioned)
+
+    def _finish(self, decoded: Decoded) -> Decoded:
+        if not self.fill_hole_area:
+            return decoded
+        logits = fill_holes(decoded.low_res_logits_bhw, self.fill_hole_area)
+        return Decoded(logits, decoded.pointers_bc, decoded.object_score_logits_b, decoded.predicted_ious_b)
+
+    def _model_input(self, frame: Frame) -> Tensor:
+        size = self.model.image_size
+        if frame.model_input is not None:
+            image = torch.as_tensor(frame.model_input)
+            if image.shape != (3, size, size):
+                raise InputError(
+                    f"frame {frame.index}: a model input of shape {tuple(image.shape)}",
+                    hint=f"this tracker takes float32 3 x {size} x {size}",
+                )
+            return image
+        assert frame.image is not None
+        # Pillow's bicubic is what the official loader of JPEG folders uses; the aspect ratio is not kept.
+        resized = Image.fromarray(frame.image).resize((size, size), Image.Resampling.BICUBIC)
+        return normalise(torch.from_numpy(np.array(resized)).permute(2, 0, 1))
+
+    def _to_model_points(self, prompt: Prompt, size_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Points in pixels of the model's input; a box is its corners, put before the points."""
+        xy, labels = prompt.points_xy, prompt.labels
+        if prompt.box is not None:
+            xy = np.concatenate([prompt.box.reshape(2, 2), xy])
+            labels = np.concatenate([np.array([2, 3], np.int32), labels])
+        scale = torch.tensor([size_hw[1], size_hw[0]], dtype=torch.float32)
+        points = torch.from_numpy(xy) / scale * self.model.image_size
+        device = self.model.device
+        return points[None].to(device), torch.from_numpy(labels)[None].to(device)
+
+    def _to_model_mask(self, prompt: Prompt) -> Tensor:
+        mask = torch.from_numpy(prompt.mask)[None, None].float().to(self.model.device)
+        size = (self.model.image_size, self.model.image_size)
+        if mask.shape[-2:] != size:
+            mask = F.interpolate(mask, size=size, mode="bilinear", align_corners=False, antialias=True)
+        return mask[0] >= 0.5

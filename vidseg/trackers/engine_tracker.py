@@ -1,0 +1,207 @@
+"""Trackers on the engine: SAM 2 and its family, behind the tracker contract."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from os import PathLike
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from vidseg.errors import ConfigError
+from vidseg.trackers.build import EngineSettings, build_model
+from vidseg.trackers.engine import Engine
+from vidseg.trackers.registry import LoadOptions
+from vidseg.trackers.session import EngineSession, SessionOptions, fill_session, session_tensors
+from vidseg.trackers.session_file import read_session, write_session
+from vidseg.validation import Strict, parse
+
+
+class ExtraOptions(Strict):
+    """What `load(..., name=value)` may add for an engine tracker."""
+
+    fill_hole_area: int = Field(default=0, ge=0)
+    remove_speck_area: int = Field(default=0, ge=0)
+    non_overlap_masks: bool = False
+    corrections_condition: bool = False
+    clear_memory_around_corrections: bool = False
+    max_conditioning: int | None = Field(default=None, ge=2)
+
+
+class EngineTracker:
+    """See `vidseg.trackers.contract.Tracker`."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: EngineSettings,
+        engine: Engine,
+        options: SessionOptions,
+        weights_sha256: str | None,
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self.engine = engine
+        self.options = options
+        self.weights_sha256 = weights_sha256
+
+    @classmethod
+    def build(cls, name: str, config: Mapping[str, Any], load: LoadOptions) -> EngineTracker:
+        """Build and load.
+
+        Raises:
+            ConfigError: the configuration or an option is wrong, or the device is not there.
+            CheckpointError: weights are missing or do not fit.
+        """
+        where = f"tracker '{name}'"
+        settings = parse(EngineSettings, dict(config), where=where, error=ConfigError)
+        if load.image_size is not None:
+            changed = {**dict(config), "image_size": load.image_size}
+            settings = parse(EngineSettings, changed, where=f"{where}, --image-size", error=ConfigError)
+        extra = parse(ExtraOptions, dict(load.extra), where=f"options of {where}", error=ConfigError)
+        if extra.max_conditioning is not None:
+            bank = {**settings.bank, "max_conditioning": extra.max_conditioning}
+            settings = settings.model_copy(update={"bank": bank})
+        device, dtype = pick_device(load.device), pick_dtype(load.dtype)
+        model, policy = build_model(settings, where)
+        weights_sha256 = None
+        state = _find_state(name, load)
+        if state is None:
+            _fill_randomly(model)
+        else:
+            from vidseg.trackers.weights import check_state
+
+            check_state({k: tuple(v.shape) for k, v in model.state_dict().items()}, state, where=where)
+            model.load_state_dict(state)
+            weights_sha256 = state_sha256(model.state_dict())
+        model.to(device=device, dtype=dtype)
+        options = SessionOptions(
+            non_overlap_masks=extra.non_overlap_masks,
+            remove_speck_area=extra.remove_speck_area,
+            corrections_condition=extra.corrections_condition,
+            clear_memory_around_corrections=extra.clear_memory_around_corrections,
+        )
+        engine = Engine(model, policy, fill_hole_area=extra.fill_hole_area)
+        return cls(name, settings, engine, options, weights_sha256)
+
+    def start(
+        self, num_frames: int | None = None, reverse: bool = False, *, keep_all: bool = False
+    ) -> EngineSession:
+        """Begin a video.
+
+        Args:
+            keep_all: forget nothing, so that frames may be visited in any order and corrected later; memory
+                then grows with the video, as the official predictor's does.
+        """
+        return EngineSession(
+            self.engine,
+            self.options,
+            num_frames=num_frames,
+            reverse=reverse,
+            keep_all=keep_all,
+            write=self._write,
+        )
+
+    def restore(self, path: str | PathLike[str]) -> EngineSession:
+        tensors, facts = read_session(
+            path, tracker=self.name, fingerprint=self.fingerprint(), device=str(self.engine.model.device)
+        )
+        session = self.start(facts["num_frames"], facts["reverse"], keep_all=facts["keep_all"])
+        fill_session(session, tensors, facts)
+        return session
+
+    def describe(self) -> dict[str, Any]:
+        model = self.engine.model
+        return {
+            "name": self.name,
+            "config": {"kind": "engine", **self.settings.model_dump()},
+            "options": {**asdict(self.options), "fill_hole_area": self.engine.fill_hole_area},
+            "weights_sha256": self.weights_sha256,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "device": str(model.device),
+            "dtype": str(model.dtype).removeprefix("torch."),
+        }
+
+    def fingerprint(self) -> str:
+        """What must be the same for a saved session to go on: configuration, options, weights and type."""
+        facts = {key: value for key, value in self.describe().items() if key != "device"}
+        if self.weights_sha256 is None:
+            facts["weights_sha256"] = state_sha256(self.engine.model.state_dict())
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def _write(self, session: EngineSession, path: str | PathLike[str]) -> None:
+        tensors, facts = session_tensors(session)
+        write_session(path, tracker=self.name, fingerprint=self.fingerprint(), tensors=tensors, facts=facts)
+
+
+def _find_state(name: str, load: LoadOptions) -> dict[str, Tensor] | None:
+    """The state dict that was asked for; None for random weights, when they were asked for by that word."""
+    from vidseg.trackers.weights import find_weights, read_checkpoint
+
+    if load.weights is not None:
+        return read_checkpoint(load.weights)
+    if load.allow_random_weights:
+        return None
+    return read_checkpoint(find_weights(name))
+
+
+def _fill_randomly(model: torch.nn.Module) -> None:
+    """Deterministic random weights: for tests and timings, never for results."""
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in sorted(model.named_parameters()):
+        fan_in = parameter[0].numel() if parameter.dim() > 1 else 1
+        with torch.no_grad():
+            if parameter.dim() > 1 or "norm" not in name:
+                parameter.normal_(0, fan_in**-0.5 if parameter.dim() > 1 else 0.02, generator=generator)
+    for _, buffer in sorted(model.named_buffers()):
+        if buffer.is_floating_point() and buffer.dim() > 1:
+            buffer.normal_(generator=generator)
+
+
+def state_sha256(state: Mapping[str, Tensor]) -> str:
+    """A digest of weights by name and value, the same for .pt and .safetensors."""
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        digest.update(key.encode())
+        digest.update(state[key].detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def pick_device(name: str) -> torch.device:
+    """'auto' takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        ConfigError: no such device here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"unknown device '{name}'", hint="auto, cpu, cuda, cuda:1 or mps") from None
+    is_here = (
+        device.type == "cpu"
+        or (device.type == "cuda" and (device.index or 0) < torch.cuda.device_count())
+        or (device.type == "mps" and torch.backends.mps.is_available())
+    )
+    if not is_here:
+        raise ConfigError(f"the device '{name}' is not on this machine", hint="--device auto or --device cpu")
+    return device
+
+
+def pick_dtype(name: str) -> torch.dtype:
+    """
+    Raises:
+        ConfigError: not a type that the engine runs in.
+    """
+    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in dtypes:
+        raise ConfigError(f"unknown dtype '{name}'", hint=", ".join(dtypes))
+    return dtypes[name]

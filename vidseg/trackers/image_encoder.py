@@ -1,0 +1,83 @@
+"""The image encoder: a backbone and the neck that brings its maps to one width and known strides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Backbone(Protocol):
+    """Images to feature maps; what it makes is published as data, and necks hard-code nothing."""
+
+    mode: Literal["pyramid", "single-scale"]
+    """Pyramid: maps at strides 4, 8, 16, 32 for a feature pyramid. Single-scale: one map at stride 16."""
+    channels: tuple[int, ...]
+    """Channels of each map, fine to coarse."""
+    strides: tuple[int, ...]
+    """Strides of each map, fine to coarse."""
+
+    def __call__(self, images_b3ss: Tensor) -> list[Tensor]:
+        """Normalised float images, B x 3 x S x S, to maps B x C x H x W, fine to coarse."""
+        ...
+
+
+class _Lateral(nn.Sequential):
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.add_module("conv", nn.Conv2d(in_channels, channels, 1))
+
+
+class PyramidNeck(nn.Module):
+    """A feature pyramid whose top-down sum is confined to the coarse levels (SAM 2, appendix C).
+
+    Args:
+        backbone_channels: fine to coarse.
+        top_down_levels: levels that add the level above; the others take the backbone's map alone.
+    """
+
+    def __init__(
+        self, backbone_channels: Sequence[int], channels: int = 256, top_down_levels: Sequence[int] = (2, 3)
+    ) -> None:
+        super().__init__()
+        # The official order of the lateral convolutions is coarse to fine.
+        self.convs = nn.ModuleList(_Lateral(c, channels) for c in reversed(backbone_channels))
+        self.top_down_levels = tuple(top_down_levels)
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """Maps of one width, fine to coarse, without the coarsest: strides 4, 8 and 16."""
+        out: list[Tensor] = []
+        above: Tensor | None = None
+        for level in reversed(range(len(maps))):
+            x = self.convs[len(maps) - 1 - level](maps[level])
+            if above is not None and level in self.top_down_levels:
+                x = x + F.interpolate(above.float(), scale_factor=2.0, mode="nearest").to(x.dtype)
+            above = x
+            out.append(x)
+        # The coarsest level has given its share to the one below and is not used by the heads.
+        return out[:0:-1]
+
+
+class ImageEncoder(nn.Module):
+    def __init__(self, trunk: nn.Module, neck: nn.Module) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.neck = neck
+
+    def forward(self, images_b3ss: Tensor) -> list[Tensor]:
+        """Maps of 256 channels, fine to coarse; the last one has stride 16."""
+        return self.neck(self.trunk(images_b3ss))
+
+
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
+
+
+def normalise(image_3ss: Tensor) -> Tensor:
+    """uint8 3 x S x S to float32, with ImageNet's mean and deviation, as all SAM 2 models expect."""
+    mean = torch.tensor(IMAGE_MEAN, device=image_3ss.device)[:, None, None]
+    std = torch.tensor(IMAGE_STD, device=image_3ss.device)[:, None, None]
+    return (image_3ss.float() / 255.0 - mean) / std

@@ -1,0 +1,129 @@
+"""The mask decoder: features and prompt embeddings to candidate masks, their predicted IoU, an object score.
+
+Source: Kirillov et al., "Segment Anything", appendix A; Ravi et al., "SAM 2", section 4 and appendix C
+(high-resolution features, object score).
+
+Layouts: B objects · K candidates · C channels · h w the low-res grid (4x the feature grid H W).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vidseg.memory.norm import LayerNorm2d
+from vidseg.trackers.mlp import MLP
+from vidseg.trackers.two_way_transformer import TwoWayTransformer
+
+STABILITY_DELTA = 0.05
+STABILITY_THRESHOLD = 0.98
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What the decoder offers for one prompt of each object."""
+
+    logits_bkhw: Tensor
+    """Mask logits on the low-res grid."""
+    predicted_ious_bk: Tensor
+    tokens_bkc: Tensor
+    """The output token behind each candidate; object pointers are made from it."""
+    object_score_logits_b: Tensor
+
+
+class MaskDecoder(nn.Module):
+    """One single-mask token and three multi-mask tokens; parameter names follow the official checkpoints."""
+
+    def __init__(self, channels: int = 256, use_high_res_features: bool = True) -> None:
+        super().__init__()
+        self.transformer = TwoWayTransformer(channels)
+        self.iou_token = nn.Embedding(1, channels)
+        self.mask_tokens = nn.Embedding(4, channels)
+        self.obj_score_token = nn.Embedding(1, channels)
+        self.output_upscaling = nn.Sequential(
+            nn.ConvTranspose2d(channels, channels // 4, 2, stride=2),
+            LayerNorm2d(channels // 4),
+            nn.GELU(),
+            nn.ConvTranspose2d(channels // 4, channels // 8, 2, stride=2),
+            nn.GELU(),
+        )
+        self.use_high_res_features = use_high_res_features
+        if use_high_res_features:
+            self.conv_s0 = nn.Conv2d(channels, channels // 8, 1)
+            self.conv_s1 = nn.Conv2d(channels, channels // 4, 1)
+        self.output_hypernetworks_mlps = nn.ModuleList(
+            MLP(channels, channels, channels // 8, num_layers=3) for _ in range(4)
+        )
+        self.iou_prediction_head = MLP(channels, channels, 4, num_layers=3, sigmoid_output=True)
+        self.pred_obj_score_head = MLP(channels, channels, 1, num_layers=3)
+
+    def reduce_high_res(self, maps: list[Tensor]) -> list[Tensor]:
+        """The backbone's maps at strides 4 and 8, brought to the decoder's widths once a frame."""
+        if not self.use_high_res_features:
+            return []
+        return [self.conv_s0(maps[0]), self.conv_s1(maps[1])]
+
+    def forward(
+        self,
+        features_bchw: Tensor,
+        high_res: list[Tensor],
+        sparse_btc: Tensor,
+        dense_bchw: Tensor,
+        grid_pe_1chw: Tensor,
+    ) -> Candidates:
+        """All four candidates: the single mask first, then the three of the multi-mask tokens.
+
+        Args:
+            features_bchw: memory-conditioned features at stride 16.
+            high_res: `reduce_high_res` of the frame, batch 1.
+            sparse_btc: embeddings of points.
+            dense_bchw: embedding of a mask prompt.
+            grid_pe_1chw: `PromptEncoder.grid`.
+        """
+        batch, channels, height, width = features_bchw.shape
+        heads = torch.cat((self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight))
+        tokens = torch.cat((heads.expand(batch, -1, -1), sparse_btc), dim=1)
+        image_bnc = (features_bchw + dense_bchw).flatten(2).transpose(1, 2)
+        tokens, image_bnc = self.transformer(image_bnc, grid_pe_1chw.flatten(2).transpose(1, 2), tokens)
+
+        upscale_1, norm, activation_1, upscale_2, activation_2 = self.output_upscaling
+        image = upscale_1(image_bnc.transpose(1, 2).reshape(batch, channels, height, width))
+        if self.use_high_res_features:
+            image = upscale_2(activation_1(norm(image + high_res[1])))
+            image = activation_2(image + high_res[0])
+        else:
+            image = activation_2(upscale_2(activation_1(norm(image))))
+        mask_tokens = tokens[:, 2:6]
+        filters = torch.stack(
+            [mlp(mask_tokens[:, k]) for k, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
+        )
+        return Candidates(
+            (filters @ image.flatten(2)).unflatten(2, image.shape[2:]).float(),
+            self.iou_prediction_head(tokens[:, 1]).float(),
+            mask_tokens,
+            self.pred_obj_score_head(tokens[:, 0])[:, 0].float(),
+        )
+
+
+def stability(logits: Tensor) -> Tensor:
+    """IoU of a mask's cut at +delta and at -delta: ... x h x w to ...; 1 where both are empty."""
+    inner = (logits > STABILITY_DELTA).flatten(-2).sum(-1).float()
+    outer = (logits > -STABILITY_DELTA).flatten(-2).sum(-1).float()
+    return torch.where(outer > 0, inner / outer, 1.0)
+
+
+def choose_single(candidates: Candidates) -> Tensor:
+    """The single mask, or the best multi-mask where the single one is not stable: B indices into K.
+
+    Source: SAM 2's `dynamic_multimask_via_stability`.
+    """
+    best = candidates.predicted_ious_bk[:, 1:].argmax(dim=1) + 1
+    stable = stability(candidates.logits_bkhw[:, 0]) >= STABILITY_THRESHOLD
+    return torch.where(stable, 0, best)
+
+
+def choose_best(candidates: Candidates) -> Tensor:
+    """The multi-mask with the highest predicted IoU: B indices into K."""
+    return candidates.predicted_ious_bk[:, 1:].argmax(dim=1) + 1

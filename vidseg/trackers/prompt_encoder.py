@@ -1,0 +1,80 @@
+"""The prompt encoder: points, boxes and masks to sparse and dense embeddings.
+
+Source: Kirillov et al., "Segment Anything", appendix A ("Prompt encoder"). A box is its two corners, given as
+points with labels 2 and 3; label -1 pads.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from vidseg.memory.norm import LayerNorm2d
+
+
+class RandomFourierEncoding(nn.Module):
+    """Places in [0, 1]² to features, by a fixed random matrix that is part of the checkpoint."""
+
+    positional_encoding_gaussian_matrix: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, features))
+
+    def forward(self, xy_norm: Tensor) -> Tensor:
+        """... x 2 to ... x 2·features, in float32."""
+        angle = 2 * math.pi * ((2 * xy_norm - 1) @ self.positional_encoding_gaussian_matrix.float())
+        return torch.cat((angle.sin(), angle.cos()), dim=-1)
+
+
+class PromptEncoder(nn.Module):
+    def __init__(self, channels: int = 256, mask_channels: int = 16) -> None:
+        super().__init__()
+        self.pe_layer = RandomFourierEncoding(channels // 2)
+        # Off the object, on it, a box's first corner, its second.
+        self.point_embeddings = nn.ModuleList(nn.Embedding(1, channels) for _ in range(4))
+        self.not_a_point_embed = nn.Embedding(1, channels)
+        self.mask_downscaling = nn.Sequential(
+            nn.Conv2d(1, mask_channels // 4, 2, stride=2),
+            LayerNorm2d(mask_channels // 4),
+            nn.GELU(),
+            nn.Conv2d(mask_channels // 4, mask_channels, 2, stride=2),
+            LayerNorm2d(mask_channels),
+            nn.GELU(),
+            nn.Conv2d(mask_channels, channels, 1),
+        )
+        self.no_mask_embed = nn.Embedding(1, channels)
+
+    def points(self, xy_bp2: Tensor, labels_bp: Tensor, image_size: int) -> Tensor:
+        """Embeddings of points, with one padding point added at the end: B x (P + 1) x C.
+
+        Args:
+            xy_bp2: pixels of the model's square input; half a pixel is added here.
+            labels_bp: 1, 0, 2, 3, or -1 for padding.
+        """
+        batch = xy_bp2.shape[0]
+        xy = torch.cat((xy_bp2 + 0.5, xy_bp2.new_zeros(batch, 1, 2)), dim=1)
+        labels = torch.cat((labels_bp, labels_bp.new_full((batch, 1), -1)), dim=1)[..., None]
+        dtype = self.not_a_point_embed.weight.dtype
+        embedded = self.pe_layer(xy / image_size).to(dtype)
+        embedded = torch.where(labels == -1, self.not_a_point_embed.weight, embedded)
+        weights = torch.cat([p for p in self.point_embeddings.parameters()])
+        for label, weight in enumerate(weights):
+            embedded = torch.where(labels == label, embedded + weight, embedded)
+        return embedded
+
+    def masks(self, low_res_logits_b1hw: Tensor | None) -> Tensor:
+        """Dense embedding of earlier mask logits (4x the feature grid), or of none: B x C x H x W."""
+        if low_res_logits_b1hw is None:
+            return self.no_mask_embed.weight[:, :, None, None]
+        return self.mask_downscaling(low_res_logits_b1hw)
+
+    def grid(self, height: int, width: int) -> Tensor:
+        """The encoding of each cell's centre: 1 x C x H x W."""
+        matrix = self.pe_layer.positional_encoding_gaussian_matrix
+        y = (torch.arange(height, device=matrix.device, dtype=torch.float32) + 0.5) / height
+        x = (torch.arange(width, device=matrix.device, dtype=torch.float32) + 0.5) / width
+        xy = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+        return self.pe_layer(xy).permute(2, 0, 1)[None].to(self.not_a_point_embed.weight.dtype)

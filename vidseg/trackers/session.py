@@ -1,0 +1,341 @@
+"""One video on the engine: who is followed, what waits to be prompted, what was just seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vidseg.errors import InputError, PromptError
+from vidseg.memory.bank import MemoryFrame, Moment, ObjectBank
+from vidseg.trackers.contract import Frame, FrameResult, Prompt
+from vidseg.trackers.engine import Engine
+from vidseg.trackers.model import CHANNELS, Features
+from vidseg.trackers.postprocess import remove_specks, separate
+from vidseg.trackers.states import object_state
+
+if TYPE_CHECKING:
+    from vidseg.trackers.contract import FloatArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionOptions:
+    """What a caller may ask for besides the model itself; none of it is on by default."""
+
+    non_overlap_masks: bool = False
+    """Give each pixel of the result to one object at most."""
+    remove_speck_area: int = 0
+    """Drop regions of at most this many low-res pixels from the result."""
+    corrections_condition: bool = False
+    """A corrected frame becomes a conditioning frame (SAM 2's `add_all_frames_to_correct_as_cond`)."""
+    clear_memory_around_corrections: bool = False
+    """Forget tracked frames around a corrected one, which may show what was wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The frame that was last given, for corrections."""
+
+    frame: Frame
+    features: Features
+    moment: Moment
+
+
+class EngineSession:
+    """One video being tracked; see `vidseg.trackers.contract.Session`.
+
+    Args:
+        keep_all: forget nothing, so that frames may be visited in any order; memory grows with the video.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        options: SessionOptions,
+        *,
+        num_frames: int | None = None,
+        reverse: bool = False,
+        keep_all: bool = False,
+        write: Callable[[EngineSession, str | PathLike[str]], None],
+    ) -> None:
+        self.engine = engine
+        self.options = options
+        self.num_frames = num_frames
+        self.reverse = reverse
+        self.keep_all = keep_all
+        self.banks: dict[int, ObjectBank] = {}
+        self.pending: dict[int, Prompt] = {}
+        self._write = write
+        self._seen: _Seen | None = None
+
+    @property
+    def obj_ids(self) -> list[int]:
+        return list(self.banks)
+
+    def prompt(
+        self,
+        obj_id: int,
+        *,
+        box: Sequence[float] | None = None,
+        points: Sequence[Sequence[float]] | None = None,
+        labels: Sequence[int] | None = None,
+        mask: Any = None,
+    ) -> None:
+        _check_id(obj_id)
+        prompt = Prompt.of(box=box, points=points, labels=labels, mask=mask)
+        earlier = self.pending.get(obj_id)
+        self.pending[obj_id] = earlier.merge(prompt) if earlier else prompt
+
+    @torch.inference_mode()
+    def step(self, frame: Frame) -> FrameResult:
+        moment = self._moment(frame)
+        prompts = self._take_prompts(frame)
+        features = self.engine.encode(frame)
+
+        for obj_id, prompt in prompts.items():
+            self._answer(obj_id, prompt, frame, features, moment)
+        tracked = []
+        for obj_id, bank in self.banks.items():
+            conditioning = bank.conditioning.get(frame.index)
+            if conditioning is None:
+                tracked.append(obj_id)
+            else:
+                conditioning.was_visited = True
+        if tracked:
+            banks = [self.banks[obj_id] for obj_id in tracked]
+            decoded = self.engine.track(features, banks, moment)
+            remembered = self.engine.remember(features, decoded, moment, from_prompt=False)
+            for bank, memory in zip(banks, remembered, strict=True):
+                bank.tracked[frame.index] = memory
+
+        self._seen = _Seen(frame, features, moment)
+        result = self._result(frame)
+        self._forget(moment)
+        return result
+
+    @torch.inference_mode()
+    def condition(self, frame: Frame) -> FrameResult:
+        moment = self._moment(frame)
+        if not self.pending:
+            raise PromptError(f"frame {frame.index} was given to condition() but no object is prompted")
+        prompts = self._take_prompts(frame)
+        features = self.engine.encode(frame)
+        for obj_id, prompt in prompts.items():
+            self._answer(obj_id, prompt, frame, features, moment, was_visited=False)
+        return self._result(frame)
+
+    @torch.inference_mode()
+    def refine(
+        self,
+        obj_id: int,
+        *,
+        box: Sequence[float] | None = None,
+        points: Sequence[Sequence[float]] | None = None,
+        labels: Sequence[int] | None = None,
+        mask: Any = None,
+    ) -> FrameResult:
+        _check_id(obj_id)
+        if self._seen is None:
+            raise InputError(
+                "there is no frame to correct",
+                hint="step() a frame first (also after a session was restored)",
+            )
+        frame = self._seen.frame
+        prompt = Prompt.of(box=box, points=points, labels=labels, mask=mask).fit(frame.size_hw)
+        self._answer(obj_id, prompt, frame, self._seen.features, self._seen.moment)
+        return self._result(frame)
+
+    def remove(self, obj_id: int) -> None:
+        if obj_id not in self.banks and obj_id not in self.pending:
+            raise PromptError(f"there is no object {obj_id} to remove", hint=f"objects: {self.obj_ids}")
+        self.banks.pop(obj_id, None)
+        self.pending.pop(obj_id, None)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        self._write(self, path)
+
+    def _moment(self, frame: Frame) -> Moment:
+        if self.num_frames is not None and not 0 <= frame.index < self.num_frames:
+            raise InputError(
+                f"frame {frame.index} in a video that was declared to have {self.num_frames} frames",
+                hint="start(num_frames=...) with the real length, or None where it is not known",
+            )
+        return Moment(frame.index, self.reverse, self.num_frames)
+
+    def _take_prompts(self, frame: Frame) -> dict[int, Prompt]:
+        """The prompts for this frame; a wrong one is dropped with its error, the others keep waiting."""
+        fitted = {}
+        for obj_id, prompt in list(self.pending.items()):
+            try:
+                fitted[obj_id] = prompt.fit(frame.size_hw)
+            except PromptError as error:
+                del self.pending[obj_id]
+                raise error.at(f"object {obj_id}, frame {frame.index}") from None
+        self.pending.clear()
+        return fitted
+
+    def _answer(
+        self,
+        obj_id: int,
+        prompt: Prompt,
+        frame: Frame,
+        features: Features,
+        moment: Moment,
+        *,
+        was_visited: bool = True,
+    ) -> None:
+        """Segment an object from its prompt, and remember it."""
+        bank = self.banks.get(obj_id) or ObjectBank()
+        earlier = bank.at(frame.index)
+        is_initial = earlier is None or earlier.is_initial
+        # What the frame itself has left in the bank is fed back as logits, not read as a memory.
+        others = ObjectBank({t: f for t, f in bank.conditioning.items() if t != frame.index}, bank.tracked)
+        decoded = self.engine.segment(
+            features, others, moment, prompt, frame.size_hw, earlier=earlier, is_initial=is_initial
+        )
+        (memory,) = self.engine.remember(features, decoded, moment, from_prompt=True)
+        memory.is_initial = is_initial
+        memory.was_visited = was_visited
+        if is_initial or self.options.corrections_condition:
+            bank.conditioning[frame.index] = memory
+            bank.tracked.pop(frame.index, None)
+        else:
+            bank.tracked[frame.index] = memory
+        if self.options.clear_memory_around_corrections:
+            self.engine.policy.forget_around(bank, frame.index)
+        self.banks[obj_id] = bank
+
+    def _forget(self, moment: Moment) -> None:
+        if self.keep_all:
+            return
+        for bank in self.banks.values():
+            self.engine.policy.evict(bank, moment)
+            for memory in (*bank.tracked.values(), *bank.conditioning.values()):
+                # Only the frame just seen can be corrected, and only frames ahead will be visited.
+                if memory.was_visited and memory.frame_idx != moment.frame_idx:
+                    memory.low_res_logits_hw = None
+
+    def _result(self, frame: Frame) -> FrameResult:
+        rows = [
+            (obj_id, memory, memory.low_res_logits_hw)
+            for obj_id, bank in self.banks.items()
+            if (memory := bank.at(frame.index)) is not None and memory.low_res_logits_hw is not None
+        ]
+        side = self.engine.model.image_size // 4
+        logits = torch.stack([hw for *_, hw in rows]) if rows else torch.zeros(0, side, side)
+        pointers = torch.stack([m.pointer_c for _, m, _ in rows]) if rows else torch.zeros(0, CHANNELS)
+        scores = np.array([m.object_score_logit for _, m, _ in rows], np.float32)
+        ious = np.array([m.predicted_iou for _, m, _ in rows], np.float32)
+        low_res = logits.float().cpu().numpy()
+        has_pixels = [bool((row > 0).any()) for row in low_res]
+        return FrameResult(
+            frame_idx=frame.index,
+            pts_seconds=frame.pts_seconds,
+            size_hw=frame.size_hw,
+            obj_ids=[obj_id for obj_id, *_ in rows],
+            low_res_logits=low_res,
+            object_score_logits=scores,
+            predicted_ious=ious,
+            states=[object_state(*facts) for facts in zip(scores, ious, has_pixels, strict=True)],
+            to_video_res=self._to_video_res,
+            object_pointers=pointers.float().cpu().numpy(),
+        )
+
+    def _to_video_res(self, low_res_logits: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
+        logits = torch.from_numpy(low_res_logits).to(self.engine.model.device)
+        return to_video_res(logits, size_hw, self.options).cpu().numpy()
+
+
+def to_video_res(low_res_logits_nhw: Tensor, size_hw: tuple[int, int], options: SessionOptions) -> Tensor:
+    """Resize mask logits from the decoder's grid to the video's; thresholding comes after."""
+    if not low_res_logits_nhw.shape[0]:
+        return low_res_logits_nhw.new_zeros(0, *size_hw)
+    if options.remove_speck_area:
+        low_res_logits_nhw = remove_specks(low_res_logits_nhw, options.remove_speck_area)
+    logits = F.interpolate(low_res_logits_nhw[:, None], size=size_hw, mode="bilinear", align_corners=False)
+    return separate(logits[:, 0]) if options.non_overlap_masks else logits[:, 0]
+
+
+def _check_id(obj_id: int) -> None:
+    if isinstance(obj_id, bool) or not isinstance(obj_id, int | np.integer) or obj_id < 0:
+        raise PromptError(f"object id {obj_id!r}", hint="ids are integers from 0 on (label maps: from 1 on)")
+
+
+def session_tensors(session: EngineSession) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """A session's state, for a file."""
+    tensors: dict[str, Tensor] = {}
+    objects = []
+    for obj_id, bank in session.banks.items():
+        kept: dict[str, list[dict[str, Any]]] = {}
+        for kind, frames in (("conditioning", bank.conditioning), ("tracked", bank.tracked)):
+            kept[kind] = []
+            for memory in frames.values():
+                name = f"{obj_id}.{kind}.{memory.frame_idx}"
+                parts = {
+                    "tokens": memory.tokens_nc,
+                    "pointer": memory.pointer_c,
+                    "logits": memory.low_res_logits_hw,
+                }
+                tensors |= {f"{name}.{part}": t for part, t in parts.items() if t is not None}
+                kept[kind].append(
+                    {
+                        "frame": memory.frame_idx,
+                        "score": memory.object_score_logit,
+                        "iou": memory.predicted_iou,
+                        "is_initial": memory.is_initial,
+                        "was_visited": memory.was_visited,
+                    }
+                )
+        objects.append({"id": obj_id, **kept})
+    pending = []
+    for obj_id, prompt in session.pending.items():
+        pending.append(obj_id)
+        arrays = {"points": prompt.points_xy, "labels": prompt.labels, "box": prompt.box, "mask": prompt.mask}
+        tensors |= {
+            f"pending.{obj_id}.{part}": torch.from_numpy(np.asarray(array))
+            for part, array in arrays.items()
+            if array is not None
+        }
+    facts = {
+        "num_frames": session.num_frames,
+        "reverse": session.reverse,
+        "keep_all": session.keep_all,
+        "objects": objects,
+        "pending": pending,
+    }
+    return tensors, facts
+
+
+def fill_session(session: EngineSession, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    """Put a saved state into a fresh session."""
+    for entry in facts["objects"]:
+        bank = ObjectBank()
+        for kind, frames in (("conditioning", bank.conditioning), ("tracked", bank.tracked)):
+            for fact in entry[kind]:
+                name = f"{entry['id']}.{kind}.{fact['frame']}"
+                frames[fact["frame"]] = MemoryFrame(
+                    fact["frame"],
+                    tensors.get(f"{name}.tokens"),
+                    tensors[f"{name}.pointer"],
+                    fact["score"],
+                    fact["iou"],
+                    tensors.get(f"{name}.logits"),
+                    fact["is_initial"],
+                    fact["was_visited"],
+                )
+        session.banks[entry["id"]] = bank
+    for obj_id in facts["pending"]:
+        parts = {
+            part: tensors[key].cpu().numpy()
+            for part in ("points", "labels", "box", "mask")
+            if (key := f"pending.{obj_id}.{part}") in tensors
+        }
+        session.pending[obj_id] = Prompt(
+            parts["points"], parts["labels"], parts.get("box"), parts.get("mask")
+        )

@@ -1,0 +1,85 @@
+"""Sessions on disk: tensors and facts in one safetensors file, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from vidseg.errors import CheckpointError
+
+FORMAT = "vidseg-session"
+VERSION = 1
+
+
+def write_session(
+    path: str | PathLike[str], *, tracker: str, fingerprint: str, tensors: Mapping[str, Tensor], facts: Any
+) -> None:
+    """Write a session.
+
+    Args:
+        tracker: the tracker's name.
+        fingerprint: of its configuration and weights; only the same tracker can go on.
+        tensors: the state.
+        facts: what else there is to the state, as JSON values.
+    """
+    metadata = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "tracker": tracker,
+        "fingerprint": fingerprint,
+        "facts": json.dumps(facts, allow_nan=False),
+    }
+    target = Path(path)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_session(
+    path: str | PathLike[str], *, tracker: str, fingerprint: str, device: str = "cpu"
+) -> tuple[dict[str, Tensor], Any]:
+    """The tensors and facts of a session that the same tracker wrote.
+
+    Raises:
+        CheckpointError: not a session, or another tracker's, or made with other weights or options.
+    """
+    where = str(path)
+    try:
+        with safe_open(where, framework="pt", device=device) as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise CheckpointError("the file is not a saved session", where=where)
+            if metadata.get("version") != str(VERSION):
+                raise CheckpointError(
+                    f"the session has format version {metadata.get('version')}, this vidseg reads {VERSION}",
+                    where=where,
+                )
+            if metadata.get("tracker") != tracker:
+                raise CheckpointError(
+                    f"the session belongs to the tracker '{metadata.get('tracker')}', not to '{tracker}'",
+                    where=where,
+                    hint="restore it with the tracker that saved it",
+                )
+            if metadata.get("fingerprint") != fingerprint:
+                raise CheckpointError(
+                    "the session was made with other weights or another configuration",
+                    where=where,
+                    hint="load the tracker as it was when the session was saved",
+                )
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            return tensors, json.loads(metadata["facts"])
+    except FileNotFoundError:
+        raise CheckpointError("there is no such session file", where=where) from None
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"the file is not a saved session ({error})", where=where) from None

@@ -1,0 +1,90 @@
+"""The two-way transformer of the mask decoder: prompt tokens read the image, the image reads the tokens.
+
+Source: Kirillov et al., "Segment Anything", appendix A ("Lightweight mask decoder").
+
+Layouts: B objects · T tokens · N cells of the image · C channels.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vidseg.trackers.mlp import MLP
+
+
+class Attention(nn.Module):
+    """Multi-head attention that may work in fewer channels than its inputs have."""
+
+    def __init__(self, channels: int, heads: int, downsample: int = 1) -> None:
+        super().__init__()
+        inner = channels // downsample
+        self.heads = heads
+        self.q_proj = nn.Linear(channels, inner)
+        self.k_proj = nn.Linear(channels, inner)
+        self.v_proj = nn.Linear(channels, inner)
+        self.out_proj = nn.Linear(inner, channels)
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q, k, v = (
+            projection(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for projection, x in ((self.q_proj, q), (self.k_proj, k), (self.v_proj, v))
+        )
+        return self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class TwoWayBlock(nn.Module):
+    def __init__(self, channels: int, heads: int, mlp_dim: int, first: bool) -> None:
+        super().__init__()
+        self.self_attn = Attention(channels, heads)
+        self.norm1 = nn.LayerNorm(channels)
+        self.cross_attn_token_to_image = Attention(channels, heads, downsample=2)
+        self.norm2 = nn.LayerNorm(channels)
+        self.mlp = MLP(channels, mlp_dim, channels, num_layers=2)
+        self.norm3 = nn.LayerNorm(channels)
+        self.norm4 = nn.LayerNorm(channels)
+        self.cross_attn_image_to_token = Attention(channels, heads, downsample=2)
+        self.first = first
+
+    def forward(
+        self, tokens_btc: Tensor, image_bnc: Tensor, token_pe_btc: Tensor, image_pe_1nc: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        if self.first:
+            # In the first block the tokens are their own encoding, and nothing is added.
+            tokens_btc = self.self_attn(tokens_btc, tokens_btc, tokens_btc)
+        else:
+            q = tokens_btc + token_pe_btc
+            tokens_btc = tokens_btc + self.self_attn(q, q, tokens_btc)
+        tokens_btc = self.norm1(tokens_btc)
+        keyed_image = image_bnc + image_pe_1nc
+        tokens_btc = tokens_btc + self.cross_attn_token_to_image(
+            tokens_btc + token_pe_btc, keyed_image, image_bnc
+        )
+        tokens_btc = self.norm2(tokens_btc)
+        tokens_btc = self.norm3(tokens_btc + self.mlp(tokens_btc))
+        image_bnc = image_bnc + self.cross_attn_image_to_token(
+            keyed_image, tokens_btc + token_pe_btc, tokens_btc
+        )
+        return tokens_btc, self.norm4(image_bnc)
+
+
+class TwoWayTransformer(nn.Module):
+    def __init__(self, channels: int = 256, heads: int = 8, mlp_dim: int = 2048, depth: int = 2) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            TwoWayBlock(channels, heads, mlp_dim, first=index == 0) for index in range(depth)
+        )
+        self.final_attn_token_to_image = Attention(channels, heads, downsample=2)
+        self.norm_final_attn = nn.LayerNorm(channels)
+
+    def forward(
+        self, image_bnc: Tensor, image_pe_1nc: Tensor, prompt_tokens_btc: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The tokens (B x T x C) and the image (B x N x C) after they have read each other."""
+        tokens_btc = prompt_tokens_btc
+        for layer in self.layers:
+            tokens_btc, image_bnc = layer(tokens_btc, image_bnc, prompt_tokens_btc, image_pe_1nc)
+        read = self.final_attn_token_to_image(
+            tokens_btc + prompt_tokens_btc, image_bnc + image_pe_1nc, image_bnc
+        )
+        return self.norm_final_attn(tokens_btc + read), image_bnc
