@@ -60,7 +60,7 @@ class PromptEncoder(nn.Module):
         dtype = self.not_a_point_embed.weight.dtype
         embedded = self.pe_layer(xy / image_size).to(dtype)
         embedded = torch.where(labels == -1, self.not_a_point_embed.weight, embedded)
-        weights = torch.cat([p for p in self.point_embeddings.parameters()])
+        weights = torch.cat(list(self.point_embeddings.parameters()))
         for label, weight in enumerate(weights):
             embedded = torch.where(labels == label, embedded + weight, embedded)
         return embedded
