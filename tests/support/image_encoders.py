@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from support.goldens import Golden, assert_golden, model_inputs, seeded_state
 from torch import Tensor, nn
 
+from support.goldens import Golden, assert_golden, model_inputs, seeded_state
 from vidseg.trackers.image_encoder import ImageEncoder
 
 

@@ -6,10 +6,10 @@ from typing import TypeVar
 
 import pytest
 import torch
-from support.goldens import golden_names, load_golden, load_manifest
-from support.image_encoders import assert_encoder_matches
 from torch import Tensor, nn
 
+from support.goldens import golden_names, load_golden, load_manifest
+from support.image_encoders import assert_encoder_matches
 from vidseg.trackers.backbones.repvit import (
     VARIANTS,
     NormLayout,
