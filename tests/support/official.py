@@ -1,7 +1,8 @@
 """The installed official SAM 2 predictor, run the official way on frames that are in memory already.
 
 predictor = official_predictor("sam2.1_hiera_t", state, image_size=256)
-outputs = run_official(predictor, inputs, (216, 384), [PromptCall(0, 1, {"box": [...]}), Propagation(None, False)])
+steps = [PromptCall(0, 1, {"box": [...]}), Propagation(None, False)]
+outputs = run_official(predictor, inputs, (216, 384), steps)
 outputs.passes[0][3].low_res_logits      # (N, h, w) of frame 3
 outputs.prompts[0].video_res_logits      # (N, H, W) that the first prompt call answered with
 """
@@ -26,7 +27,7 @@ FloatArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class OfficialFrame:
-    """What the official predictor holds of one frame after tracking it; N objects in order of first prompt."""
+    """What the official predictor holds of one tracked frame; N objects in order of first prompt."""
 
     frame_idx: int
     obj_ids: list[int]

@@ -1,8 +1,8 @@
 """The folder of downloaded weights, and the digests that are checked whenever a file is used.
 
-Beside each file lie `<file>.sha256`, in the format of `sha256sum`, written on the first download (or first use,
-for a file that a person put there), and `<file>.checked`, which remembers the size and time of change of the
-file when it was last read in full: as long as those hold, its digest is not computed again.
+Beside each file lie `<file>.sha256`, in the format of `sha256sum`, written on the first download (or first
+use, for a file that a person put there), and `<file>.checked`, which remembers the size and time of change of
+the file when it was last read in full: as long as those hold, its digest is not computed again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CACHE_VARIABLE = "VIDSEG_CACHE"
 
 
 def cache_folder() -> Path:
-    """Where weights are kept: $VIDSEG_CACHE/weights, else in the platform's cache folder. It may not exist."""
+    """Where weights are kept: $VIDSEG_CACHE/weights, else the platform's cache folder. It may not exist."""
     named = os.environ.get(CACHE_VARIABLE)
     if named:
         return Path(named).expanduser() / "weights"

@@ -2,8 +2,8 @@
 
 A download grows in `<file>.part`, with what the server said of it in `<file>.part.json`. A broken one goes on
 where it stopped, if the server still has the same file (RFC 9110: Range with If-Range); else it starts again.
-The file takes its name only when its length and digest are right. Of several processes one downloads, the others
-wait.
+The file takes its name only when its length and digest are right. Of several processes one downloads, the
+others wait.
 """
 
 from __future__ import annotations
@@ -326,7 +326,7 @@ def _disk_error(error: OSError, target: Path) -> RunError | OutputError:
         return RunError(
             f"the disk is full ({error.strerror})",
             where=str(target.parent),
-            hint="make room and try again (it goes on where it stopped), or set VIDSEG_CACHE, or give --to DIR",
+            hint="make room and try again (it goes on where it stopped), or set VIDSEG_CACHE elsewhere",
         )
     return OutputError(
         f"the weights cannot be written ({error.strerror or error})",

@@ -1,7 +1,7 @@
 """Where the published weights come from, under which licence.
 
-Addresses are those that the authors give (README or download script of their repositories, at the commits named
-below). These publish no SHA-256, so the digest of the first download is recorded and checked ever after.
+Addresses are those that the authors give (README or download script of their repositories, at the commits
+named below). These publish no SHA-256, so the digest of the first download is recorded and checked ever after.
 EdgeTAM's file lies in its Git repository, whose object name is a digest too.
 """
 
@@ -29,7 +29,7 @@ class Published:
     sha256: str | None = None
     """As published by its authors."""
     git_blob: str | None = None
-    """Its object name in the authors' Git repository: SHA-1 of 'blob <size>', a zero byte, and the content."""
+    """Its object name in the authors' Git repository: SHA-1 of 'blob <size>', a zero byte, the content."""
 
 
 # facebookresearch/sam2 at 2b90b9f5ceec907a1c18123530e92e794ad901a4
