@@ -72,7 +72,7 @@ def official(predictor, inputs, steps):
 
 
 def assert_same(result, frame):
-    """Our result of a frame against what the official state holds of it: the same code, so the same numbers."""
+    """Our result of a frame is what the official state holds of it: the same code, so the same numbers."""
     assert result.obj_ids == frame.obj_ids
     np.testing.assert_allclose(result.low_res_logits, frame.low_res_logits, rtol=0, atol=1e-5)
     np.testing.assert_allclose(result.object_score_logits, frame.object_score_logits, rtol=0, atol=1e-5)

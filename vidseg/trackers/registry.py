@@ -55,7 +55,13 @@ def _flow(name: str, config: Mapping[str, Any], options: LoadOptions) -> Tracker
     return FlowTracker.build(name, config, options)
 
 
-TRACKER_KINDS: dict[str, Builder] = {"engine": _engine, "flow": _flow}
+def _sam2_reference(name: str, config: Mapping[str, Any], options: LoadOptions) -> Tracker:
+    from vidseg.trackers.sam2_reference import Sam2ReferenceTracker
+
+    return Sam2ReferenceTracker.build(name, config, options)
+
+
+TRACKER_KINDS: dict[str, Builder] = {"engine": _engine, "flow": _flow, "sam2-reference": _sam2_reference}
 
 
 def register_tracker(kind: str, builder: Builder) -> None:

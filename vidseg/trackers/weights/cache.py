@@ -16,7 +16,7 @@ from os import PathLike
 from pathlib import Path
 
 from vidseg.errors import CheckpointError, OutputError
-from vidseg.trackers.weights.published import Published, published
+from vidseg.trackers.weights.published import PUBLISHED, Published, published
 
 CACHE_VARIABLE = "VIDSEG_CACHE"
 
@@ -43,7 +43,11 @@ def find_weights(name: str) -> Path:
     Raises:
         CheckpointError: it is not here (the hint says how to get it), or not what was first downloaded.
     """
-    wanted = published(name)
+    if name not in PUBLISHED:
+        raise CheckpointError(
+            f"the tracker '{name}' has no published weights", hint="give a file: --weights FILE"
+        )
+    wanted = PUBLISHED[name]
     path = cache_folder() / wanted.file_name
     if not path.is_file():
         raise missing_weights(name, wanted)
