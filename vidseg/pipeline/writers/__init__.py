@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidseg.errors import InputError, unknown
+from vidseg.pipeline.writers import exchange
 from vidseg.pipeline.writers.contract import FrameMasks as FrameMasks
 from vidseg.pipeline.writers.contract import Writer as Writer
 from vidseg.pipeline.writers.masklets import MaskletsProduct, MaskletsWriter
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from vidseg.pipeline.read import SourceInfo
     from vidseg.trackers.contract import Frame
 
-FORMATS = ("png", "rle", "overlay")
-DEFAULT_FORMATS = ("png", "rle", "overlay")
+FORMATS = ("png", "rle", "overlay", *exchange.EXCHANGE_FORMATS)
+DEFAULT_FORMATS = ("png", "rle", "overlay", *exchange.EXCHANGE_FORMATS)
 
 
 def check_formats(names: Sequence[str]) -> None:
@@ -64,6 +65,10 @@ def build_writers(
         writers.append(PngWriter(out, labels))
     if "overlay" in formats and read_again is not None:
         products.append(partial(_paint_finished_run, out, info, labels, read_again))
+    exchange_formats = [name for name in formats if name in exchange.EXCHANGE_FORMATS]
+    if exchange_formats:
+        video = video_facts(info, labels)
+        products.append(partial(exchange.convert, formats=exchange_formats, out=out, video=video))
     # Masklets are written beside an overlay in any case: should the run be cut off, they are all that a
     # resumed one can paint it from.
     if set(formats) - {"png"}:
@@ -71,6 +76,18 @@ def build_writers(
     if "overlay" in formats and read_again is None:
         writers.append(OverlayWriter(out, frame_rate=info.frame_rate, labels=labels))
     return writers
+
+
+def video_facts(info: SourceInfo, labels: Mapping[int, str]) -> exchange.VideoFacts:
+    """What the exchange formats say of a source."""
+    return exchange.VideoFacts(
+        name=info.path.stem if info.path is not None else info.name,
+        size_hw=info.size_hw,
+        labels=labels,
+        frame_rate=info.frame_rate,
+        num_frames=info.num_frames,
+        frame_names=info.frame_names,
+    )
 
 
 def _paint_finished_run(

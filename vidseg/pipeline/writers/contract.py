@@ -59,10 +59,11 @@ class FrameMasks:
         """(x, y, w, h) of each mask in pixels; all 0 where the mask is empty."""
         import cv2
 
-        return [tuple(cv2.boundingRect(mask.view(np.uint8))) for mask in self.masks]
+        boxes = (cv2.boundingRect(mask.view(np.uint8)) for mask in self.masks)
+        return [(x, y, w, h) for x, y, w, h in boxes]
 
     def label_map(self) -> npt.NDArray[np.int32]:
-        """int32 (H, W): the object id of each pixel, 0 for background; where objects overlap the lowest wins."""
+        """int32 (H, W): the object id of each pixel, 0 is background; the lowest id is on top."""
         picture = np.zeros(self.size_hw, np.int32)
         for row in sorted(range(len(self.obj_ids)), key=lambda i: -self.obj_ids[i]):
             x, y, w, h = self.boxes[row]

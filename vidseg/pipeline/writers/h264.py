@@ -125,7 +125,7 @@ class H264Video:
 
 
 def _can_encode(name: str) -> bool:
-    """Whether the encoder is built in and works here (a hardware encoder may be built in without its hardware)."""
+    """Whether the encoder works here: one may be built in for hardware that is not."""
     import av
 
     if name in ("libx264", "mpeg4"):

@@ -91,7 +91,7 @@ class MaskletsWriter:
         order = [i for i, frame in enumerate(frames) if is_done(frame)]
         _copy_lines(left, offsets, order, self.part)
         self.path.unlink(missing_ok=True)
-        self._file = open(self.part, "ab", buffering=0)
+        self._file = open(self.part, "ab", buffering=0)  # noqa: SIM115 (open from frame to frame)
         return len(order)
 
     def write(self, frame: Frame, masks: FrameMasks) -> None:
@@ -127,7 +127,7 @@ class MaskletsWriter:
     def _open(self) -> BinaryIO:
         if self._file is None:
             self.part.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self.part, "wb", buffering=0)
+            self._file = open(self.part, "wb", buffering=0)  # noqa: SIM115
         return self._file
 
     def _close(self) -> None:
@@ -161,7 +161,7 @@ def read_lines(path: Path) -> Iterator[MaskletsLine]:
         InputError: no such file, or a line that is not as `encode_line` makes them.
     """
     try:
-        file = open(path, encoding="utf-8")
+        file = open(path, encoding="utf-8")  # noqa: SIM115 (what it yields may raise OSError too)
     except OSError as error:
         raise InputError(f"the masklets cannot be read ({error.strerror})", where=str(path)) from None
     with file:

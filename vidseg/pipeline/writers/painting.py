@@ -38,10 +38,17 @@ class Painter:
         for row in visible:
             _paint_mask(canvas, masks.masks[row], masks.boxes[row], object_colour(masks.obj_ids[row]))
         for row in visible:
-            self._paint_tag(canvas, masks.obj_ids[row], masks.boxes[row])
+            self._paint_tag(canvas, masks.obj_ids[row], masks.masks[row], masks.boxes[row])
         return canvas
 
-    def _paint_tag(self, canvas: Picture, obj_id: int, box: tuple[int, int, int, int]) -> None:
+    def _paint_tag(
+        self,
+        canvas: Picture,
+        obj_id: int,
+        mask: npt.NDArray[np.bool_],
+        box: tuple[int, int, int, int],
+    ) -> None:
+        """Centred over the object, on top of the part of it that lies below."""
         height, width = canvas.shape[:2]
         text_px = max(11, round(min(height, width) / 36))
         if (obj_id, text_px) not in self._tags:
@@ -50,10 +57,11 @@ class Painter:
         tag_h, tag_w = alpha.shape
         if tag_h > height or tag_w > width:
             return
-        x, y, w, _ = box
+        x, y, w, h = box
         gap = max(2, text_px // 4)
         left = min(max(x + (w - tag_w) // 2, 0), width - tag_w)
-        top = min(max(y - tag_h - gap, 0), height - tag_h)
+        below = mask[y : y + h, left : left + tag_w].any(1)
+        top = min(max(y + int(below.argmax()) - tag_h - gap, 0), height - tag_h)
         under = canvas[top : top + tag_h, left : left + tag_w]
         under[:] = (under + (tag - under.astype(np.float32)) * alpha[..., None] + 0.5).astype(np.uint8)
 
@@ -64,7 +72,7 @@ def _paint_mask(
     import cv2
 
     height, width = mask.shape
-    line_px = max(1.0, min(height, width) / 360)
+    line_px = max(1.0, min(height, width) / 320)
     margin = int(np.ceil(2 * line_px)) + 2
     x, y, w, h = box
     x0, y0, x1, y1 = (
@@ -86,14 +94,16 @@ def _paint_mask(
     rows, columns = np.nonzero(line)
     alpha = line[rows, columns, None].astype(np.float32) / 255
     under = region[rows, columns].astype(np.float32)
-    bright = 0.65 * np.float32(colour) + 0.35 * 255
+    bright = 0.65 * np.asarray(colour, np.float32) + 0.35 * 255
     region[rows, columns] = (under + (bright - under) * alpha + 0.5).astype(np.uint8)
 
 
 def _fill_table(colour: Colour) -> Picture:
     """uint8 (256, 1, 3): each channel's value under the see-through colour."""
     values = np.arange(256, dtype=np.float32)[:, None, None]
-    return (values * (1 - FILL_OPACITY) + np.float32(colour) * FILL_OPACITY + 0.5).astype(np.uint8)
+    return (values * (1 - FILL_OPACITY) + np.asarray(colour, np.float32) * FILL_OPACITY + 0.5).astype(
+        np.uint8
+    )
 
 
 def _line_table() -> Picture:
@@ -126,4 +136,4 @@ def _draw_tag(obj_id: int, label: str, text_px: int) -> tuple[Picture, npt.NDArr
     ImageDraw.Draw(tag).text(
         (pad - left, pad // 4), text, font=font, fill=(0, 0, 0) if is_light else (255, 255, 255)
     )
-    return np.asarray(tag), np.asarray(alpha, np.float32) / 255
+    return np.asarray(tag), (np.asarray(alpha) / 255).astype(np.float32)

@@ -1,0 +1,19 @@
+"""MOTChallenge: `frame,id,left,top,width,height,conf,x,y,z`, boxes only.
+
+Everything is counted from 1, frames, and pixels too (TrackEval, docs/MOTChallenge-format.txt); x, y, z are -1
+in two dimensions.
+"""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from vidseg.pipeline.writers.exchange import Masklets
+
+
+def write_mot(file: TextIO, masklets: Masklets) -> None:
+    for line in masklets:
+        for item in line.objects:
+            if item.area:
+                x, y, w, h = item.box
+                file.write(f"{line.frame + 1},{item.id},{x + 1},{y + 1},{w},{h},{item.score:g},-1,-1,-1\n")
