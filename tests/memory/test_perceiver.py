@@ -100,6 +100,18 @@ def test_global_latents_have_no_position_and_window_latents_their_cells(
         torch.testing.assert_close(positions[256 + 16 * row + column], code)
 
 
+@torch.no_grad()
+def test_half_precision_gives_about_the_same(
+    perceiver: SpatialPerceiver, memory: Tensor, position: Tensor
+) -> None:
+    half = SpatialPerceiver().bfloat16()
+    half.load_state_dict(perceiver.state_dict())
+    tokens, positions = half(memory.bfloat16(), position.float())
+    assert tokens.dtype == positions.dtype == torch.bfloat16
+    want, _ = perceiver(memory, position)
+    assert (tokens.double() - want).pow(2).mean().sqrt() < 0.05 * want.std()
+
+
 def attend_by_loops(q_lc: Tensor, k_nc: Tensor, v_nc: Tensor) -> Tensor:
     rows = []
     for q_c in q_lc:

@@ -66,6 +66,13 @@ def test_pooled_attention_equals_its_formula(size_term: SizeTerm) -> None:
     torch.testing.assert_close(attend_pooled(q, k, v, num_frames, (height, width), size_term), want)
 
 
+def test_half_precision_gives_about_the_same() -> None:
+    q, k, v = (random(2, n, 8, seed=n).float() for n in (5, 35, 35))
+    got = attend_pooled(q.bfloat16(), k.bfloat16(), v.bfloat16(), 2, (4, 4))
+    assert got.dtype == torch.bfloat16
+    torch.testing.assert_close(got.float(), attend_pooled(q, k, v, 2, (4, 4)), rtol=0, atol=0.03)
+
+
 def test_adding_the_size_to_the_keys_is_another_function() -> None:
     k = constant_over_squares(2, 4, 4, 8, seed=1)
     q = random(2, 5, 8, seed=3)

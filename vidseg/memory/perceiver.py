@@ -129,7 +129,7 @@ class SpatialPerceiver(nn.Module):
         """
         batch, _, height, width = memory_bchw.shape
         tokens_bnc = memory_bchw.flatten(2).transpose(1, 2)
-        position_nc = position_chw.flatten(1).T
+        position_nc = position_chw.flatten(1).T.to(memory_bchw.dtype)
         global_b1lc = self.latents.expand(batch, 1, -1, -1)
         window_bg1c = self.latents_2d[:, None].expand(batch, -1, -1, -1)
         for layer in self.layers:
