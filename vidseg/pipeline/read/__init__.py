@@ -67,5 +67,7 @@ def read(
         return Source(info, frames, queue_frames=queue_frames)
     from vidseg.pipeline.read.arrays import open_arrays
 
+    if isinstance(source, int):
+        raise SourceError("cameras are not ready yet")
     info, frames = open_arrays(source, span, reverse=reverse)
     return Source(info, frames, queue_frames=None)

@@ -1,149 +1,148 @@
-"""Containers opened, packets decoded, pictures turned into frames: what files and streams share (PyAV)."""
+"""Decoding one pass over a video stream, through damage and to the end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from fractions import Fraction
-from typing import TYPE_CHECKING
-
-import numpy as np
-import numpy.typing as npt
-
-from vidseg.errors import SourceError
-from vidseg.pipeline.read.orientation import Orientation
+import heapq
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
+    Begin: TypeAlias = Callable[[bool], tuple[InputContainer, VideoStream, Iterator[Packet[VideoStream]]]]
+    """Opens a container and gives its packets from where decoding starts; the flag asks for threads."""
 
-def open_container(
-    address: str,
-    name: str,
-    *,
-    options: dict[str, str] | None = None,
-    timeout_s: float | None = None,
-) -> tuple[InputContainer, VideoStream]:
-    """A container and its first video stream, ready to decode with as many threads as there are cores.
+SILENT_LOSS_CODECS = ("hevc", "av1", "vp9")
+"""In these every packet shows one picture, and a decoder may drop a damaged one without an error."""
 
-    Raises:
-        SourceError: it cannot be opened, or holds no video that we can decode.
-    """
-    import av
-    from av.stream import Disposition
-
-    try:
-        container = av.open(address, options=options, timeout=timeout_s, metadata_errors="replace")
-    except (av.FFmpegError, OSError, ValueError) as failure:
-        raise _cannot_open(name, failure) from None
-    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    if not streams:
-        container.close()
-        raise SourceError(
-            f"'{name}' holds no video stream", hint="give a file with video; this one may be audio alone"
-        )
-    stream = streams[0]
-    if stream.codec_context is None:
-        container.close()
-        raise SourceError(
-            f"'{name}' holds video that no installed decoder can read",
-            hint="convert it to H.264, for example with: ffmpeg -i INPUT -c:v libx264 output.mp4",
-        )
-    stream.thread_type = "AUTO"
-    return container, stream
+MAX_PENDING = 4096
+"""Past this many unanswered packets the timestamps mean nothing, and lost pictures are not looked for."""
 
 
-def _cannot_open(name: str, failure: Exception) -> SourceError:
-    reason = (getattr(failure, "strerror", None) or str(failure)).strip().rstrip(".")
-    return SourceError(
-        f"'{name}' cannot be opened as a video ({reason[:1].lower()}{reason[1:]})",
-        hint="check that it is a whole video file (an mp4 that was cut short has often lost its index)",
-    )
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Where a stream is broken for the first time, as near as the decoder can say."""
+
+    what: str
+    frame_number: int
+    time_s: float | None
+
+    def place(self) -> str:
+        time = "" if self.time_s is None else f", {self.time_s:.3f} s"
+        return f"frame {self.frame_number}{time}"
 
 
 class Decoder:
-    """Decodes a stream from where its container stands. Goes on after damage, and remembers the first."""
+    """Puts out every picture that can be decoded, in presentation order, and remembers the first damage.
 
-    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
-        self._container = container
-        self._stream = stream
-        self.frames_decoded = 0
-        self.damage: str | None = None
-
-    def frames(self) -> Iterator[VideoFrame]:
-        """Pictures in presentation order, which is the order in which a decoder puts them out."""
-        import av
-
-        packets = self._container.demux(self._stream)
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except (av.FFmpegError, OSError) as failure:
-                self._note(f"{failure.strerror or failure}", None)
-                return
-            if packet.is_corrupt:
-                self._note("incomplete data", packet)
-            try:
-                pictures = packet.decode()
-            except av.error.EOFError:
-                return
-            except av.FFmpegError as failure:
-                self._note(f"{failure.strerror}", packet)
-                continue
-            for picture in pictures:
-                if picture.is_corrupt:
-                    self._note("damaged picture", picture)
-                self.frames_decoded += 1
-                yield picture
-
-    def _note(self, what: str, at: Packet[VideoStream] | VideoFrame | None) -> None:
-        if self.damage is not None:
-            return
-        place = f"frame {self.frames_decoded}"
-        if at is not None and at.pts is not None and at.time_base:
-            place += f", {float(at.pts * at.time_base):.3f} s"
-        self.damage = f"{what[:1].lower()}{what[1:]} near {place}"
-
-
-class ToRgb:
-    """Turns decoded pictures into uint8 H x W x 3 arrays as shown.
-
-    One scaler is kept for the whole video: making one per frame costs time and, in some versions, memory.
-    Colour matrix and range follow the picture's own tags (BT.601, limited range, where it has none).
+    Args:
+        begin: opens the container at the packet to start with; may be called twice.
+        first_number: the number of the first picture, for messages.
+        from_pts: pictures before this time are left out, and not missed: they belong to the group before.
     """
 
-    def __init__(self, orientation: Orientation) -> None:
-        from av.video.reformatter import VideoReformatter
+    def __init__(self, begin: Begin, *, first_number: int = 0, from_pts: int | None = None) -> None:
+        self._begin = begin
+        self._first_number = first_number
+        self._from_pts = from_pts
+        self._tail_is_unsure = False
+        self.frames_decoded = 0
+        self.damage: Damage | None = None
 
-        self._scaler = VideoReformatter()
-        self._orientation = orientation
+    def frames(self) -> Generator[VideoFrame, None, None]:
+        yield from self._one_pass(threaded=True)
+        if self._tail_is_unsure:
+            # With frame threads, the first error while the decoder is drained loses all pictures behind it.
+            # One thread holds no undecoded packets, so a second pass brings the rest.
+            yield from self._one_pass(threaded=False)
 
-    def __call__(self, picture: VideoFrame) -> npt.NDArray[np.uint8]:
-        rgb: npt.NDArray[np.uint8] = self._scaler.reformat(picture, format="rgb24").to_ndarray()  # type: ignore[assignment]
-        return self._orientation.apply(rgb)
+    def _one_pass(self, *, threaded: bool) -> Generator[VideoFrame, None, None]:
+        import av
+
+        skip = self.frames_decoded
+        count = 0
+        pending = _Pending()
+        container, stream, packets = self._begin(threaded)
+        finds_losses = stream.codec_context.codec.canonical_name in SILENT_LOSS_CODECS
+        with container:
+            while True:
+                is_drained = False
+                try:
+                    packet = next(packets, None)
+                except (av.FFmpegError, OSError) as failure:
+                    self._note(f"{failure.strerror or failure}", None, pending)
+                    packet = None
+                if packet is None:
+                    break
+                if packet.size == 0 and packet.pts is None:
+                    is_drained = True
+                elif packet.pts is not None and not packet.is_discard and not self._is_early(packet):
+                    pending.add(packet.pts)
+                if packet.is_corrupt and not self._is_early(packet):
+                    self._note("data is missing", packet, pending)
+                try:
+                    pictures = packet.decode()
+                except av.error.EOFError:
+                    break
+                except av.FFmpegError as failure:
+                    if not self._is_early(packet):
+                        self._note(f"{failure.strerror}", packet, pending)
+                    if is_drained:
+                        pending.add_unknown()
+                    continue
+                for picture in pictures:
+                    if self._is_early(picture):
+                        continue
+                    if pending.is_passed_over(picture.pts) and finds_losses and count > 0:
+                        self._note("a picture cannot be decoded", picture, pending)
+                    if picture.is_corrupt:
+                        self._note("a picture is damaged", picture, pending)
+                    count += 1
+                    if count > skip:
+                        self.frames_decoded += 1
+                        yield picture
+        self._tail_is_unsure = threaded and bool(pending)
+
+    def _is_early(self, what: Packet[VideoStream] | VideoFrame) -> bool:
+        return self._from_pts is not None and what.pts is not None and what.pts < self._from_pts
+
+    def _note(self, what: str, at: Packet[VideoStream] | VideoFrame | None, pending: _Pending) -> None:
+        if self.damage is None:
+            has_time = at is not None and at.pts is not None and at.time_base is not None
+            time_s = float(at.pts * at.time_base) if has_time else None  # type: ignore[union-attr, operator]
+            number = self._first_number + self.frames_decoded + pending.count_before(at.pts if at else None)
+            self.damage = Damage(f"{what[:1].lower()}{what[1:]}", number, time_s)
 
 
-def orientation_of(picture: VideoFrame) -> Orientation:
-    from av.sidedata.sidedata import Type
+class _Pending:
+    """The times of packets whose pictures have not come yet; as many as the decoder reorders."""
 
-    matrix = picture.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]
-    return Orientation() if matrix is None else Orientation.from_display_matrix(bytes(matrix))
+    def __init__(self) -> None:
+        self._pts: list[int] = []
+        self._has_unknown = False
 
+    def add(self, pts: int) -> None:
+        if len(self._pts) > MAX_PENDING:
+            self._pts.clear()
+        heapq.heappush(self._pts, pts)
 
-class Clock:
-    """Presentation times in seconds; a picture without one follows the one before by its duration."""
+    def add_unknown(self) -> None:
+        self._has_unknown = True
 
-    def __init__(self, frame_rate: Fraction | None) -> None:
-        self._step_s = float(1 / (frame_rate or Fraction(25)))
-        self._next_s = 0.0
+    def is_passed_over(self, pts: int | None) -> bool:
+        """Strike off the picture at `pts`; True when an earlier one has not come, and so never will."""
+        passed_over = False
+        while pts is not None and self._pts and self._pts[0] <= pts:
+            if heapq.heappop(self._pts) == pts:
+                break
+            passed_over = True
+        return passed_over
 
-    def time_of(self, picture: VideoFrame) -> float:
-        base = picture.time_base
-        time_s = self._next_s if picture.pts is None or base is None else float(picture.pts * base)
-        self._next_s = time_s + (
-            float(picture.duration * base) if picture.duration and base else self._step_s
-        )
-        return time_s
+    def count_before(self, pts: int | None) -> int:
+        return 0 if pts is None else sum(waiting < pts for waiting in self._pts)
+
+    def __bool__(self) -> bool:
+        return bool(self._pts) or self._has_unknown

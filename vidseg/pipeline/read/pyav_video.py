@@ -2,79 +2,187 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from itertools import chain
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidseg.errors import DecodeError, SourceError
-from vidseg.pipeline.read.decoding import Clock, Decoder, ToRgb, open_container, orientation_of
+from vidseg.pipeline.read.container_walk import find_break
+from vidseg.pipeline.read.containers import open_container
+from vidseg.pipeline.read.decoding import Damage, Decoder
 from vidseg.pipeline.read.info import SourceInfo
+from vidseg.pipeline.read.numbering import ByCounting, ByIndex, IndexDisagreesError, Numbered, Numbering
+from vidseg.pipeline.read.orientation import Orientation
+from vidseg.pipeline.read.packet_index import PacketIndex, index_packets
+from vidseg.pipeline.read.pictures import ToRgb, orientation_of
+from vidseg.pipeline.read.reverse import piece_frames, reversed_pictures
 from vidseg.pipeline.read.span import Span, beyond_the_end
 from vidseg.trackers.contract import Frame
 
 if TYPE_CHECKING:
+    from av import Packet
     from av.container import InputContainer
     from av.video.stream import VideoStream
+
+CHECKED_PICTURES = 32
+"""How many pictures are decoded to see whether the packets' times give the order of the pictures."""
 
 
 def open_video(path: Path, span: Span, *, reverse: bool) -> tuple[SourceInfo, Generator[Frame, None, None]]:
     """The facts of a video file, and a generator of its frames. The first picture is decoded here.
 
+    A start above 0 or reverse order reads all packets once, without decoding them, for the frames' places.
+
     Raises:
-        SourceError: it cannot be opened, holds no video, or no picture of it can be decoded.
+        SourceError: it cannot be opened, holds no video, no picture of it can be decoded, or it ends before
+            the start (said when the first frame is asked for, where the file has to be decoded to know).
     """
-    container, stream = open_container(f"file:{path}", path.name)
-    decoder = Decoder(container, stream)
-    pictures = decoder.frames()
-    first = next(pictures, None)
-    if first is None:
-        container.close()
-        raise SourceError(
-            f"'{path.name}' holds no frame that can be decoded"
-            + (f" ({decoder.damage})" if decoder.damage else ""),
-            hint="check that the file is whole",
+    video = _VideoFile(path)
+    index = video.index() if span.start > 0 or reverse else None
+    if index is not None:
+        span.slice(len(index), path.name)
+    return video.info, video.frames(span, index, reverse=reverse)
+
+
+class _VideoFile:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        decoder = Decoder(self._begin)
+        with closing(decoder.frames()) as pictures:
+            first = next(pictures, None)
+            if first is None:
+                reason = f" ({decoder.damage.what})" if decoder.damage else ""
+                raise SourceError(
+                    f"'{path.name}' holds no frame that can be decoded{reason}",
+                    hint="check that the file is whole",
+                )
+            self.orientation = orientation_of(first)
+            self.stored_hw = (first.height, first.width)
+            self.bytes_per_picture = sum(plane.buffer_size for plane in first.planes)
+            self.info = _info(path, self._container, self._stream, self.stored_hw, self.orientation)
+
+    def _begin(self, threaded: bool) -> tuple[InputContainer, VideoStream, Iterator[Packet[VideoStream]]]:
+        self._container, self._stream = open_container(f"file:{self.path}", self.path.name, threaded=threaded)
+        return self._container, self._stream, self._container.demux(self._stream)
+
+    def index(self) -> PacketIndex | None:
+        """The places of all frames, where the packets tell them."""
+        with closing(Decoder(self._begin).frames()) as pictures:
+            first_pts = [picture.pts for picture in islice(pictures, CHECKED_PICTURES)]
+        container, stream = open_container(f"file:{self.path}", self.path.name)
+        with container:
+            return index_packets(container, stream, first_pts)
+
+    def frames(self, span: Span, index: PacketIndex | None, *, reverse: bool) -> Generator[Frame, None, None]:
+        """The wanted frames, then a DecodeError if the file is broken where they were read."""
+        if index is not None:
+            by_index = ByIndex(self.path, index)
+            wanted = span.slice(len(index), self.path.name)
+            try:
+                if reverse:
+                    yield from self._reverse(wanted, len(index), by_index, index.keyframes)
+                else:
+                    yield from self._forward(span, by_index)
+                return
+            except IndexDisagreesError:
+                pass  # nothing was put out yet
+        by_counting = ByCounting(self.path, self.info.frame_rate)
+        if reverse:
+            for _ in by_counting.pictures(0):
+                pass
+            total = by_counting.frames_counted
+            yield from self._reverse(span.slice(total, self.path.name), total, by_counting, ())
+        else:
+            yield from self._forward(span, by_counting)
+            if by_counting.frames_counted <= span.start:
+                raise beyond_the_end(self.path.name, span.start, by_counting.frames_counted)
+
+    def _forward(self, span: Span, numbering: Numbering) -> Generator[Frame, None, None]:
+        output = _Output(self)
+        reaches_end = True
+        with closing(numbering.pictures(span.start)) as pictures:
+            for numbered in pictures:
+                if span.end is not None and numbered.number >= span.end:
+                    reaches_end = False
+                    break
+                yield output.frame(numbered)
+        output.check(numbering.damage, reaches_end=reaches_end)
+
+    def _reverse(
+        self, wanted: range, total: int, numbering: Numbering, keyframes: Sequence[int]
+    ) -> Generator[Frame, None, None]:
+        output = _Output(self)
+        size = piece_frames(self.bytes_per_picture)
+        for numbered in reversed_pictures(numbering, wanted, size, keyframes):
+            yield output.frame(numbered)
+        output.check(numbering.damage, reaches_end=wanted.stop == total)
+
+
+class _Output:
+    """Makes frames of pictures, and says in the end whether the file is broken where they came from."""
+
+    def __init__(self, video: _VideoFile) -> None:
+        self._video = video
+        self._to_rgb = ToRgb(video.orientation)
+        self._read = 0
+        self._highest_s = 0.0
+
+    def frame(self, numbered: Numbered) -> Frame:
+        number, time_s, picture = numbered
+        if (picture.height, picture.width) != self._video.stored_hw:
+            height, width = self._video.stored_hw
+            raise DecodeError(
+                f"'{self._video.path.name}' changes its size from {width}x{height} to"
+                f" {picture.width}x{picture.height}",
+                where=f"frame {number}, {time_s:.3f} s",
+                frames_read=self._read,
+                hint="cut the file there, or convert it to one size",
+            )
+        self._read += 1
+        self._highest_s = max(self._highest_s, time_s)
+        return Frame(number, time_s, self._to_rgb(picture))
+
+    def check(self, damage: Damage | None, *, reaches_end: bool) -> None:
+        """Raise a DecodeError for damage among the frames read; threads may have met some beyond them."""
+        found = find_break(self._video.path) if reaches_end else None
+        is_among = damage and (reaches_end or damage.time_s is None or damage.time_s <= self._highest_s)
+        if found is None and not is_among:
+            return
+        what, where = None, f"after frame {self._read - 1}" if self._read else None
+        if damage is not None and is_among:
+            what, where = damage.what, damage.place()
+        if found is not None:
+            what = found
+        raise DecodeError(
+            f"'{self._video.path.name}' is damaged: {what}",
+            where=where,
+            frames_read=self._read,
+            hint="the frames that could be decoded are kept; the rest needs a whole copy of the file",
         )
-    orientation = orientation_of(first)
-    turned = orientation.rotation_deg in (90, 270)
-    info = SourceInfo(
+
+
+def _info(
+    path: Path,
+    container: InputContainer,
+    stream: VideoStream,
+    stored_hw: tuple[int, int],
+    orientation: Orientation,
+) -> SourceInfo:
+    duration_s = None
+    if stream.duration is not None and stream.time_base is not None:
+        duration_s = float(stream.duration * stream.time_base)
+    elif container.duration is not None:
+        duration_s = container.duration / 1_000_000
+    return SourceInfo(
         kind="video",
         name=path.name,
         path=path,
-        size_hw=(first.width, first.height) if turned else (first.height, first.width),
+        size_hw=stored_hw[::-1] if orientation.rotation_deg in (90, 270) else stored_hw,
         frame_rate=stream.average_rate or stream.guessed_rate or None,
         num_frames_from_header=stream.frames or None,
-        duration_s=_duration_s(container, stream),
-        codec=stream.codec_context.codec.name,
+        duration_s=duration_s,
+        codec=stream.codec_context.codec.canonical_name,
         rotation_deg=orientation.rotation_deg,
     )
-    if reverse:
-        raise SourceError("reading in reverse is not ready yet")
-
-    def frames() -> Generator[Frame, None, None]:
-        to_rgb, clock, read = ToRgb(orientation), Clock(info.frame_rate), 0
-        with container:
-            for index, picture in enumerate(chain([first], pictures)):
-                time_s = clock.time_of(picture)
-                if index < span.start:
-                    continue
-                if index == span.end:
-                    return
-                read += 1
-                yield Frame(index, time_s, to_rgb(picture))
-            if decoder.damage is not None:
-                raise DecodeError(
-                    f"'{path.name}' is damaged: {decoder.damage}",
-                    frames_read=read,
-                    hint="what was read is kept; get a whole copy of the file for the rest",
-                )
-            if read == 0:
-                raise beyond_the_end(path.name, span.start, decoder.frames_decoded)
-
-    return info, frames()
-
-
-def _duration_s(container: InputContainer, stream: VideoStream) -> float | None:
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    return None if container.duration is None else container.duration / 1_000_000

@@ -1,0 +1,108 @@
+"""Two ways to know a picture's frame number: by an index of the packets, or by counting from the first."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from vidseg.errors import VidsegError
+from vidseg.pipeline.read.containers import open_container
+from vidseg.pipeline.read.decoding import Damage, Decoder
+from vidseg.pipeline.read.packet_index import PacketIndex
+from vidseg.pipeline.read.pictures import Clock, time_of
+from vidseg.pipeline.read.seeking import packets_from, packets_from_start
+
+if TYPE_CHECKING:
+    from av import Packet, VideoFrame
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+
+class Numbered(NamedTuple):
+    number: int
+    time_s: float
+    picture: VideoFrame
+
+
+class Numbering(Protocol):
+    damage: Damage | None
+    """The first damage met so far."""
+
+    def pictures(self, start: int) -> Generator[Numbered, None, None]:
+        """Decode from frame `start` to the end of the file."""
+
+
+class ByCounting:
+    """Decodes from the first frame on, whatever the start: always right, and slow for a late start."""
+
+    def __init__(self, path: Path, frame_rate: Fraction | None) -> None:
+        self._path = path
+        self._frame_rate = frame_rate
+        self.damage: Damage | None = None
+        self.frames_counted = 0
+        """Frames that the last pass decoded."""
+
+    def pictures(self, start: int) -> Generator[Numbered, None, None]:
+        decoder = Decoder(self._begin)
+        clock = Clock(self._frame_rate)
+        for number, picture in enumerate(decoder.frames()):
+            self.frames_counted = number + 1
+            self.damage = self.damage or decoder.damage
+            time_s = clock.time_of(picture)
+            if number >= start:
+                yield Numbered(number, time_s, picture)
+        self.damage = self.damage or decoder.damage
+
+    def _begin(self, threaded: bool) -> tuple[InputContainer, VideoStream, Iterator[Packet[VideoStream]]]:
+        container, stream = open_container(f"file:{self._path}", self._path.name, threaded=threaded)
+        return container, stream, container.demux(stream)
+
+
+class IndexDisagreesError(VidsegError):
+    """The decoder's pictures are not those of the index; count instead."""
+
+
+class ByIndex:
+    """Decodes from the keyframe before the start; a picture's time says which frame it is."""
+
+    def __init__(self, path: Path, index: PacketIndex) -> None:
+        self._path = path
+        self._index = index
+        self._is_trusted = False
+        self.damage: Damage | None = None
+
+    def pictures(self, start: int) -> Generator[Numbered, None, None]:
+        """As promised above.
+
+        Raises:
+            IndexDisagreesError: only before the first picture is put out.
+        """
+        keyframe = self._index.keyframe_for(start)
+
+        def begin(threaded: bool) -> tuple[InputContainer, VideoStream, Iterator[Packet[VideoStream]]]:
+            container, stream = open_container(f"file:{self._path}", self._path.name, threaded=threaded)
+            packets = None if keyframe.number == 0 else packets_from(container, stream, keyframe)
+            if packets is None:
+                container.close()
+                container, stream = open_container(f"file:{self._path}", self._path.name, threaded=threaded)
+                packets = packets_from_start(container, stream, keyframe)
+            return container, stream, packets
+
+        decoder = Decoder(begin, first_number=keyframe.number, from_pts=keyframe.pts)
+        expected = keyframe.number
+        for picture in decoder.frames():
+            number = self._index.number_of(picture.pts)
+            self.damage = self.damage or decoder.damage
+            if number != expected and self.damage is None:
+                if not self._is_trusted:
+                    raise IndexDisagreesError("the index disagrees")
+                self.damage = Damage("a picture is missing", expected, time_of(picture))
+            if number is None:
+                continue
+            expected = number + 1
+            if number >= start:
+                self._is_trusted = True
+                yield Numbered(number, time_of(picture) or 0.0, picture)
+        self.damage = self.damage or decoder.damage
