@@ -1,0 +1,86 @@
+"""What `--resume` goes on from: the session as it was after some frame, and which frame that was.
+
+    OUT/.state/checkpoint.json         which pass, the last frame of it that is behind us, which session file
+               session-<n>.safetensors the session after that frame
+               masklets...             masks that a later pass is to merge
+
+The session is written first, then checkpoint.json takes its new content at once: a run killed in between goes
+on from the checkpoint before. What writers wrote after the checkpoint is dropped, and made again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from vidseg.errors import OutputError
+from vidseg.pipeline.atomic import write_json
+from vidseg.trackers.contract import Session, Tracker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """How far a run has come."""
+
+    pass_idx: int = 0
+    frame_idx: int | None = None
+    """The last frame of the pass that is behind us; None before its first one."""
+    frames_done: int = 0
+    """Frames that the writers have been given, over all passes."""
+    session_file: str | None = None
+    """None while no object has started."""
+
+    def restore(self, tracker: Tracker, folder: Path) -> Session | None:
+        return None if self.session_file is None else tracker.restore(folder / self.session_file)
+
+
+class CheckpointStore:
+    """Keeps the latest checkpoint of a run in its state folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._path = folder / "checkpoint.json"
+
+    @property
+    def exists(self) -> bool:
+        return self._path.exists()
+
+    def load(self) -> Checkpoint | None:
+        """The latest checkpoint; None where the run did not come to one.
+
+        Raises:
+            OutputError: the state folder was tampered with.
+        """
+        if not self.exists:
+            return None
+        try:
+            checkpoint = Checkpoint(**json.loads(self._path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            raise OutputError(
+                "the saved state is damaged", where=str(self._path), hint="start again with --overwrite"
+            ) from None
+        session_file = checkpoint.session_file
+        if session_file is not None and not (self.folder / Path(session_file).name).is_file():
+            raise OutputError(
+                f"the saved state lacks '{session_file}'",
+                where=str(self.folder),
+                hint="start again with --overwrite",
+            )
+        return checkpoint
+
+    def save(
+        self, session: Session | None, *, pass_idx: int, frame_idx: int | None, frames_done: int
+    ) -> None:
+        """Make this the checkpoint to go on from. Everything up to the frame must be on the disk already."""
+        session_file = None
+        if session is not None:
+            session_file = f"session-{pass_idx}-{frame_idx}.safetensors"
+            session.save(self.folder / session_file)
+        checkpoint = Checkpoint(
+            pass_idx=pass_idx, frame_idx=frame_idx, frames_done=frames_done, session_file=session_file
+        )
+        write_json(self._path, asdict(checkpoint))
+        for path in self.folder.glob("session-*"):
+            if path.name != session_file:
+                path.unlink()

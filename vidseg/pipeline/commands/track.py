@@ -1,0 +1,156 @@
+"""`vidseg track`: follow objects through one source."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vidseg.pipeline.run import TrackSummary
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source", metavar="SOURCE", help="a video, a folder of frames, a camera number or a stream address"
+    )
+    parser.add_argument(
+        "--prompt",
+        metavar="FILE",
+        required=True,
+        help='what to follow: a JSON file such as {"box": [x0, y0, x1, y1]}; - reads standard input '
+        "(vidseg schema prompt shows all it may say)",
+    )
+    parser.add_argument("--out", metavar="DIR", help="output folder (default: runs/<name of the source>)")
+
+    tracking = parser.add_argument_group("tracking")
+    tracking.add_argument("--tracker", metavar="NAME_OR_YAML", help="which tracker (default: flow)")
+    tracking.add_argument("--weights", metavar="FILE", help=".pt or .safetensors; default: the tracker's own")
+    tracking.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps")
+    tracking.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
+    tracking.add_argument("--image-size", type=int, metavar="S", help="side of the square model input")
+    tracking.add_argument(
+        "--allow-random-weights",
+        action="store_true",
+        help="run a model without weights; its masks mean nothing",
+    )
+    tracking.add_argument(
+        "--direction",
+        default="forward",
+        choices=["forward", "backward", "both"],
+        help="from an object's first prompted frame on, from its last one back, or both ways from its first",
+    )
+    tracking.add_argument("--start", type=int, metavar="F", help="first frame (default: 0)")
+    tracking.add_argument("--end", type=int, metavar="F", help="the frame to stop before (default: all)")
+
+    writing = parser.add_argument_group("writing")
+    writing.add_argument(
+        "--format", default="png,rle,overlay", metavar="LIST", help="what to write (default: png,rle,overlay)"
+    )
+    writing.add_argument("--resume", action="store_true", help="go on with the interrupted run in --out")
+    writing.add_argument("--overwrite", action="store_true", help="replace the run in --out")
+    writing.add_argument(
+        "--save-every", type=int, default=100, metavar="N", help="frames between saved states (default: 100)"
+    )
+
+    reading = parser.add_argument_group("reading")
+    reading.add_argument("--reader", default="pyav", choices=["pyav", "decord"])
+    reading.add_argument(
+        "--queue", type=int, default=8, metavar="N", help="frames that may wait (default: 8)"
+    )
+    reading.add_argument(
+        "--on-behind",
+        choices=["wait", "drop"],
+        help="a stream that is faster than tracking: keep every frame or drop some (default: drop)",
+    )
+
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    from vidseg.pipeline.cli import EXIT_INTERRUPTED
+    from vidseg.pipeline.plan import TrackOptions
+    from vidseg.pipeline.progress import bar
+    from vidseg.pipeline.run import Run
+    from vidseg.pipeline.stop import Stop
+    from vidseg.trackers.registry import DEFAULT_TRACKER, load
+
+    asked: dict[str, Any] = {"device": args.device, "dtype": args.dtype, "image_size": args.image_size}
+
+    def warn(line: str) -> None:
+        if not args.quiet:
+            print(f"vidseg: warning: {line}", file=sys.stderr)
+
+    stop = Stop()
+    with stop.on_signals():
+        summary = Run(
+            _source(args.source),
+            args.prompt,
+            lambda: load(
+                args.tracker or DEFAULT_TRACKER,
+                weights=args.weights,
+                allow_random_weights=args.allow_random_weights,
+                **asked,
+            ),
+            args.out,
+            TrackOptions(
+                formats=[name.strip() for name in args.format.split(",")],
+                direction=args.direction,
+                start=args.start,
+                end=args.end,
+                resume=args.resume,
+                overwrite=args.overwrite,
+                save_every=args.save_every,
+                queue_frames=args.queue,
+                reader=args.reader,
+                on_behind=args.on_behind,
+            ),
+            tracker_options=asked,
+            warn=warn,
+            progress=bar(quiet=args.quiet),
+            stop=stop,
+        ).run()
+    if args.json:
+        print(json.dumps(_as_json(summary), indent=2))
+    elif not args.quiet:
+        print(_as_text(summary))
+    if summary.status == "interrupted":
+        print(f"vidseg: interrupted after {summary.frames_done} frames; --resume goes on", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    if summary.error is not None:
+        raise summary.error
+    return 0
+
+
+def _source(text: str) -> str | int:
+    return int(text) if text.isascii() and text.isdigit() and not Path(text).exists() else text
+
+
+def _as_text(summary: TrackSummary) -> str:
+    if not summary.outputs:
+        return f"{summary.status}: nothing was written"
+    objects = f"{len(summary.obj_ids)} object{'s' if len(summary.obj_ids) != 1 else ''}"
+    head = (
+        f"{summary.status}: {summary.frames_done} frames, {objects}, {summary.frames_per_second:.1f} frames/s"
+    )
+    if summary.was_done_before:
+        head = f"done already: {summary.frames_done} frames, {objects}; nothing was left to resume"
+    paths = [*summary.outputs, summary.out / "run.json"]
+    return "\n".join([head, *(f"  {path}{'/' if path.is_dir() else ''}" for path in paths)])
+
+
+def _as_json(summary: TrackSummary) -> dict[str, Any]:
+    return {
+        "status": summary.status,
+        "out": str(summary.out),
+        "outputs": [str(path) for path in summary.outputs],
+        "record": str(summary.out / "run.json") if summary.outputs else None,
+        "frames_done": summary.frames_done,
+        "frames_per_second": round(summary.frames_per_second, 3),
+        "objects": summary.obj_ids,
+        "warnings": summary.warnings,
+        "error": None if summary.error is None else summary.error.message,
+    }

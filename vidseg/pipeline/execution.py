@@ -1,0 +1,229 @@
+"""A run under way: its writers, its passes, and every way in which it may end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from vidseg.errors import DecodeError, PromptError, SourceError, VidsegError
+from vidseg.pipeline.checkpoint import Checkpoint, CheckpointStore
+from vidseg.pipeline.loop import Loop
+from vidseg.pipeline.merge import WaitingMasks
+from vidseg.pipeline.out_folder import OutFolder
+from vidseg.pipeline.outlet import Outlet, writing_error
+from vidseg.pipeline.plan import Pass, TrackOptions
+from vidseg.pipeline.progress import Progress
+from vidseg.pipeline.prompts import Prompts, past_the_end
+from vidseg.pipeline.run_record import RunRecord, Status
+from vidseg.pipeline.stop import Stop
+from vidseg.pipeline.video import Video
+from vidseg.pipeline.writers import build_writers
+from vidseg.pipeline.writers.contract import FrameMasks, Writer
+from vidseg.trackers.contract import Frame, Session, Tracker
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the run ended, and the files that are whole."""
+
+    status: Status
+    outputs: list[Path]
+    error: VidsegError | None = None
+
+
+@dataclass(kw_only=True)
+class Execution:
+    """Runs the passes that are left after a checkpoint, and brings the outputs to a good end."""
+
+    video: Video
+    prompts: Prompts
+    passes: list[Pass]
+    tracker: Tracker
+    folder: OutFolder
+    options: TrackOptions
+    record: RunRecord
+    checkpoint: Checkpoint
+    """Where to begin."""
+    progress: Progress
+    stop: Stop
+
+    def first_frames(self) -> Iterator[Frame]:
+        """The frames to begin with, the first of them read.
+
+        Raises:
+            SourceError: there is none.
+        """
+        frames = self._frames(self.checkpoint.pass_idx, self.checkpoint.frame_idx)
+        first = next(frames, None)
+        if first is None and self.checkpoint.frame_idx is None:
+            raise SourceError(f"'{self.video.info.name}' holds no frames")
+        return chain([] if first is None else [first], frames)
+
+    def run(self, frames: Iterator[Frame]) -> Ending:
+        """Track `frames` and what comes after them. Only errors that nobody foresaw are raised."""
+        self._store = CheckpointStore(self.folder.state)
+        self._is_interrupted = False
+        self._broke_at: int | None = None
+        status: Status = "done"
+        error: BaseException | None = None
+        self._outlet = Outlet(self._writers(), self.options.queue_frames)
+        self._waiting = self._waiting_masks()
+        try:
+            self.record.save("running")
+            self._outlet.resume(self._is_done, self.checkpoint.frames_done)
+            if self._waiting is not None and self.checkpoint.pass_idx == 0:
+                self._waiting.resume(lambda idx: self.passes[0].is_behind(idx, self.checkpoint.frame_idx))
+            self._run_passes(frames)
+        except KeyboardInterrupt:
+            status, self._is_interrupted = "interrupted", True
+        except DecodeError as broken:
+            status, error = "partial", broken
+        except PromptError as missed:  # a prompt on a frame that did not come
+            status, error = "partial", missed
+        except OSError as failed:
+            status, error = "failed", writing_error(failed, "the run's state")
+        except BaseException as failed:
+            status, error = "failed", failed
+        finally:
+            self.progress.close()
+        return self._end(status, error)
+
+    def _run_passes(self, frames: Iterator[Frame]) -> None:
+        begin = self.checkpoint
+        self.progress.start(*self._extent())
+        broken: DecodeError | None = None
+        last_idx = None
+        for pass_idx in range(begin.pass_idx, len(self.passes)):
+            behind = None
+            if pass_idx == begin.pass_idx:
+                session, behind = begin.restore(self.tracker, self.folder.state), begin.frame_idx
+            else:
+                session, frames = None, self._frames(pass_idx, None)
+            schedule = self.passes[pass_idx].schedule
+            loop = Loop(
+                schedule=schedule,
+                deliver=self._deliver(self.passes[pass_idx]),
+                checkpoint=self._checkpoint(pass_idx),
+                save_every=self.options.save_every if self.video.can_read_again else 0,
+                record=self.record,
+                progress=self.progress,
+                stop=self.stop,
+            )
+            session = session or self.tracker.start(self.video.num_frames, reverse=schedule.reverse)
+            try:
+                last_idx = loop.run(frames, session, behind)
+            except DecodeError as error:
+                if pass_idx + 1 == len(self.passes):
+                    raise
+                broken = error  # what lies below it is lost, but not what the forward pass will see
+            if pass_idx + 1 < len(self.passes):
+                self._outlet.sync()
+                if self._waiting is not None:
+                    self._waiting.finish()
+                self._save(None, pass_idx + 1, None)
+        if broken is not None:
+            raise broken
+        if not self.passes[-1].reverse and last_idx is not None and last_idx < self.prompts.frames[-1]:
+            raise past_the_end(
+                self.prompts.frames[-1], self.video.info.name, last_idx + 1, self.prompts.where
+            )
+
+    def _end(self, status: Status, error: BaseException | None) -> Ending:
+        outputs: list[Path] = []
+        is_resumable = self._store.exists
+        if self.record.frames_done == 0 and status != "done" and not is_resumable:
+            self._outlet.discard()
+            self.folder.undo()
+        else:
+            try:
+                outputs = self._outlet.finish(keep_broken=is_resumable)
+            except KeyboardInterrupt:
+                status = "interrupted"
+            if error is None and (failed := self._outlet.error) is not None:
+                status, error = "failed", failed
+            self.record.set_outputs(outputs, self._outlet.seconds())
+            if error is not None:
+                self.record.set_error(error, self._broke_at)
+            with suppress(OSError):  # of a full disk, the record of some frames ago must do
+                self.record.save(status)
+            if status == "done" or not is_resumable:
+                self.folder.remove_state()
+        if error is not None and not isinstance(error, VidsegError):
+            raise error
+        return Ending(status, outputs, error)
+
+    def _frames(self, pass_idx: int, behind: int | None) -> Iterator[Frame]:
+        """The frames of a pass, from the one after `behind` on."""
+        this = self.passes[pass_idx]
+        if behind is None:
+            return self.video.frames(this.start, this.end, reverse=this.reverse)
+        # Read from the frame that is behind us, which is there for certain; the next one need not be.
+        if this.reverse:
+            frames = self.video.frames(this.start, behind + 1, reverse=True)
+        else:
+            frames = self.video.frames(behind, this.end)
+        next(frames, None)
+        return frames
+
+    def _writers(self) -> list[Writer]:
+        comes_in_one_go = self.options.direction == "forward" and self.checkpoint.frame_idx is None
+        return build_writers(
+            self.options.formats,
+            self.folder.path,
+            self.video.info,
+            {thing.obj_id: thing.label or "" for thing in self.prompts.objects},
+            read_again=None if comes_in_one_go else self._read_again,
+        )
+
+    def _read_again(self) -> Iterable[Frame]:
+        # Someone who has just pressed Ctrl-C will not wait for a picture; the resumed run will paint it.
+        return iter(()) if self._is_interrupted else self.video.frames(self.options.start, self.options.end)
+
+    def _waiting_masks(self) -> WaitingMasks | None:
+        if len(self.passes) == 1:
+            return None
+        return WaitingMasks(self.folder.state, self.passes[-1].schedule, self.video.info.size_hw)
+
+    def _is_done(self, frame_idx: int) -> bool:
+        """Whether the writers had a frame before the checkpoint."""
+        now = self.checkpoint.pass_idx
+        return any(this.reports(frame_idx) for this in self.passes[:now]) or (
+            self.passes[now].reports(frame_idx)
+            and self.passes[now].is_behind(frame_idx, self.checkpoint.frame_idx)
+        )
+
+    def _deliver(self, this: Pass) -> Callable[[Frame, FrameMasks], None]:
+        def deliver(frame: Frame, masks: FrameMasks) -> None:
+            if self._waiting is not None and not this.reports(frame.index):
+                self._waiting.put(frame, masks)
+                return
+            if self._waiting is not None and not this.reverse:
+                masks = self._waiting.merged(masks)
+            self._outlet.put(frame, masks)
+            self.record.frames_done += 1
+            self._broke_at = frame.index + (-1 if this.reverse else 1)  # should no more come
+
+        return deliver
+
+    def _checkpoint(self, pass_idx: int) -> Callable[[Session | None, int], None]:
+        def checkpoint(session: Session | None, frame_idx: int) -> None:
+            self._outlet.sync()
+            if self._waiting is not None and self.passes[pass_idx].reverse:
+                self._waiting.sync()
+            self._save(session, pass_idx, frame_idx)
+
+        return checkpoint
+
+    def _save(self, session: Session | None, pass_idx: int, frame_idx: int | None) -> None:
+        self._store.save(session, pass_idx=pass_idx, frame_idx=frame_idx, frames_done=self.record.frames_done)
+        self.record.save("running")
+
+    def _extent(self) -> tuple[int | None, int]:
+        """How many frames there are to visit (None: nobody knows), and how many of them are behind us."""
+        extents = [self.video.about(this.start, this.end) for this in self.passes]
+        if None in extents:
+            return None, self.checkpoint.frames_done
+        return sum(extent or 0 for extent in extents), self.checkpoint.frames_done

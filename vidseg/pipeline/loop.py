@@ -1,0 +1,110 @@
+"""The one tracking loop: a frame is read, prompted, stepped into, and its masks handed on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vidseg.pipeline.progress import Progress
+from vidseg.pipeline.run_record import RunRecord
+from vidseg.pipeline.schedule import Schedule
+from vidseg.pipeline.stop import Stop
+from vidseg.pipeline.writers.contract import FrameMasks
+from vidseg.trackers.contract import Frame, Session
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loop:
+    """One pass over the frames of a source, forward or in reverse."""
+
+    schedule: Schedule
+    deliver: Callable[[Frame, FrameMasks], None]
+    """Takes each frame with its masks; returns when there is room for the next one."""
+    checkpoint: Callable[[Session | None, int], None]
+    """Saves the session as it is after a frame; None while no object has started."""
+    save_every: int
+    """Frames between two checkpoints; 0: none, not when stopped either."""
+    record: RunRecord
+    progress: Progress
+    stop: Stop
+
+    def run(self, frames: Iterator[Frame], session: Session, previous_idx: int | None = None) -> int | None:
+        """Track to the end of `frames`; returns the number of the last one, None where there was none.
+
+        Args:
+            previous_idx: the frame before the first one here, where a run is resumed.
+
+        Raises:
+            KeyboardInterrupt: a stop was asked for; the session is saved, the masks so far are delivered.
+        """
+        unsaved = 0
+        while True:
+            try:
+                with self.record.timing("read"):
+                    frame = next(frames, None)
+            except KeyboardInterrupt:  # between two frames is a good place to save
+                if self.save_every and unsaved:
+                    self._save(session, previous_idx)
+                raise
+            if frame is None:
+                return previous_idx
+            with self.stop.stepping():
+                with self.record.timing("track"):
+                    masks = self._track(session, previous_idx, frame)
+                with self.record.timing("write"):
+                    self.deliver(frame, masks)
+                unsaved += 1
+                if self.save_every and (unsaved == self.save_every or self.stop.is_requested):
+                    self._save(session, frame.index)
+                    unsaved = 0
+            self.progress.advance()
+            previous_idx = frame.index
+            if self.stop.is_requested:
+                raise KeyboardInterrupt
+
+    def _save(self, session: Session, frame_idx: int | None) -> None:
+        if frame_idx is not None:
+            with self.record.timing("write"):
+                self.checkpoint(session if self.schedule.has_started(frame_idx) else None, frame_idx)
+
+    def _track(self, session: Session, previous_idx: int | None, frame: Frame) -> FrameMasks:
+        obj_ids = [thing.obj_id for thing in self.schedule.objects]
+        self.schedule.prompt(session, previous_idx, frame.index)
+        if not self.schedule.has_started(frame.index):  # spares the tracker frames without objects
+            return nothing_on(frame, obj_ids)
+        return with_all_objects(FrameMasks.of(session.step(frame)), obj_ids)
+
+
+def nothing_on(frame: Frame, obj_ids: Sequence[int]) -> FrameMasks:
+    """Every object absent."""
+    return FrameMasks(
+        frame.index,
+        frame.pts_seconds,
+        frame.size_hw,
+        list(obj_ids),
+        np.zeros((len(obj_ids), *frame.size_hw), np.bool_),
+        [0.0] * len(obj_ids),
+        ["absent"] * len(obj_ids),
+    )
+
+
+def with_all_objects(masks: FrameMasks, obj_ids: Sequence[int]) -> FrameMasks:
+    """The masks in the order of `obj_ids`; objects that are not among them are absent."""
+    if list(masks.obj_ids) == list(obj_ids):
+        return masks
+    rows = {obj_id: row for row, obj_id in enumerate(masks.obj_ids)}
+    all_masks = np.zeros((len(obj_ids), *masks.size_hw), np.bool_)
+    for place, obj_id in enumerate(obj_ids):
+        if obj_id in rows:
+            all_masks[place] = masks.masks[rows[obj_id]]
+    return FrameMasks(
+        masks.frame_idx,
+        masks.pts_seconds,
+        masks.size_hw,
+        list(obj_ids),
+        all_masks,
+        [masks.scores[rows[i]] if i in rows else 0.0 for i in obj_ids],
+        [masks.states[rows[i]] if i in rows else "absent" for i in obj_ids] if masks.states else [],
+    )

@@ -1,0 +1,78 @@
+"""Two passes into one masklet: what the reverse pass saw of objects that the forward pass starts later.
+
+Between the first object's start and the last one's, both passes visit a frame: the forward pass follows the
+objects that have started, the reverse pass the others. The latter's masks wait on the disk, run-length coded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from vidseg.pipeline.schedule import Schedule
+from vidseg.pipeline.writers.contract import FrameMasks
+from vidseg.pipeline.writers.masklets import FILE_NAME, MaskletsWriter, read_masklets
+from vidseg.trackers.contract import Frame
+
+
+class WaitingMasks:
+    """Masks of the reverse pass, kept until the forward pass comes to their frame.
+
+    Args:
+        folder: the run's state folder.
+        forward: the forward pass's schedule.
+    """
+
+    def __init__(self, folder: Path, forward: Schedule, size_hw: tuple[int, int]) -> None:
+        self._writer = MaskletsWriter(folder)
+        self._path = folder / FILE_NAME
+        self._first_frames = [thing.first_frame for thing in forward.objects]
+        self._size_hw = size_hw
+        self._lines: Iterator[FrameMasks] | None = None
+        self._line: FrameMasks | None = None
+
+    def resume(self, is_done: Callable[[int], bool]) -> None:
+        self._writer.resume(is_done)
+
+    def put(self, frame: Frame, masks: FrameMasks) -> None:
+        self._writer.write(frame, masks)
+
+    def sync(self) -> None:
+        self._writer.sync()
+
+    def finish(self) -> None:
+        """The reverse pass is over; its masks are now in rising order."""
+        self._writer.finish()
+
+    def merged(self, masks: FrameMasks) -> FrameMasks:
+        """The forward pass's masks of a frame, with those of the objects it has not started."""
+        if all(first <= masks.frame_idx for first in self._first_frames):
+            return masks
+        waiting = self._waiting_on(masks.frame_idx)
+        if waiting is None:  # the reverse pass broke before it came here
+            return masks
+        from_forward = [first <= masks.frame_idx for first in self._first_frames]
+        sources = [masks if is_forward else waiting for is_forward in from_forward]
+        return FrameMasks(
+            masks.frame_idx,
+            masks.pts_seconds,
+            masks.size_hw,
+            masks.obj_ids,
+            np.stack([source.masks[row] for row, source in enumerate(sources)]),
+            [source.scores[row] for row, source in enumerate(sources)],
+            # The file of masklets does not tell states; an empty mask is an absent object's.
+            [
+                source.states[row] if source.states else "visible" if source.masks[row].any() else "absent"
+                for row, source in enumerate(sources)
+            ],
+        )
+
+    def _waiting_on(self, frame_idx: int) -> FrameMasks | None:
+        if self._lines is None:
+            self._lines = read_masklets(self._path, size_hw=self._size_hw)
+            self._line = next(self._lines, None)
+        while self._line is not None and self._line.frame_idx < frame_idx:
+            self._line = next(self._lines, None)
+        return self._line if self._line is not None and self._line.frame_idx == frame_idx else None

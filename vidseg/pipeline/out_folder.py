@@ -1,0 +1,156 @@
+"""The folder of one run: whose it is, and what of it may be removed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from vidseg.errors import OutputError
+from vidseg.pipeline import run_record
+
+STATE = ".state"
+LOCK = "lock"
+_OURS = re.compile(
+    r"run\.json|overlay\.mp4|masklets\.[a-z]+(\.[a-z]+)?|masklets\.[a-z]+/.*"
+    r"|masks/([0-9]+/)?[0-9]{5,}\.png"
+)
+"""The names of all that a run writes, below its folder."""
+_UNFINISHED = re.compile(r"\.?(.+?)((\.sorted)?\.part(\.[a-z0-9]+)?|\.sorted)*")
+
+
+class OutFolder:
+    """A run's output folder. Nothing is made before `claim`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.state = path / STATE
+        self.record_path = path / run_record.FILE_NAME
+        self._made: list[Path] = []
+        self._lock: int | None = None
+
+    def earlier_run(self) -> dict[str, Any] | None:
+        """The record of the run that lies in the folder, if one does.
+
+        Raises:
+            OutputError: the path is no folder, or holds outputs of which vidseg knows nothing.
+        """
+        try:
+            if not self.path.exists():
+                return None
+            if not self.path.is_dir():
+                raise OutputError(
+                    f"the output '{self.path}' is a file", hint="give the name of a folder as --out"
+                )
+            if self.record_path.exists():
+                return run_record.read_record(self.record_path)
+            held = next(iter(self._our_files()), None)
+        except (OSError, ValueError) as error:
+            raise _unusable(self.path, error) from None
+        if held is not None:
+            raise OutputError(
+                f"'{self.path}' holds '{held.relative_to(self.path)}', but no run.json to say what it is",
+                hint="choose another --out",
+            )
+        return None
+
+    def claim(self) -> None:
+        """Make the folder, and keep other runs out of it as long as this one lives.
+
+        Raises:
+            OutputError: it cannot be made, or another run is writing there.
+        """
+        try:
+            missing = [p for p in (self.state, *self.state.parents) if not p.exists()]
+            self.state.mkdir(parents=True, exist_ok=True)
+            self._made = missing
+            self._lock = os.open(self.state / LOCK, os.O_CREAT | os.O_RDWR)
+            self._lock_file(self._lock)
+        except (OSError, ValueError) as error:
+            raise _unusable(self.path, error) from None
+
+    def release(self) -> None:
+        """Let other runs in."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def remove_state(self) -> None:
+        shutil.rmtree(self.state, ignore_errors=True)
+
+    def check_inputs(self, inputs: Iterable[Path]) -> None:
+        """Refuse to write over what the run reads.
+
+        Raises:
+            OutputError: an input, or the folder it is, holds files that `remove_outputs` would remove.
+        """
+        read = {path.resolve() for path in inputs}
+        for path in self._our_files():
+            resolved = path.resolve()
+            if resolved in read or resolved.parent in read:
+                raise OutputError(
+                    f"'{path}' is an input of this run and would be written over",
+                    hint="choose another --out",
+                )
+
+    def remove_outputs(self) -> None:
+        """Remove what vidseg wrote; other files stay. The folder must be claimed."""
+        doomed = list(self._our_files())
+        try:
+            for path in [*doomed, *self.state.iterdir()]:
+                if path.name != LOCK:
+                    path.unlink()
+            for folder in sorted({p.parent for p in doomed} - {self.path}, reverse=True):
+                with contextlib.suppress(OSError):  # something else is in there
+                    folder.rmdir()
+        except OSError as error:
+            raise _unusable(self.path, error) from None
+
+    def undo(self) -> None:
+        """Leave no trace of a run that wrote nothing: our files, and the folders made for it."""
+        self.release()
+        self.remove_state()
+        with contextlib.suppress(OSError):
+            self.record_path.unlink(missing_ok=True)
+            (self.path / "masks").rmdir()
+        for folder in self._made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    def _our_files(self) -> Iterator[Path]:
+        for folder, names, files in os.walk(self.path):
+            here = Path(folder)
+            if here == self.path:
+                names[:] = [n for n in names if n == "masks" or n.startswith("masklets.")]
+            for name in files:
+                path = here / name
+                whole = path.relative_to(self.path).with_name(_without_part(name)).as_posix()
+                if _OURS.fullmatch(whole):
+                    yield path
+
+    def _lock_file(self, file: int) -> None:
+        try:
+            import fcntl
+        except ModuleNotFoundError:  # Windows: two runs into one folder are the caller's care
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutputError(
+                f"another run is writing to '{self.path}'", hint="wait for it, or choose another --out"
+            ) from None
+
+
+def _without_part(name: str) -> str:
+    """The final name of a file that is still being written."""
+    match = _UNFINISHED.fullmatch(name)
+    return name if match is None else match[1]
+
+
+def _unusable(path: Path, error: OSError | ValueError) -> OutputError:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return OutputError(f"the output folder '{path}' cannot be used ({reason})", hint="choose another --out")

@@ -1,0 +1,100 @@
+"""What a run was asked to do, and the passes over the video that do it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, Literal
+
+from vidseg.errors import ConfigError, unknown
+from vidseg.pipeline.schedule import Schedule
+from vidseg.pipeline.writers import DEFAULT_FORMATS, check_formats
+
+Direction = Literal["forward", "backward", "both"]
+DIRECTIONS: tuple[Direction, ...] = ("forward", "backward", "both")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackOptions:
+    """How to run; see `vidseg.track`."""
+
+    formats: Sequence[str] = DEFAULT_FORMATS
+    direction: Direction = "forward"
+    start: int | None = None
+    end: int | None = None
+    resume: bool = False
+    overwrite: bool = False
+    save_every: int = 100
+    queue_frames: int = 8
+    reader: Literal["pyav", "decord"] = "pyav"
+    on_behind: Literal["wait", "drop"] | None = None
+
+    def __post_init__(self) -> None:
+        check_formats(self.formats)
+        if self.direction not in DIRECTIONS:
+            raise ConfigError(unknown("direction", self.direction, DIRECTIONS))
+        if self.resume and self.overwrite:
+            raise ConfigError("--resume and --overwrite exclude each other", hint="give one of them")
+        if self.save_every < 0:
+            raise ConfigError(f"--save-every is {self.save_every}", hint="a number of frames, or 0 for never")
+        if self.queue_frames < 1:
+            raise ConfigError(f"--queue is {self.queue_frames}", hint="give at least 1 frame")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass:
+    """One way through some of the frames."""
+
+    schedule: Schedule
+    start: int | None
+    end: int | None
+    reports_below: int | None = None
+    """The pass hands its masks of lower frames to the writers; the others, another pass will visit too."""
+
+    @property
+    def reverse(self) -> bool:
+        return self.schedule.reverse
+
+    def reports(self, frame_idx: int) -> bool:
+        return self.reports_below is None or frame_idx < self.reports_below
+
+    def is_behind(self, frame_idx: int, reached: int | None) -> bool:
+        """Whether this pass has left a frame behind it when it has done the frame `reached` (None: none)."""
+        if reached is None:
+            return False
+        return frame_idx >= reached if self.reverse else frame_idx <= reached
+
+
+def plan_passes(schedule: Schedule, options: TrackOptions) -> list[Pass]:
+    """The passes of a run, in order.
+
+    Args:
+        schedule: the run's prompts, as a forward pass gives them.
+    """
+    whole = Pass(schedule=schedule, start=options.start, end=options.end)
+    if options.direction == "forward":
+        return [whole]
+    if options.direction == "backward":
+        return [replace(whole, schedule=replace(schedule, start_on="last", reverse=True))]
+    down = replace(
+        whole,
+        schedule=replace(schedule, reverse=True),
+        end=schedule.highest_start + 1,
+        reports_below=schedule.lowest_start,
+    )
+    return [down, replace(whole, start=schedule.lowest_start)]
+
+
+def default_out(source: str | PathLike[str] | int | Iterable[Any]) -> Path:
+    """runs/<name of the source>."""
+    if isinstance(source, int):
+        name = f"camera-{source}"
+    elif isinstance(source, str | PathLike):
+        text = fspath(source)
+        name = re.sub(r"[^\w.-]+", "_", text).strip("._") if "://" in text else Path(text).resolve().stem
+    else:
+        name = "arrays"
+    return Path("runs") / (name or "video")

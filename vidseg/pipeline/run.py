@@ -1,0 +1,207 @@
+"""One run of `track`: all that is checked before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from vidseg.errors import ConfigError, DecodeError, OutputError, VidsegError
+from vidseg.pipeline.checkpoint import Checkpoint, CheckpointStore
+from vidseg.pipeline.execution import Execution
+from vidseg.pipeline.out_folder import OutFolder
+from vidseg.pipeline.plan import TrackOptions, default_out, plan_passes
+from vidseg.pipeline.progress import Progress, Silent
+from vidseg.pipeline.prompts import read_prompts
+from vidseg.pipeline.run_record import RunRecord, Status, source_facts, what_differs
+from vidseg.pipeline.schedule import Schedule
+from vidseg.pipeline.stop import Stop
+from vidseg.pipeline.video import Video
+from vidseg.trackers.contract import Frame, Tracker
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackSummary:
+    """How a run ended."""
+
+    status: Status
+    out: Path
+    """The run's folder."""
+    outputs: list[Path]
+    """What lies in it besides run.json: files, and the folder of label maps."""
+    frames_done: int
+    frames_per_second: float
+    obj_ids: list[int]
+    warnings: list[str] = field(default_factory=list)
+    """What was changed in the prompts to make them fit the video."""
+    error: VidsegError | None = None
+    """What ended a run that is 'partial' or 'failed'."""
+    was_done_before: bool = False
+    """There was nothing left to resume."""
+
+
+class Run:
+    """One run of `track`, from its checks to its summary.
+
+    Nothing is written before the prompts, the source's first frame and the tracker have proved usable.
+
+    Args:
+        get_tracker: builds the tracker; called after the cheaper checks.
+        tracker_options: what the tracker was asked for besides its name.
+        warn: is told, in one line each, what was changed in the prompts to make them fit.
+    """
+
+    def __init__(
+        self,
+        source: str | PathLike[str] | int | Iterable[Any],
+        prompts: str | PathLike[str] | Mapping[str, Any],
+        get_tracker: Callable[[], Tracker],
+        out: str | PathLike[str] | None,
+        options: TrackOptions,
+        *,
+        tracker_options: Mapping[str, Any],
+        warn: Callable[[str], object],
+        progress: Progress | None = None,
+        stop: Stop | None = None,
+    ) -> None:
+        self.source = source
+        self.prompts = read_prompts(prompts)
+        self.get_tracker = get_tracker
+        self.folder = OutFolder(default_out(source) if out is None else Path(out))
+        self.options = options
+        self.tracker_options = dict(tracker_options)
+        self.warn = warn
+        self.progress = progress or Silent()
+        self.stop = stop or Stop()
+
+    def run(self) -> TrackSummary:
+        """Track; what goes wrong before the first frame is written is raised, the rest is in the summary."""
+        earlier = self.folder.earlier_run()
+        if earlier is not None and not (self.options.resume or self.options.overwrite):
+            raise OutputError(
+                f"'{self.folder.path}' holds the outputs of another run ({earlier['status']})",
+                hint="--resume goes on with it, --overwrite replaces it; or choose another --out",
+            )
+        self.video = Video(
+            self.source,
+            start=self.options.start,
+            end=self.options.end,
+            reader=self.options.reader,
+            queue_frames=self.options.queue_frames,
+            on_behind=self.options.on_behind,
+        )
+        try:
+            self._check_source_and_prompts()
+            self.tracker = self.get_tracker()
+            self.facts = self._facts()
+            if earlier is None or self.options.overwrite:
+                return self._execute(Checkpoint(), None)
+            self._check_same(earlier)
+            if earlier["status"] == "done":
+                self.folder.remove_state()
+                return self._summary_of(earlier)
+            return self._execute(CheckpointStore(self.folder.state).load() or Checkpoint(), earlier)
+        finally:
+            self.video.close()
+            self.folder.release()
+
+    def _check_source_and_prompts(self) -> None:
+        video, options = self.video, self.options
+        if not video.can_read_again and (options.direction != "forward" or options.resume):
+            asked = "--resume" if options.resume else f"--direction {options.direction}"
+            raise ConfigError(f"{asked} needs a source that can be read again; '{video.info.name}' cannot")
+        path = video.info.path
+        self.folder.check_inputs([*([path] if path else []), *self.prompts.mask_files])
+        self.prompts = self.prompts.fit(video.facts())
+        last = self.prompts.frames[-1]
+        if video.can_read_again and video.num_frames is None and last > (options.start or 0):
+            with suppress(DecodeError):  # the run itself will come to where the source is broken
+                video.frame(last, self.prompts.where)
+        schedule = Schedule(objects=self.prompts.objects, read_frame=self._read_frame())
+        self.passes = plan_passes(schedule, options)
+
+    def _read_frame(self) -> Callable[[int], Frame] | None:
+        return partial(self.video.frame, where=self.prompts.where) if self.video.can_read_again else None
+
+    def _facts(self) -> dict[str, Any]:
+        """What `run.json` tells of the run that does not change while it runs."""
+        about = self.tracker.describe()
+        options = self.options
+        return {
+            "tracker": about["name"],
+            "configuration": about["config"],
+            "weights_sha256": about["weights_sha256"],
+            "tracker_facts": {
+                k: v for k, v in about.items() if k not in ("name", "config", "weights_sha256")
+            },
+            "source": source_facts(self.video.info),
+            "prompts": self.prompts.document(),
+            "warnings": self.prompts.warnings,
+            "options": {
+                "format": ",".join(options.formats),
+                "direction": options.direction,
+                "start": options.start,
+                "end": options.end,
+                "reader": options.reader,
+                **self.tracker_options,
+            },
+        }
+
+    def _check_same(self, earlier: Mapping[str, Any]) -> None:
+        if differing := what_differs(earlier, self.facts):
+            raise OutputError(
+                f"the run in '{self.folder.path}' was made with another {', '.join(differing)}",
+                hint="give what it was made with; or --overwrite it, or choose another --out",
+            )
+
+    def _execute(self, checkpoint: Checkpoint, earlier: Mapping[str, Any] | None) -> TrackSummary:
+        execution = Execution(
+            video=self.video,
+            prompts=self.prompts,
+            passes=self.passes,
+            tracker=self.tracker,
+            folder=self.folder,
+            options=self.options,
+            record=RunRecord(self.folder.record_path, self.facts),
+            checkpoint=checkpoint,
+            progress=self.progress,
+            stop=self.stop,
+        )
+        frames = execution.first_frames()  # proves the source before anything is written
+        for warning in self.prompts.warnings:
+            self.warn(warning)
+        self.folder.claim()
+        if self.options.overwrite:
+            self.folder.remove_outputs()
+        if earlier is not None:
+            execution.record.go_on_from(earlier, checkpoint.frames_done)
+        ending = execution.run(frames)
+        return TrackSummary(
+            status=ending.status,
+            out=self.folder.path,
+            outputs=ending.outputs,
+            frames_done=execution.record.frames_done,
+            frames_per_second=execution.record.fps,
+            obj_ids=self._obj_ids,
+            warnings=self.prompts.warnings,
+            error=ending.error,
+        )
+
+    def _summary_of(self, earlier: Mapping[str, Any]) -> TrackSummary:
+        return TrackSummary(
+            status="done",
+            out=self.folder.path,
+            outputs=[self.folder.path / name for name in earlier["outputs"]],
+            frames_done=earlier["frames_done"],
+            frames_per_second=earlier["frames_per_second"],
+            obj_ids=self._obj_ids,
+            was_done_before=True,
+        )
+
+    @property
+    def _obj_ids(self) -> list[int]:
+        return [thing.obj_id for thing in self.prompts.objects]

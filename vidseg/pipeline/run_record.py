@@ -1,0 +1,213 @@
+"""`run.json`: what was run, on what, how far it came and how fast.
+
+It is written when a run starts, at every checkpoint, and when the run ends; whole each time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime, timezone
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import vidseg
+from vidseg.errors import OutputError, VidsegError
+from vidseg.pipeline.atomic import write_json
+from vidseg.pipeline.read import SourceInfo
+
+FILE_NAME = "run.json"
+Status = Literal["running", "done", "partial", "interrupted", "failed"]
+Stage = Literal["read", "track", "write"]
+
+_SAMPLE_BYTES = 1 << 20
+_IDENTITY = ("prompts", "tracker", "configuration", "weights_sha256", "options")
+_SOURCE_IDENTITY = ("kind", "size_hw", "bytes", "sha256_of_ends")
+_OF_A_RECORD = {"status", "fingerprint", "frames_done", "outputs", "source", *_IDENTITY}
+_TOLD_PACKAGES = ("numpy", "torch", "opencv-python-headless", "av", "pillow", "pycocotools")
+
+
+class RunRecord:
+    """The facts of one run, as they grow."""
+
+    def __init__(self, path: Path, facts: Mapping[str, Any]) -> None:
+        self.path = path
+        self.seconds: dict[Stage, float] = {"read": 0.0, "track": 0.0, "write": 0.0}
+        """Where the tracking thread's time went: waiting for frames, tracking, waiting for writers."""
+        self.frames_done = 0
+        self.status: Status = "running"
+        self._error: dict[str, Any] | None = None
+        self._facts = dict(facts)
+        self._outputs: list[str] = []
+        self._writer_seconds: dict[str, float] = {}
+        self._started_at = _now()
+
+    @contextmanager
+    def timing(self, stage: Stage) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.perf_counter() - began
+
+    @property
+    def fps(self) -> float:
+        total = sum(self.seconds.values())
+        return self.frames_done / total if total else 0.0
+
+    def go_on_from(self, earlier: Mapping[str, Any], frames_done: int) -> None:
+        """Count on from an interrupted run's record."""
+        self.frames_done = frames_done
+        self._started_at = earlier.get("started_at", self._started_at)
+        for stage in self.seconds:
+            self.seconds[stage] += float(earlier.get("seconds", {}).get(stage, 0.0))
+        self._facts["resumed"] = int(earlier.get("resumed", 0)) + 1
+
+    def set_error(self, error: BaseException, frame_idx: int | None) -> None:
+        self._error = {
+            "kind": type(error).__name__,
+            "message": error.message if isinstance(error, VidsegError) else str(error),
+            "where": error.where if isinstance(error, VidsegError) else None,
+            "hint": error.hint if isinstance(error, VidsegError) else None,
+            "frame": frame_idx,
+        }
+
+    def set_outputs(self, outputs: list[Path], writer_seconds: Mapping[str, float]) -> None:
+        self._outputs = [str(path.relative_to(self.path.parent)) for path in outputs]
+        self._writer_seconds = dict(writer_seconds)
+
+    def save(self, status: Status) -> None:
+        self.status = status
+        write_json(self.path, self.document())
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "status": self.status,
+            "error": self._error,
+            "frames_done": self.frames_done,
+            "frames_per_second": round(self.fps, 3),
+            "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
+            "writer_seconds": {name: round(seconds, 3) for name, seconds in self._writer_seconds.items()},
+            "peak_memory_bytes": peak_memory_bytes(),
+            "outputs": self._outputs,
+            "started_at": self._started_at,
+            "updated_at": _now(),
+            "versions": versions(),
+            **self._facts,
+            "fingerprint": fingerprint(self._facts),
+        }
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """An earlier run's record.
+
+    Raises:
+        OutputError: it is not one of ours.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        record = None
+    if not isinstance(record, dict) or not record.keys() >= _OF_A_RECORD:
+        raise OutputError(
+            "there is a run.json that vidseg did not write", where=str(path), hint="choose another --out"
+        )
+    return record
+
+
+def identity(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a run's facts, those that decide the masks: runs with one identity give the same bytes."""
+    source = {key: facts["source"].get(key) for key in _SOURCE_IDENTITY}
+    return {"source": source, **{key: facts[key] for key in _IDENTITY}}
+
+
+def fingerprint(facts: Mapping[str, Any]) -> str:
+    """A checksum of a run's identity."""
+    return hashlib.sha256(json.dumps(identity(facts), sort_keys=True).encode()).hexdigest()
+
+
+def what_differs(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Where two runs' identities part, for people: 'tracker (flow, now edgetam)'."""
+    differing = []
+    for key, after in identity(now).items():
+        before = identity(earlier)[key]
+        if before == after:
+            continue
+        if key == "options":
+            names = [name for name in after if before.get(name) != after[name]]
+            differing += [
+                f"--{name.replace('_', '-')} ({before.get(name)}, now {after[name]})" for name in names
+            ]
+        elif key == "tracker":
+            differing.append(f"tracker ({before}, now {after})")
+        else:
+            differing.append(
+                {"configuration": "configuration of the tracker", "weights_sha256": "weights"}.get(key, key)
+            )
+    return differing
+
+
+def source_facts(info: SourceInfo) -> dict[str, Any]:
+    """What is known of the source, as JSON values, and what tells it from another one wherever it lies."""
+    facts = {**asdict(info), **_contents(info)}
+    facts["path"] = None if info.path is None else str(info.path)
+    facts["frame_rate"] = None if info.frame_rate is None else str(info.frame_rate)
+    facts["size_hw"] = list(info.size_hw)
+    facts.pop("frame_names")
+    return facts
+
+
+def _contents(info: SourceInfo) -> dict[str, Any]:
+    """The size of a source in bytes, and a checksum of its ends (of a folder: of its file names)."""
+    if info.path is None:
+        return {"bytes": None, "sha256_of_ends": None}
+    digest = hashlib.sha256()
+    if info.path.is_dir():
+        digest.update("\0".join(info.frame_names or []).encode(errors="surrogateescape"))
+        size = sum(path.stat().st_size for path in info.path.iterdir() if path.is_file())
+    else:
+        size = info.path.stat().st_size
+        with open(info.path, "rb") as file:
+            digest.update(file.read(_SAMPLE_BYTES))
+            file.seek(max(0, size - _SAMPLE_BYTES))
+            digest.update(file.read(_SAMPLE_BYTES))
+    return {"bytes": size, "sha256_of_ends": digest.hexdigest()}
+
+
+@cache
+def versions() -> dict[str, str]:
+    found = {"vidseg": vidseg.__version__, "python": platform.python_version()}
+    for package in _TOLD_PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def peak_memory_bytes() -> dict[str, int]:
+    """The most memory this process has held so far, on the host and on a GPU in use."""
+    peak = {}
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        pass
+    else:
+        unit = 1 if sys.platform == "darwin" else 1024
+        peak["host"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        peak["gpu"] = int(torch.cuda.max_memory_allocated())
+    return peak
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

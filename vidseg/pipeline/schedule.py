@@ -1,0 +1,86 @@
+"""When each prompt is given to the session.
+
+The rule is that of SAM 2's own scripts, object by object (`vos_separate_inference_per_object` in
+tools/vos_inference.py, facebookresearch/sam2): all prompted frames of an object are segmented first, then the
+object is carried from the frame it starts on. Objects do not see each other's memories, so starting one in
+the middle of a pass gives what a video state of its own would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from vidseg.pipeline.prompts import ObjectPrompts
+from vidseg.trackers.contract import Frame, Prompt, Session
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """The prompts of one pass over the video."""
+
+    objects: list[ObjectPrompts]
+    start_on: Literal["first", "last"] = "first"
+    """The prompted frame that an object starts on. A backward run carries it from the last one down."""
+    reverse: bool = False
+    read_frame: Callable[[int], Frame] | None = None
+    """Reads one frame out of turn; None where the source cannot be sought in. Later prompts are then given
+    when their frame comes, as corrections."""
+
+    def start_of(self, thing: ObjectPrompts) -> int:
+        return thing.first_frame if self.start_on == "first" else thing.last_frame
+
+    @property
+    def lowest_start(self) -> int:
+        return min(map(self.start_of, self.objects))
+
+    @property
+    def highest_start(self) -> int:
+        return max(map(self.start_of, self.objects))
+
+    def has_started(self, frame_idx: int) -> bool:
+        """Whether any object is followed on this frame."""
+        return frame_idx <= self.highest_start if self.reverse else frame_idx >= self.lowest_start
+
+    def prompt(self, session: Session, previous_idx: int | None, frame_idx: int) -> None:
+        """Give the session what it needs to know before it steps into a frame.
+
+        Args:
+            previous_idx: the frame before; a live source may have dropped some in between, and a prompt on
+                one of those is given on the next frame there is. None on the pass's first frame.
+        """
+
+        def is_due(prompted_idx: int) -> bool:
+            if self.reverse:
+                return prompted_idx == frame_idx
+            return (-1 if previous_idx is None else previous_idx) < prompted_idx <= frame_idx
+
+        if self.read_frame is None:
+            for thing in self.objects:
+                due = [prompt for idx, prompt in thing.on_frames.items() if is_due(idx)]
+                if due:
+                    _give(session, thing.obj_id, due[-1])
+            return
+        starting = [thing for thing in self.objects if is_due(self.start_of(thing))]
+        elsewhere = sorted({i for o in starting for i in o.on_frames if i != self.start_of(o)})
+        for idx in elsewhere:
+            for thing in starting:
+                if idx in thing.on_frames and idx != self.start_of(thing):
+                    _give(session, thing.obj_id, thing.on_frames[idx])
+            session.condition(self.read_frame(idx))
+        for thing in starting:
+            _give(session, thing.obj_id, thing.on_frames[self.start_of(thing)])
+
+
+def _give(session: Session, obj_id: int, prompt: Prompt) -> None:
+    if prompt.mask is not None:
+        session.prompt(obj_id, mask=prompt.mask)
+        return
+    has_points = len(prompt.points_xy) > 0
+    session.prompt(
+        obj_id,
+        box=None if prompt.box is None else prompt.box.tolist(),
+        points=prompt.points_xy.tolist() if has_points else None,
+        labels=prompt.labels.tolist() if has_points else None,
+    )

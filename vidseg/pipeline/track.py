@@ -1,0 +1,92 @@
+"""`vidseg.track`: a source, prompts and a tracker in; masks, a picture and a record of the run out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
+from typing import Any, Literal
+
+from vidseg.pipeline.plan import Direction, TrackOptions
+from vidseg.pipeline.run import Run, TrackSummary
+from vidseg.pipeline.writers import DEFAULT_FORMATS
+from vidseg.trackers.contract import Tracker
+from vidseg.trackers.registry import DEFAULT_TRACKER, load
+
+__all__ = ["TrackSummary", "track"]
+
+
+def track(
+    source: str | PathLike[str] | int | Iterable[Any],
+    prompts: str | PathLike[str] | Mapping[str, Any],
+    *,
+    tracker: str | PathLike[str] | Tracker = DEFAULT_TRACKER,
+    out: str | PathLike[str] | None = None,
+    weights: str | PathLike[str] | Mapping[str, Any] | None = None,
+    device: str = "auto",
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    image_size: int | None = None,
+    allow_random_weights: bool = False,
+    formats: Sequence[str] = DEFAULT_FORMATS,
+    direction: Direction = "forward",
+    start: int | None = None,
+    end: int | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    save_every: int = 100,
+    queue_frames: int = 8,
+    reader: Literal["pyav", "decord"] = "pyav",
+    on_behind: Literal["wait", "drop"] | None = None,
+) -> TrackSummary:
+    """Follow objects through a video and write their masks; the `track` command as one call.
+
+    Args:
+        source: a video file, a folder of frames, a camera number, a stream address, or an iterable of
+            uint8 H x W x 3 RGB arrays.
+        prompts: a prompt file, or its content. Pixels of the frame as shown.
+        tracker: a name that `vidseg models` lists, the path of a YAML file, or a tracker.
+        out: the output folder; runs/<name of the source> where it is not given.
+        weights, device, dtype, image_size, allow_random_weights: see `vidseg.load`.
+        formats: what to write; see `vidseg.pipeline.writers.FORMATS`.
+        direction: 'forward' from each object's first prompted frame; 'backward' from its last one down;
+            'both' ways from its first one.
+        start, end: track frames from `start` up to, but not including, `end`; in decode order, from 0.
+        resume: go on with the interrupted run in `out`.
+        overwrite: remove the outputs of the run in `out` first.
+        save_every: frames between two saved states to resume from; 0 for none.
+        queue_frames: how many frames may wait between reading, tracking and writing.
+        reader, on_behind: see `vidseg.read`.
+
+    Returns:
+        The summary of a run that is done.
+
+    Raises:
+        InputError: the call or its input is wrong; nothing was written.
+        DecodeError: the source broke in the middle; what came before is tracked and kept (status 'partial').
+        RunError: something failed while running; what was written stays valid.
+    """
+    options = TrackOptions(
+        formats=formats,
+        direction=direction,
+        start=start,
+        end=end,
+        resume=resume,
+        overwrite=overwrite,
+        save_every=save_every,
+        queue_frames=queue_frames,
+        reader=reader,
+        on_behind=on_behind,
+    )
+    asked: dict[str, Any] = {"device": device, "dtype": dtype, "image_size": image_size}
+
+    def get_tracker() -> Tracker:
+        if not isinstance(tracker, str | PathLike):
+            return tracker
+        return load(tracker, weights=weights, allow_random_weights=allow_random_weights, **asked)
+
+    summary = Run(source, prompts, get_tracker, out, options, tracker_options=asked, warn=warnings.warn).run()
+    if summary.error is not None:
+        raise summary.error
+    if summary.status == "interrupted":
+        raise KeyboardInterrupt
+    return summary

@@ -1,0 +1,136 @@
+"""A source as a run needs it: its facts, its frames once or again, one frame out of turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from os import PathLike
+from typing import Any, Literal
+
+from vidseg.errors import DecodeError, InputError, SourceError
+from vidseg.pipeline.prompts import VideoFacts, past_the_end
+from vidseg.pipeline.read import Source, SourceInfo, read
+from vidseg.trackers.contract import Frame
+
+COUNTED_FRAMES = 64
+"""Videos whose header claims no more frames than this are counted by decoding: SAM 2 treats a video of under
+16 frames in a way of its own, and headers lie."""
+
+
+class Video:
+    """A source, opened as often as it allows.
+
+    Args:
+        source, start, end, reader, queue_frames, on_behind: see `vidseg.read`.
+
+    Raises:
+        SourceError: see `vidseg.read`.
+    """
+
+    def __init__(
+        self,
+        source: str | PathLike[str] | int | Iterable[Any],
+        *,
+        start: int | None,
+        end: int | None,
+        reader: Literal["pyav", "decord"],
+        queue_frames: int,
+        on_behind: Literal["wait", "drop"] | None,
+    ) -> None:
+        self.start = start
+        self.end = end
+        self._source = source
+        self._reader = reader
+        self._queue_frames = queue_frames
+        self._on_behind = on_behind
+        self._opened: list[Source] = []
+        first_look = self._open(start, end)
+        self.info: SourceInfo = first_look.info
+        self.can_read_again = self.info.can_seek and not self.info.is_live
+        if self.can_read_again:
+            first_look.close()
+        self._only_look = None if self.can_read_again else first_look
+        self.num_frames = self.info.num_frames
+        """The length of the whole source, where it is known for certain."""
+        claim = self.info.num_frames_from_header
+        if self.num_frames is None and self.can_read_again and (claim is None or claim <= COUNTED_FRAMES):
+            self.num_frames = self._count_up_to(COUNTED_FRAMES)
+
+    def frames(self, start: int | None, end: int | None, *, reverse: bool = False) -> Iterator[Frame]:
+        """The frames from `start` up to, but not including, `end`; of a source that cannot be read again,
+        those it was opened for."""
+        return iter(self._only_look or self._open(start, end, reverse=reverse))
+
+    def frame(self, frame_idx: int, where: str) -> Frame:
+        """One frame out of turn.
+
+        Args:
+            where: who prompted on it, for the message.
+
+        Raises:
+            PromptError: there is no such frame.
+        """
+        with self._open(frame_idx, frame_idx + 1) as opened:
+            try:
+                frame = next(iter(opened), None)
+            except SourceError:
+                frame = None
+        if frame is None:
+            raise past_the_end(frame_idx, self.info.name, self._count(), where)
+        return frame
+
+    def facts(self) -> VideoFacts:
+        return VideoFacts(
+            name=self.info.name,
+            size_hw=self.info.size_hw,
+            start=self.start or 0,
+            end=self.end,
+            num_frames=self.num_frames,
+        )
+
+    def about(self, start: int | None, end: int | None) -> int | None:
+        """How many frames `frames(start, end)` will give, by what is known or claimed."""
+        length = self.num_frames or self.info.num_frames_from_header
+        if end is None or (length is not None and length < end):
+            end = length
+        return None if end is None else max(0, end - (start or 0))
+
+    def close(self) -> None:
+        for opened in self._opened:
+            opened.close()
+
+    def _open(self, start: int | None, end: int | None, *, reverse: bool = False) -> Source:
+        self._opened = [*self._opened[-1:]]  # an earlier pass's source has closed itself at its end
+        opened = read(
+            self._source,
+            start=start,
+            end=end,
+            reverse=reverse,
+            reader=self._reader,
+            queue_frames=self._queue_frames,
+            on_behind=self._on_behind,
+        )
+        self._opened.append(opened)
+        return opened
+
+    def _count(self) -> int:
+        if self.num_frames is None:
+            count = 0
+            with self._open(None, None) as opened:
+                try:
+                    for _ in opened:
+                        count += 1
+                except DecodeError:
+                    pass
+            self.num_frames = count
+        return self.num_frames
+
+    def _count_up_to(self, limit: int) -> int | None:
+        """The source's length, if it is at most `limit`; None otherwise, and where it breaks."""
+        count = 0
+        try:
+            with self._open(None, limit + 1) as opened:
+                for _ in opened:
+                    count += 1
+        except (DecodeError, InputError):
+            return None
+        return count if count <= limit else None
