@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
 
-from vidseg.errors import InputError, SourceError
+from vidseg.errors import InputError, SourceError, unknown
 from vidseg.pipeline.read.info import SourceInfo, SourceKind
 from vidseg.pipeline.read.source import Source
 from vidseg.pipeline.read.span import Span
+from vidseg.trackers.contract import Frame
 
 __all__ = ["Source", "SourceInfo", "SourceKind", "read"]
 
@@ -50,24 +52,60 @@ def read(
     span = Span.of(start, end)
     if queue_frames < 1:
         raise InputError(f"queue_frames is {queue_frames}", hint="give at least 1")
+    if reader not in ("pyav", "decord"):
+        raise InputError(unknown("reader", reader, ("pyav", "decord")))
+    if on_behind not in (None, "wait", "drop"):
+        raise InputError(unknown("on_behind", on_behind, ("wait", "drop")))
+    info, frames = _open(source, span, reverse=reverse, reader=reader)
+    if on_behind == "drop" and info.kind not in ("camera", "stream"):
+        frames.close()
+        raise InputError(f"'{info.name}' does not run ahead", hint="on_behind='drop' is for live sources")
+    drop = info.is_live if on_behind is None else on_behind == "drop"
+    # What the caller iterates over must run in the caller's thread, so arrays are not read ahead.
+    return Source(info, frames, queue_frames=None if info.kind == "array" else queue_frames, drop=drop)
+
+
+def _open(
+    source: str | PathLike[str] | int | Iterable[Any], span: Span, *, reverse: bool, reader: str
+) -> tuple[SourceInfo, Generator[Frame, None, None]]:
     if isinstance(source, (str, PathLike)):
+        text = str(source)
         path = Path(source)
+        if isinstance(source, str) and "://" in text and not text.startswith("file://"):
+            _refuse_reverse(text, reverse)
+            from vidseg.pipeline.read.stream import open_stream
+
+            return open_stream(text, span)
+        if text.startswith("file://"):
+            path = Path(unquote(urlsplit(text).path))
         if path.is_dir():
             from vidseg.pipeline.read.folder import open_folder
 
-            info, frames = open_folder(path, span, reverse=reverse)
-        elif path.is_file():
+            return open_folder(path, span, reverse=reverse)
+        if path.is_file():
+            if reader == "decord":
+                from vidseg.pipeline.read.decord_video import open_decord_video
+
+                return open_decord_video(path, span, reverse=reverse)
             from vidseg.pipeline.read.pyav_video import open_video
 
-            info, frames = open_video(path, span, reverse=reverse)
-        else:
+            return open_video(path, span, reverse=reverse)
+        if not text.isdecimal():
+            what = "is neither a file nor a folder" if path.exists() else "does not exist"
             raise SourceError(
-                f"'{source}' does not exist", hint="give a video, a folder of images or an address"
+                f"'{source}' {what}", hint="give a video, a folder of images, a camera number or an address"
             )
-        return Source(info, frames, queue_frames=queue_frames)
+        source = int(text)
+    if isinstance(source, int):
+        _refuse_reverse(f"camera {source}", reverse)
+        from vidseg.pipeline.read.camera import open_camera
+
+        return open_camera(source, span)
     from vidseg.pipeline.read.arrays import open_arrays
 
-    if isinstance(source, int):
-        raise SourceError("cameras are not ready yet")
-    info, frames = open_arrays(source, span, reverse=reverse)
-    return Source(info, frames, queue_frames=None)
+    return open_arrays(source, span, reverse=reverse)
+
+
+def _refuse_reverse(name: str, reverse: bool) -> None:
+    if reverse:
+        raise SourceError(f"'{name}' cannot be read in reverse", hint="record it to a file first")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from vidseg.errors import SourceError
 
@@ -17,7 +17,7 @@ def open_container(
     *,
     options: dict[str, str] | None = None,
     timeout_s: float | None = None,
-    threaded: bool = True,
+    threading: Literal["AUTO", "SLICE", "NONE"] = "AUTO",
 ) -> tuple[InputContainer, VideoStream]:
     """A container and its first video stream that is not a cover picture, ready to decode.
 
@@ -25,7 +25,7 @@ def open_container(
         address: what FFmpeg opens: `file:...` or a stream's address.
         name: what to call it in messages.
         timeout_s: the longest wait for the network, in opening and in each read.
-        threaded: decode with as many threads as there are cores.
+        threading: AUTO decodes on all cores; SLICE only within a picture, so that none is held back.
 
     Raises:
         SourceError: it cannot be opened, or holds no video that can be decoded.
@@ -50,9 +50,8 @@ def open_container(
             f"'{name}' holds video that no installed decoder can read",
             hint="convert it, for example with: ffmpeg -i INPUT -c:v libx264 output.mp4",
         )
-    if threaded:
-        stream.thread_type = "AUTO"
-    else:
+    stream.thread_type = threading
+    if threading == "NONE":
         stream.thread_count = 1
     return container, stream
 

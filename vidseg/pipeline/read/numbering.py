@@ -56,7 +56,9 @@ class ByCounting:
         self.damage = self.damage or decoder.damage
 
     def _begin(self, threaded: bool) -> tuple[InputContainer, VideoStream, Iterator[Packet[VideoStream]]]:
-        container, stream = open_container(f"file:{self._path}", self._path.name, threaded=threaded)
+        container, stream = open_container(
+            f"file:{self._path}", self._path.name, threading="AUTO" if threaded else "NONE"
+        )
         return container, stream, container.demux(stream)
 
 
@@ -82,11 +84,15 @@ class ByIndex:
         keyframe = self._index.keyframe_for(start)
 
         def begin(threaded: bool) -> tuple[InputContainer, VideoStream, Iterator[Packet[VideoStream]]]:
-            container, stream = open_container(f"file:{self._path}", self._path.name, threaded=threaded)
+            container, stream = open_container(
+                f"file:{self._path}", self._path.name, threading="AUTO" if threaded else "NONE"
+            )
             packets = None if keyframe.number == 0 else packets_from(container, stream, keyframe)
             if packets is None:
                 container.close()
-                container, stream = open_container(f"file:{self._path}", self._path.name, threaded=threaded)
+                container, stream = open_container(
+                    f"file:{self._path}", self._path.name, threading="AUTO" if threaded else "NONE"
+                )
                 packets = packets_from_start(container, stream, keyframe)
             return container, stream, packets
 

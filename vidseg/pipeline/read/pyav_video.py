@@ -64,7 +64,9 @@ class _VideoFile:
             self.info = _info(path, self._container, self._stream, self.stored_hw, self.orientation)
 
     def _begin(self, threaded: bool) -> tuple[InputContainer, VideoStream, Iterator[Packet[VideoStream]]]:
-        self._container, self._stream = open_container(f"file:{self.path}", self.path.name, threaded=threaded)
+        self._container, self._stream = open_container(
+            f"file:{self.path}", self.path.name, threading="AUTO" if threaded else "NONE"
+        )
         return self._container, self._stream, self._container.demux(self._stream)
 
     def index(self) -> PacketIndex | None:

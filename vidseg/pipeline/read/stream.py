@@ -1,0 +1,132 @@
+"""Stream addresses: rtsp://, udp://, http:// and whatever else FFmpeg opens."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from vidseg.errors import DecodeError, SourceError
+from vidseg.pipeline.read.containers import open_container
+from vidseg.pipeline.read.info import SourceInfo
+from vidseg.pipeline.read.pictures import Clock, ToRgb, orientation_of
+from vidseg.pipeline.read.span import Span
+from vidseg.trackers.contract import Frame
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+SILENCE_S = 10.0
+"""A stream that sends nothing for so long has ended."""
+
+CONNECTIONLESS = ("udp", "rtp")
+"""In these, silence is the only sign of the end; in others it is a fault."""
+
+OPTIONS = {
+    "analyzeduration": "2000000",  # microseconds; FFmpeg's own 5 s keep a live viewer waiting
+    "overrun_nonfatal": "1",  # udp: packets that nobody fetched in time are lost, and reading goes on
+    "rtsp_flags": "prefer_tcp",
+}
+
+
+def open_stream(address: str, span: Span) -> tuple[SourceInfo, Generator[Frame, None, None]]:
+    """The facts of a stream, and a generator of its frames; waits for the first picture.
+
+    Frames are counted from the first one that could be decoded here. Damage on the way is passed over: a
+    stream that is joined in the middle, or loses packets, is the normal case.
+
+    Raises:
+        SourceError: nothing answers at the address, or no picture comes.
+    """
+    # Frame threads would hold back one picture for each core; a live picture is wanted at once.
+    container, stream = open_container(
+        address, address, options=OPTIONS, timeout_s=SILENCE_S, threading="SLICE"
+    )
+    pictures = _pictures(container, stream, address.partition("://")[0])
+    try:
+        first = next(pictures, None)
+    except DecodeError as failure:
+        raise SourceError(failure.message, hint="check that the sender is running") from None
+    if first is None:
+        container.close()
+        raise SourceError(f"'{address}' sent no picture", hint="check that the sender is running")
+    orientation = orientation_of(first)
+    stored_hw = (first.height, first.width)
+    info = SourceInfo(
+        kind="stream",
+        name=address,
+        size_hw=stored_hw[::-1] if orientation.rotation_deg in (90, 270) else stored_hw,
+        frame_rate=stream.average_rate or stream.guessed_rate or None,
+        codec=stream.codec_context.codec.canonical_name,
+        rotation_deg=orientation.rotation_deg,
+        is_live=container.duration is None,
+        can_seek=False,
+    )
+    return info, _frames(container, chain([first], pictures), span, info, ToRgb(orientation))
+
+
+def _pictures(
+    container: InputContainer, stream: VideoStream, protocol: str
+) -> Generator[VideoFrame, None, None]:
+    import av
+
+    count = 0
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except (av.FFmpegError, OSError) as failure:
+            if isinstance(failure, av.error.ExitError):
+                if protocol in CONNECTIONLESS and count > 0:
+                    return
+                reason = f"fell silent for {SILENCE_S:g} s"
+            else:
+                reason = f"broke off ({failure.strerror})"
+            raise DecodeError(
+                f"'{container.name}' {reason}", where=f"after frame {count - 1}", frames_read=count
+            ) from None
+        if packet is None:
+            return
+        try:
+            pictures = packet.decode()
+        except av.error.EOFError:
+            return
+        except av.FFmpegError:
+            continue
+        for picture in pictures:
+            count += 1
+            yield picture
+
+
+def _frames(
+    container: InputContainer,
+    pictures: Iterator[VideoFrame],
+    span: Span,
+    info: SourceInfo,
+    to_rgb: ToRgb,
+) -> Generator[Frame, None, None]:
+    clock = Clock(info.frame_rate)
+    read = 0
+    with container:
+        for number, picture in enumerate(pictures):
+            time_s = clock.time_of(picture)
+            if span.end is not None and number >= span.end:
+                return
+            if number < span.start:
+                continue
+            image = to_rgb(picture)
+            if image.shape[:2] != info.size_hw:
+                raise DecodeError(
+                    f"'{info.name}' changes its size to {image.shape[1]}x{image.shape[0]}",
+                    where=f"frame {number}, {time_s:.3f} s",
+                    frames_read=read,
+                    hint="start again from here",
+                )
+            read += 1
+            yield Frame(number, time_s, image)
+        if read == 0:
+            raise SourceError(
+                f"'{info.name}' ended before start frame {span.start}", hint="give a lower start"
+            )
