@@ -35,8 +35,13 @@ COMMANDS: dict[str, Command] = {
         "follow objects through a video, a folder of frames or a stream",
         "vidseg track video.mp4 --prompt box.json --out runs/video",
     ),
+    "convert": Command(
+        "vidseg.pipeline.commands.convert",
+        "write a finished run in the formats of annotation tools: coco, ytvis, sav, cvat, mot",
+        "vidseg convert runs/video --format coco,cvat",
+    ),
     "demo": Command(
-        "vidseg.pipeline.commands.demo",
+        "vidseg.eval.demo",
         "make a small video, track it and report the score: a first try with nothing to download",
         "vidseg demo --out runs/demo",
     ),
@@ -44,6 +49,16 @@ COMMANDS: dict[str, Command] = {
         "vidseg.pipeline.commands.schema",
         "print the JSON Schema of a file format",
         "vidseg schema prompt",
+    ),
+    "models": Command(
+        "vidseg.pipeline.commands.models",
+        "list the trackers: size, licence, source, and whether their weights are here",
+        "vidseg models",
+    ),
+    "weights": Command(
+        "vidseg.pipeline.commands.weights",
+        "get published weights, list them, check them",
+        "vidseg weights get sam2.1-hiera-tiny",
     ),
 }
 

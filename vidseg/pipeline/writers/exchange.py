@@ -13,7 +13,7 @@ frame's masks.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -147,15 +147,22 @@ EXCHANGE_FORMATS: dict[str, tuple[str, Exchange]] = {
 """Format -> file name, writer."""
 
 
-def convert(path: Path, formats: Iterable[str], out: Path, video: VideoFacts) -> list[Path]:
+def check_exchange_formats(names: Sequence[str]) -> None:
+    """Raises InputError for a name that is not in `EXCHANGE_FORMATS`, or none at all."""
+    for name in names:
+        if name not in EXCHANGE_FORMATS:
+            raise InputError(unknown("format", name, EXCHANGE_FORMATS))
+    if not names:
+        raise InputError("no format is named", hint=f"known formats: {', '.join(EXCHANGE_FORMATS)}")
+
+
+def convert(path: Path, formats: Sequence[str], out: Path, video: VideoFacts) -> list[Path]:
     """Write a finished masklets.jsonl in other formats; returns the files.
 
     Raises:
-        InputError: an unknown format; a masklets.jsonl that is not one.
+        InputError: see `check_exchange_formats`; a masklets.jsonl that is not one.
     """
-    for name in formats:
-        if name not in EXCHANGE_FORMATS:
-            raise InputError(unknown("format", name, EXCHANGE_FORMATS))
+    check_exchange_formats(formats)
     if 0 in video.size_hw:
         video = replace(video, size_hw=masklets_size(path))
     masklets = Masklets.survey(path, video)
