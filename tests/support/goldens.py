@@ -4,7 +4,7 @@ The files and their tolerances are described in `goldens/README.md` of the devel
 weights and the comparison are read from the scripts that lie beside the files, so that they have one home.
 
     golden = load_golden("sam2.1_hiera_t_A")
-    tracker = vidseg.load("sam2.1-hiera-tiny", weights=seeded_state(golden), image_size=golden.image_size)
+    tracker = vidseg.load(golden.tracker, weights=seeded_state(golden), image_size=golden.image_size)
     for frame in frames(golden): ...
     assert_golden(golden, {"pass0_low": low, "pass0_obj": scores})
 """
@@ -28,6 +28,7 @@ from torch import Tensor
 
 from support.shared import shared_folder
 from vidseg.trackers.contract import Frame
+from vidseg.trackers.weights import tracker_of
 
 VIDEO_SIZE_HW = (216, 384)
 FRAME_RATE = 10.0
@@ -66,6 +67,11 @@ class Golden:
     def model(self) -> str:
         """The official configuration's name."""
         return str(self.meta["model"])
+
+    @property
+    def tracker(self) -> str:
+        """Our name of the tracker that is built like this model."""
+        return tracker_of(self.model)
 
     @property
     def scenario(self) -> str:

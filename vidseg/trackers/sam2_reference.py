@@ -39,7 +39,7 @@ from vidseg.trackers.contract import Frame, FrameResult, Prompt
 from vidseg.trackers.engine_tracker import pick_device, pick_dtype, state_sha256
 from vidseg.trackers.session_file import read_session, write_session
 from vidseg.trackers.states import object_state
-from vidseg.trackers.weights import check_state, find_weights, read_checkpoint, shapes_of
+from vidseg.trackers.weights import check_state, find_weights, read_checkpoint, shapes_of, tracker_of
 from vidseg.validation import Strict, parse
 
 if TYPE_CHECKING:
@@ -58,9 +58,6 @@ OfficialConfig = Literal[
     "sam2.1_hiera_b+",
     "sam2.1_hiera_l",
 ]
-
-SIZES = {"t": "tiny", "s": "small", "b+": "base-plus", "l": "large"}
-"""The official letters, and what the published weights are called."""
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
@@ -230,8 +227,7 @@ class Sam2ReferenceTracker:
         if options.weights is not None:
             state = read_checkpoint(options.weights)
         elif not options.allow_random_weights:
-            release, _, letter = checked.config.partition("_hiera_")
-            state = read_checkpoint(find_weights(f"{release}-hiera-{SIZES[letter]}"))
+            state = read_checkpoint(find_weights(tracker_of(checked.config)))
         predictor = build_predictor(
             checked.config,
             state,

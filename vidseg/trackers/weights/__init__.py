@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from vidseg.trackers.weights.cache import cache_folder, cached_path, find_weights, sha256_of, verify
 from vidseg.trackers.weights.checkpoint import check_state, read_checkpoint, shapes_of
-from vidseg.trackers.weights.download import download
+from vidseg.trackers.weights.downloads import download
 from vidseg.trackers.weights.layouts import LAYOUTS, Layout, layout_of, recognise
-from vidseg.trackers.weights.published import PUBLISHED, Published, published
+from vidseg.trackers.weights.published import PUBLISHED, Published, published, tracker_of
 
 __all__ = [
     "LAYOUTS",
@@ -30,5 +30,6 @@ __all__ = [
     "recognise",
     "sha256_of",
     "shapes_of",
+    "tracker_of",
     "verify",
 ]

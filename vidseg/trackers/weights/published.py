@@ -1,8 +1,8 @@
 """Where the published weights come from, under which licence.
 
 Addresses are those that the authors give (README or download script of their repositories, at the commits
-named below). These publish no SHA-256, so the digest of the first download is recorded and checked ever after.
-EdgeTAM's file lies in its Git repository, whose object name is a digest too.
+named below). These publish no SHA-256, so the digest of the first download is recorded, and checked ever
+after. EdgeTAM's file lies in its Git repository, whose object name is a digest too.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from vidseg.errors import CheckpointError, unknown
 class Published:
     """One file of weights."""
 
+    official_config: str
+    """What the authors call the configuration that it belongs to."""
     file_name: str
     page: str
     """Where its authors describe it."""
@@ -37,8 +39,9 @@ _SAM2_PAGE = "https://github.com/facebookresearch/sam2"
 _SAM2_FILES = "https://dl.fbaipublicfiles.com/segment_anything_2"
 
 
-def _sam2(release: str, file_name: str) -> Published:
+def _sam2(release: str, official_config: str, file_name: str) -> Published:
     return Published(
+        official_config=official_config,
         file_name=file_name,
         url=f"{_SAM2_FILES}/{release}/{file_name}",
         page=_SAM2_PAGE,
@@ -48,8 +51,10 @@ def _sam2(release: str, file_name: str) -> Published:
 
 
 # yformer/EfficientTAM at abcd061ebd3cc6e7527d152d75b890126aaa53f6
-def _efficienttam(file_name: str, image_size: int = 1024) -> Published:
+def _efficienttam(official_config: str, image_size: int = 1024) -> Published:
+    file_name = f"{official_config}.pt"
     return Published(
+        official_config=official_config,
         file_name=file_name,
         url=f"https://huggingface.co/yunyangx/efficient-track-anything/resolve/main/{file_name}",
         page="https://github.com/yformer/EfficientTAM",
@@ -60,6 +65,7 @@ def _efficienttam(file_name: str, image_size: int = 1024) -> Published:
 
 # facebookresearch/EdgeTAM at 9cc44bfe9e16cc374242917b91283c718410ea87
 _EDGETAM = Published(
+    official_config="edgetam",
     file_name="edgetam.pt",
     url="https://github.com/facebookresearch/EdgeTAM/raw/9cc44bfe9e16cc374242917b91283c718410ea87/checkpoints/edgetam.pt",
     page="https://github.com/facebookresearch/EdgeTAM",
@@ -70,8 +76,9 @@ _EDGETAM = Published(
 
 
 # jinlab-imvr/Surgical-SAM-2 at 1b6ca9fd100ad6c87f6d31d55d194de90cd841e1
-def _surgical(image_size: int) -> Published:
+def _surgical(official_config: str, image_size: int) -> Published:
     return Published(
+        official_config=official_config,
         file_name="sam2_hiera_s_endo18.pth",
         page="https://github.com/jinlab-imvr/Surgical-SAM-2",
         licence="not stated by its authors; ask them before you use it",
@@ -81,25 +88,25 @@ def _surgical(image_size: int) -> Published:
 
 
 PUBLISHED: dict[str, Published] = {
-    "sam2-hiera-tiny": _sam2("072824", "sam2_hiera_tiny.pt"),
-    "sam2-hiera-small": _sam2("072824", "sam2_hiera_small.pt"),
-    "sam2-hiera-base-plus": _sam2("072824", "sam2_hiera_base_plus.pt"),
-    "sam2-hiera-large": _sam2("072824", "sam2_hiera_large.pt"),
-    "sam2.1-hiera-tiny": _sam2("092824", "sam2.1_hiera_tiny.pt"),
-    "sam2.1-hiera-small": _sam2("092824", "sam2.1_hiera_small.pt"),
-    "sam2.1-hiera-base-plus": _sam2("092824", "sam2.1_hiera_base_plus.pt"),
-    "sam2.1-hiera-large": _sam2("092824", "sam2.1_hiera_large.pt"),
+    "sam2-hiera-tiny": _sam2("072824", "sam2_hiera_t", "sam2_hiera_tiny.pt"),
+    "sam2-hiera-small": _sam2("072824", "sam2_hiera_s", "sam2_hiera_small.pt"),
+    "sam2-hiera-base-plus": _sam2("072824", "sam2_hiera_b+", "sam2_hiera_base_plus.pt"),
+    "sam2-hiera-large": _sam2("072824", "sam2_hiera_l", "sam2_hiera_large.pt"),
+    "sam2.1-hiera-tiny": _sam2("092824", "sam2.1_hiera_t", "sam2.1_hiera_tiny.pt"),
+    "sam2.1-hiera-small": _sam2("092824", "sam2.1_hiera_s", "sam2.1_hiera_small.pt"),
+    "sam2.1-hiera-base-plus": _sam2("092824", "sam2.1_hiera_b+", "sam2.1_hiera_base_plus.pt"),
+    "sam2.1-hiera-large": _sam2("092824", "sam2.1_hiera_l", "sam2.1_hiera_large.pt"),
     "edgetam": _EDGETAM,
-    "efficienttam-s": _efficienttam("efficienttam_s.pt"),
-    "efficienttam-s-1": _efficienttam("efficienttam_s_1.pt"),
-    "efficienttam-s-2": _efficienttam("efficienttam_s_2.pt"),
-    "efficienttam-s-512": _efficienttam("efficienttam_s_512x512.pt", 512),
-    "efficienttam-ti": _efficienttam("efficienttam_ti.pt"),
-    "efficienttam-ti-1": _efficienttam("efficienttam_ti_1.pt"),
-    "efficienttam-ti-2": _efficienttam("efficienttam_ti_2.pt"),
-    "efficienttam-ti-512": _efficienttam("efficienttam_ti_512x512.pt", 512),
-    "surgical-sam2": _surgical(1024),
-    "surgical-sam2-512": _surgical(512),
+    "efficienttam-s": _efficienttam("efficienttam_s"),
+    "efficienttam-s-1": _efficienttam("efficienttam_s_1"),
+    "efficienttam-s-2": _efficienttam("efficienttam_s_2"),
+    "efficienttam-s-512": _efficienttam("efficienttam_s_512x512", 512),
+    "efficienttam-ti": _efficienttam("efficienttam_ti"),
+    "efficienttam-ti-1": _efficienttam("efficienttam_ti_1"),
+    "efficienttam-ti-2": _efficienttam("efficienttam_ti_2"),
+    "efficienttam-ti-512": _efficienttam("efficienttam_ti_512x512", 512),
+    "surgical-sam2": _surgical("surgical_sam2_hiera_s", 1024),
+    "surgical-sam2-512": _surgical("surgical_sam2_hiera_s_512", 512),
 }
 """By the tracker's name; two trackers may share a file."""
 
@@ -113,3 +120,8 @@ def published(name: str) -> Published:
     if name not in PUBLISHED:
         raise CheckpointError(unknown("weights", name, PUBLISHED), hint="vidseg weights list")
     return PUBLISHED[name]
+
+
+def tracker_of(official_config: str) -> str:
+    """The name of the tracker that is built like an official configuration, e.g. 'sam2.1_hiera_t'."""
+    return next(name for name, wanted in PUBLISHED.items() if wanted.official_config == official_config)

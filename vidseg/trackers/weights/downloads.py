@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import ssl
 import time
 import urllib.error
@@ -171,6 +172,10 @@ class _Interrupted(Exception):  # noqa: N818 (not an error: the next attempt goe
     """An attempt failed in a way that may pass."""
 
 
+class _NoSuchHost(_Interrupted):
+    """The name of the server cannot be resolved: most likely there is no network at all."""
+
+
 class _Changed(_Interrupted):
     """What is partly here is of no use any more."""
 
@@ -197,12 +202,15 @@ def _fetch_whole(
                 _discard(part)
             failures = failures + 1 if _size(part) <= most else 1
             most = max(most, _size(part))
-            if failures >= ATTEMPTS:
+            is_offline = isinstance(failure, _NoSuchHost) and not most
+            if failures >= ATTEMPTS or is_offline:
+                here = f"; it goes on after the {_size(part):,} bytes that are here" if _size(part) else ""
                 raise RunError(
-                    f"the download failed {ATTEMPTS} times in a row ({failure})",
+                    str(failure)
+                    if is_offline
+                    else f"{ATTEMPTS} attempts in a row failed; the last: {failure}",
                     where=wanted.url,
-                    hint=f"try again: it goes on after the {_size(part):,} bytes that are here; "
-                    "offline, give a file with --weights FILE",
+                    hint=f"try again when the network is there{here}; or give a file: --weights FILE",
                 ) from None
             pause_s = first_pause_s * 2 ** (failures - 1)
             if on_wait:
@@ -251,7 +259,8 @@ def _attempt(wanted: Published, part: Path, on_progress: Progress | None) -> Non
         ) from None
     except _NETWORK_ERRORS as error:
         reason = getattr(error, "reason", None) or error or type(error).__name__
-        raise _Interrupted(f"no connection: {reason}") from None
+        kind = _NoSuchHost if isinstance(reason, socket.gaierror) else _Interrupted
+        raise kind(f"no connection ({reason})") from None
 
 
 def _same_file(wanted: Published, response: Any, known: _Remote | None, offset: int) -> tuple[bool, _Remote]:

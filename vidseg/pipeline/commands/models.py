@@ -1,0 +1,75 @@
+"""`vidseg models`: the trackers that can be used, and where their weights come from."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from vidseg.trackers.registry import read_config, tracker_names
+from vidseg.trackers.weights import PUBLISHED, cached_path, layout_of, tracker_of
+
+TITLES: tuple[str, ...] = ("name", "family", "parameters", "input", "weights", "licence", "source")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    rows = [describe_model(name) for name in tracker_names()]
+    if args.json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    table = [TITLES, *map(_cells, rows)]
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    for row in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print("\nvidseg weights get NAME fetches weights; --weights FILE takes a file of your own.")
+    return 0
+
+
+def describe_model(name: str) -> dict[str, Any]:
+    """What is known of a tracker before it is built, as JSON values.
+
+    `weights` is 'none' (it needs none), 'here', 'missing' (`vidseg weights get` fetches them), 'by hand' (a
+    person has to fetch them) or 'unknown' (no published weights).
+    """
+    _, config = read_config(name)
+    # The official predictor is built from an official configuration, and reads the weights that belong to it.
+    model = tracker_of(config["config"]) if config["kind"] == "sam2-reference" else name
+    layout = layout_of(model)
+    wanted = PUBLISHED.get(model)
+    if config["kind"] == "flow":
+        weights = "none"
+    elif wanted is None:
+        weights = "unknown"
+    elif cached_path(model) is not None:
+        weights = "here"
+    else:
+        weights = "missing" if wanted.url else "by hand"
+    return {
+        "name": name,
+        "kind": config["kind"],
+        "family": layout.family if layout else None,
+        "parameters": layout.num_params if layout else None,
+        "image_size": config.get("image_size") or (wanted.image_size if wanted else None),
+        "weights": weights,
+        "licence": wanted.licence if wanted else None,
+        "source": wanted.page if wanted else None,
+    }
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    parameters = f"{row['parameters'] / 1e6:.1f} M" if row["parameters"] else "-"
+    size = f"{row['image_size']} px" if row["image_size"] else "-"
+    licence = (row["licence"] or "-").split(";")[0]
+    return (
+        row["name"],
+        row["family"] or "-",
+        parameters,
+        size,
+        row["weights"],
+        licence,
+        row["source"] or "-",
+    )

@@ -1,0 +1,129 @@
+"""`vidseg weights`: get published weights, and see what is here and whether it is what it was."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from vidseg.errors import CheckpointError
+from vidseg.trackers.weights import (
+    PUBLISHED,
+    Published,
+    cache_folder,
+    cached_path,
+    download,
+    find_weights,
+    published,
+    verify,
+)
+
+EXIT_FAILED = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    get = actions.add_parser("get", help="download the weights of trackers from their official addresses")
+    get.add_argument("names", nargs="+", metavar="NAME", help="a tracker's name; see 'vidseg weights list'")
+    get.add_argument("--to", type=Path, metavar="DIR", help="folder for the files (default: the cache)")
+    listing = actions.add_parser("list", help="all published weights, and which are here")
+    listing.add_argument("--json", action="store_true", help="as JSON")
+    path = actions.add_parser("path", help="print where the file of a tracker's weights is")
+    path.add_argument("name", metavar="NAME")
+    check = actions.add_parser("verify", help="read files in full and check their digests")
+    check.add_argument("names", nargs="*", metavar="NAME", help="default: all that are here")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.action == "get":
+        return _get(args.names, args.to)
+    if args.action == "path":
+        print(find_weights(args.name))
+        return 0
+    if args.action == "verify":
+        return _verify(args.names)
+    return _list(args.json)
+
+
+def _get(names: list[str], folder: Path | None) -> int:
+    for name in names:
+        published(name)  # a misspelt name is told before the first long download
+    for name in names:
+        path = _download_with_bar(name, folder)
+        licence = published(name).licence
+        print(f"{path}\n  licence: {licence}\n  SHA-256: {verify(path, published(name))}")
+    return 0
+
+
+def _download_with_bar(name: str, folder: Path | None) -> Path:
+    from tqdm import tqdm
+
+    # On a terminal alone (disable=None): logs do not want a line per step.
+    with tqdm(desc=name, unit="B", unit_scale=True, unit_divisor=1024, disable=None, file=sys.stderr) as bar:
+
+        def show(here: int, whole: int | None) -> None:
+            bar.total = whole
+            bar.n = here
+            bar.refresh() if here == whole else bar.update(0)
+
+        return download(
+            name,
+            folder,
+            on_progress=show,
+            on_wait=lambda reason: bar.write(f"{name}: {reason}", file=sys.stderr),
+        )
+
+
+def _verify(names: list[str]) -> int:
+    paths: dict[Path, Published] = {}
+    for name in names or PUBLISHED:
+        path = cached_path(name)
+        if path is not None:
+            paths[path] = published(name)
+        elif names:
+            raise CheckpointError(
+                f"the weights of '{name}' are not on this machine", hint=f"vidseg weights get {name}"
+            )
+    if not paths:
+        print(f"no weights in {cache_folder()}")
+        return 0
+    code = 0
+    for path, wanted in paths.items():
+        try:
+            digest = verify(path, wanted, in_full=True)
+        except CheckpointError as error:
+            print(f"WRONG {path.name}: {error.message}\n  fix: {error.hint}")
+            code = EXIT_FAILED
+        else:
+            print(f"ok    {path.name}: SHA-256 {digest}")
+    return code
+
+
+def _list(as_json: bool) -> int:
+    rows = [_row(name, wanted) for name, wanted in PUBLISHED.items()]
+    if as_json:
+        print(json.dumps({"folder": str(cache_folder()), "weights": rows}, indent=2))
+        return 0
+    width = max(map(len, PUBLISHED))
+    for row in rows:
+        here = "here" if row["path"] else "-"
+        source = row["url"] or f"by hand: {row['by_hand']}"
+        print(f"{row['name']:<{width}}  {here:<4}  {row['licence'].split(';')[0]:<24}  {source}")
+    print(f"\nfolder: {cache_folder()} (set VIDSEG_CACHE for another)")
+    return 0
+
+
+def _row(name: str, wanted: Published) -> dict[str, Any]:
+    path = cached_path(name)
+    return {
+        "name": name,
+        "file": wanted.file_name,
+        "path": str(path) if path else None,
+        "licence": wanted.licence,
+        "page": wanted.page,
+        "url": wanted.url,
+        "by_hand": wanted.by_hand,
+        "sha256": wanted.sha256,
+    }
