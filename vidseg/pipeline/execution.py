@@ -104,6 +104,7 @@ class Execution:
                 session, frames = None, self._frames(pass_idx, None)
             schedule = self.passes[pass_idx].schedule
             loop = Loop(
+                obj_ids=[thing.obj_id for thing in self.prompts.objects],
                 schedule=schedule,
                 deliver=self._deliver(self.passes[pass_idx]),
                 checkpoint=self._checkpoint(pass_idx),
@@ -197,8 +198,9 @@ class Execution:
 
     def _deliver(self, this: Pass) -> Callable[[Frame, FrameMasks], None]:
         def deliver(frame: Frame, masks: FrameMasks) -> None:
-            if self._waiting is not None and not this.reports(frame.index):
-                self._waiting.put(frame, masks)
+            if not this.reports(frame.index):
+                if this.waits(frame.index) and self._waiting is not None:
+                    self._waiting.put(frame, masks)
                 return
             if self._waiting is not None and not this.reverse:
                 masks = self._waiting.merged(masks)

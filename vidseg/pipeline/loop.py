@@ -20,6 +20,8 @@ class Loop:
     """One pass over the frames of a source, forward or in reverse."""
 
     schedule: Schedule
+    obj_ids: list[int]
+    """The objects to report, in this order; those that are not in the schedule are absent."""
     deliver: Callable[[Frame, FrameMasks], None]
     """Takes each frame with its masks; returns when there is room for the next one."""
     checkpoint: Callable[[Session | None, int], None]
@@ -70,11 +72,10 @@ class Loop:
                 self.checkpoint(session if self.schedule.has_started(frame_idx) else None, frame_idx)
 
     def _track(self, session: Session, previous_idx: int | None, frame: Frame) -> FrameMasks:
-        obj_ids = [thing.obj_id for thing in self.schedule.objects]
         self.schedule.prompt(session, previous_idx, frame.index)
         if not self.schedule.has_started(frame.index):  # spares the tracker frames without objects
-            return nothing_on(frame, obj_ids)
-        return with_all_objects(FrameMasks.of(session.step(frame)), obj_ids)
+            return nothing_on(frame, self.obj_ids)
+        return with_all_objects(FrameMasks.of(session.step(frame)), self.obj_ids)
 
 
 def nothing_on(frame: Frame, obj_ids: Sequence[int]) -> FrameMasks:

@@ -53,10 +53,15 @@ class Pass:
     end: int | None
     reports_below: int | None = None
     """The pass hands its masks of lower frames to the writers; the others, another pass will visit too."""
+    waits_below: int | None = None
+    """Masks of frames from `reports_below` up to here wait for that pass; it needs none from here on."""
 
     @property
     def reverse(self) -> bool:
         return self.schedule.reverse
+
+    def waits(self, frame_idx: int) -> bool:
+        return not self.reports(frame_idx) and (self.waits_below is None or frame_idx < self.waits_below)
 
     def reports(self, frame_idx: int) -> bool:
         return self.reports_below is None or frame_idx < self.reports_below
@@ -71,6 +76,9 @@ class Pass:
 def plan_passes(schedule: Schedule, options: TrackOptions) -> list[Pass]:
     """The passes of a run, in order.
 
+    Both ways is what a backward run says of an object below its first prompted frame, and a forward run from
+    there on.
+
     Args:
         schedule: the run's prompts, as a forward pass gives them.
     """
@@ -79,11 +87,16 @@ def plan_passes(schedule: Schedule, options: TrackOptions) -> list[Pass]:
         return [whole]
     if options.direction == "backward":
         return [replace(whole, schedule=replace(schedule, start_on="last", reverse=True))]
+    late = [thing for thing in schedule.objects if thing.first_frame > (options.start or 0)]
+    if not late:
+        return [whole]
+    backward = replace(schedule, objects=late, start_on="last", reverse=True)
     down = replace(
         whole,
-        schedule=replace(schedule, reverse=True),
-        end=schedule.highest_start + 1,
+        schedule=backward,
+        end=backward.highest_start + 1,
         reports_below=schedule.lowest_start,
+        waits_below=schedule.highest_start,
     )
     return [down, replace(whole, start=schedule.lowest_start)]
 
