@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FileKind = Literal["torch", "safetensors"]
 
-NAMES_SHOWN = 3
+NAMES_SHOWN = 2
 """How many weights an error names of each kind of misfit."""
 
 
