@@ -39,11 +39,11 @@ class VidsegError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        lines = [self.message]
+        lines = [one_line(self.message)]
         if self.where:
-            lines.append(f"  at: {self.where}")
+            lines.append(f"  at: {one_line(self.where)}")
         if self.hint:
-            lines.append(f"  fix: {self.hint}")
+            lines.append(f"  fix: {one_line(self.hint)}")
         return "\n".join(lines)
 
     def at(self, where: str) -> VidsegError:
@@ -111,6 +111,12 @@ class DecodeError(RunError):
     ) -> None:
         super().__init__(message, where=where, hint=hint)
         self.frames_read = frames_read
+
+
+def one_line(text: str, limit: int = 500) -> str:
+    """Text that may hold anything a user typed, as one line of printable characters and bearable length."""
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return line if len(line) <= limit else f"{line[:limit]}..."
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
