@@ -20,7 +20,7 @@ from torch import Tensor
 
 from support.goldens import PromptCall, Propagation
 from vidseg.trackers.contract import Prompt
-from vidseg.trackers.sam2_reference import add_prompt, build_predictor, start_state
+from vidseg.trackers.sam2_official import add_prompt, build_predictor, start_state
 
 FloatArray = npt.NDArray[np.float32]
 

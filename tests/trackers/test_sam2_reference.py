@@ -12,7 +12,7 @@ from PIL import Image
 from support.goldens import PromptCall, Propagation, normalised
 from support.seeded import seeded_weights
 from vidseg.errors import CheckpointError, ConfigError, InputError, MissingExtraError, PromptError
-from vidseg.trackers import sam2_reference
+from vidseg.trackers import sam2_official
 from vidseg.trackers.contract import Frame
 from vidseg.trackers.registry import load
 
@@ -116,7 +116,7 @@ def test_conditioning_frames_ahead_equal_the_official_ones(tracker, predictor, i
 def test_corrections_equal_the_official_ones(tracker, predictor, inputs, frames):
     from support.official import official_state
     from vidseg.trackers.contract import Prompt
-    from vidseg.trackers.sam2_reference import add_prompt
+    from vidseg.trackers.sam2_official import add_prompt
 
     state = official_state(predictor, inputs, VIDEO_HW)
     add_prompt(predictor, state, 0, 1, Prompt.of(**BOX))
@@ -159,6 +159,19 @@ def test_going_on_after_restore_is_bit_identical(tracker, frames, tmp_path):
         assert kept.obj_ids == again.obj_ids == [1, 4]
         assert np.array_equal(kept.low_res_logits, again.low_res_logits)
         assert np.array_equal(kept.object_score_logits, again.object_score_logits)
+
+
+@pytest.mark.slow
+def test_a_saved_session_does_not_grow_with_the_video(tracker, frames, tmp_path):
+    session = tracker.start()
+    session.prompt(1, **BOX)
+    sizes = {}
+    for index in range(41):
+        session.step(Frame(index, index / 10, model_input=frames[index % 2].model_input, size_hw=VIDEO_HW))
+        if index in (20, 40):
+            session.save(tmp_path / "state.safetensors")
+            sizes[index] = (tmp_path / "state.safetensors").stat().st_size
+    assert abs(sizes[40] - sizes[20]) < 1000  # digits of frame numbers
 
 
 def test_a_session_of_other_weights_is_refused(tracker, frames, tmp_path):
@@ -218,7 +231,7 @@ def test_images_are_prepared_as_by_the_official_loader(tmp_path):
         str(tmp_path), SIZE, offload_video_to_cpu=True, compute_device=torch.device("cpu")
     )
     image = np.asarray(Image.open(tmp_path / "0.jpg").convert("RGB"))
-    got = sam2_reference.model_input(Frame(0, 0.0, image), SIZE)
+    got = sam2_official.model_input(Frame(0, 0.0, image), SIZE)
     assert (height, width) == image.shape[:2]
     assert torch.equal(got, want[0])
 
@@ -272,7 +285,7 @@ def test_wrong_weights_are_named(weights):
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch):
-    monkeypatch.setattr(sam2_reference, "find_spec", lambda name: None)
+    monkeypatch.setattr(sam2_official, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'vidseg\[sam2\]'"):
         load("sam2-reference", allow_random_weights=True)
 

@@ -1,6 +1,5 @@
 """The official SAM 2 video predictor behind our tracker contract: for parity tests and benchmarks.
 
-Needs the extra `sam2` (the package `sam2` on PyPI, an upload of https://github.com/facebookresearch/sam2).
 Every number is the official code's own; this module feeds it frame by frame and collects what it says.
 As in the official package, memory grows with the video: all outputs are kept, and all frames unless
 `keep_frames: false`.
@@ -22,24 +21,28 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import sys
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from vidseg.errors import ConfigError, InputError, MissingExtraError, PromptError
+from vidseg.errors import ConfigError, InputError, PromptError
 from vidseg.trackers.contract import Frame, FrameResult, Prompt
 from vidseg.trackers.engine_tracker import pick_device, pick_dtype, state_sha256
+from vidseg.trackers.sam2_official import (
+    OfficialConfig,
+    add_prompt,
+    build_predictor,
+    model_input,
+    predicted_ious,
+    start_state,
+)
 from vidseg.trackers.session_file import read_session, write_session
 from vidseg.trackers.states import object_state
-from vidseg.trackers.weights import check_state, find_weights, read_checkpoint, shapes_of, tracker_of
+from vidseg.trackers.weights import find_weights, read_checkpoint, tracker_of
 from vidseg.validation import Strict, parse
 
 if TYPE_CHECKING:
@@ -48,19 +51,6 @@ if TYPE_CHECKING:
     from vidseg.trackers.contract import FloatArray
     from vidseg.trackers.registry import LoadOptions
 
-OfficialConfig = Literal[
-    "sam2_hiera_t",
-    "sam2_hiera_s",
-    "sam2_hiera_b+",
-    "sam2_hiera_l",
-    "sam2.1_hiera_t",
-    "sam2.1_hiera_s",
-    "sam2.1_hiera_b+",
-    "sam2.1_hiera_l",
-]
-
-IMAGE_MEAN = (0.485, 0.456, 0.406)
-IMAGE_STD = (0.229, 0.224, 0.225)
 HORIZON = 16
 """Of tracked frames, none further back than this is read (6 memories, 15 pointers)."""
 LIVE_STREAM_LENGTH = 1 << 30
@@ -78,114 +68,6 @@ class Sam2ReferenceConfig(Strict):
     non_overlap_masks: bool = False
     add_all_frames_to_correct_as_cond: bool = False
     fill_hole_area: int = 8
-
-
-def build_predictor(
-    config: str,
-    state: Mapping[str, Tensor] | None = None,
-    *,
-    image_size: int | None = None,
-    device: str | torch.device = "cpu",
-    compile: bool = False,
-    **model_options: Any,
-) -> SAM2VideoPredictor:
-    """The official predictor in evaluation mode, with the official video settings.
-
-    Args:
-        config: an official configuration's name, e.g. 'sam2.1_hiera_t'.
-        state: weights under the official names; None leaves the official initialisation, seeded with 0.
-        image_size: side of the square model input, a multiple of 32; None for 1024.
-        compile: the official compiled variant (`vos_optimized`).
-        **model_options: arguments of the official class (`non_overlap_masks=True`, ...).
-
-    Raises:
-        MissingExtraError: the package `sam2` is not installed.
-        CheckpointError: the weights do not fit.
-    """
-    if find_spec("sam2") is None:
-        raise MissingExtraError("sam2", "sam2", needed_for="the tracker 'sam2-reference'")
-    from importlib.resources import files
-
-    from hydra.utils import instantiate
-    from omegaconf import OmegaConf
-
-    # The official builder composes the same file through Hydra's process-wide state, which a caller may use.
-    folder = "sam2.1" if config.startswith("sam2.1") else "sam2"
-    text = files("sam2").joinpath("configs", folder, f"{config}.yaml").read_text(encoding="utf-8")
-    model: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=True)["model"]  # type: ignore[call-overload, index]
-    variant = "SAM2VideoPredictorVOS" if compile else "SAM2VideoPredictor"
-    model["_target_"] = f"sam2.sam2_video_predictor.{variant}"
-    # What `build_sam2_video_predictor(apply_postprocessing=True)` adds.
-    model["sam_mask_decoder_extra_args"] = {
-        "dynamic_multimask_via_stability": True,
-        "dynamic_multimask_stability_delta": 0.05,
-        "dynamic_multimask_stability_thresh": 0.98,
-    }
-    model["binarize_mask_from_pts_for_mem_enc"] = True
-    model["fill_hole_area"] = 8
-    model["compile_image_encoder"] = compile
-    if image_size is not None:
-        model["image_size"] = image_size
-        grid = [image_size // 16, image_size // 16]
-        model["memory_attention"]["layer"]["self_attention"]["feat_sizes"] = grid
-        model["memory_attention"]["layer"]["cross_attention"]["feat_sizes"] = grid
-    model.update(model_options)
-    if find_spec("sam2._C") is None:
-        model["fill_hole_area"] = 0
-    # The compiled variant prints to stdout, which belongs to the commands' own output.
-    with torch.random.fork_rng(devices=[]), contextlib.redirect_stdout(sys.stderr):
-        torch.manual_seed(0)
-        predictor = instantiate(model, _recursive_=True)
-    if state is not None:
-        check_state(shapes_of(predictor.state_dict()), state, tracker="sam2-reference")
-        predictor.load_state_dict(state)
-    return predictor.to(device).eval()
-
-
-def start_state(
-    predictor: SAM2VideoPredictor, images: Any, size_hw: tuple[int, int], num_frames: int
-) -> dict[str, Any]:
-    """What the official `init_state` returns, without its video loader.
-
-    Args:
-        images: anything that gives a normalised float32 (3, S, S) tensor for a frame number.
-        size_hw: the video's height and width.
-    """
-    return {
-        "images": images,
-        "num_frames": num_frames,
-        "video_height": size_hw[0],
-        "video_width": size_hw[1],
-        "device": predictor.device,
-        "storage_device": predictor.device,
-        "offload_video_to_cpu": False,
-        "offload_state_to_cpu": False,
-        "cached_features": {},
-        "constants": {},
-        "obj_id_to_idx": OrderedDict(),
-        "obj_idx_to_id": OrderedDict(),
-        "obj_ids": [],
-        "point_inputs_per_obj": {},
-        "mask_inputs_per_obj": {},
-        "output_dict_per_obj": {},
-        "temp_output_dict_per_obj": {},
-        "frames_tracked_per_obj": {},
-    }
-
-
-def add_prompt(
-    predictor: SAM2VideoPredictor, state: dict[str, Any], frame_idx: int, obj_id: int, prompt: Prompt
-) -> Tensor:
-    """Hand one prompt to the official predictor; returns the masks it answers with, (N, 1, H, W) logits."""
-    if prompt.mask is not None:
-        _, _, masks = predictor.add_new_mask(state, frame_idx, obj_id, torch.from_numpy(prompt.mask))
-    else:
-        points = prompt.points_xy if len(prompt.points_xy) else None
-        labels = prompt.labels if len(prompt.points_xy) else None
-        _, _, masks = predictor.add_new_points_or_box(
-            state, frame_idx, obj_id, points=points, labels=labels, box=prompt.box
-        )
-    return masks
 
 
 class Sam2ReferenceTracker:
@@ -365,7 +247,7 @@ class Sam2ReferenceSession:
         )
 
     @contextlib.contextmanager
-    def _computing(self) -> Any:
+    def _computing(self) -> Iterator[None]:
         device, dtype = self.tracker.predictor.device, self.tracker.dtype
         is_cast = dtype != torch.float32
         with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=is_cast):
@@ -408,7 +290,7 @@ class Sam2ReferenceSession:
             self._answer(state, frame.index, obj_id, prompt)
 
     def _answer(self, state: dict[str, Any], frame_idx: int, obj_id: int, prompt: Prompt) -> None:
-        with _predicted_iou(self.tracker.predictor) as found:
+        with predicted_ious(self.tracker.predictor) as found:
             add_prompt(self.tracker.predictor, state, frame_idx, obj_id, prompt)
         # A mask prompt is taken as it is; the decoder runs for the pointer alone.
         self._predicted_ious[frame_idx, obj_id] = 1.0 if prompt.mask is not None else found[-1]
@@ -425,7 +307,7 @@ class Sam2ReferenceSession:
         """One object's turn of the loop in the official `propagate_in_video`."""
         outputs = state["output_dict_per_obj"][obj_idx]
         if frame_idx not in outputs["cond_frame_outputs"]:
-            with _predicted_iou(self.tracker.predictor) as found:
+            with predicted_ious(self.tracker.predictor) as found:
                 output, _ = self.tracker.predictor._run_single_frame_inference(
                     inference_state=state,
                     output_dict=outputs,
@@ -525,7 +407,8 @@ class Sam2ReferenceSession:
                 for idx, output in is_read.items():
                     for part in _STORED:
                         tensors[f"{obj_id}.{kind}.{idx}.{part}"] = output[part]
-            entry["tracked"] = list(state["frames_tracked_per_obj"][obj_idx])
+            tracked = state["frames_tracked_per_obj"][obj_idx]
+            entry["tracked"] = [idx for idx in tracked if now is None or abs(idx - now) <= HORIZON]
             facts["objects"].append(entry)
         return tensors, facts
 
@@ -565,42 +448,6 @@ class Sam2ReferenceSession:
 
 _STORED = ("maskmem_features", "pred_masks", "obj_ptr", "object_score_logits")
 """The tensors of one object on one frame, in the official state."""
-
-
-def model_input(frame: Frame, image_size: int) -> Tensor:
-    """float32 (3, S, S): the frame as the official loader of JPEG folders prepares it.
-
-    Raises:
-        InputError: the frame carries a model input of another size.
-    """
-    if frame.image is None:
-        given = torch.as_tensor(frame.model_input)
-        if given.shape != (3, image_size, image_size):
-            raise InputError(
-                f"frame {frame.index}: the model input is {tuple(given.shape)}, "
-                f"not {(3, image_size, image_size)}"
-            )
-        return given.float()
-    resized = Image.fromarray(frame.image).resize((image_size, image_size))
-    # As the official loader: divided in float64, rounded to float32, then normalised.
-    pixels = torch.from_numpy(np.asarray(resized) / 255.0).permute(2, 0, 1).float()
-    return (pixels - torch.tensor(IMAGE_MEAN)[:, None, None]) / torch.tensor(IMAGE_STD)[:, None, None]
-
-
-@contextlib.contextmanager
-def _predicted_iou(predictor: SAM2VideoPredictor) -> Any:
-    """Collects the mask decoder's predicted IoU of the mask it chose, which the official state drops."""
-    found: list[float] = []
-
-    def keep(_module: Any, _inputs: Any, outputs: Any) -> None:
-        # (masks, predicted IoUs, tokens, object score); of several candidates the best is chosen.
-        found.append(float(outputs[1][0].max()))
-
-    handle = predictor.sam_mask_decoder.register_forward_hook(keep)
-    try:
-        yield found
-    finally:
-        handle.remove()
 
 
 def _stacked(tensors: Sequence[Tensor], empty: tuple[int, ...]) -> FloatArray:
