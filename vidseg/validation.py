@@ -33,7 +33,8 @@ def parse(
         return model.model_validate(data)
     except ValidationError as failure:
         problems = failure.errors(include_url=False)
-        first = problems[0]
+        # A misspelt key comes first: a field that is missing is often the same mistake.
+        first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
         field = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"]).lstrip(".")
         if first["type"] == "extra_forbidden":
             key = str(first["loc"][-1])
