@@ -84,7 +84,7 @@ class BankPolicy(Protocol):
         ...
 
     def evict(self, bank: ObjectBank, moment: Moment) -> None:
-        """Drop what no later frame will read, now that the frame at `moment` is remembered."""
+        """Drop what is read neither at `moment`, whose frame may yet be corrected, nor later."""
         ...
 
     def forget_around(self, bank: ObjectBank, frame_idx: int) -> None:
@@ -169,16 +169,16 @@ class RecentFrames:
         pointer_reach = max(self.max_pointers - 1, spatial_reach)
         for frame_idx, frame in list(bank.tracked.items()):
             back = moment.frames_back(frame_idx)
-            if back < 0 or back + 1 > pointer_reach:
+            if back < 0 or back > pointer_reach:
                 del bank.tracked[frame_idx]
-            elif back + 1 > spatial_reach:
+            elif back > spatial_reach:
                 frame.tokens_nc = None
         if self.max_conditioning is not None:
             # Frames ahead, and the nearest behind, may still be chosen; so may those within reach.
-            behind = [t for t in bank.conditioning if moment.frames_back(t) >= 0]
+            behind = [t for t in bank.conditioning if moment.frames_back(t) > 0]
             behind.sort(key=moment.frames_back)
             for frame_idx in behind[self.max_conditioning :]:
-                if moment.frames_back(frame_idx) + 1 > pointer_reach:
+                if moment.frames_back(frame_idx) > pointer_reach:
                     del bank.conditioning[frame_idx]
 
     def forget_around(self, bank: ObjectBank, frame_idx: int) -> None:

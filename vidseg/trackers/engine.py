@@ -50,7 +50,7 @@ class Engine:
             self._read_and_decode(features, [recalls[r] for r in rows], moment) for rows in groups.values()
         ]
         order = [row for rows in groups.values() for row in rows]
-        return self._finish(Decoded.cat(parts).rows(np.argsort(order).tolist()))
+        return Decoded.cat(parts).rows(np.argsort(order).tolist())
 
     def segment(
         self,
@@ -70,24 +70,27 @@ class Engine:
             is_initial: the object was not tracked into this frame; it is segmented without memory, as in SAM.
         """
         if prompt.mask is not None:
-            return self._finish(self.model.take_mask(features, self._to_model_mask(prompt)))
+            return self.model.take_mask(features, self._to_model_mask(prompt))
         previous = None
         if earlier is not None and earlier.low_res_logits_hw is not None:
             previous = earlier.low_res_logits_hw.clamp(-PREVIOUS_LOGITS_LIMIT, PREVIOUS_LOGITS_LIMIT)[None]
         points, labels = self._to_model_points(prompt, size_hw)
         recalls = None if is_initial else [self.policy.recall(bank, moment)]
         conditioned = self.model.attend(features, recalls, self.policy.pointer_limit(moment))
-        return self._finish(
-            self.model.decode(
-                features, conditioned, points_bp2=points, labels_bp=labels, previous_logits_bhw=previous
-            )
+        return self.model.decode(
+            features, conditioned, points_bp2=points, labels_bp=labels, previous_logits_bhw=previous
         )
 
     def remember(
         self, features: Features, decoded: Decoded, moment: Moment, *, from_prompt: bool
     ) -> list[MemoryFrame]:
-        """Memory frames of the objects in `decoded`, in their order."""
-        tokens = self.model.remember(features, decoded, from_prompt=from_prompt)
+        """Memory frames of the objects in `decoded`, in their order.
+
+        Holes are filled here. As in SAM 2, a prompted frame is remembered with its holes filled, a tracked
+        one as it was decoded; both are shown filled.
+        """
+        filled = self._fill_holes(decoded)
+        tokens = self.model.remember(features, filled if from_prompt else decoded, from_prompt=from_prompt)
         scores = decoded.object_score_logits_b.tolist()
         ious = decoded.predicted_ious_b.tolist()
         return [
@@ -97,7 +100,7 @@ class Engine:
                 decoded.pointers_bc[row],
                 scores[row],
                 ious[row],
-                decoded.low_res_logits_bhw[row],
+                filled.low_res_logits_bhw[row],
             )
             for row in range(len(scores))
         ]
@@ -106,7 +109,7 @@ class Engine:
         conditioned = self.model.attend(features, recalls, self.policy.pointer_limit(moment))
         return self.model.decode(features, conditioned)
 
-    def _finish(self, decoded: Decoded) -> Decoded:
+    def _fill_holes(self, decoded: Decoded) -> Decoded:
         if not self.fill_hole_area:
             return decoded
         logits = fill_holes(decoded.low_res_logits_bhw, self.fill_hole_area)

@@ -43,7 +43,6 @@ class _Seen:
     """The frame that was last given, for corrections."""
 
     frame: Frame
-    features: Features
     moment: Moment
 
 
@@ -71,8 +70,10 @@ class EngineSession:
         self.keep_all = keep_all
         self.banks: dict[int, ObjectBank] = {}
         self.pending: dict[int, Prompt] = {}
+        self.last_frame_idx: int | None = None
         self._write = write
         self._seen: _Seen | None = None
+        self._encoded: tuple[Frame, Features] | None = None
 
     @property
     def obj_ids(self) -> list[int]:
@@ -87,7 +88,7 @@ class EngineSession:
         labels: Sequence[int] | None = None,
         mask: Any = None,
     ) -> None:
-        _check_id(obj_id)
+        obj_id = _checked_id(obj_id)
         prompt = Prompt.of(box=box, points=points, labels=labels, mask=mask)
         earlier = self.pending.get(obj_id)
         self.pending[obj_id] = earlier.merge(prompt) if earlier else prompt
@@ -95,11 +96,8 @@ class EngineSession:
     @torch.inference_mode()
     def step(self, frame: Frame) -> FrameResult:
         moment = self._moment(frame)
-        prompts = self._take_prompts(frame)
-        features = self.engine.encode(frame)
-
-        for obj_id, prompt in prompts.items():
-            self._answer(obj_id, prompt, frame, features, moment)
+        for obj_id, prompt in self._take_prompts(frame).items():
+            self._answer(obj_id, prompt, frame, moment)
         tracked = []
         for obj_id, bank in self.banks.items():
             conditioning = bank.conditioning.get(frame.index)
@@ -107,14 +105,17 @@ class EngineSession:
                 tracked.append(obj_id)
             else:
                 conditioning.was_visited = True
+                if self.options.clear_memory_around_corrections:
+                    self.engine.policy.forget_around(bank, frame.index)
         if tracked:
+            features = self._features(frame)
             banks = [self.banks[obj_id] for obj_id in tracked]
             decoded = self.engine.track(features, banks, moment)
             remembered = self.engine.remember(features, decoded, moment, from_prompt=False)
             for bank, memory in zip(banks, remembered, strict=True):
                 bank.tracked[frame.index] = memory
 
-        self._seen = _Seen(frame, features, moment)
+        self._seen, self.last_frame_idx = _Seen(frame, moment), frame.index
         result = self._result(frame)
         self._forget(moment)
         return result
@@ -124,10 +125,8 @@ class EngineSession:
         moment = self._moment(frame)
         if not self.pending:
             raise PromptError(f"frame {frame.index} was given to condition() but no object is prompted")
-        prompts = self._take_prompts(frame)
-        features = self.engine.encode(frame)
-        for obj_id, prompt in prompts.items():
-            self._answer(obj_id, prompt, frame, features, moment, was_visited=False)
+        for obj_id, prompt in self._take_prompts(frame).items():
+            self._answer(obj_id, prompt, frame, moment, was_visited=False)
         return self._result(frame)
 
     @torch.inference_mode()
@@ -140,7 +139,7 @@ class EngineSession:
         labels: Sequence[int] | None = None,
         mask: Any = None,
     ) -> FrameResult:
-        _check_id(obj_id)
+        obj_id = _checked_id(obj_id)
         if self._seen is None:
             raise InputError(
                 "there is no frame to correct",
@@ -148,7 +147,7 @@ class EngineSession:
             )
         frame = self._seen.frame
         prompt = Prompt.of(box=box, points=points, labels=labels, mask=mask).fit(frame.size_hw)
-        self._answer(obj_id, prompt, frame, self._seen.features, self._seen.moment)
+        self._answer(obj_id, prompt, frame, self._seen.moment)
         return self._result(frame)
 
     def remove(self, obj_id: int) -> None:
@@ -160,13 +159,26 @@ class EngineSession:
     def save(self, path: str | PathLike[str]) -> None:
         self._write(self, path)
 
+    def _features(self, frame: Frame) -> Features:
+        """Encoded when first wanted, and kept till another frame's are."""
+        if self._encoded is None or self._encoded[0] is not frame:
+            self._encoded = (frame, self.engine.encode(frame))
+        return self._encoded[1]
+
     def _moment(self, frame: Frame) -> Moment:
         if self.num_frames is not None and not 0 <= frame.index < self.num_frames:
             raise InputError(
                 f"frame {frame.index} in a video that was declared to have {self.num_frames} frames",
                 hint="start(num_frames=...) with the real length, or None where it is not known",
             )
-        return Moment(frame.index, self.reverse, self.num_frames)
+        moment = Moment(frame.index, self.reverse, self.num_frames)
+        last = self.last_frame_idx
+        if not self.keep_all and last is not None and moment.frames_back(last) < 0:
+            raise InputError(
+                f"frame {frame.index} was given after frame {last}, and what it would read is forgotten",
+                hint="frames come in rising order of index, or in falling order after start(reverse=True)",
+            )
+        return moment
 
     def _take_prompts(self, frame: Frame) -> dict[int, Prompt]:
         """The prompts for this frame; a wrong one is dropped with its error, the others keep waiting."""
@@ -177,6 +189,8 @@ class EngineSession:
             except PromptError as error:
                 del self.pending[obj_id]
                 raise error.at(f"object {obj_id}, frame {frame.index}") from None
+        if fitted:
+            self._features(frame)  # a frame that cannot be encoded leaves the prompts waiting
         self.pending.clear()
         return fitted
 
@@ -185,7 +199,6 @@ class EngineSession:
         obj_id: int,
         prompt: Prompt,
         frame: Frame,
-        features: Features,
         moment: Moment,
         *,
         was_visited: bool = True,
@@ -196,6 +209,7 @@ class EngineSession:
         is_initial = earlier is None or earlier.is_initial
         # What the frame itself has left in the bank is fed back as logits, not read as a memory.
         others = ObjectBank({t: f for t, f in bank.conditioning.items() if t != frame.index}, bank.tracked)
+        features = self._features(frame)
         decoded = self.engine.segment(
             features, others, moment, prompt, frame.size_hw, earlier=earlier, is_initial=is_initial
         )
@@ -262,9 +276,10 @@ def to_video_res(low_res_logits_nhw: Tensor, size_hw: tuple[int, int], options: 
     return separate(logits[:, 0]) if options.non_overlap_masks else logits[:, 0]
 
 
-def _check_id(obj_id: int) -> None:
+def _checked_id(obj_id: int) -> int:
     if isinstance(obj_id, bool) or not isinstance(obj_id, int | np.integer) or obj_id < 0:
         raise PromptError(f"object id {obj_id!r}", hint="ids are integers from 0 on (label maps: from 1 on)")
+    return int(obj_id)
 
 
 def session_tensors(session: EngineSession) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -306,6 +321,7 @@ def session_tensors(session: EngineSession) -> tuple[dict[str, Tensor], dict[str
         "num_frames": session.num_frames,
         "reverse": session.reverse,
         "keep_all": session.keep_all,
+        "last_frame": session.last_frame_idx,
         "objects": objects,
         "pending": pending,
     }
@@ -314,6 +330,7 @@ def session_tensors(session: EngineSession) -> tuple[dict[str, Tensor], dict[str
 
 def fill_session(session: EngineSession, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     """Put a saved state into a fresh session."""
+    session.last_frame_idx = facts["last_frame"]
     for entry in facts["objects"]:
         bank = ObjectBank()
         for kind, frames in (("conditioning", bank.conditioning), ("tracked", bank.tracked)):
