@@ -47,6 +47,8 @@ class Execution:
     record: RunRecord
     checkpoint: Checkpoint
     """Where to begin."""
+    is_resumed: bool
+    """An earlier run left its files."""
     progress: Progress
     stop: Stop
 
@@ -73,9 +75,10 @@ class Execution:
         self._waiting = self._waiting_masks()
         try:
             self.record.save("running")
-            self._outlet.resume(self._is_done, self.checkpoint.frames_done)
-            if self._waiting is not None and self.checkpoint.pass_idx == 0:
-                self._waiting.resume(lambda idx: self.passes[0].is_behind(idx, self.checkpoint.frame_idx))
+            if self.is_resumed:
+                self._outlet.resume(self._is_done, self.checkpoint.frames_done)
+                if self._waiting is not None and self.checkpoint.pass_idx == 0:
+                    self._waiting.resume(lambda idx: self.passes[0].is_behind(idx, self.checkpoint.frame_idx))
             self._run_passes(frames)
         except KeyboardInterrupt:
             status, self._is_interrupted = "interrupted", True

@@ -86,9 +86,10 @@ class OutFolder:
         """Refuse to write over what the run reads.
 
         Raises:
-            OutputError: an input, or the folder it is, holds files that `remove_outputs` would remove.
+            OutputError: an input is a file that `remove_outputs` would remove, or the folder of such files.
         """
-        read = {path.resolve() for path in inputs}
+        # A folder of frames may take a run's outputs: none of them is a frame.
+        read = {path.resolve() for path in inputs} - {self.path.resolve()}
         for path in self._our_files():
             resolved = path.resolve()
             if resolved in read or resolved.parent in read:

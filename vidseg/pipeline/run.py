@@ -168,6 +168,7 @@ class Run:
             options=self.options,
             record=RunRecord(self.folder.record_path, self.facts),
             checkpoint=checkpoint,
+            is_resumed=earlier is not None,
             progress=self.progress,
             stop=self.stop,
         )
