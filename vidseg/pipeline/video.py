@@ -69,11 +69,11 @@ class Video:
         Raises:
             PromptError: there is no such frame.
         """
-        with self._open(frame_idx, frame_idx + 1) as opened:
-            try:
+        try:
+            with self._open(frame_idx, frame_idx + 1) as opened:
                 frame = next(iter(opened), None)
-            except SourceError:
-                frame = None
+        except SourceError:
+            frame = None
         if frame is None:
             raise past_the_end(frame_idx, self.info.name, self._count(), where)
         return frame
