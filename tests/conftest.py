@@ -5,8 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+from support.hard_videos import HardVideos
 from support.shared import shared_folder
+
+# A busy machine is no failure.
+settings.register_profile("vidseg", deadline=None)
+settings.load_profile("vidseg")
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +22,9 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the development data, which is not at {folder} (set VIDSEG_SHARED)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def hard_videos(tmp_path_factory: pytest.TempPathFactory) -> HardVideos:
+    """Video files that readers get wrong: `hard_videos["open_gop.ts"]` is the path of one."""
+    return HardVideos(tmp_path_factory.mktemp("hard_videos"))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from vidseg.errors import InputError, PromptError
+from vidseg.errors import InputError, MissingExtraError, PromptError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -235,6 +235,13 @@ class FrameResult:
             self._masks = self.video_res_logits > 0
         return self._masks
 
+    @property
+    def scores(self) -> FloatArray:
+        """float32 (N,), 0 to 1: predicted IoU times the probability that the object is visible."""
+        visible = 1 / (1 + np.exp(-np.clip(self.object_score_logits, -50, 50)))
+        scores = np.nan_to_num(np.clip(self.predicted_ious, 0, 1) * visible, nan=0.0)
+        return scores.astype(np.float32)
+
     def label_map(self) -> npt.NDArray[np.int32]:
         """int32 (H, W): the object id of each pixel, 0 for background.
 
@@ -244,6 +251,30 @@ class FrameResult:
         for row in sorted(range(len(self.obj_ids)), key=lambda i: -self.obj_ids[i]):
             picture[self.masks[row]] = self.obj_ids[row]
         return picture
+
+    def to_supervision(self) -> Any:
+        """The objects in sight as `supervision.Detections`; `tracker_id` is the object's id.
+
+        Raises:
+            MissingExtraError: supervision is not installed.
+        """
+        try:
+            import supervision
+        except ImportError:
+            raise MissingExtraError("supervision", "supervision", needed_for="to_supervision()") from None
+        rows = [row for row, mask in enumerate(self.masks) if mask.any()]
+        masks = self.masks[rows]
+        boxes = np.zeros((len(rows), 4), np.float32)
+        for box, mask in zip(boxes, masks, strict=True):
+            ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            box[:] = xs[0], ys[0], xs[-1] + 1, ys[-1] + 1
+        return supervision.Detections(
+            xyxy=boxes,
+            mask=masks,
+            confidence=self.scores[rows],
+            tracker_id=np.asarray(self.obj_ids, np.int64)[rows],
+            metadata={"frame_idx": self.frame_idx, "pts_seconds": self.pts_seconds},
+        )
 
     def __repr__(self) -> str:
         n, h, w = self.low_res_logits.shape

@@ -37,20 +37,14 @@ class FrameMasks:
 
     @classmethod
     def of(cls, result: FrameResult) -> FrameMasks:
-        """A tracker's result, at the video's size.
-
-        The score is the predicted IoU times the probability that the object is visible, as SAM 2's two
-        heads give them.
-        """
-        visible = 1 / (1 + np.exp(-np.clip(result.object_score_logits, -50, 50)))
-        scores = np.nan_to_num(np.clip(result.predicted_ious, 0, 1) * visible, nan=0.0)
+        """A tracker's result, at the video's size."""
         return cls(
             result.frame_idx,
             result.pts_seconds,
             result.size_hw,
             list(result.obj_ids),
             result.masks,
-            [float(score) for score in scores],
+            [float(score) for score in result.scores],
             list(result.states),
         )
 

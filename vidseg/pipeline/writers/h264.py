@@ -37,8 +37,7 @@ class H264Video:
         self.path = path
         self.part = path.with_name(f".{path.name}{PART}")
         self.rate = Fraction(rate) if rate and rate > 0 else Fraction(30)
-        # Whole ticks per frame at the nominal rate, and ticks fine enough for any other.
-        self.time_base = Fraction(1, self.rate.numerator * math.ceil(90000 / self.rate.numerator))
+        self.time_base = Fraction(1, 90000)
         self._start_seconds: float | None = None
         self._last_pts = -1
 
@@ -49,7 +48,7 @@ class H264Video:
 
         if self._start_seconds is None:
             self._open(image.shape[0], image.shape[1])
-            self._start_seconds = pts_seconds
+            self._start_seconds = pts_seconds if math.isfinite(pts_seconds) else 0.0
         height, width = image.shape[:2]
         if height % 2 or width % 2:
             image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
@@ -59,8 +58,10 @@ class H264Video:
             dst_colorspace=Colorspace.ITU709,
         )
         after_last = self._last_pts + 1
-        if self._last_pts >= 0 and not math.isfinite(pts_seconds):
-            after_last = self._last_pts + round(1 / (self.rate * self.time_base))
+        if not math.isfinite(pts_seconds):
+            after_last = (
+                self._last_pts + round(1 / (self.rate * self.time_base)) if self._last_pts >= 0 else 0
+            )
             pts_seconds = self._start_seconds
         pts = max(round((pts_seconds - self._start_seconds) / self.time_base), after_last)
         frame.pts, frame.time_base = pts, self.time_base
@@ -95,7 +96,10 @@ class H264Video:
         from av.video.reformatter import ColorRange
 
         name = next(name for name in ENCODERS if _can_encode(name))
+        # Whole ticks per frame at the nominal rate, and fine enough for any other.
+        self.time_base = Fraction(1, self.rate.numerator * math.ceil(90000 / self.rate.numerator))
         if name == "mpeg4":
+            self.time_base = Fraction(1, 60000)  # it counts up to 65535
             warnings.warn(
                 "this FFmpeg has no H.264 encoder: overlay.mp4 is MPEG-4 Part 2, which browsers do not play",
                 stacklevel=2,
@@ -103,8 +107,10 @@ class H264Video:
         stream: Any = self._container.add_stream(name, rate=self.rate)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.time_base = stream.codec_context.time_base = self.time_base
-        # BT.709, limited range, said so: untagged video is shown in other colours by each player.
         context = stream.codec_context
+        # The same bytes on every machine, and memory that does not grow with its cores.
+        context.thread_count = 4
+        # BT.709, limited range, said so: untagged video is shown in other colours by each player.
         context.colorspace = context.color_primaries = context.color_trc = 1
         context.color_range = ColorRange.MPEG
         if name == "libx264":

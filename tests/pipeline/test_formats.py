@@ -1,0 +1,385 @@
+"""Exchange formats, read back as the tools that define them read them; nothing may be lost on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import sys
+import types
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+
+from support.masklets import frame_masks, masklets, moving_squares, picture, visible
+from vidseg.errors import InputError, MissingExtraError
+from vidseg.pipeline import cli
+from vidseg.pipeline.writers import FrameMasks
+from vidseg.pipeline.writers.cvat import encode_cvat_rle
+from vidseg.pipeline.writers.exchange import EXCHANGE_FORMATS, NO_LABEL, VideoFacts, convert
+from vidseg.pipeline.writers.masklets import MaskletsWriter
+from vidseg.trackers.contract import FrameResult
+
+Seen = dict[tuple[int, int], tuple[np.ndarray, str]]
+"""(frame, object) -> mask, label."""
+
+LABELS = {1: "dog", 2: 'a <"b"> & ü\n', 3: "dog"}
+
+
+def facts(frames: list[FrameMasks], **more: Any) -> VideoFacts:
+    size_hw = frames[0].size_hw
+    return VideoFacts(**{"name": "clip", "size_hw": size_hw, "labels": LABELS, "frame_rate": 24, **more})
+
+
+def written(out: Path, frames: list[FrameMasks], name: str, **more: Any) -> Path:
+    writer = MaskletsWriter(out)
+    for masks in frames:
+        writer.write(picture(masks), masks)
+    (path,) = writer.finish()
+    (file,) = convert(path, [name], out, facts(frames, **more))
+    assert file == out / EXCHANGE_FORMATS[name][0]
+    return file
+
+
+def expected(frames: list[FrameMasks]) -> Seen:
+    return {
+        (frame_idx, obj_id): (mask, LABELS.get(obj_id, NO_LABEL))
+        for frame_idx, obj_id, mask, _ in visible(frames)
+    }
+
+
+def assert_same(seen: Seen, frames: list[FrameMasks]) -> None:
+    wanted = expected(frames)
+    assert seen.keys() == wanted.keys()
+    for key, (mask, label) in wanted.items():
+        np.testing.assert_array_equal(seen[key][0], mask)
+        assert seen[key][1] == label
+
+
+# Readers, by the rules of each format's own tools.
+
+
+def read_coco(path: Path) -> Seen:
+    with contextlib.redirect_stdout(io.StringIO()):
+        dataset = COCO(str(path))
+    seen: Seen = {}
+    for annotation in dataset.loadAnns(dataset.getAnnIds()):
+        image = dataset.imgs[annotation["image_id"]]
+        mask = dataset.annToMask(annotation).astype(bool)
+        assert annotation["area"] == mask.sum()
+        assert annotation["bbox"] == coco_mask.toBbox(annotation["segmentation"]).tolist()
+        assert mask.shape == (image["height"], image["width"])
+        label = dataset.cats[annotation["category_id"]]["name"]
+        key = (image["frame_id"], annotation["attributes"]["track_id"])
+        assert key not in seen
+        seen[key] = (mask, label)
+    return seen
+
+
+def read_ytvis(path: Path) -> Seen:
+    """TrackEval's YouTubeVIS dataset: a mask for each timestep whose segmentation is not null."""
+    document = json.loads(path.read_text())
+    (video,) = document["videos"]
+    names = {category["id"]: category["name"] for category in document["categories"]}
+    assert {name.split("/")[0] for name in video["file_names"]} == {"clip"}
+    seen: Seen = {}
+    for track in document["annotations"]:
+        assert track["video_id"] == video["id"]
+        for facts_over_time in (track["segmentations"], track["areas"], track["bboxes"]):
+            assert len(facts_over_time) == video["length"] == len(video["file_names"])
+        for timestep, rle in enumerate(track["segmentations"]):
+            assert (rle is None) == (track["areas"][timestep] is None) == (track["bboxes"][timestep] is None)
+            if rle:
+                mask = coco_mask.decode(rle).astype(bool)
+                assert track["areas"][timestep] == mask.sum()
+                assert track["bboxes"][timestep] == coco_mask.toBbox(rle).tolist()
+                seen[timestep, track["id"]] = (mask, names[track["category_id"]])
+    return seen
+
+
+def read_sav(path: Path) -> Seen:
+    """SA-V's own viewer (sav_utils.py): `masklet[frame]` holds an RLE for each object, maybe empty."""
+    document = json.loads(path.read_text())
+    assert len(document["masklet"]) == document["video_frame_count"]
+    seen: Seen = {}
+    for frame_idx, rles in enumerate(document["masklet"]):
+        assert len(rles) == document["masklet_num"] == len(document["masklet_id"])
+        for obj_id, rle in zip(document["masklet_id"], rles, strict=True):
+            mask = coco_mask.decode(rle) > 0
+            assert mask.shape == (document["video_height"], document["video_width"])
+            if mask.any():
+                seen[frame_idx, obj_id] = (mask, LABELS.get(obj_id, NO_LABEL))  # SA-V has no categories
+    return seen
+
+
+def read_cvat(path: Path) -> Seen:
+    """CVAT's import of tracks of masks: the first keyframe of each, at its place in the frame."""
+    root = ElementTree.parse(path).getroot()
+    assert root.findtext("version") == "1.1"
+    task = root.find("meta/task")
+    assert task is not None
+    assert task.findtext("mode") == "interpolation"
+    num_frames = int(task.findtext("size", ""))
+    size_hw = int(task.findtext("original_size/height", "")), int(task.findtext("original_size/width", ""))
+    labels = {label.findtext("name") for label in task.findall("labels/label")}
+    seen: Seen = {}
+    for track in root.findall("track"):
+        shapes = track.findall("mask")
+        first = shapes[0].attrib
+        assert (first["outside"], first["keyframe"]) == ("0", "1")
+        frame_idx = int(first["frame"])
+        # Shown until a shape says `outside`, so all but masks on the last frame have one right after them.
+        assert [(int(s.attrib["frame"]), s.attrib["outside"]) for s in shapes[1:]] == (
+            [(frame_idx + 1, "1")] if frame_idx + 1 < num_frames else []
+        )
+        x, y, w, h = (int(first[side]) for side in ("left", "top", "width", "height"))
+        runs = [int(run) for run in first["rle"].split(",")]
+        assert sum(runs) == w * h
+        mask = np.zeros(size_hw, bool)
+        mask[y : y + h, x : x + w] = np.repeat(np.arange(len(runs)) % 2, runs).reshape(h, w)
+        assert track.attrib["label"] in labels
+        (attribute,) = shapes[0].findall("attribute")
+        assert attribute.attrib["name"] == "track_id"
+        assert attribute.text == track.attrib["id"] == track.attrib["group_id"]
+        seen[frame_idx, int(track.attrib["id"])] = (mask, track.attrib["label"])
+    return seen
+
+
+READERS: dict[str, Callable[[Path], Seen]] = {
+    "coco": read_coco,
+    "ytvis": read_ytvis,
+    "sav": read_sav,
+    "cvat": read_cvat,
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(frames=masklets())
+def test_masks_ids_and_labels_come_back(
+    tmp_path_factory: pytest.TempPathFactory, name: str, frames: list[FrameMasks]
+) -> None:
+    assert_same(READERS[name](written(tmp_path_factory.mktemp(name), frames, name)), frames)
+
+
+@settings(max_examples=40)
+@given(frames=masklets())
+def test_mot_boxes_come_back(tmp_path_factory: pytest.TempPathFactory, frames: list[FrameMasks]) -> None:
+    """As TrackEval reads MOTChallenge: time, id, box and confidence by their column; all counted from 1."""
+    path = written(tmp_path_factory.mktemp("mot"), frames, "mot")
+    seen = {}
+    with open(path, newline="") as file:
+        for row in csv.reader(file):
+            assert len(row) == 10
+            assert row[7:] == ["-1", "-1", "-1"]
+            seen[int(row[0]) - 1, int(row[1])] = ([float(side) for side in row[2:6]], float(row[6]))
+    wanted = {}
+    for frame_idx, obj_id, mask, score in visible(frames):
+        ys, xs = np.nonzero(mask)
+        box = [xs.min() + 1, ys.min() + 1, np.ptp(xs) + 1, np.ptp(ys) + 1]
+        wanted[frame_idx, obj_id] = (box, score)
+    assert seen == wanted
+
+
+@given(frames=masklets())
+def test_cvat_runs_go_along_the_rows(frames: list[FrameMasks]) -> None:
+    for _, _, mask, _ in visible(frames):
+        runs = encode_cvat_rle(mask)
+        assert len(runs) == 1 or min(runs[1:]) > 0
+        np.testing.assert_array_equal(np.repeat(np.arange(len(runs)) % 2, runs), mask.ravel())
+
+
+def test_cvat_runs_of_the_manuals_example() -> None:
+    runs = [3, 5, 7, 7, 5, 9, 3, 11, 2, 11, 2, 12, 1, 12, 1, 26, 1, 12, 1, 12, 2, 11, 3, 9, 5, 7, 7, 5, 3]
+    mask = (np.repeat(np.arange(len(runs)) % 2, runs) > 0).reshape(15, 13)
+    assert encode_cvat_rle(mask) == runs
+
+
+# What else a format holds.
+
+
+def test_coco_keeps_scores_times_and_names(tmp_path: Path) -> None:
+    frames = moving_squares(4)
+    path = written(tmp_path, frames, "coco", frame_names=["b", "c", "d", "e"])
+    document = json.loads(path.read_text())
+    assert [image["file_name"] for image in document["images"]] == ["b.jpg", "c.jpg", "d.jpg", "e.jpg"]
+    assert [image["time"] for image in document["images"]] == [i / 24 for i in range(4)]
+    assert [a["score"] for a in document["annotations"]] == [score for *_, score in visible(frames)]
+    assert min(item["id"] for key in ("images", "annotations", "categories") for item in document[key]) == 1
+    assert len({a["id"] for a in document["annotations"]}) == len(document["annotations"])
+
+
+def test_ytvis_scores_are_means_over_visible_frames(tmp_path: Path) -> None:
+    document = json.loads(written(tmp_path, moving_squares(4), "ytvis").read_text())
+    assert [track["score"] for track in document["annotations"]] == [0.9, 0.89]
+
+
+def test_sav_tells_visibility_as_sav_does(tmp_path: Path) -> None:
+    first, second = np.zeros((4, 40, 50), bool), np.zeros((4, 40, 50), bool)
+    first[[0, 1, 3], :33, :32] = True
+    second[2, :2, :3] = True
+    frames = [frame_masks(i, np.stack([first[i], second[i]])) for i in range(4)]
+    document = json.loads(written(tmp_path, frames, "sav", num_frames=6).read_text())
+    assert document["masklet_id"] == [1, 2]
+    assert document["masklet_first_appeared_frame"] == [0, 2]
+    assert document["masklet_visibility_changes"] == [3, 1]
+    assert document["masklet_size_abs"] == [33 * 32, 6.0]
+    assert document["masklet_size_rel"] == [33 * 32 / 2000, 6 / 2000]
+    assert document["masklet_size_bucket"] == ["medium", "small"]
+    assert document["masklet_stability_score"][2] == [0.0, 0.89]
+    assert document["video_frame_count"] == 6.0
+    assert document["video_duration"] == 0.25
+    assert document["masklet_frame_count"] == [6, 6]
+
+
+def test_lists_over_frames_start_at_the_videos_first_frame(tmp_path: Path) -> None:
+    frames = moving_squares(6)[4:]
+    ytvis = json.loads(written(tmp_path / "y", frames, "ytvis").read_text())
+    assert [rle is None for rle in ytvis["annotations"][0]["segmentations"]] == [True] * 4 + [False] * 2
+    sav = json.loads(written(tmp_path / "s", frames, "sav").read_text())
+    assert [coco_mask.area(rles[0]) > 0 for rles in sav["masklet"]] == [False] * 4 + [True] * 2
+
+
+@pytest.mark.parametrize("name", EXCHANGE_FORMATS)
+def test_a_run_without_objects_can_be_written(tmp_path: Path, name: str) -> None:
+    frames = [frame_masks(0, np.zeros((0, 5, 7)))]
+    path = written(tmp_path, frames, name)
+    if name in READERS:
+        assert READERS[name](path) == {}
+
+
+@pytest.mark.parametrize("name", EXCHANGE_FORMATS)
+def test_nothing_is_left_of_a_file_that_could_not_be_finished(tmp_path: Path, name: str) -> None:
+    writer = MaskletsWriter(tmp_path)
+    for masks in moving_squares(3):
+        writer.write(picture(masks), masks)
+    (path,) = writer.finish()
+    with open(path, "a") as file:
+        file.write("torn")
+    with pytest.raises(InputError, match="not JSON"):
+        convert(path, [name], tmp_path / "out", facts(moving_squares(1)))
+    assert not (tmp_path / "out").exists()
+
+
+# The command.
+
+
+@pytest.fixture
+def finished_run(tmp_path: Path) -> Path:
+    out = tmp_path / "run"
+    written(out, moving_squares(5), "mot")
+    (out / "masklets.mot.txt").unlink()
+    record = {
+        "status": "done",
+        "source": {
+            "kind": "video",
+            "path": "/videos/clip.mp4",
+            "name": "clip.mp4",
+            "size_hw": [48, 64],
+            "frame_rate": "24",
+            "num_frames": None,
+        },
+        "prompts": {"objects": [{"id": 1, "label": "dog", "prompts": []}, {"id": 2, "prompts": []}]},
+        "outputs": [],
+        **dict.fromkeys(
+            ["fingerprint", "frames_done", "tracker", "configuration", "weights_sha256", "options"]
+        ),
+    }
+    (out / "run.json").write_text(json.dumps(record))
+    return out
+
+
+def test_convert_writes_the_named_formats(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["convert", str(finished_run), "--format", "coco,cvat,mot"]) == 0
+    files = capsys.readouterr().out.split()
+    assert files == [str(finished_run / EXCHANGE_FORMATS[name][0]) for name in ("coco", "cvat", "mot")]
+    seen = read_coco(finished_run / "masklets.coco.json")
+    assert {label for _, label in seen.values()} == {"dog", NO_LABEL}
+    assert len(seen) == len(list(visible(moving_squares(5))))
+
+
+def test_convert_writes_into_another_folder(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = finished_run.parent / "elsewhere"
+    assert cli.main(["convert", str(finished_run), "--format", "ytvis", "--out", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"files": [str(out / "masklets.ytvis.json")]}
+    assert sorted(path.name for path in finished_run.iterdir()) == ["masklets.jsonl", "run.json"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{run}", "--format", "cocoa"], "did you mean 'coco'"),
+        (["{run}", "--format", ","], "no format"),
+        (["{run}/nowhere", "--format", "coco"], "no masklets.jsonl"),
+        (["{run}", "--format", "coco", "--out", "{run}/run.json"], "cannot be written"),
+        (["{run}"], "--format"),
+    ],
+)
+def test_convert_refuses_wrong_calls(
+    finished_run: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert cli.main(["convert", *(text.format(run=finished_run) for text in arguments)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) <= 3
+    assert sorted(path.name for path in finished_run.iterdir()) == ["masklets.jsonl", "run.json"]
+
+
+@pytest.mark.parametrize("record", ["{}", "[]", "{", '{"source": {}, "status": "done"}'])
+def test_convert_refuses_a_run_that_is_not_one(
+    finished_run: Path, capsys: pytest.CaptureFixture[str], record: str
+) -> None:
+    (finished_run / "run.json").write_text(record)
+    assert cli.main(["convert", str(finished_run), "--format", "coco"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) <= 3
+
+
+# supervision
+
+
+def a_result() -> FrameResult:
+    logits = np.full((2, 2, 2), -1.0, np.float32)
+    logits[0, 0] = 1.0
+    return FrameResult(
+        frame_idx=3,
+        pts_seconds=0.125,
+        size_hw=(4, 6),
+        obj_ids=[7, 9],
+        low_res_logits=logits,
+        object_score_logits=np.array([4.0, -4.0], np.float32),
+        predicted_ious=np.array([0.9, 0.1], np.float32),
+        states=["visible", "absent"],
+        to_video_res=lambda low, size_hw: np.repeat(np.repeat(low, 2, axis=1), 3, axis=2),
+    )
+
+
+def test_to_supervision_gives_its_detections(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("supervision")
+    module.Detections = lambda **fields: types.SimpleNamespace(**fields)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "supervision", module)
+    detections = a_result().to_supervision()
+    assert detections.xyxy.tolist() == [[0, 0, 6, 2]]
+    assert detections.tracker_id.tolist() == [7]
+    np.testing.assert_array_equal(detections.mask, a_result().masks[:1])
+    np.testing.assert_allclose(detections.confidence, [0.9 / (1 + np.exp(-4))], rtol=1e-5)
+
+
+def test_to_supervision_fits_the_real_one() -> None:
+    supervision = pytest.importorskip("supervision", reason="needs the supervision package")
+    detections = a_result().to_supervision()
+    assert isinstance(detections, supervision.Detections)
+    assert len(detections) == 1
+
+
+def test_to_supervision_names_the_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(MissingExtraError, match=r"supervision(.|\n)*pip install"):
+        a_result().to_supervision()
