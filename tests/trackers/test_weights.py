@@ -294,6 +294,12 @@ def test_a_broken_connection_is_resumed(get, server, content):
     assert server.ranges == [None, "bytes=100000-", "bytes=150000-"]
 
 
+def test_many_breaks_are_borne_as_long_as_bytes_arrive(get, server, content):
+    server.breaks = [20_000] * 15
+    assert get().read_bytes() == content
+    assert server.num_requests == 16
+
+
 def test_a_killed_download_goes_on_in_the_next_call(get, server, content, tmp_path, monkeypatch):
     server.breaks = [100_000] + [0] * 9
     with pytest.raises(
@@ -326,7 +332,7 @@ def test_a_file_that_changed_between_two_attempts_is_fetched_anew(get, server, c
     server.breaks = [100_000] + [0] * 9
     with pytest.raises(RunError):
         get()
-    newer = content[:-1000] + bytes(1000)
+    newer = content[:1000] + bytes(1000) + content[2000:]
     server.content, server.etag, server.breaks = newer, '"v2"', []
     server.ignores_if_range = ignores_if_range
     assert get().read_bytes() == newer
@@ -507,6 +513,13 @@ def test_missing_weights_say_how_to_get_them(cache):
         find_weights("surgical-sam2")
     with pytest.raises(CheckpointError, match="'mine' has no published weights"):
         find_weights("mine")
+
+
+def test_a_file_put_there_by_hand_is_checked_against_the_published_digest(cache):
+    cache.mkdir(parents=True)
+    (cache / "edgetam.pt").write_bytes(b"PK not EdgeTAM's")
+    with pytest.raises(CheckpointError, match="not the published ones"):
+        find_weights("edgetam")
 
 
 def test_found_weights_are_checked_without_reading_them_again(cache, monkeypatch):
