@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from vidseg.trackers.contract import Frame
 
 FORMATS = ("png", "rle", "overlay", *exchange.EXCHANGE_FORMATS)
-DEFAULT_FORMATS = ("png", "rle", "overlay", *exchange.EXCHANGE_FORMATS)
+DEFAULT_FORMATS = ("png", "rle", "overlay")
 
 
 def check_formats(names: Sequence[str]) -> None:
