@@ -10,10 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vidseg.memory.blocked_attention import use_blocks
 from vidseg.memory.rope import axial_rotation, rotate
+from vidseg.memory.rotary_attention import read_spatial_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +73,33 @@ class RotaryCrossAttention(_Projections):
         super().__init__(channels, kv_channels)
 
     def forward(self, x_bnc: Tensor, memory: MemoryTokens, grid_hw: tuple[int, int]) -> Tensor:
-        q, k, v = self.project(x_bnc, memory, grid_hw)
-        return self.out_proj(attend(q, k, v))
-
-    def project(self, x_bnc: Tensor, memory: MemoryTokens, grid_hw: tuple[int, int]) -> tuple[Tensor, ...]:
         rotation = axial_rotation(self.q_proj.out_features, *grid_hw, device=x_bnc.device)
         q = rotate(self.q_proj(x_bnc), rotation)
+        if use_blocks(q):
+            return self.out_proj(self.v_proj(self._read_in_blocks(q, memory, grid_hw)))
         k = self.k_proj(memory.tokens_bmc + memory.positions_bmc)
         num_spatial = k.shape[1] - memory.num_pointer_tokens
         k[:, :num_spatial] = rotate(
             k[:, :num_spatial].unflatten(1, (memory.num_frames, -1)), rotation
         ).flatten(1, 2)
-        return q, k, self.v_proj(memory.tokens_bmc)
+        return self.out_proj(attend(q, k, self.v_proj(memory.tokens_bmc)))
+
+    def _read_in_blocks(self, q_bnc: Tensor, memory: MemoryTokens, grid_hw: tuple[int, int]) -> Tensor:
+        return torch.stack(
+            [
+                read_spatial_memory(
+                    q,
+                    tokens,
+                    positions,
+                    memory.num_pointer_tokens,
+                    memory.num_frames,
+                    grid_hw,
+                    self.k_proj.weight,
+                    self.k_proj.bias,
+                )
+                for q, tokens, positions in zip(q_bnc, memory.tokens_bmc, memory.positions_bmc, strict=True)
+            ]
+        )
 
 
 class MemoryAttentionLayer(nn.Module):

@@ -1,0 +1,92 @@
+"""A softmax over many keys on the CPU, in blocks that stay in the cache, without the full score matrix.
+
+The running maximum of a row rides in the product itself: queries have one more channel, minus the maximum,
+against a channel of ones in the keys. The exponential is taken to base 2, which is several times faster here
+than to base e; the logits are scaled accordingly.
+
+Source: Milakov and Gimelshein, "Online normalizer calculation for softmax" (arXiv:1805.02867); Dao et al.,
+"FlashAttention" (arXiv:2205.14135).
+
+Layouts: N queries · R queries of a block · K keys of a block · D query channels · E value channels.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+LOG2_E = math.log2(math.e)
+ROW_BLOCK = 128
+
+
+def use_blocks(x: Tensor) -> bool:
+    """Whether the blocked kernels serve: on the CPU, where no gradient is wanted."""
+    return x.device.type == "cpu" and not torch.is_grad_enabled()
+
+
+class RunningSoftmax:
+    """Softmax-weighted sums of values for N rows, fed block by block of keys.
+
+    Args:
+        queries_nd: scaled by log2(e)/√d; the last channel is overwritten. The other channels may change
+            between blocks of keys.
+        value_channels: E.
+    """
+
+    def __init__(self, queries_nd: Tensor, value_channels: int) -> None:
+        self._queries_nd = queries_nd
+        self._minus_peak_n1 = queries_nd[:, -1:]
+        self._minus_peak_n1.zero_()
+        self._weights_n1 = queries_nd.new_zeros(queries_nd.shape[0], 1, dtype=torch.float32)
+        self._sums_ne = queries_nd.new_zeros(queries_nd.shape[0], value_channels, dtype=torch.float32)
+        self._is_first = True
+        # Scores may exceed the running maximum by this much before it is moved. Rounded scores are most
+        # accurate near zero, so a coarse type moves it sooner.
+        self._headroom = 64.0 if queries_nd.dtype == torch.float32 else 2.0
+
+    def add(self, keys_dk: Tensor, values_ke: Tensor) -> None:
+        """Read one block of keys.
+
+        Args:
+            keys_dk: with a channel of ones last.
+        """
+        # All rows pass by one block of keys, not the other way round: the keys stay in the cache.
+        for start in range(0, self._queries_nd.shape[0], ROW_BLOCK):
+            rows = slice(start, start + ROW_BLOCK)
+            queries = self._queries_nd[rows]
+            scores_rk = queries @ keys_dk
+            peaks_r1 = scores_rk.amax(dim=1, keepdim=True)
+            if self._is_first or peaks_r1.max() > self._headroom:
+                self._move_peak(rows, peaks_r1)
+                torch.mm(queries, keys_dk, out=scores_rk)
+            scores_rk.exp2_()
+            self._weights_n1[rows] += scores_rk.sum(dim=1, keepdim=True, dtype=torch.float32)
+            if scores_rk.dtype == torch.float32:
+                self._sums_ne[rows].addmm_(scores_rk, values_ke)
+            else:
+                self._sums_ne[rows] += scores_rk @ values_ke
+        self._is_first = False
+
+    def use_queries(self, queries_nd: Tensor) -> None:
+        """Go on with other query channels against the keys to come; the last channel is overwritten."""
+        queries_nd[:, -1:] = self._minus_peak_n1
+        self._queries_nd = queries_nd
+        self._minus_peak_n1 = queries_nd[:, -1:]
+
+    def result(self) -> Tensor:
+        """N x E, float32."""
+        return self._sums_ne / self._weights_n1
+
+    def _move_peak(self, rows: slice, peaks_r1: Tensor) -> None:
+        minus_peak = self._minus_peak_n1[rows]
+        if self._is_first:
+            minus_peak -= peaks_r1
+            return
+        before = minus_peak.float()
+        minus_peak -= peaks_r1.clamp(min=0)
+        # What the channel holds is rounded; the sums move by exactly that.
+        factor = (minus_peak.float() - before).exp2()
+        self._weights_n1[rows] *= factor
+        self._sums_ne[rows] *= factor
