@@ -609,6 +609,11 @@ def test_a_misspelt_name_is_told_before_any_download(one_published, server, caps
     assert server.num_requests == 0
 
 
+def test_debug_is_taken_after_an_action(cache):
+    with pytest.raises(CheckpointError, match="did you mean 'edgetam'"):
+        main(["weights", "get", "edgetamm", "--debug"])
+
+
 def test_weights_by_hand_say_so(cache, capsys):
     assert main(["weights", "get", "surgical-sam2"]) == 2
     assert "in a browser from https://drive.google.com" in capsys.readouterr().err

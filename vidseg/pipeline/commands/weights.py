@@ -34,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     path.add_argument("name", metavar="NAME")
     check = actions.add_parser("verify", help="read files in full and check their digests")
     check.add_argument("names", nargs="*", metavar="NAME", help="default: all that are here")
+    for action in actions.choices.values():
+        # The command's own --debug is not read after an action.
+        action.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:
