@@ -75,6 +75,9 @@ class Execution:
         self._waiting = self._waiting_masks()
         try:
             self.record.save("running")
+            # From here on the folder is this run's, and whatever it holds from before may go.
+            if self.options.overwrite:
+                self.folder.remove_outputs()
             if self.is_resumed:
                 self._outlet.resume(self._is_done, self.checkpoint.frames_done)
                 if self._waiting is not None and self.checkpoint.pass_idx == 0:

@@ -12,6 +12,7 @@ from typing import Any
 
 from vidseg.errors import OutputError
 from vidseg.pipeline import run_record
+from vidseg.pipeline.atomic import PART
 
 STATE = ".state"
 LOCK = "lock"
@@ -48,7 +49,8 @@ class OutFolder:
                 )
             if self.record_path.exists():
                 return run_record.read_record(self.record_path)
-            held = next(iter(self._our_files()), None)
+            # run.json is the first file of a run: a half of it is all that one killed at once may leave.
+            held = next((p for p in self._our_files() if p.name != self.record_path.name + PART), None)
         except (OSError, ValueError) as error:
             raise _unusable(self.path, error) from None
         if held is not None:
@@ -98,13 +100,18 @@ class OutFolder:
                     hint="choose another --out",
                 )
 
+    def clear_state(self) -> None:
+        """Forget the checkpoints of an earlier run. The folder must be claimed."""
+        for path in self.state.iterdir():
+            if path.name != LOCK:
+                path.unlink()
+
     def remove_outputs(self) -> None:
-        """Remove what vidseg wrote; other files stay. The folder must be claimed."""
-        doomed = list(self._our_files())
+        """Remove what vidseg wrote, except run.json; other files stay. The folder must be claimed."""
+        doomed = [path for path in self._our_files() if path != self.record_path]
         try:
-            for path in [*doomed, *self.state.iterdir()]:
-                if path.name != LOCK:
-                    path.unlink()
+            for path in doomed:
+                path.unlink()
             for folder in sorted({p.parent for p in doomed} - {self.path}, reverse=True):
                 with contextlib.suppress(OSError):  # something else is in there
                     folder.rmdir()

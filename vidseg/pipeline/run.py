@@ -177,7 +177,7 @@ class Run:
             self.warn(warning)
         self.folder.claim()
         if self.options.overwrite:
-            self.folder.remove_outputs()
+            self.folder.clear_state()
         if earlier is not None:
             execution.record.go_on_from(earlier, checkpoint.frames_done)
         ending = execution.run(frames)

@@ -1,0 +1,297 @@
+"""Runs that end early, however they end, and go on to the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+import vidseg
+from support.fake_tracker import FakeSession, FakeTracker, fake_yaml
+from support.hard_videos import numbered
+from vidseg.errors import OutputError
+from vidseg.pipeline.run import TrackSummary
+from vidseg.trackers.contract import Frame, FrameResult
+
+FRAMES = 16
+PROMPTS = {
+    "objects": [
+        {"id": 1, "prompts": [{"frame": 4, "box": [20, 20, 40, 40]}, {"frame": 9, "box": [30, 20, 50, 40]}]},
+        {"id": 2, "prompts": [{"frame": 7, "points": [[50, 30]]}]},
+    ]
+}
+TESTS = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return numbered(tmp_path_factory.mktemp("videos") / "clip.mp4", FRAMES, options={"g": "5"})
+
+
+def track(video: Path, out: Path, **more: Any) -> TrackSummary:
+    more = {"tracker": FakeTracker(), "formats": ("png", "rle"), "save_every": 3, "prompts": PROMPTS, **more}
+    return vidseg.track(video, out=out, **more)
+
+
+def masks_of(out: Path) -> dict[str, bytes]:
+    """Every byte of the masks: the label maps and the run-length codes."""
+    files = [*sorted((out / "masks").iterdir()), out / "masklets.jsonl"]
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
+
+
+def frames_of_overlay(out: Path) -> int:
+    with av.open(out / "overlay.mp4") as overlay:
+        return sum(1 for _ in overlay.decode(video=0))
+
+
+class Interrupted(FakeTracker):
+    """Ctrl-C in the middle of a step."""
+
+    def __init__(self, after_calls: int) -> None:
+        super().__init__()
+        self.after_calls = after_calls
+
+    def start(self, num_frames: int | None = None, reverse: bool = False) -> FakeSession:
+        session = super().start(num_frames, reverse)
+        step = session.step
+
+        def interrupted(frame: Frame) -> FrameResult:
+            if len(self.calls) >= self.after_calls:
+                raise KeyboardInterrupt
+            return step(frame)
+
+        session.step = interrupted  # type: ignore[method-assign]
+        return session
+
+
+class Snapshots:
+    """Copies of the output folder as a kill would have left it: before every file takes its final name."""
+
+    def __init__(self, out: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.out = out
+        self.folder = folder
+        self.taken: list[Path] = []
+        self._lock = threading.Lock()
+        self._replace = os.replace
+        monkeypatch.setattr(os, "replace", self._snap_and_replace)
+
+    def _snap_and_replace(self, source: Any, target: Any) -> None:
+        with self._lock:
+            if self.out in Path(target).parents:
+                copy = self.folder / f"{len(self.taken):03d}"
+                shutil.copytree(self.out, copy)
+                self.taken.append(copy)
+            self._replace(source, target)
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward", "both"])
+def test_run_killed_at_any_moment_ends_with_the_same_bytes(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, direction: str
+) -> None:
+    with monkeypatch.context() as patch:
+        snapshots = Snapshots(tmp_path / "whole", tmp_path / "snapshots", patch)
+        track(video, tmp_path / "whole", direction=direction)
+    whole = masks_of(tmp_path / "whole")
+    assert len(snapshots.taken) > 2 * FRAMES
+    for snapshot in snapshots.taken:
+        resumed = track(video, snapshot, direction=direction, resume=True)
+        assert resumed.status == "done"
+        assert masks_of(snapshot) == whole, snapshot
+        assert sorted(path.name for path in snapshot.iterdir()) == ["masklets.jsonl", "masks", "run.json"]
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward", "both"])
+def test_run_stopped_after_any_frame_goes_on_from_there(video: Path, tmp_path: Path, direction: str) -> None:
+    track(video, tmp_path / "whole", direction=direction)
+    whole = masks_of(tmp_path / "whole")
+    for calls in range(1, 10, 2):
+        out = tmp_path / str(calls)
+        with pytest.raises(KeyboardInterrupt):
+            track(video, out, direction=direction, tracker=Interrupted(after_calls=calls))
+        if out.exists():
+            assert json.loads((out / "run.json").read_text())["status"] == "interrupted"
+        track(video, out, direction=direction, resume=True)
+        assert masks_of(out) == whole
+
+
+def test_resumed_run_does_not_track_again_what_was_saved(video: Path, tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        track(video, tmp_path, tracker=FakeTracker(fails_on=13), save_every=6)
+    again = FakeTracker()
+    track(video, tmp_path, tracker=again, save_every=6, resume=True)
+    assert again.calls == [("step", k) for k in range(12, FRAMES)]
+    assert json.loads((tmp_path / "run.json").read_text())["resumed"] == 1
+
+
+def test_overlay_of_a_resumed_run_is_whole(video: Path, tmp_path: Path) -> None:
+    formats = ("png", "rle", "overlay")
+    with pytest.raises(ZeroDivisionError):
+        track(video, tmp_path, tracker=FakeTracker(fails_on=13), formats=formats)
+    assert frames_of_overlay(tmp_path) == 13
+    summary = track(video, tmp_path, formats=formats, resume=True)
+    assert tmp_path / "overlay.mp4" in summary.outputs
+    assert frames_of_overlay(tmp_path) == FRAMES
+
+
+def test_resume_of_a_done_run_says_so_and_leaves_it(video: Path, tmp_path: Path) -> None:
+    done = track(video, tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    again = track(video, tmp_path, resume=True)
+    assert again.was_done_before
+    assert again.frames_done == done.frames_done
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_resume_of_nothing_is_a_new_run(video: Path, tmp_path: Path) -> None:
+    assert track(video, tmp_path / "new", resume=True).frames_done == FRAMES
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"prompts": {"box": [1, 2, 30, 40]}}, "another prompts"),
+        ({"tracker": FakeTracker("other")}, "another tracker (fake, now other)"),
+        ({"direction": "both"}, "--direction (forward, now both)"),
+        ({"end": 9, "prompts": {"box": [1, 2, 30, 40]}}, "prompts, --end (None, now 9)"),
+        ({"formats": ("png",)}, "--format (png,rle, now png)"),
+        ({"dtype": "bfloat16"}, "--dtype (float32, now bfloat16)"),
+    ],
+)
+def test_resume_of_another_run_says_what_differs(
+    video: Path, tmp_path: Path, change: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ZeroDivisionError):
+        track(video, tmp_path, tracker=FakeTracker(fails_on=13))
+    before = sorted(path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file())
+    with pytest.raises(OutputError) as caught:
+        track(video, tmp_path, resume=True, **change)
+    assert told in str(caught.value)
+    assert sorted(path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()) == before
+
+
+def test_resume_knows_its_source_by_content_not_by_name(video: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(ZeroDivisionError):
+        track(video, out, tracker=FakeTracker(fails_on=13))
+    other = numbered(tmp_path / "clip.mp4", FRAMES, options={"g": "4"})
+    with pytest.raises(OutputError, match="another source"):
+        track(other, out, resume=True)
+    moved = tmp_path / "moved.mp4"
+    shutil.copy(video, moved)
+    assert track(moved, out, resume=True).status == "done"
+
+
+def test_outputs_that_were_tampered_with_are_noticed(video: Path, tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        track(video, tmp_path, tracker=FakeTracker(fails_on=13))
+    (tmp_path / "masks" / "00002.png").unlink()
+    with pytest.raises(OutputError, match="of 12 frames that were done, png has 11"):
+        track(video, tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"frame": 3}', '{"session_file": "none.safetensors"}'])
+def test_damaged_state_is_noticed(video: Path, tmp_path: Path, content: str) -> None:
+    with pytest.raises(ZeroDivisionError):
+        track(video, tmp_path, tracker=FakeTracker(fails_on=13))
+    (tmp_path / ".state" / "checkpoint.json").write_text(content)
+    with pytest.raises(OutputError, match="saved state"):
+        track(video, tmp_path, resume=True)
+
+
+def command(video: Path, out: Path, prompts: Path, tracker: Path, *more: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "support.fake_tracker", "track", str(video), "--out", str(out)),
+        *("--prompt", str(prompts), "--tracker", str(tracker), "--save-every", "3", *more),
+    ]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def prompt_file(tmp_path: Path) -> Path:
+    path = tmp_path / "prompts.json"
+    path.write_text(json.dumps(PROMPTS))
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("direction", ["forward", "both"])
+def test_process_killed_ten_times_in_a_row_ends_with_the_same_bytes(
+    video: Path, tmp_path: Path, prompt_file: Path, direction: str
+) -> None:
+    slow = fake_yaml(tmp_path, seconds_a_frame=0.03)
+    more = ["--direction", direction, "--quiet"]
+    subprocess.run(
+        command(video, tmp_path / "whole", prompt_file, slow, *more), check=True, env=environment()
+    )
+    out, moments, killed = tmp_path / "out", random.Random(0), 0
+    while killed < 10:
+        process = subprocess.Popen(
+            command(video, out, prompt_file, slow, *more, "--resume"), env=environment()
+        )
+        deadline = time.monotonic() + 60
+        while not (out / ".state").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)  # imports take longer than tracking; a kill before them tests nothing
+        time.sleep(moments.uniform(0, 0.3))
+        process.kill()
+        if process.wait() == 0:
+            shutil.rmtree(out)  # it was faster; begin again
+            continue
+        killed += 1
+    subprocess.run(command(video, out, prompt_file, slow, *more, "--resume"), check=True, env=environment())
+    assert masks_of(out) == masks_of(tmp_path / "whole")
+    assert frames_of_overlay(out) == FRAMES
+    assert not (out / ".state").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_leaves_valid_files_that_resume_completes(
+    video: Path, tmp_path: Path, prompt_file: Path, number: signal.Signals
+) -> None:
+    slow = fake_yaml(tmp_path, seconds_a_frame=0.2)
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        command(video, out, prompt_file, slow, "--json"),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (out / "masks" / "00005.png").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)
+    printed, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert len(complaint.splitlines()) == 1
+    assert "--resume" in complaint
+    summary = json.loads(printed)
+    assert summary["status"] == "interrupted"
+    assert json.loads((out / "run.json").read_text())["status"] == "interrupted"
+    done = summary["frames_done"]
+    assert 6 <= done < FRAMES
+    assert len(list((out / "masks").glob("*.png"))) == done
+    assert len((out / "masklets.jsonl").read_text().splitlines()) == done
+    assert frames_of_overlay(out) == done
+
+    track(video, tmp_path / "whole")
+    fast = fake_yaml(tmp_path)
+    resumed = subprocess.run(
+        command(video, out, prompt_file, fast, "--resume", "--quiet"), env=environment(), check=False
+    )
+    assert resumed.returncode == 0
+    assert masks_of(out) == masks_of(tmp_path / "whole")
+    assert frames_of_overlay(out) == FRAMES
