@@ -78,7 +78,7 @@ def _open(
             return open_stream(text, span)
         if text.startswith("file://"):
             path = Path(unquote(urlsplit(text).path))
-        if path.is_dir():
+        if text and path.is_dir():
             from vidseg.pipeline.read.folder import open_folder
 
             return open_folder(path, span, reverse=reverse)
@@ -91,7 +91,7 @@ def _open(
 
             return open_video(path, span, reverse=reverse)
         if not text.isdecimal():
-            what = "is neither a file nor a folder" if path.exists() else "does not exist"
+            what = "is neither a file nor a folder" if text and path.exists() else "does not exist"
             raise SourceError(
                 f"'{source}' {what}", hint="give a video, a folder of images, a camera number or an address"
             )

@@ -38,7 +38,13 @@ def open_arrays(
     elif reverse:
         raise SourceError("an iterable cannot be read in reverse", hint="give a list of arrays")
     else:
-        items = islice(enumerate(arrays), span.start, span.end)
+        try:
+            items = islice(enumerate(arrays), span.start, span.end)
+        except TypeError:
+            raise SourceError(
+                f"a {type(arrays).__name__} cannot be read",
+                hint="give a path, an address, a camera number or an iterable of arrays",
+            ) from None
     head = next(items, None)
     if head is None:
         if span.start == 0:

@@ -21,6 +21,9 @@ def open_camera(number: int, span: Span) -> tuple[SourceInfo, Generator[Frame, N
     Raises:
         SourceError: there is no such camera, or it gives no picture.
     """
+    # OpenCV crashes on negative numbers, and reads hundreds as the choice of a driver.
+    if not 0 <= number < 100:
+        raise SourceError(f"camera {number} cannot be opened", hint="cameras have the numbers 0 to 99")
     import cv2
 
     name = f"camera {number}"

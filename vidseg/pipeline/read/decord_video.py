@@ -6,16 +6,16 @@ read wrongly. The facts of the file come from PyAV either way.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vidseg.errors import DecodeError, MissingExtraError, SourceError
+from vidseg.errors import DecodeError, MissingExtraError, SourceError, VidsegError
 from vidseg.pipeline.read.container_walk import find_break
 from vidseg.pipeline.read.info import SourceInfo
-from vidseg.pipeline.read.pyav_video import open_video
+from vidseg.pipeline.read.pyav_video import VideoFile
 from vidseg.pipeline.read.reverse import piece_frames, pieces
 from vidseg.pipeline.read.span import Span
 from vidseg.trackers.contract import Frame
@@ -39,61 +39,85 @@ def open_decord_video(
         import decord
     except ImportError:
         raise MissingExtraError("decord", "decord", needed_for="the reader 'decord'") from None
-    info, by_pyav = open_video(path, Span(), reverse=False)
-    by_pyav.close()
+    video = VideoFile(path)
     what = find_break(path)
     if what is not None:
         raise SourceError(f"decord cannot read '{path.name}': {what}", hint=USE_PYAV)
     if path.suffix.lower() not in CONTAINERS:
         raise SourceError(f"decord does not count the frames of '{path.suffix}' files right", hint=USE_PYAV)
+    reader = _open(path, decord)
+    wanted = span.slice(len(reader), path.name)
+    index = video.index() if wanted.start > 0 or reverse else None
+    keyframes = list(reader.get_key_indices())
+    # Decord counts keyframes in storage order: in open groups of pictures its seeks land on the wrong frame.
+    can_seek = index is not None and keyframes == index.keyframes.tolist()
+    del reader
+
+    def frames_of(piece: range) -> Generator[Frame, None, None]:
+        yield from _forward(_open(path, decord), piece, video.info, can_seek=can_seek)
+
+    if not reverse:
+        return video.info, frames_of(wanted)
+    height, width = video.info.size_hw
+    cut = pieces(wanted, piece_frames(3 * height * width), keyframes if can_seek else [])
+    return video.info, _reverse(cut, frames_of)
+
+
+def _open(path: Path, decord: Any) -> Any:
     try:
         reader = decord.VideoReader(str(path))
-        num_frames = len(reader)
+        if len(reader):
+            return reader
+        reason = "it counts no frames"
     except (decord.DECORDError, RuntimeError) as failure:
-        raise SourceError(f"decord cannot open '{path.name}' ({_reason(failure)})", hint=USE_PYAV) from None
-    wanted = span.slice(num_frames, path.name)
-    return info, _frames(reader, wanted, info, reverse=reverse)
+        reason = _reason(failure)
+    raise SourceError(f"decord cannot open '{path.name}' ({reason})", hint=USE_PYAV)
 
 
-def _frames(reader: Any, wanted: range, info: SourceInfo, *, reverse: bool) -> Generator[Frame, None, None]:
-    read = 0
-    if reverse:
-        height, width = info.size_hw
-        cut = pieces(wanted, piece_frames(3 * height * width), reader.get_key_indices())
-    else:
-        cut = iter([wanted])
-    for piece in cut:
-        held = []
+def _forward(reader: Any, piece: range, info: SourceInfo, *, can_seek: bool) -> Generator[Frame, None, None]:
+    number = piece.start
+    try:
+        if can_seek:
+            reader.seek_accurate(piece.start)
+        else:
+            for _ in range(piece.start):
+                reader.next()
         for number in piece:
-            frame = _frame(reader, number, info, read + len(held))
-            if reverse:
-                held.append(frame)
-            else:
-                read += 1
-                yield frame
+            image = reader.next().asnumpy()
+            time_s = float(reader.get_frame_timestamp(number)[0])
+            if image.shape[:2] != info.size_hw:
+                raise SourceError(
+                    f"decord gives '{info.name}' as {image.shape[1]}x{image.shape[0]}, not upright",
+                    hint=USE_PYAV,
+                )
+            yield Frame(number, time_s, np.ascontiguousarray(image))
+    except (GeneratorExit, VidsegError):
+        raise
+    except Exception as failure:  # decord raises its own error, IndexError or StopIteration, as it comes
+        raise DecodeError(
+            f"'{info.name}' is damaged: {_reason(failure)}",
+            where=f"frame {number}",
+            frames_read=number - piece.start,
+            hint="the reader 'pyav' goes on after damage",
+        ) from None
+
+
+def _reverse(
+    cut: Iterator[range], frames_of: Callable[[range], Generator[Frame, None, None]]
+) -> Generator[Frame, None, None]:
+    read = 0
+    for piece in cut:
+        try:
+            held = list(frames_of(piece))
+        except DecodeError as error:
+            error.frames_read = read
+            raise
         while held:
             read += 1
             yield held.pop()
 
 
-def _frame(reader: Any, number: int, info: SourceInfo, read: int) -> Frame:
-    try:
-        image = reader[number].asnumpy()
-        time_s = float(reader.get_frame_timestamp(number)[0])
-    except Exception as failure:  # decord raises its own error, IndexError or RuntimeError, as it comes
-        raise DecodeError(
-            f"'{info.name}' is damaged: {_reason(failure)}",
-            where=f"frame {number}",
-            frames_read=read,
-            hint="the reader 'pyav' goes on after damage",
-        ) from None
-    if image.shape[:2] != info.size_hw:
-        raise SourceError(
-            f"decord gives '{info.name}' as {image.shape[1]}x{image.shape[0]}, not upright", hint=USE_PYAV
-        )
-    return Frame(number, time_s, np.ascontiguousarray(image))
-
-
 def _reason(failure: Exception) -> str:
     """The last sentence of decord's message, which is a log line with its source file in front."""
-    return str(failure).strip().splitlines()[0].split("] ")[-1].rpartition(": ")[2][:120]
+    lines = str(failure).strip().splitlines() or [type(failure).__name__]
+    return lines[0].split("] ")[-1].rpartition(": ")[2][:120]

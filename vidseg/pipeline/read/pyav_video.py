@@ -39,14 +39,20 @@ def open_video(path: Path, span: Span, *, reverse: bool) -> tuple[SourceInfo, Ge
         SourceError: it cannot be opened, holds no video, no picture of it can be decoded, or it ends before
             the start (said when the first frame is asked for, where the file has to be decoded to know).
     """
-    video = _VideoFile(path)
+    video = VideoFile(path)
     index = video.index() if span.start > 0 or reverse else None
     if index is not None:
         span.slice(len(index), path.name)
     return video.info, video.frames(span, index, reverse=reverse)
 
 
-class _VideoFile:
+class VideoFile:
+    """One file: its facts, the places of its frames, and the frames.
+
+    Raises:
+        SourceError: it cannot be opened, holds no video, or no picture of it can be decoded.
+    """
+
     def __init__(self, path: Path) -> None:
         self.path = path
         decoder = Decoder(self._begin)
@@ -71,8 +77,13 @@ class _VideoFile:
 
     def index(self) -> PacketIndex | None:
         """The places of all frames, where the packets tell them."""
-        with closing(Decoder(self._begin).frames()) as pictures:
-            first_pts = [picture.pts for picture in islice(pictures, CHECKED_PICTURES)]
+        decoder = Decoder(self._begin)
+        first_pts: list[int | None] = []
+        with closing(decoder.frames()) as pictures:
+            for picture in islice(pictures, CHECKED_PICTURES):
+                if decoder.damage is not None and first_pts:
+                    break  # what comes now may lack a picture that the packets have
+                first_pts.append(picture.pts)
         container, stream = open_container(f"file:{self.path}", self.path.name)
         with container:
             return index_packets(container, stream, first_pts)
@@ -125,7 +136,7 @@ class _VideoFile:
 class _Output:
     """Makes frames of pictures, and says in the end whether the file is broken where they came from."""
 
-    def __init__(self, video: _VideoFile) -> None:
+    def __init__(self, video: VideoFile) -> None:
         self._video = video
         self._to_rgb = ToRgb(video.orientation)
         self._read = 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Generator, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
 
 from vidseg.errors import DecodeError, SourceError
 from vidseg.pipeline.read.containers import open_container
@@ -41,22 +43,21 @@ def open_stream(address: str, span: Span) -> tuple[SourceInfo, Generator[Frame, 
         SourceError: nothing answers at the address, or no picture comes.
     """
     # Frame threads would hold back one picture for each core; a live picture is wanted at once.
-    container, stream = open_container(
-        address, address, options=OPTIONS, timeout_s=SILENCE_S, threading="SLICE"
-    )
-    pictures = _pictures(container, stream, address.partition("://")[0])
+    name = without_password(address)
+    container, stream = open_container(address, name, options=OPTIONS, timeout_s=SILENCE_S, threading="SLICE")
+    pictures = _pictures(container, stream, name)
     try:
         first = next(pictures, None)
     except DecodeError as failure:
         raise SourceError(failure.message, hint="check that the sender is running") from None
     if first is None:
         container.close()
-        raise SourceError(f"'{address}' sent no picture", hint="check that the sender is running")
+        raise SourceError(f"'{name}' sent no picture", hint="check that the sender is running")
     orientation = orientation_of(first)
     stored_hw = (first.height, first.width)
     info = SourceInfo(
         kind="stream",
-        name=address,
+        name=name,
         size_hw=stored_hw[::-1] if orientation.rotation_deg in (90, 270) else stored_hw,
         frame_rate=stream.average_rate or stream.guessed_rate or None,
         codec=stream.codec_context.codec.canonical_name,
@@ -67,9 +68,13 @@ def open_stream(address: str, span: Span) -> tuple[SourceInfo, Generator[Frame, 
     return info, _frames(container, chain([first], pictures), span, info, ToRgb(orientation))
 
 
-def _pictures(
-    container: InputContainer, stream: VideoStream, protocol: str
-) -> Generator[VideoFrame, None, None]:
+def without_password(address: str) -> str:
+    """The address as it may be shown and written: rtsp://user:secret@host becomes rtsp://host."""
+    parts = urlsplit(address)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _pictures(container: InputContainer, stream: VideoStream, name: str) -> Generator[VideoFrame, None, None]:
     import av
 
     count = 0
@@ -78,15 +83,18 @@ def _pictures(
         try:
             packet = next(packets, None)
         except (av.FFmpegError, OSError) as failure:
+            scheme = urlsplit(name).scheme
+            # A server that announces no length ends its stream by closing; FFmpeg calls that an I/O error.
+            if count > 0 and scheme in ("http", "https") and failure.errno == errno.EIO:
+                return
             if isinstance(failure, av.error.ExitError):
-                if protocol in CONNECTIONLESS and count > 0:
+                if count > 0 and scheme in CONNECTIONLESS:
                     return
                 reason = f"fell silent for {SILENCE_S:g} s"
             else:
                 reason = f"broke off ({failure.strerror})"
-            raise DecodeError(
-                f"'{container.name}' {reason}", where=f"after frame {count - 1}", frames_read=count
-            ) from None
+            where = f"after frame {count - 1}" if count else None
+            raise DecodeError(f"'{name}' {reason}", where=where, frames_read=count) from None
         if packet is None:
             return
         try:
