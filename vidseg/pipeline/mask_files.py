@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from vidseg.trackers.contract import BoolArray
 
 VOID = 255
+ROUNDING = 0.02
+"""How much of a side may be lost in rounding it to whole pixels, if that is no more than one pixel."""
 _INDEXED = ("P",)
 _GREY = ("1", "L", "I", "I;16", "I;16B", "I;16L")
 
@@ -123,8 +125,8 @@ def resize_mask(mask: BoolArray, size_hw: tuple[int, int]) -> BoolArray:
         PromptError: the aspect ratios differ by more than the rounding of a side to whole pixels.
     """
     (mask_h, mask_w), (height, width) = mask.shape, size_hw
-    by_height, by_width = width * mask_h / height, height * mask_w / width
-    if abs(by_height - mask_w) > 1 and abs(by_width - mask_h) > 1:
+    off_w, off_h = abs(width * mask_h / height - mask_w), abs(height * mask_w / width - mask_h)
+    if not (off_w <= min(1, ROUNDING * mask_w) or off_h <= min(1, ROUNDING * mask_h)):
         raise PromptError(
             f"a mask of {mask_w}x{mask_h} for a video of {width}x{height}: another aspect ratio",
             hint="give the mask at the video's size",

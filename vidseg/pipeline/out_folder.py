@@ -41,7 +41,9 @@ class OutFolder:
             OutputError: the path is no folder, or holds outputs of which vidseg knows nothing.
         """
         try:
-            if not self.path.exists():
+            try:
+                self.path.stat()
+            except FileNotFoundError:
                 return None
             if not self.path.is_dir():
                 raise OutputError(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,8 @@ class Run:
         progress: Progress | None = None,
         stop: Stop | None = None,
     ) -> None:
+        if out is not None and not fspath(out):
+            raise OutputError("the name of the output folder is empty", hint="give one as --out")
         self.source = source
         self.prompts = read_prompts(prompts)
         self.get_tracker = get_tracker

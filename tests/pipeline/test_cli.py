@@ -1,0 +1,113 @@
+"""`vidseg track` and `vidseg schema` as a person calls them."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from support.hard_videos import numbered, picture
+from vidseg.pipeline.cli import main
+
+GOOD = '{"box": [10, 10, 30, 30]}'
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a video of 5 frames and a prompt."""
+    numbered(tmp_path / "clip.mp4", 5, (48, 64))
+    (tmp_path / "box.json").write_text(GOOD)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_first_command_writes_masks_and_a_picture(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["track", "clip.mp4", "--prompt", "box.json"]) == 0
+    printed = capsys.readouterr()
+    first, *paths = printed.out.splitlines()
+    assert first.startswith("done: 5 frames, 1 object, ")
+    assert [path.strip() for path in paths] == [
+        "runs/clip/masks/",
+        "runs/clip/masklets.jsonl",
+        "runs/clip/overlay.mp4",
+        "runs/clip/run.json",
+    ]
+    assert all(Path(path.strip()).exists() for path in paths)
+    assert printed.err == ""  # no bar where nobody looks
+
+
+def test_json_prints_facts_alone(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["track", "clip.mp4", "--prompt", "box.json", "--json", "--format", "png"]) == 0
+    printed = capsys.readouterr()
+    facts = json.loads(printed.out)
+    assert facts["status"] == "done"
+    assert facts["outputs"] == ["runs/clip/masks"]
+    assert facts["record"] == "runs/clip/run.json"
+    assert facts["frames_done"] == 5
+    assert facts["objects"] == [1]
+    assert printed.err == ""
+
+
+def test_quiet_prints_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "box.json").write_text('{"box": [10, 10, 300, 30]}')
+    assert main(["track", "clip.mp4", "--prompt", "box.json", "--quiet", "--format", "png"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == printed.err == ""
+
+
+def test_warning_is_one_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "box.json").write_text('{"box": [10, 10, 300, 30]}')
+    assert main(["track", "clip.mp4", "--prompt", "box.json", "--format", "png"]) == 0
+    assert capsys.readouterr().err == (
+        "vidseg: warning: box.json, object 1, frame 0: "
+        "the box was clipped to the frame: [10.0, 10.0, 64.0, 30.0]\n"
+    )
+
+
+def test_prompt_comes_from_standard_input(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stdin:
+        buffer = io.BytesIO(GOOD.encode())
+
+    monkeypatch.setattr("sys.stdin", Stdin)
+    assert main(["track", "clip.mp4", "--prompt", "-", "--format", "png"]) == 0
+
+
+def test_folder_named_like_a_camera_is_a_folder(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "0").mkdir()
+    Image.fromarray(picture(0, (48, 64))).save(place / "0" / "a.png")
+    assert main(["track", "0", "--prompt", "box.json", "--format", "png"]) == 0
+    assert "1 frame, 1 object" in capsys.readouterr().out
+
+
+def test_done_run_is_not_run_again(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call = ["track", "clip.mp4", "--prompt", "box.json", "--format", "png"]
+    assert main(call) == 0
+    assert main(call) == 2
+    assert main([*call, "--resume"]) == 0
+    assert "done already: 5 frames" in capsys.readouterr().out
+    assert main([*call, "--overwrite"]) == 0
+
+
+def test_debug_shows_where_an_error_came_from(place: Path) -> None:
+    with pytest.raises(Exception, match="no prompt file"):
+        main(["track", "clip.mp4", "--prompt", "none.json", "--debug"])
+
+
+def test_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema", "prompt"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(json.loads(GOOD), schema)
+
+
+@pytest.mark.parametrize("module", ["torch", "cv2", "av", "numpy", "pydantic"])
+def test_help_loads_nothing_heavy(module: str) -> None:
+    show_help = "import sys; from vidseg.pipeline.cli import main; main(['track', '--help'])"
+    code = f"{show_help}; sys.exit({module!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=False).returncode == 0
