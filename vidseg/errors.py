@@ -9,7 +9,8 @@
     │   ├── OutputError       the output folder cannot be used
     │   └── MissingExtraError an optional dependency is not installed
     └── RunError              something failed while running             exit code 1
-        └── DecodeError       a source broke in the middle; what came before it is good
+        ├── DecodeError       a source broke in the middle; what came before it is good
+        └── ContractError     a tracker does not do what every tracker promises
 
 An error says three things: what is wrong, where, and how to mend it; each on a line of its own.
 """
@@ -117,6 +118,10 @@ def one_line(text: str, limit: int = 500) -> str:
     """Text that may hold anything a user typed, as one line of printable characters and bearable length."""
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
     return line if len(line) <= limit else f"{line[:limit]}..."
+
+
+class ContractError(RunError):
+    """A tracker does not do what every tracker promises (see `vidseg.check_tracker`)."""
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
