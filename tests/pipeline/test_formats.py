@@ -24,7 +24,7 @@ from vidseg.errors import InputError, MissingExtraError
 from vidseg.pipeline import cli
 from vidseg.pipeline.writers import FrameMasks
 from vidseg.pipeline.writers.cvat import encode_cvat_rle
-from vidseg.pipeline.writers.exchange import EXCHANGE_FORMATS, NO_LABEL, VideoFacts, convert
+from vidseg.pipeline.writers.exchange import EXCHANGE_FORMATS, NO_LABEL, VideoDescription, convert
 from vidseg.pipeline.writers.masklets import MaskletsWriter
 from vidseg.trackers.contract import FrameResult
 
@@ -34,9 +34,11 @@ Seen = dict[tuple[int, int], tuple[np.ndarray, str]]
 LABELS = {1: "dog", 2: 'a <"b"> & ü\n', 3: "dog"}
 
 
-def facts(frames: list[FrameMasks], **more: Any) -> VideoFacts:
+def facts(frames: list[FrameMasks], **more: Any) -> VideoDescription:
     size_hw = frames[0].size_hw
-    return VideoFacts(**{"name": "clip", "size_hw": size_hw, "labels": LABELS, "frame_rate": 24, **more})
+    return VideoDescription(
+        **{"name": "clip", "size_hw": size_hw, "labels": LABELS, "frame_rate": 24, **more}
+    )
 
 
 def written(out: Path, frames: list[FrameMasks], name: str, **more: Any) -> Path:

@@ -28,7 +28,7 @@ SPRITE_PX = 256
 
 @dataclass(frozen=True, kw_only=True)
 class _Pose:
-    """Where an object is: in picture heights from the picture's centre, before the camera moves."""
+    """Where an object is in the world: see `MadeVideo._camera`."""
 
     x: float
     y: float
@@ -53,7 +53,7 @@ class _Thing:
         if self.label == "star":
             return _Pose(x=0.05 + 0.08 * np.sin(2 * np.pi * t), y=0.1, size=0.4 + 0.12 * t, turn_deg=-70 * t)
         # The fish swims out of the picture on the right, turns and comes back.
-        x = 0.1 + 1.15 * np.sin(np.pi * t)
+        x = 0.3 + 1.0 * np.sin(np.pi * t)
         return _Pose(
             x=x, y=-0.27 + 0.04 * np.sin(6 * np.pi * t), size=0.42, turn_deg=8 * np.cos(9 * t), flip=t > 0.5
         )
@@ -68,7 +68,7 @@ class MadeVideo:
         seed: of the textures and the sensor's noise.
     """
 
-    def __init__(self, *, num_frames: int = 60, size_hw: tuple[int, int] = (360, 640), seed: int = 1) -> None:
+    def __init__(self, *, num_frames: int = 90, size_hw: tuple[int, int] = (360, 640), seed: int = 1) -> None:
         self.num_frames = num_frames
         self.size_hw = size_hw
         self._seed = seed
@@ -124,16 +124,19 @@ class MadeVideo:
             texture = cv2.warpAffine(
                 thing.texture, place, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
             )
-            image += (texture - image) * opacity[..., None]
+            x, y, w, h = cv2.boundingRect((opacity > 0).astype(np.uint8))
+            box = np.s_[y : y + h, x : x + w]
+            image[box] += (texture[box] - image[box]) * opacity[box][..., None]
             label_map[opacity > 0.5] = obj_id
-        noise = np.random.default_rng([self._seed, index]).normal(0, 3, (height, width, 1))
-        return np.clip(image + noise, 0, 255).astype(np.uint8), label_map
+        noise = np.random.default_rng([self._seed, index]).normal(0, 3, (height, width))
+        image += noise[..., None].astype(np.float32)
+        return np.clip(image, 0, 255).astype(np.uint8), label_map
 
     def _camera(self, t: float) -> Affine:
-        """World (picture heights from its centre, y down) -> pixels."""
+        """World (its unit is the height of a 16:9 picture, its origin the picture's centre) -> pixels."""
         height, width = self.size_hw
         angle = np.deg2rad(4 * np.sin(2 * np.pi * t))
-        zoom = height * (1 + 0.08 * np.sin(np.pi * t))
+        zoom = min(height, width * 9 / 16) * (1 + 0.08 * np.sin(np.pi * t))
         cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
         drift_x, drift_y = 0.16 * t - 0.08, 0.05 * np.sin(2 * np.pi * t)
         return np.array(

@@ -12,7 +12,12 @@ from vidseg.errors import InputError
 from vidseg.pipeline.read import read
 from vidseg.pipeline.run_record import FILE_NAME as RUN_RECORD
 from vidseg.pipeline.run_record import read_record
-from vidseg.pipeline.writers.exchange import EXCHANGE_FORMATS, VideoFacts, check_exchange_formats, convert
+from vidseg.pipeline.writers.exchange import (
+    EXCHANGE_FORMATS,
+    VideoDescription,
+    check_exchange_formats,
+    convert,
+)
 from vidseg.pipeline.writers.masklets import FILE_NAME as MASKLETS
 
 
@@ -39,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         )
     out = args.out or args.run
     try:
-        files = convert(masklets, formats, out, _video_facts(read_record(args.run / RUN_RECORD)))
+        files = convert(masklets, formats, out, _describe_video(read_record(args.run / RUN_RECORD)))
     except OSError as error:
         raise InputError(
             f"'{out}' cannot be written to ({error.strerror})", hint="choose another --out"
@@ -52,14 +57,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _video_facts(record: dict[str, Any]) -> VideoFacts:
+def _describe_video(record: dict[str, Any]) -> VideoDescription:
     """What the run's record says of its video."""
     try:
         source, objects = record["source"], record["prompts"]["objects"]
         height, width = source["size_hw"]
         path = Path(source["path"]) if source["path"] else None
         rate = Fraction(source["frame_rate"]) if source["frame_rate"] else None
-        return VideoFacts(
+        return VideoDescription(
             name=path.stem if path else str(source["name"]),
             size_hw=(int(height), int(width)),
             labels={int(thing["id"]): str(thing.get("label") or "") for thing in objects},

@@ -67,7 +67,7 @@ def build_writers(
         products.append(partial(_paint_finished_run, out, info, labels, read_again))
     exchange_formats = [name for name in formats if name in exchange.EXCHANGE_FORMATS]
     if exchange_formats:
-        video = video_facts(info, labels)
+        video = describe_video(info, labels)
         products.append(partial(exchange.convert, formats=exchange_formats, out=out, video=video))
     # Masklets are written beside an overlay in any case: should the run be cut off, they are all that a
     # resumed one can paint it from.
@@ -78,9 +78,9 @@ def build_writers(
     return writers
 
 
-def video_facts(info: SourceInfo, labels: Mapping[int, str]) -> exchange.VideoFacts:
+def describe_video(info: SourceInfo, labels: Mapping[int, str]) -> exchange.VideoDescription:
     """What the exchange formats say of a source."""
-    return exchange.VideoFacts(
+    return exchange.VideoDescription(
         name=info.path.stem if info.path is not None else info.name,
         size_hw=info.size_hw,
         labels=labels,

@@ -29,7 +29,7 @@ NO_LABEL = "object"
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoFacts:
+class VideoDescription:
     """What an exchange format says of the video besides its masks."""
 
     name: str
@@ -57,14 +57,14 @@ class Masklets:
     """A finished masklets.jsonl and what there is to know before its lines are read again."""
 
     path: Path
-    video: VideoFacts
+    video: VideoDescription
     obj_ids: list[int]
     """Every object, in rising order."""
     num_frames: int
     """Frames of the video: indices run from 0, also where tracking started later."""
 
     @classmethod
-    def survey(cls, path: Path, video: VideoFacts) -> Masklets:
+    def survey(cls, path: Path, video: VideoDescription) -> Masklets:
         """Read the file once. Raises InputError: see `read_lines`; frames that are not in rising order."""
         obj_ids: set[int] = set()
         last = -1
@@ -156,7 +156,7 @@ def check_exchange_formats(names: Sequence[str]) -> None:
         raise InputError("no format is named", hint=f"known formats: {', '.join(EXCHANGE_FORMATS)}")
 
 
-def convert(path: Path, formats: Sequence[str], out: Path, video: VideoFacts) -> list[Path]:
+def convert(path: Path, formats: Sequence[str], out: Path, video: VideoDescription) -> list[Path]:
     """Write a finished masklets.jsonl in other formats; returns the files.
 
     Raises:
