@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from vidseg import __version__
-from vidseg.errors import VidsegError, unknown
+from vidseg.errors import VidsegError, one_line, unknown
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -67,7 +67,7 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in two lines, instead of the whole usage."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_USAGE, f"{self.prog}: {message}\n  fix: {self.prog} --help\n")
+        self.exit(EXIT_USAGE, f"{self.prog}: {one_line(message)}\n  fix: {self.prog} --help\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,7 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     name = args[0]
     if name not in COMMANDS:
-        print(f"vidseg: {unknown('command', name, COMMANDS)}\n  fix: vidseg --help", file=sys.stderr)
+        print(
+            f"vidseg: {one_line(unknown('command', name, COMMANDS))}\n  fix: vidseg --help", file=sys.stderr
+        )
         return EXIT_USAGE
     command = COMMANDS[name]
     module = import_module(command.module)
@@ -116,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         kind = type(error).__name__
         print(
-            f"vidseg: {kind}: {' '.join(str(error).split())[:500]}\n"
+            f"vidseg: {kind}: {one_line(' '.join(str(error).split()))}\n"
             "  fix: this is not an error we foresaw; run again with --debug for the traceback",
             file=sys.stderr,
         )
