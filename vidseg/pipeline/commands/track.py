@@ -132,14 +132,16 @@ def _source(text: str) -> str | int:
 def _as_text(summary: TrackSummary) -> str:
     if not summary.outputs:
         return f"{summary.status}: nothing was written"
-    objects = f"{len(summary.obj_ids)} object{'s' if len(summary.obj_ids) != 1 else ''}"
-    head = (
-        f"{summary.status}: {summary.frames_done} frames, {objects}, {summary.frames_per_second:.1f} frames/s"
-    )
+    extent = f"{_count(summary.frames_done, 'frame')}, {_count(len(summary.obj_ids), 'object')}"
+    head = f"{summary.status}: {extent}, {summary.frames_per_second:.1f} frames/s"
     if summary.was_done_before:
-        head = f"done already: {summary.frames_done} frames, {objects}; nothing was left to resume"
+        head = f"done already: {extent}; nothing was left to resume"
     paths = [*summary.outputs, summary.out / "run.json"]
     return "\n".join([head, *(f"  {path}{'/' if path.is_dir() else ''}" for path in paths)])
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _as_json(summary: TrackSummary) -> dict[str, Any]:
