@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from vidseg.errors import DecodeError, PromptError, SourceError, VidsegError
+from vidseg.errors import DecodeError, OutputError, PromptError, RunError, SourceError, VidsegError
 from vidseg.pipeline.checkpoint import Checkpoint, CheckpointStore
 from vidseg.pipeline.loop import Loop
 from vidseg.pipeline.merge import WaitingMasks
@@ -226,8 +226,17 @@ class Execution:
         return checkpoint
 
     def _save(self, session: Session | None, pass_idx: int, frame_idx: int | None) -> None:
-        self._store.save(session, pass_idx=pass_idx, frame_idx=frame_idx, frames_done=self.record.frames_done)
-        self.record.save("running")
+        try:
+            self._store.save(
+                session, pass_idx=pass_idx, frame_idx=frame_idx, frames_done=self.record.frames_done
+            )
+            self.record.save("running")
+        except OutputError as error:  # a tracker's own words for a disk that is full
+            raise RunError(
+                error.message,
+                where=error.where,
+                hint="free some space, then run the same command with --resume",
+            ) from error
 
     def _extent(self) -> tuple[int | None, int]:
         """How many frames there are to visit (None: nobody knows), and how many of them are behind us."""
