@@ -4,7 +4,7 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 EXTRAS := dev,sam2,decord,ray
 
-.PHONY: demo test check format clean
+.PHONY: demo picture test check format clean
 
 .venv/core: pyproject.toml constraints.txt
 	python3 -m venv .venv
@@ -19,6 +19,9 @@ EXTRAS := dev,sam2,decord,ray
 
 demo: .venv/core            ## a first try: make a video, track it, score it, print where the picture is
 	.venv/bin/vidseg demo --out runs/demo
+
+picture: .venv/core         ## the README's moving picture
+	.venv/bin/vidseg demo --out runs/demo --animation docs/images/demo.webp
 
 test: .venv/dev             ## fast tests first, then the slow ones
 	$(PY) -m pytest -q -x -n 2 -m "not slow"
