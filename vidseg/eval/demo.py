@@ -65,17 +65,17 @@ def demo(
         OutputError: the folder holds something else than an earlier demo.
     """
     from vidseg.pipeline.track import track
-    from vidseg.trackers.registry import DEFAULT_TRACKER
+    from vidseg.trackers.registry import DEFAULT_TRACKER, load
 
+    tracker = tracker or DEFAULT_TRACKER
+    loaded = load(tracker)  # before anything is written
     is_earlier_demo = (out / TRUTH).is_dir()
     if out.exists() and not is_earlier_demo and not (out.is_dir() and not any(out.iterdir())):
         raise OutputError(f"'{out}' holds something else than a demo", hint="choose another --out")
     video_path, prompt_path = out / "video.mp4", out / "prompt.json"
     _write_video(video, video_path)
     write_json(prompt_path, video.prompts())
-    summary = track(
-        video_path, prompt_path, tracker=tracker or DEFAULT_TRACKER, out=out, overwrite=is_earlier_demo
-    )
+    summary = track(video_path, prompt_path, tracker=loaded, out=out, overwrite=is_earlier_demo)
     scores = _score(video, out)
     _write_pictures(video, out, animation)
     objects = {
@@ -85,7 +85,7 @@ def demo(
     return {
         "J&F": round(100 * float(np.mean(scores)), 2),
         "objects": objects,
-        "tracker": tracker or DEFAULT_TRACKER,
+        "tracker": tracker,
         "frames": video.num_frames,
         "size": f"{video.size_hw[1]}x{video.size_hw[0]}",
         "frames_per_second": round(summary.frames_per_second, 1),
