@@ -116,7 +116,8 @@ def test_a_single_memory_frame_is_read_whole(size_term: SizeTerm) -> None:
 def test_several_memory_frames_are_pooled_after_the_rotation(size_term: SizeTerm) -> None:
     pooled, dense = layers(size_term)
     x_bnc, memory = torch.randn(2, 16, 16), memory_of(3, 16)
-    q, k, v = dense.project(x_bnc, memory, (4, 4))
+    q, k = dense.queries(x_bnc, (4, 4)), dense.keys(memory, (4, 4))
+    v = dense.v_proj(memory.tokens_bmc)
     want = dense.out_proj(attend_pooled(q, k, v, 3, (4, 4), size_term))
     torch.testing.assert_close(pooled(x_bnc, memory, (4, 4)), want)
     assert (pooled(x_bnc, memory, (4, 4)) - dense(x_bnc, memory, (4, 4))).abs().max() > 1e-3

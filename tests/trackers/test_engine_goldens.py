@@ -24,21 +24,10 @@ from support.goldens import (
 )
 from vidseg.trackers.session import EngineSession
 
-TRACKER_OF = {
-    "sam2_hiera_t": "sam2-hiera-tiny",
-    "sam2_hiera_s": "sam2-hiera-small",
-    "sam2_hiera_b+": "sam2-hiera-base-plus",
-    "sam2_hiera_l": "sam2-hiera-large",
-    "sam2.1_hiera_t": "sam2.1-hiera-tiny",
-    "sam2.1_hiera_s": "sam2.1-hiera-small",
-    "sam2.1_hiera_b+": "sam2.1-hiera-base-plus",
-    "sam2.1_hiera_l": "sam2.1-hiera-large",
-}
-
 
 def _load(golden: Golden) -> Any:
     return vidseg.load(
-        TRACKER_OF[golden.model], weights=seeded_state(golden), image_size=golden.image_size, device="cpu"
+        golden.tracker, weights=seeded_state(golden), image_size=golden.image_size, device="cpu"
     )
 
 
@@ -104,7 +93,7 @@ def _pass_arrays(name: str, golden: Golden, session: EngineSession, video: list[
     return got
 
 
-@pytest.mark.parametrize("name", golden_names("sam2*"))
+@pytest.mark.parametrize("name", golden_names("[es][adf]*"))
 def test_session_equals_official_predictor(name: str) -> None:
     golden = load_golden(name)
     assert_golden(golden, _run(golden))

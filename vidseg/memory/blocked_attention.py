@@ -17,8 +17,11 @@ import math
 import torch
 from torch import Tensor
 
+from vidseg.memory.threads import split_rows
+
 LOG2_E = math.log2(math.e)
 ROW_BLOCK = 128
+KEY_BLOCK = 512
 
 
 def use_blocks(x: Tensor) -> bool:
@@ -90,3 +93,21 @@ class RunningSoftmax:
         factor = (minus_peak.float() - before).exp2()
         self._weights_n1[rows] *= factor
         self._sums_ne[rows] *= factor
+
+
+def read_tokens(q_nc: Tensor, k_mc: Tensor, tokens_md: Tensor) -> Tensor:
+    """Averages of tokens, weighted by the softmax of q kᵀ / √C: N x D, in the type of the tokens."""
+    out_nd = tokens_md.new_empty(q_nc.shape[0], tokens_md.shape[1])
+    keys_mc = torch.cat((k_mc, k_mc.new_ones(k_mc.shape[0], 1)), dim=1)
+    scale = LOG2_E / math.sqrt(q_nc.shape[1])
+
+    def read(rows: slice) -> None:
+        queries = q_nc.new_empty(rows.stop - rows.start, q_nc.shape[1] + 1)
+        torch.mul(q_nc[rows], scale, out=queries[:, :-1])
+        softmax = RunningSoftmax(queries, tokens_md.shape[1])
+        for keys_kc, values_kd in zip(keys_mc.split(KEY_BLOCK), tokens_md.split(KEY_BLOCK), strict=True):
+            softmax.add(keys_kc.T, values_kd)
+        out_nd[rows] = softmax.result()
+
+    split_rows(read, q_nc.shape[0])
+    return out_nd

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidseg.memory.attention import MemoryTokens, RotaryCrossAttention
+from vidseg.memory.attention import MemoryCrossAttention, MemoryTokens
 from vidseg.memory.position import sine_grid
 from vidseg.memory.rope import axial_rotation, rotate
 
@@ -182,7 +182,7 @@ def rotate_window_latents(
     return torch.cat((spatial_btlc.flatten(1, 2), keys_bmc[:, num_spatial:]), dim=1)
 
 
-class LatentCrossAttention(RotaryCrossAttention):
+class LatentCrossAttention(MemoryCrossAttention):
     """Queries turn with their cell of the frame; of the keys, window latents turn with their window.
 
     Args:
@@ -195,10 +195,6 @@ class LatentCrossAttention(RotaryCrossAttention):
         super().__init__(channels, kv_channels)
         self.window_latents = window_latents
 
-    def project(self, x_bnc: Tensor, memory: MemoryTokens, grid_hw: tuple[int, int]) -> tuple[Tensor, ...]:
-        q = rotate(
-            self.q_proj(x_bnc), axial_rotation(self.q_proj.out_features, *grid_hw, device=x_bnc.device)
-        )
+    def keys(self, memory: MemoryTokens, grid_hw: tuple[int, int]) -> Tensor:
         k = self.k_proj(memory.tokens_bmc + memory.positions_bmc)
-        k = rotate_window_latents(k, memory.num_frames, self.window_latents, memory.num_pointer_tokens)
-        return q, k, self.v_proj(memory.tokens_bmc)
+        return rotate_window_latents(k, memory.num_frames, self.window_latents, memory.num_pointer_tokens)

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidseg.memory.attention import MemoryTokens, RotaryCrossAttention, attend
+from vidseg.memory.attention import MemoryTokens, RotaryCrossAttention
 
 SizeTerm = Literal["logits", "keys"]
 
@@ -58,13 +58,11 @@ class PooledCrossAttention(RotaryCrossAttention):
         self.size_term = size_term
 
     def forward(self, x_bnc: Tensor, memory: MemoryTokens, grid_hw: tuple[int, int]) -> Tensor:
-        q, k, v = self.project(x_bnc, memory, grid_hw)
-        if memory.num_frames > 1:
-            out = attend_pooled(q, k, v, memory.num_frames, grid_hw, self.size_term)
-        else:
-            out = attend(q, k, v)
-        projected: Tensor = self.out_proj(out)
-        return projected
+        if memory.num_frames == 1:
+            return super().forward(x_bnc, memory, grid_hw)
+        q, k = self.queries(x_bnc, grid_hw), self.keys(memory, grid_hw)
+        v = self.v_proj(memory.tokens_bmc)
+        return self.out_proj(attend_pooled(q, k, v, memory.num_frames, grid_hw, self.size_term))
 
 
 def attend_pooled(

@@ -6,6 +6,7 @@ do not go together, are refused here with the reason.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,9 +16,15 @@ from pydantic import Field
 from torch import nn
 
 from vidseg.errors import ConfigError, unknown
-from vidseg.memory.attention import MemoryAttention, MemoryAttentionLayer, RotaryCrossAttention
+from vidseg.memory.attention import (
+    MemoryAttention,
+    MemoryAttentionLayer,
+    MemoryCrossAttention,
+    RotaryCrossAttention,
+)
 from vidseg.memory.bank import BankPolicy, RecentFrames
 from vidseg.memory.encoder import MemoryEncoder
+from vidseg.trackers.backbones.single_scale_neck import SingleScaleNeck
 from vidseg.trackers.image_encoder import ImageEncoder, PyramidNeck
 from vidseg.trackers.model import CHANNELS, MEMORY_CHANNELS, VideoModel
 from vidseg.validation import Strict, parse
@@ -54,17 +61,98 @@ def _hiera(settings: HieraSettings) -> nn.Module:
     )
 
 
-class RotarySettings(Strict):
+class RepViTSettings(Strict):
+    variant: str = "m1"
+
+
+def _repvit(settings: RepViTSettings) -> nn.Module:
+    from vidseg.trackers.backbones.repvit import VARIANTS, RepViT
+
+    _check_name("RepViT", settings.variant, VARIANTS)
+    return RepViT(settings.variant)
+
+
+class PlainViTSettings(Strict):
+    variant: str
+
+
+def _plain_vit(settings: PlainViTSettings) -> nn.Module:
+    from vidseg.trackers.backbones.plain_vit import VARIANTS, PlainViT
+
+    _check_name("plain ViT", settings.variant, VARIANTS)
+    return PlainViT(settings.variant)
+
+
+def _check_name(kind: str, name: str, known: Mapping[str, Any]) -> None:
+    if name not in known:
+        raise ConfigError(unknown(kind, name, known))
+
+
+class NoSettings(Strict):
+    pass
+
+
+class PerceiverSettings(Strict):
+    global_latents: int = Field(default=256, ge=1)
+    window_latents: int = Field(default=256, ge=1)
+    layers: int = Field(default=2, ge=1)
+
+
+def _perceiver(settings: PerceiverSettings) -> nn.Module:
+    from vidseg.memory.perceiver import SpatialPerceiver
+
+    if math.isqrt(settings.window_latents) ** 2 != settings.window_latents:
+        raise ConfigError(f"window_latents {settings.window_latents} is not a square number")
+    return SpatialPerceiver(
+        global_latents=settings.global_latents,
+        window_latents=settings.window_latents,
+        num_layers=settings.layers,
+    )
+
+
+class AttentionSettings(Strict):
     layers: int = Field(default=4, ge=1)
     feedforward: int = Field(default=2048, ge=1)
 
 
-def _rotary(settings: RotarySettings) -> MemoryAttention:
+class PooledSettings(AttentionSettings):
+    size_term: Literal["logits", "keys"] = "logits"
+    """Where the number of pooled cells counts: EfficientTAM's `/1` configurations, or its `/2` ones."""
+
+
+class LatentSettings(AttentionSettings):
+    window_latents: int = Field(default=256, ge=1)
+    """As many as the perceiver has."""
+
+
+def _memory_attention(
+    settings: AttentionSettings, cross_attention: Callable[[], MemoryCrossAttention]
+) -> MemoryAttention:
     layers = [
-        MemoryAttentionLayer(CHANNELS, settings.feedforward, RotaryCrossAttention(CHANNELS, MEMORY_CHANNELS))
+        MemoryAttentionLayer(CHANNELS, settings.feedforward, cross_attention())
         for _ in range(settings.layers)
     ]
     return MemoryAttention(layers, CHANNELS)
+
+
+def _rotary(settings: AttentionSettings) -> MemoryAttention:
+    return _memory_attention(settings, lambda: RotaryCrossAttention(CHANNELS, MEMORY_CHANNELS))
+
+
+def _pooled(settings: PooledSettings) -> MemoryAttention:
+    from vidseg.memory.pooling import PooledCrossAttention
+
+    return _memory_attention(
+        settings, lambda: PooledCrossAttention(CHANNELS, MEMORY_CHANNELS, settings.size_term)
+    )
+
+
+def _latent(settings: LatentSettings) -> MemoryAttention:
+    from vidseg.memory.perceiver import LatentCrossAttention
+
+    return _memory_attention(
+        settings, lambda: LatentCrossAttention(CHANNELS, MEMORY_CHANNELS, settings.window_latents)
+    )
 
 
 class RecentFramesSettings(Strict):
@@ -78,9 +166,24 @@ def _recent_frames(settings: RecentFramesSettings) -> BankPolicy:
     return RecentFrames(**settings.model_dump())
 
 
-BACKBONES: dict[str, Part] = {"hiera": Part(HieraSettings, _hiera)}
-MEMORY_ATTENTIONS: dict[str, Part] = {"rotary": Part(RotarySettings, _rotary)}
+BACKBONES: dict[str, Part] = {
+    "hiera": Part(HieraSettings, _hiera),
+    "plain-vit": Part(PlainViTSettings, _plain_vit),
+    "repvit": Part(RepViTSettings, _repvit),
+}
+COMPRESSORS: dict[str, Part] = {
+    "none": Part(NoSettings, lambda _: None),
+    "perceiver": Part(PerceiverSettings, _perceiver),
+}
+MEMORY_ATTENTIONS: dict[str, Part] = {
+    "latent": Part(LatentSettings, _latent),
+    "pooled": Part(PooledSettings, _pooled),
+    "rotary": Part(AttentionSettings, _rotary),
+}
 BANK_POLICIES: dict[str, Part] = {"recent-frames": Part(RecentFramesSettings, _recent_frames)}
+
+READS: dict[str, set[str]] = {"none": {"rotary", "pooled"}, "perceiver": {"latent"}}
+"""Which memory attentions can read what each compressor leaves: cells of the grid, or latents."""
 
 
 class EngineSettings(Strict):
@@ -91,6 +194,7 @@ class EngineSettings(Strict):
     image_size: int = Field(default=1024, ge=64, multiple_of=32)
     """Side of the square model input."""
     backbone: dict[str, Any]
+    compressor: dict[str, Any] = Field(default={"name": "none"})
     memory_attention: dict[str, Any] = Field(default={"name": "rotary"})
     bank: dict[str, Any] = Field(default={"name": "recent-frames"})
     absent_embedding: bool = False
@@ -121,17 +225,50 @@ def build_model(settings: EngineSettings, where: str) -> tuple[VideoModel, BankP
         ConfigError: a part is unknown or does not fit the others.
     """
     backbone = build_part(BACKBONES, "backbone", settings.backbone, where)
+    compressor = build_part(COMPRESSORS, "compressor", settings.compressor, where)
+    attention = build_part(MEMORY_ATTENTIONS, "memory_attention", settings.memory_attention, where)
     policy = build_part(BANK_POLICIES, "bank", settings.bank, where)
+    _check_fit(settings, where)
+    is_pyramid = backbone.mode == "pyramid"
+    neck = PyramidNeck(backbone.channels, CHANNELS) if is_pyramid else SingleScaleNeck(backbone.channels[0])
     model = VideoModel(
-        image_encoder=ImageEncoder(backbone, PyramidNeck(backbone.channels, CHANNELS)),
-        memory_attention=build_part(MEMORY_ATTENTIONS, "memory_attention", settings.memory_attention, where),
+        image_encoder=ImageEncoder(backbone, neck),
+        memory_attention=attention,
         memory_encoder=MemoryEncoder(CHANNELS, MEMORY_CHANNELS),
+        compressor=compressor,
         image_size=settings.image_size,
         memory_slots=policy.recent_frames + 1,
+        use_high_res_features=is_pyramid,
         has_absent_embedding=settings.absent_embedding,
         projects_pointer_times=settings.pointer_times == "projected",
     )
     return model.eval(), policy
+
+
+def _check_fit(settings: EngineSettings, where: str) -> None:
+    compressor, attention = settings.compressor["name"], settings.memory_attention["name"]
+    if attention not in READS[compressor]:
+        raise ConfigError(
+            f"memory attention '{attention}' cannot read what the compressor '{compressor}' leaves",
+            where=where,
+            hint=f"with it goes: {', '.join(sorted(READS[compressor]))}",
+        )
+    latents = (
+        settings.compressor.get("window_latents", 256),
+        settings.memory_attention.get("window_latents", 256),
+    )
+    if compressor == "perceiver" and latents[0] != latents[1]:
+        raise ConfigError(
+            f"the compressor has {latents[0]} window latents, the memory attention expects {latents[1]}",
+            where=where,
+        )
+    if compressor == "perceiver" and settings.image_size // 16 % math.isqrt(latents[0]):
+        raise ConfigError(
+            f"an image size of {settings.image_size} gives a grid of {settings.image_size // 16}, which "
+            f"{math.isqrt(latents[0])} windows a side do not divide",
+            where=where,
+            hint=f"use a multiple of {16 * math.isqrt(latents[0])}",
+        )
 
 
 def expected_shapes(settings: EngineSettings, where: str) -> dict[str, tuple[int, ...]]:

@@ -79,6 +79,7 @@ class EngineTracker:
             check_state({k: tuple(v.shape) for k, v in model.state_dict().items()}, state, where=where)
             model.load_state_dict(state)
             weights_sha256 = state_sha256(model.state_dict())
+        model.image_encoder.fuse()
         model.to(device=device, dtype=dtype)
         options = SessionOptions(
             non_overlap_masks=extra.non_overlap_masks,
@@ -168,7 +169,7 @@ def state_sha256(state: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for key in sorted(state):
         digest.update(key.encode())
-        digest.update(state[key].detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(state[key].detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -71,6 +71,11 @@ class ImageEncoder(nn.Module):
         """Maps of 256 channels, fine to coarse; the last one has stride 16."""
         return self.neck(self.trunk(images_b3ss))
 
+    def fuse(self) -> None:
+        """Put the backbone in the form it tracks with, where that differs from the one it is trained in."""
+        if hasattr(self.trunk, "fuse"):
+            self.trunk = self.trunk.fuse()
+
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from vidseg.memory.attention import MemoryAttention, MemoryTokens
 from vidseg.memory.bank import Recall, stack_tokens
 from vidseg.memory.encoder import MemoryEncoder
+from vidseg.memory.perceiver import SpatialPerceiver
 from vidseg.memory.position import sine_grid, sine_times
 from vidseg.trackers.contract import ABSENT_LOGIT
 from vidseg.trackers.image_encoder import ImageEncoder
@@ -78,6 +79,7 @@ class VideoModel(nn.Module):
 
     Args:
         image_size: S.
+        compressor: what is left of a spatial memory; None keeps every cell of the grid.
         memory_slots: temporal codes, one per recent frame and one for conditioning frames.
         has_absent_embedding: SAM 2.1 marks the memory of an absent object (`no_obj_embed_spatial`).
         projects_pointer_times: SAM 2.1 gives pointers a projected, signed time code; SAM 2 gives none.
@@ -94,7 +96,7 @@ class VideoModel(nn.Module):
         use_high_res_features: bool = True,
         has_absent_embedding: bool = False,
         projects_pointer_times: bool = False,
-        compressor: nn.Module | None = None,
+        compressor: SpatialPerceiver | None = None,
     ) -> None:
         super().__init__()
         self.image_size = image_size
@@ -147,7 +149,11 @@ class VideoModel(nn.Module):
     def _tokens(self, features: Features, recalls: Sequence[Recall], pointer_limit: int) -> MemoryTokens:
         height, width = features.top_1chw.shape[-2:]
         spatial = stack_tokens(recalls).to(self.dtype)
-        place = sine_grid(MEMORY_CHANNELS, height, width, spatial.device).flatten(1).T.to(self.dtype)
+        if self.spatial_perceiver is None:
+            place = sine_grid(MEMORY_CHANNELS, height, width, spatial.device).flatten(1).T
+        else:
+            place = self.spatial_perceiver.token_positions(spatial.device)
+        place = place.to(self.dtype)
         times = self.maskmem_tpos_enc[:, 0]
         positions = torch.stack([torch.cat([place + times[slot] for slot, _ in r.spatial]) for r in recalls])
         num_frames, num_pointers = len(recalls[0].spatial), len(recalls[0].pointers)
@@ -274,4 +280,7 @@ class VideoModel(nn.Module):
         if self.no_obj_embed_spatial is not None:
             is_absent = (decoded.object_score_logits_b <= 0)[:, None, None, None]
             memory = memory + is_absent * self.no_obj_embed_spatial[..., None, None]
-        return memory.flatten(2).transpose(1, 2).to(torch.bfloat16)
+        if self.spatial_perceiver is None:
+            return memory.flatten(2).transpose(1, 2).to(torch.bfloat16)
+        place = sine_grid(MEMORY_CHANNELS, *memory.shape[-2:], memory.device)
+        return self.spatial_perceiver(memory, place)[0].to(torch.bfloat16)
