@@ -108,7 +108,7 @@ class EngineSession:
                 if self.options.clear_memory_around_corrections:
                     self.engine.policy.forget_around(bank, frame.index)
         if tracked:
-            features = self._features(frame)
+            features = self.features(frame)
             banks = [self.banks[obj_id] for obj_id in tracked]
             decoded = self.engine.track(features, banks, moment)
             remembered = self.engine.remember(features, decoded, moment, from_prompt=False)
@@ -156,14 +156,14 @@ class EngineSession:
         self.banks.pop(obj_id, None)
         self.pending.pop(obj_id, None)
 
-    def save(self, path: str | PathLike[str]) -> None:
-        self._write(self, path)
-
-    def _features(self, frame: Frame) -> Features:
-        """Encoded when first wanted, and kept till another frame's are."""
+    def features(self, frame: Frame) -> Features:
+        """A frame's features, encoded when they are first wanted and kept till another frame's are."""
         if self._encoded is None or self._encoded[0] is not frame:
             self._encoded = (frame, self.engine.encode(frame))
         return self._encoded[1]
+
+    def save(self, path: str | PathLike[str]) -> None:
+        self._write(self, path)
 
     def _moment(self, frame: Frame) -> Moment:
         if self.num_frames is not None and not 0 <= frame.index < self.num_frames:
@@ -190,7 +190,7 @@ class EngineSession:
                 del self.pending[obj_id]
                 raise error.at(f"object {obj_id}, frame {frame.index}") from None
         if fitted:
-            self._features(frame)  # a frame that cannot be encoded leaves the prompts waiting
+            self.features(frame)  # a frame that cannot be encoded leaves the prompts waiting
         self.pending.clear()
         return fitted
 
@@ -209,7 +209,7 @@ class EngineSession:
         is_initial = earlier is None or earlier.is_initial
         # What the frame itself has left in the bank is fed back as logits, not read as a memory.
         others = ObjectBank({t: f for t, f in bank.conditioning.items() if t != frame.index}, bank.tracked)
-        features = self._features(frame)
+        features = self.features(frame)
         decoded = self.engine.segment(
             features, others, moment, prompt, frame.size_hw, earlier=earlier, is_initial=is_initial
         )
