@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -217,6 +221,35 @@ class TestDirections:
     def test_generator_goes_forward_only(self, out: Path) -> None:
         with pytest.raises(ConfigError, match="--direction both needs a source that can be read again"):
             track((picture(k) for k in range(9)), BOX, out, direction="both")
+
+
+class TestLiveSources:
+    @pytest.fixture
+    def address(self) -> Iterator[str]:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        sender = subprocess.Popen(
+            [sys.executable, "-m", "support.live_sender", "http", str(port)],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert sender.stdout is not None
+        with sender:
+            assert sender.stdout.readline() == "ready\n"
+            yield f"http://127.0.0.1:{port}/live.ts"
+            sender.kill()
+
+    def test_stream_is_tracked_until_the_end_that_was_asked_for(self, address: str, out: Path) -> None:
+        summary = track(address, BOX, out, formats=("png", "rle", "overlay"), end=12, on_behind="wait")
+        assert summary.status == "done"
+        assert list(masks_in(out)) == list(range(12))
+        assert record_in(out)["source"]["is_live"]
+        assert not (out / ".state").exists()
+
+    def test_stream_cannot_be_resumed(self, address: str, out: Path) -> None:
+        with pytest.raises(ConfigError, match="--resume needs a source that can be read again"):
+            track(address, BOX, out, resume=True)
 
 
 class TestBrokenSources:

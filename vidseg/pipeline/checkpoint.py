@@ -32,7 +32,7 @@ class Checkpoint:
     """None while no object has started."""
 
     def restore(self, tracker: Tracker, folder: Path) -> Session | None:
-        return None if self.session_file is None else tracker.restore(folder / self.session_file)
+        return None if self.session_file is None else tracker.restore(folder / Path(self.session_file).name)
 
 
 class CheckpointStore:

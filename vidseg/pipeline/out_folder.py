@@ -21,7 +21,7 @@ _OURS = re.compile(
     r"|masks/([0-9]+/)?[0-9]{5,}\.png"
 )
 """The names of all that a run writes, below its folder."""
-_UNFINISHED = re.compile(r"\.?(.+?)((\.sorted)?\.part(\.[a-z0-9]+)?|\.sorted)*")
+_UNFINISHED = re.compile(r"\.?(.+?)\.part(\.[a-z0-9]+)?")
 
 
 class OutFolder:

@@ -58,7 +58,9 @@ class Video:
     def frames(self, start: int | None, end: int | None, *, reverse: bool = False) -> Iterator[Frame]:
         """The frames from `start` up to, but not including, `end`; of a source that cannot be read again,
         those it was opened for."""
-        return iter(self._only_look or self._open(start, end, reverse=reverse))
+        opened = self._only_look or self._open(start, end, reverse=reverse)
+        self._opened.append(opened)
+        return iter(opened)
 
     def frame(self, frame_idx: int, where: str) -> Frame:
         """One frame out of turn.
@@ -95,12 +97,12 @@ class Video:
         return None if end is None else max(0, end - (start or 0))
 
     def close(self) -> None:
-        for opened in self._opened:
+        """End all reading."""
+        for opened in [*self._opened, *([self._only_look] if self._only_look else [])]:
             opened.close()
 
     def _open(self, start: int | None, end: int | None, *, reverse: bool = False) -> Source:
-        self._opened = [*self._opened[-1:]]  # an earlier pass's source has closed itself at its end
-        opened = read(
+        return read(
             self._source,
             start=start,
             end=end,
@@ -109,8 +111,6 @@ class Video:
             queue_frames=self._queue_frames,
             on_behind=self._on_behind,
         )
-        self._opened.append(opened)
-        return opened
 
     def _count(self) -> int:
         if self.num_frames is None:
