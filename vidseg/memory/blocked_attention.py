@@ -20,7 +20,7 @@ from torch import Tensor
 from vidseg.memory.threads import split_rows
 
 LOG2_E = math.log2(math.e)
-ROW_BLOCK = 128
+ROW_BLOCK = 192
 KEY_BLOCK = 512
 
 
@@ -65,7 +65,7 @@ class RunningSoftmax:
                 self._move_peak(rows, peaks_r1)
                 torch.mm(queries, keys_dk, out=scores_rk)
             scores_rk.exp2_()
-            self._weights_n1[rows] += scores_rk.sum(dim=1, keepdim=True, dtype=torch.float32)
+            self._weights_n1[rows] += scores_rk.sum(dim=1, keepdim=True)
             if scores_rk.dtype == torch.float32:
                 self._sums_ne[rows].addmm_(scores_rk, values_ke)
             else:

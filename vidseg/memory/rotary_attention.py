@@ -45,45 +45,47 @@ def read_spatial_memory(
     channels, token_channels = key_weight_cd.shape
     num_spatial = tokens_md.shape[0] - num_pointer_tokens
     half = channels // 2
-    scale = LOG2_E / math.sqrt(channels)
-    keyed_md = tokens_md + positions_md
-
-    # Tokens by row of the grid: H x (W·T) x D.
-    rows_hkd, values_hkd = (
-        x[:num_spatial].view(num_frames, height, width, token_channels).permute(1, 2, 0, 3).flatten(1, 2)
-        for x in (keyed_md, tokens_md)
-    )
-    values_hkd = values_hkd.contiguous()
     rotation = axial_rotation(channels, height, width, device=q_nc.device).view(height, width, -1)
     turn_x = rotation[0, :, : half // 2].repeat_interleave(num_frames, dim=0)
-    keys_x = rotate(rows_hkd @ key_weight_cd[:half].T + key_bias_c[:half], turn_x)
-    ones = rows_hkd.new_ones(height, width * num_frames, 1)
-    # Per row: [token, 1 (for the folded bias) | rotated x half | 1 (for the running maximum)].
-    keys_hdk = torch.cat((rows_hkd, ones, keys_x, ones), dim=2).transpose(1, 2).contiguous()
-
-    folded_weight = torch.cat((key_weight_cd[half:], key_bias_c[half:, None]), dim=1)
     turn_y = rotation[:, 0, half // 2 :]
-    fold_hcd = rotate(folded_weight.T.contiguous()[None], turn_y[:, None]).transpose(1, 2).contiguous()
+    keyed_md = tokens_md + positions_md
+
+    def by_row(x_md: Tensor) -> Tensor:
+        """Spatial tokens by row of the grid: H x (W·T) x D."""
+        grid = x_md[:num_spatial].view(num_frames, height, width, token_channels)
+        return grid.permute(1, 2, 0, 3).reshape(height, width * num_frames, token_channels)
+
+    # A key of a row: its token | 1, for the folded bias | its turned x half | 1, for the running maximum.
+    rows_hkd = by_row(keyed_md)
+    keys_x = rotate(rows_hkd @ key_weight_cd[:half].T + key_bias_c[:half], turn_x)
     folded = token_channels + 1
+    keys_hkd = rows_hkd.new_ones(height, width * num_frames, folded + half + 1)
+    keys_hkd[..., :token_channels] = rows_hkd
+    keys_hkd[..., folded:-1] = keys_x
+    values_hkd = by_row(tokens_md)
+
+    fold_hdc = rotate(key_weight_cd[half:].T.contiguous(), turn_y[:, None])
+    bias_hc = rotate(key_bias_c[half:], turn_y)
 
     pointer_keys = keyed_md[num_spatial:] @ key_weight_cd.T + key_bias_c
-    pointer_keys = torch.cat((pointer_keys, pointer_keys.new_ones(num_pointer_tokens, 1)), dim=1).T
+    pointer_keys = torch.cat((pointer_keys, pointer_keys.new_ones(num_pointer_tokens, 1)), dim=1)
     pointer_values = tokens_md[num_spatial:]
-
     out_nd = q_nc.new_empty(q_nc.shape[0], token_channels)
 
     def read(rows: slice) -> None:
-        q = q_nc[rows] * scale
+        q = q_nc[rows] * (LOG2_E / math.sqrt(channels))
+        q_y = q[:, half:].contiguous()
         queries = q.new_empty(q.shape[0], folded + half + 1)
         queries[:, folded:-1] = q[:, :half]
-        q_y = q[:, half:]
+        biases_nh = q_y @ bias_hc.T
         softmax = RunningSoftmax(queries, token_channels)
         for row in range(height):
-            torch.mm(q_y, fold_hcd[row], out=queries[:, :folded])
-            softmax.add(keys_hdk[row], values_hkd[row])
+            queries[:, :token_channels] = q_y @ fold_hdc[row].T
+            queries[:, token_channels] = biases_nh[:, row]
+            softmax.add(keys_hkd[row].T, values_hkd[row])
         if num_pointer_tokens:
             softmax.use_queries(torch.cat((q, queries[:, -1:]), dim=1))
-            softmax.add(pointer_keys, pointer_values)
+            softmax.add(pointer_keys.T, pointer_values)
         out_nd[rows] = softmax.result()
 
     split_rows(read, q_nc.shape[0])
