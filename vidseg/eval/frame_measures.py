@@ -1,4 +1,4 @@
-"""J and F of one mask against its truth (Perazzi et al., CVPR 2016), as davis2017-evaluation computes them."""
+"""J and F of one mask against its truth, as davis2017-evaluation computes them (Perazzi et al., CVPR 2016)."""
 
 from __future__ import annotations
 
