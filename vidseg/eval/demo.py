@@ -117,7 +117,7 @@ def _write_video(video: MadeVideo, path: Path) -> None:
 
 def _score(video: MadeVideo, out: Path) -> npt.NDArray[np.float64]:
     """(objects, 2): J and F of each object, means over the frames that count."""
-    from vidseg.eval.frame_measures import boundary_f, region_j
+    from vidseg.eval.metrics import boundary_f, region_j
 
     per_frame = []
     for masks, truth in _masks_and_truth(out):

@@ -77,7 +77,7 @@ def _describe_video(record: dict[str, Any]) -> VideoDescription:
 
 
 def _frame_names(folder: Path | None) -> list[str] | None:
-    """The names of a folder's frames, if it is still where the run found it; run.json does not repeat them."""
+    """The names of a folder's frames, if it is still where the run found it; run.json has none."""
     if folder is None or not folder.is_dir():
         return None
     with read(folder) as source:
