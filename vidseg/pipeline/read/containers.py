@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from vidseg.errors import SourceError
 
 if TYPE_CHECKING:
+    from av import Packet
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
@@ -54,6 +55,17 @@ def open_container(
     if threading == "NONE":
         stream.thread_count = 1
     return container, stream
+
+
+def draining_packet(stream: VideoStream) -> Packet[VideoStream]:
+    """The packet that makes a decoder put out what it holds back; for streams that ended in an error."""
+    import av
+
+    packet = cast("Packet[VideoStream]", av.Packet())
+    packet.stream = stream
+    if stream.time_base is not None:
+        packet.time_base = stream.time_base
+    return packet
 
 
 def _cannot_open(name: str, failure: Exception) -> SourceError:

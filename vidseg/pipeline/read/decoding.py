@@ -7,6 +7,8 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from vidseg.pipeline.read.containers import draining_packet
+
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
     from av.container import InputContainer
@@ -15,8 +17,9 @@ if TYPE_CHECKING:
     Begin: TypeAlias = Callable[[bool], tuple[InputContainer, VideoStream, Iterator[Packet[VideoStream]]]]
     """Opens a container and gives its packets from where decoding starts; the flag asks for threads."""
 
-SILENT_LOSS_CODECS = ("hevc", "av1", "vp9")
-"""In these every packet shows one picture, and a decoder may drop a damaged one without an error."""
+SILENT_LOSS_CODECS = ("h264", "hevc", "av1", "vp9")
+"""In these every packet shows one picture (unless it is interlaced), and a decoder may drop a damaged one
+without an error."""
 
 MAX_PENDING = 4096
 """Past this many unanswered packets the timestamps mean nothing, and lost pictures are not looked for."""
@@ -64,23 +67,26 @@ class Decoder:
 
         skip = self.frames_decoded
         count = 0
+        was_interlaced = False
         pending = _Pending()
         container, stream, packets = self._begin(threaded)
         finds_losses = stream.codec_context.codec.canonical_name in SILENT_LOSS_CODECS
         with container:
             while True:
-                is_drained = False
                 try:
                     packet = next(packets, None)
-                except (av.FFmpegError, OSError) as failure:
-                    self._note(f"{failure.strerror or failure}", None, pending)
-                    packet = None
+                except (av.FFmpegError, OSError, IndexError) as failure:
+                    # IndexError: a damaged file brought streams in its middle that PyAV has no place for.
+                    reason = getattr(failure, "strerror", None) or "the container makes no sense"
+                    self._note(reason, None, pending)
+                    packet = draining_packet(stream)
                 if packet is None:
                     break
-                if packet.size == 0 and packet.pts is None:
-                    is_drained = True
-                elif packet.pts is not None and not packet.is_discard and not self._is_early(packet):
-                    pending.add(packet.pts)
+                is_draining = packet.size == 0
+                if is_draining and (packet.pts is not None or packet.dts is not None):
+                    continue  # a dropped frame of AVI; a decoder would take it for the end
+                if packet.pts is not None and not packet.is_discard and not self._is_early(packet):
+                    pending.add(packet.pts, packet.dts)
                 if packet.is_corrupt and not self._is_early(packet):
                     self._note("data is missing", packet, pending)
                 try:
@@ -90,13 +96,17 @@ class Decoder:
                 except av.FFmpegError as failure:
                     if not self._is_early(packet):
                         self._note(f"{failure.strerror}", packet, pending)
-                    if is_drained:
+                    if is_draining:
                         pending.add_unknown()
                     continue
                 for picture in pictures:
                     if self._is_early(picture):
                         continue
-                    if pending.is_passed_over(picture.pts) and finds_losses and count > 0:
+                    # The second field of an interlaced picture may come in a packet of its own.
+                    is_whole = not (picture.interlaced_frame or was_interlaced)
+                    was_interlaced = picture.interlaced_frame
+                    is_lost = pending.is_passed_over(picture.pts) and is_whole and count > 0
+                    if is_lost and finds_losses and (pending.tells_order or not stream.has_b_frames):
                         self._note("a picture cannot be decoded", picture, pending)
                     if picture.is_corrupt:
                         self._note("a picture is damaged", picture, pending)
@@ -123,8 +133,19 @@ class _Pending:
     def __init__(self) -> None:
         self._pts: list[int] = []
         self._has_unknown = False
+        self._delays: set[int] = set()
 
-    def add(self, pts: int) -> None:
+    @property
+    def tells_order(self) -> bool:
+        """Whether pictures are shown in another order than they are stored in, by their times.
+
+        AVI has storage times alone: each picture seems to be shown as long after its storage as the others.
+        """
+        return len(self._delays) > 1
+
+    def add(self, pts: int, dts: int | None) -> None:
+        if dts is not None and len(self._delays) < 2:
+            self._delays.add(pts - dts)
         if len(self._pts) > MAX_PENDING:
             self._pts.clear()
         heapq.heappush(self._pts, pts)

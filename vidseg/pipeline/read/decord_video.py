@@ -39,6 +39,7 @@ def open_decord_video(
         import decord
     except ImportError:
         raise MissingExtraError("decord", "decord", needed_for="the reader 'decord'") from None
+    decord.logging.set_level(decord.logging.QUIET)
     video = VideoFile(path)
     what = find_break(path)
     if what is not None:

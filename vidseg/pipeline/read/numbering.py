@@ -105,8 +105,8 @@ class ByIndex:
                 if not self._is_trusted:
                     raise IndexDisagreesError("the index disagrees")
                 self.damage = Damage("a picture is missing", expected, time_of(picture))
-            if number is None:
-                continue
+            if number is None or number < expected:
+                continue  # damaged times; numbers only rise
             expected = number + 1
             if number >= start:
                 self._is_trusted = True

@@ -83,7 +83,7 @@ def index_packets(
     while True:
         try:
             packet = next(packets, None)
-        except (av.FFmpegError, OSError):
+        except (av.FFmpegError, OSError, IndexError):
             break  # the file ends early; what is there can be indexed
         if packet is None:
             break

@@ -55,7 +55,7 @@ def _from_keyframe(
     while True:
         try:
             packet = next(packets, None)
-        except (av.FFmpegError, OSError):
+        except (av.FFmpegError, OSError, IndexError):
             return None
         if packet is None or packet.size == 0:
             return None

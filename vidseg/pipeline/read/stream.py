@@ -82,17 +82,17 @@ def _pictures(container: InputContainer, stream: VideoStream, name: str) -> Gene
     while True:
         try:
             packet = next(packets, None)
-        except (av.FFmpegError, OSError) as failure:
+        except (av.FFmpegError, OSError, IndexError) as failure:
             scheme = urlsplit(name).scheme
             # A server that announces no length ends its stream by closing; FFmpeg calls that an I/O error.
-            if count > 0 and scheme in ("http", "https") and failure.errno == errno.EIO:
+            if count > 0 and scheme in ("http", "https") and getattr(failure, "errno", None) == errno.EIO:
                 return
             if isinstance(failure, av.error.ExitError):
                 if count > 0 and scheme in CONNECTIONLESS:
                     return
                 reason = f"fell silent for {SILENCE_S:g} s"
             else:
-                reason = f"broke off ({failure.strerror})"
+                reason = f"broke off ({getattr(failure, 'strerror', failure)})"
             where = f"after frame {count - 1}" if count else None
             raise DecodeError(f"'{name}' {reason}", where=where, frames_read=count) from None
         if packet is None:
