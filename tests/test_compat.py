@@ -142,7 +142,9 @@ def pair():
     return Pair("sam2.1_hiera_t", "sam2.1-hiera-tiny")
 
 
-def assert_same_answers(pair: Any, script: Script, make_tracker: Callable[[], Any]) -> None:
+def assert_same_answers(
+    pair: Any, script: Script, make_tracker: Callable[[], Any], *, outliers: float = 0.0
+) -> None:
     from support.official import official_state
     from support.parity import VIDEO_HW, as_frames, assert_close, moving_picture
 
@@ -152,7 +154,7 @@ def assert_same_answers(pair: Any, script: Script, make_tracker: Callable[[], An
     got = read_of(script(ours, ours.init_state(as_frames(inputs))))
     assert [answer[:2] for answer in got] == [answer[:2] for answer in want]
     for number, ((frame_idx, _, wanted), (_, _, given)) in enumerate(zip(want, got, strict=True)):
-        assert_close("logits", wanted, given, f"answer {number}, frame {frame_idx}")
+        assert_close("logits", wanted, given, f"answer {number}, frame {frame_idx}", outliers=outliers)
 
 
 @pytest.mark.parametrize("script", [*FAST, *(pytest.param(s, marks=pytest.mark.slow) for s in SLOW)])
@@ -174,7 +176,6 @@ def test_script_gives_the_official_answers_with_sam2():
 @pytest.mark.parametrize(
     ("script", "official_option", "our_option"),
     [
-        (several_objects, {"non_overlap_masks": True}, {"non_overlap_masks": True}),
         (corrections, {"add_all_frames_to_correct_as_cond": True}, {"corrections_condition": True}),
         (
             conditioning_frames_and_a_late_object,
@@ -188,6 +189,15 @@ def test_options_do_what_the_official_ones_do(pair, monkeypatch, script, officia
     for name, value in official_option.items():
         monkeypatch.setattr(pair.predictor, name, value)
     assert_same_answers(pair, script, lambda: pair.tracker_with(**our_option))
+
+
+@pytest.mark.slow
+def test_objects_are_kept_apart_as_officially(pair, monkeypatch):
+    """A pixel on which two objects score alike may go to the other one: one in a thousand."""
+    monkeypatch.setattr(pair.predictor, "non_overlap_masks", True)
+    assert_same_answers(
+        pair, several_objects, lambda: pair.tracker_with(non_overlap_masks=True), outliers=1e-3
+    )
 
 
 def regions_on_the_cpu(masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -280,10 +290,10 @@ def test_shim_reproduces_the_golden(name):
 
 
 @pytest.fixture(scope="module")
-def tiny():
-    from support.parity import seeded_tracker
+def tiny(tmp_path_factory):
+    from support.parity import small_tracker
 
-    return seeded_tracker(image_size=64)
+    return small_tracker(tmp_path_factory.mktemp("tracker"))
 
 
 def pictures(num_frames: int = 4) -> list[np.ndarray]:

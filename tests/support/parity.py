@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -75,9 +76,21 @@ def parity_weights(model: nn.Module, seed: int, *, is_present: bool = True) -> d
     return state
 
 
-def seeded_tracker(name: str = "sam2.1-hiera-tiny", *, image_size: int = SIZE, **options: Any) -> Any:
+SMALL_MODEL = """\
+kind: engine
+image_size: 64
+backbone: {name: hiera, embed_dim: 32, heads: 1, stages: [1, 1, 2, 1], global_blocks: [3]}
+memory_attention: {name: rotary, layers: 2, feedforward: 128}
+absent_embedding: true
+pointer_times: projected
+"""
+"""SAM 2.1 in small: every part is there, and a step takes a tenth of the tiny model's time."""
+
+
+def small_tracker(folder: Path, **options: Any) -> Any:
     """Our tracker alone, with weights under which objects are visible; needs no `sam2`."""
-    tracker = vidseg.load(name, allow_random_weights=True, image_size=image_size, device="cpu", **options)
+    (folder / "small.yaml").write_text(SMALL_MODEL, encoding="utf-8")
+    tracker = vidseg.load(folder / "small.yaml", allow_random_weights=True, device="cpu", **options)
     tracker.engine.model.load_state_dict(parity_weights(tracker.engine.model, seed=5))
     return tracker
 
@@ -170,8 +183,14 @@ class Pair:
         return EngineTracker(base.name, base.settings, engine, replace(base.options, **options), None)
 
 
-def assert_close(kind: str, want: npt.ArrayLike, got: npt.ArrayLike, what: str = "") -> None:
-    """Fail unless the arrays agree within the tolerance of their kind; absent objects are -1024 in both."""
+def assert_close(
+    kind: str, want: npt.ArrayLike, got: npt.ArrayLike, what: str = "", *, outliers: float = 0.0
+) -> None:
+    """Fail unless the arrays agree within the tolerance of their kind; absent objects are -1024 in both.
+
+    Args:
+        outliers: what share of the values may be beyond the tolerance.
+    """
     wanted, given = np.asarray(want, np.float64), np.asarray(got, np.float64)
     assert wanted.shape == given.shape, f"{what}: shape {given.shape}, not {wanted.shape}"
     is_there = wanted > -1000
@@ -181,5 +200,6 @@ def assert_close(kind: str, want: npt.ArrayLike, got: npt.ArrayLike, what: str =
     rule, tolerance = TOLERANCES[kind]
     difference = np.abs(wanted - given)[is_there]
     scale = 1.0 if rule == "abs" else max(float(wanted[is_there].std()), 1e-12)
-    error = (np.sqrt((difference**2).mean()) if rule == "rms" else difference.max()) / scale
+    worst = np.quantile(difference, 1 - outliers)
+    error = (np.sqrt((difference**2).mean()) if rule == "rms" else worst) / scale
     assert error <= tolerance, f"{what}: {kind} differ by {error:.2e} ({rule}), more than {tolerance:g}"

@@ -186,10 +186,8 @@ def test_half_precision_follows_official_autocast(pair):
 
 
 @pytest.mark.parametrize("size", [128, 1024])
-def test_images_are_prepared_as_by_the_official_loader_of_folders(tmp_path, size):
+def test_images_are_prepared_as_by_the_official_loader_of_folders(pair, tmp_path, monkeypatch, size):
     from sam2.utils.misc import load_video_frames_from_jpg_images
-
-    from support.parity import seeded_tracker
 
     pixels = np.random.default_rng(0).integers(0, 255, (54, 96, 3), np.uint8)
     for number in range(2):
@@ -197,8 +195,8 @@ def test_images_are_prepared_as_by_the_official_loader_of_folders(tmp_path, size
     want, height, width = load_video_frames_from_jpg_images(
         str(tmp_path), size, offload_video_to_cpu=True, compute_device=torch.device("cpu")
     )
-    engine = seeded_tracker(image_size=128).engine
-    engine.model.image_size = size
+    engine = pair.tracker.engine
+    monkeypatch.setattr(engine.model, "image_size", size)
     for frame, wanted in zip(vidseg.read(tmp_path), want, strict=True):
         assert frame.size_hw == (height, width)
         assert torch.equal(engine._model_input(frame), wanted)
