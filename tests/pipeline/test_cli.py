@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from support.fake_tracker import fake_yaml
 from support.hard_videos import numbered, picture
 from vidseg.pipeline.cli import main
 
@@ -96,6 +98,28 @@ def test_done_run_is_not_run_again(place: Path, capsys: pytest.CaptureFixture[st
 def test_debug_shows_where_an_error_came_from(place: Path) -> None:
     with pytest.raises(Exception, match="no prompt file"):
         main(["track", "clip.mp4", "--prompt", "none.json", "--debug"])
+
+
+@pytest.mark.slow
+def test_peak_memory_does_not_grow_with_the_video(tmp_path: Path) -> None:
+    """540 frames more, of 0.9 MB each, would show if anything kept them."""
+    (tmp_path / "box.json").write_text(GOOD)
+    peaks = {}
+    for num_frames in (60, 600):
+        video = numbered(
+            tmp_path / f"{num_frames}.mp4", num_frames, (480, 640), options={"preset": "ultrafast"}
+        )
+        call = ["track", str(video), "--prompt", "box.json", "--tracker", str(fake_yaml(tmp_path)), "--quiet"]
+        tests = str(Path(__file__).parent.parent)
+        subprocess.run(
+            [sys.executable, "-m", "support.fake_tracker", *call],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": tests},
+            check=True,
+        )
+        record = json.loads((tmp_path / f"runs/{num_frames}/run.json").read_text())
+        peaks[num_frames] = record["peak_memory_bytes"]["host"]
+    assert peaks[600] - peaks[60] < 30e6
 
 
 def test_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,7 +71,8 @@ class Execution:
         self._broke_at: int | None = None
         status: Status = "done"
         error: BaseException | None = None
-        self._outlet = Outlet(self._writers(), self.options.queue_frames)
+        # Writers wait for the tracker more often than it for them: half the frames are enough behind it.
+        self._outlet = Outlet(self._writers(), (self.options.queue_frames + 1) // 2)
         self._waiting = self._waiting_masks()
         try:
             self.record.save("running")

@@ -54,7 +54,7 @@ def track(
         resume: go on with the interrupted run in `out`.
         overwrite: remove the outputs of the run in `out` first.
         save_every: frames between two saved states to resume from; 0 for none.
-        queue_frames: how many frames may wait between reading, tracking and writing.
+        queue_frames: how many frames may wait to be tracked; half as many may wait to be written.
         reader, on_behind: see `vidseg.read`.
 
     Returns:
