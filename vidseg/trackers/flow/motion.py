@@ -6,26 +6,82 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+FloatMap = npt.NDArray[np.float32]
+
 _SMALLEST_SIDE = 32
 """Below this DIS finds no pyramid to work on; such a frame is taken to stand still."""
+_FEW = 0.02
+"""Share of a window that must be seen before its own mean counts for more than the mean of the whole side."""
+_SMEAR = 0.25
+"""What agreement with the object's motion is worth outside the carried mask: flow smears across contours."""
 
 
-def flow_to_previous(
-    grey: npt.NDArray[np.uint8], previous_grey: npt.NDArray[np.uint8]
-) -> npt.NDArray[np.float32]:
+def flow_to_previous(grey: npt.NDArray[np.uint8], previous_grey: npt.NDArray[np.uint8]) -> FloatMap:
     """Where each pixel of this frame was in the previous one: float32 h x w x 2, (dx, dy) in pixels."""
     if min(grey.shape) < _SMALLEST_SIDE:
         return np.zeros((*grey.shape, 2), np.float32)
     method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    flow: npt.NDArray[np.float32] = method.calc(grey, previous_grey, None)
+    flow: FloatMap = method.calc(grey, previous_grey, None)
     return flow
 
 
-def warp(picture: npt.NDArray[np.float32], flow: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """A map of the previous frame (h x w) carried into this one; 0 comes in from outside."""
-    height, width = picture.shape
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    warped: npt.NDArray[np.float32] = cv2.remap(
-        picture, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
+def warp(previous: FloatMap, flow: FloatMap, corner: tuple[int, int] = (0, 0)) -> FloatMap:
+    """A map of the previous frame carried into this one, or into a window of it; 0 comes in from outside.
+
+    Args:
+        previous: H x W or H x W x C.
+        flow: h x w x 2, of the window, in pixels of the map.
+        corner: the window's top row and left column.
+    """
+    height, width = flow.shape[:2]
+    x, y = np.meshgrid(
+        np.arange(corner[1], corner[1] + width, dtype=np.float32),
+        np.arange(corner[0], corner[0] + height, dtype=np.float32),
+    )
+    warped: FloatMap = cv2.remap(
+        previous, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
     )
     return warped
+
+
+def scale_flow(flow: FloatMap, size_hw: tuple[int, int]) -> FloatMap:
+    """The flow on a smaller grid, in pixels of that grid."""
+    scaled: FloatMap = cv2.resize(flow, size_hw[::-1], interpolation=cv2.INTER_AREA)
+    scaled *= np.array([size_hw[1] / flow.shape[1], size_hw[0] / flow.shape[0]], np.float32)
+    return scaled
+
+
+def motion_evidence(
+    prior: FloatMap, flow: FloatMap, *, radius: int, noise_px: float, limit: float
+) -> FloatMap:
+    """Log-likelihood ratio of each pixel moving with the object near it rather than with what surrounds it.
+
+    Both motions are Gaussians about local means with one variance: the flow's own error and the local
+    spread of the calmer side. Where the two move alike, or wildly, the ratio comes out near 0.
+
+    Args:
+        prior: h x w, the carried probability of the object.
+        flow: h x w x 2, on the same grid.
+        radius: half side of the window of the local means.
+        noise_px: standard deviation of the flow's error, in pixels of this grid.
+        limit: the most that a pixel can weigh.
+    """
+    side = (2 * radius + 1, 2 * radius + 1)
+    # The surest part of either side, away from the contour.
+    of_object = np.clip(2 * prior - 1, 0, 1)
+    of_rest = np.clip(1 - 2 * cv2.dilate(prior, np.ones((5, 5), np.uint8)), 0, 1)
+    speed_squared = (flow * flow).sum(-1)
+    distances, spreads = [], []
+    for weight in (of_object, of_rest):
+        weighted = flow * weight[..., None]
+        overall = weighted.sum((0, 1)) / max(float(weight.sum()), 1e-3)
+        mass = cv2.blur(weight, side) + np.float32(_FEW)
+        mean = (cv2.blur(weighted, side) + np.float32(_FEW) * overall) / mass[..., None]
+        mean_square = (cv2.blur(speed_squared * weight, side) + _FEW * float((overall**2).sum())) / mass
+        spreads.append(np.maximum(mean_square - (mean * mean).sum(-1), 0))
+        distances.append(((flow - mean) ** 2).sum(-1))
+    variance = noise_px**2 + np.minimum(*spreads) / 2
+    ratio = (distances[1] - distances[0]) / (2 * variance)
+    most = np.where(prior > 0.5, limit, _SMEAR * limit)
+    evidence: FloatMap = np.clip(ratio, -limit, most).astype(np.float32)
+    return evidence

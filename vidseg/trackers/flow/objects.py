@@ -1,4 +1,4 @@
-"""What is remembered of one object: its last mask, and what it looks like."""
+"""What is remembered of one object: its last mask, its shape when it was last surely seen, its looks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from vidseg.trackers.contract import ObjectState
+from vidseg.trackers.flow.appearance import Appearance
+from vidseg.trackers.states import object_state
+
+_LARGEST_SCORE = 5.0
+_PROMPTED_QUALITY = 0.95
 
 
 @dataclass
@@ -18,36 +23,58 @@ class TrackedObject:
 
     prob: npt.NDArray[np.float32]
     """h x w: how likely each pixel of the last frame belongs to the object, 0 to 1."""
-    state: ObjectState = "absent"
-    presence: float = 0.0
-    """How likely the object is in the last frame, 0 to 1."""
+    score_logit: float = -_LARGEST_SCORE
+    """Above 0 the object is judged visible."""
     quality: float = 0.0
     """Estimated IoU of the last mask, 0 to 1."""
+    looks: Appearance | None = None
+    """None for an object that was not seen yet."""
+    shape: npt.NDArray[np.bool_] | None = None
+    """Its mask when it was last surely seen, cut to its rectangle, at quarter resolution."""
+    shape_response: float = 0.0
+    """How well the colours fitted that shape there."""
 
     @classmethod
     def unseen(cls, grid_hw: tuple[int, int]) -> TrackedObject:
-        """An object of which nothing is known yet on this frame."""
+        """An object of which nothing is known on this frame."""
         return cls(np.zeros(grid_hw, np.float32))
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> TrackedObject:
         """The object whose `dataclasses.asdict` is `fields`."""
-        return cls(**fields)
+        looks = fields["looks"]
+        return cls(**{**fields, "looks": None if looks is None else Appearance(**looks)})
 
     @property
     def mask(self) -> npt.NDArray[np.bool_]:
         """bool h x w: the last frame's mask; empty where the object is absent."""
         return self.prob > 0.5
 
-    def anchor(self, picture: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_]) -> None:
-        """Take a user's word for the object's mask on this frame."""
-        self.show(mask)
-        self.learn(picture, mask)
+    @property
+    def state(self) -> ObjectState:
+        return object_state(self.score_logit, self.quality, bool(self.mask.any()))
 
     def show(self, mask: npt.NDArray[np.bool_]) -> None:
-        """Make `mask` the last frame's mask, with confidence."""
+        """Make a user's mask the last frame's."""
         self.prob = np.where(mask, np.float32(0.99), np.float32(0.01))
-        self.state, self.presence, self.quality = "visible", 0.99, 0.95
+        self.score_logit, self.quality = _LARGEST_SCORE, _PROMPTED_QUALITY
 
-    def learn(self, picture: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_]) -> None:
-        """Learn what the object looks like from a picture and the object's true mask in it."""
+    def judge(self, prob: npt.NDArray[np.float32], resemblance: float) -> None:
+        """Make a tracked mask the last frame's, and say how far it is to be trusted.
+
+        Args:
+            resemblance: see `Appearance.resemblance`.
+        """
+        self.prob = prob
+        mask = prob > 0.5
+        likeness = float(np.clip(resemblance, 0, 1))
+        # The expected IoU were the pixels independent, less for colours that are not the object's.
+        union = float(mask.sum()) + float(prob[~mask].sum())
+        expected = float(prob[mask].sum()) / max(union, 1e-6)
+        self.quality = expected * (0.5 + 0.5 * likeness)
+        self.score_logit = 0.5 + (_LARGEST_SCORE - 1) * likeness
+
+    def lose(self) -> None:
+        """The object is not in this frame."""
+        self.prob = np.zeros_like(self.prob)
+        self.score_logit, self.quality = -_LARGEST_SCORE, 0.0

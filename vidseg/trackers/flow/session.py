@@ -15,8 +15,9 @@ from vidseg.trackers.contract import ABSENT_LOGIT, Frame, FrameResult, Prompt
 from vidseg.trackers.flow.config import FlowConfig
 from vidseg.trackers.flow.grid import grid_size, prompt_to_grid, to_grid, to_video_res
 from vidseg.trackers.flow.initial_mask import segment_prompt
-from vidseg.trackers.flow.motion import flow_to_previous, warp
+from vidseg.trackers.flow.motion import flow_to_previous
 from vidseg.trackers.flow.objects import TrackedObject
+from vidseg.trackers.flow.propagation import FrameFeatures, arrive, learn, learn_ahead, propagate
 from vidseg.trackers.flow.state import SessionState, save_state
 
 Picture = npt.NDArray[np.uint8]
@@ -60,11 +61,9 @@ class FlowSession:
         Raises:
             PromptError: see `Prompt.of`; what depends on the frame's size is checked when the frame comes.
         """
+        obj_id = _checked_id(obj_id)
         given = Prompt.of(box=box, points=points, labels=labels, mask=mask)
-        if isinstance(obj_id, bool) or not isinstance(obj_id, int | np.integer) or obj_id < 1:
-            raise PromptError(f"object id {obj_id!r}", hint="ids are whole numbers from 1 on")
         pending = self._state.pending
-        obj_id = int(obj_id)
         pending[obj_id] = pending[obj_id].merge(given) if obj_id in pending else given
 
     def step(self, frame: Frame) -> FrameResult:
@@ -80,15 +79,11 @@ class FlowSession:
         if state.picture is not None and state.objects:
             self._propagate(picture)
         masks = state.ahead.pop(frame.index, {})
-        for obj_id, prompt in prompts.items():
-            known = masks.get(obj_id)
-            if known is None and obj_id in state.objects:
-                known = state.objects[obj_id].mask
-            masks[obj_id] = segment_prompt(picture, prompt, known)
         for obj_id, mask in masks.items():
-            if obj_id not in state.objects:
-                state.objects[obj_id] = TrackedObject.unseen(_grid_hw(picture))
-            state.objects[obj_id].anchor(picture, mask)
+            arrive(state.objects[obj_id], picture, mask, self._config)
+        for obj_id, prompt in prompts.items():
+            tracked = state.objects.setdefault(obj_id, TrackedObject.unseen(_grid_hw(picture)))
+            learn(tracked, picture, segment_prompt(picture, prompt, tracked.mask), self._config)
         self._forget_passed(frame.index)
         state.frame_idx, state.pts_seconds, state.picture = frame.index, frame.pts_seconds, picture
         return self._result(frame.index, frame.pts_seconds, state.objects)
@@ -97,7 +92,7 @@ class FlowSession:
         """Segment a prompted frame that lies ahead, before the frames on the way are stepped through.
 
         What the objects look like there is learned at once; their masks are used when `step` comes to that
-        frame. In the result, objects that have no prompt on this frame are absent.
+        frame. The result holds the objects that were prompted on this frame.
 
         Raises:
             PromptError: a prompt does not fit the frame, or there is none for it.
@@ -111,10 +106,9 @@ class FlowSession:
         masks = state.ahead.setdefault(frame.index, {})
         for obj_id, prompt in prompts.items():
             masks[obj_id] = segment_prompt(picture, prompt, masks.get(obj_id))
-            if obj_id not in state.objects:
-                state.objects[obj_id] = TrackedObject.unseen(_grid_hw(picture))
-            state.objects[obj_id].learn(picture, masks[obj_id])
-        shown = {obj_id: TrackedObject.unseen(_grid_hw(picture)) for obj_id in state.objects}
+            tracked = state.objects.setdefault(obj_id, TrackedObject.unseen(_grid_hw(picture)))
+            learn_ahead(tracked, picture, masks[obj_id], self._config)
+        shown = {obj_id: TrackedObject.unseen(_grid_hw(picture)) for obj_id in masks}
         for obj_id, mask in masks.items():
             shown[obj_id].show(mask)
         return self._result(frame.index, frame.pts_seconds, shown)
@@ -128,20 +122,21 @@ class FlowSession:
         labels: Sequence[int] | None = None,
         mask: Any = None,
     ) -> FrameResult:
-        """Correct the frame last stepped to; returns its new result, for all objects.
+        """Correct the frame last stepped to, or add an object on it; returns its new result, for all objects.
+
+        A box or a mask starts the object's mask anew; points alone correct it.
 
         Raises:
-            PromptError: there is no such object or no such frame yet, or the prompt does not fit.
+            PromptError: there is no such frame yet, or the prompt does not fit it.
         """
         state = self._state
+        obj_id = _checked_id(obj_id)
         given = Prompt.of(box=box, points=points, labels=labels, mask=mask)
-        if obj_id not in state.objects:
-            raise PromptError(_no_such_object(obj_id, self.obj_ids), hint="add an object with prompt()")
         if state.picture is None or state.frame_idx is None or state.size_hw is None:
-            raise PromptError("no frame was stepped to yet", hint="call prompt(), then step()")
+            raise PromptError("there is no frame to correct", hint="call prompt(), then step()")
         prompt = prompt_to_grid(given.fit(state.size_hw), state.size_hw, _grid_hw(state.picture))
-        tracked = state.objects[obj_id]
-        tracked.anchor(state.picture, segment_prompt(state.picture, prompt, tracked.mask))
+        tracked = state.objects.setdefault(obj_id, TrackedObject.unseen(_grid_hw(state.picture)))
+        learn(tracked, state.picture, segment_prompt(state.picture, prompt, tracked.mask), self._config)
         return self._result(state.frame_idx, state.pts_seconds, state.objects)
 
     def remove(self, obj_id: int) -> None:
@@ -151,18 +146,15 @@ class FlowSession:
             PromptError: there is no such object.
         """
         if obj_id not in self.obj_ids:
-            raise PromptError(_no_such_object(obj_id, self.obj_ids))
+            known = ", ".join(map(str, self.obj_ids)) or "none"
+            raise PromptError(f"there is no object {obj_id!r} to remove", hint=f"objects: {known}")
         self._state.objects.pop(obj_id, None)
         self._state.pending.pop(obj_id, None)
         for masks in self._state.ahead.values():
             masks.pop(obj_id, None)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the session's state (safetensors, atomically); its size does not grow with the video.
-
-        Raises:
-            OutputError: the file cannot be written.
-        """
+        """Write the session's state (safetensors, atomically); its size does not grow with the video."""
         save_state(path, self._state, self._tracker, self._config)
 
     def _check_order(self, frame: Frame) -> None:
@@ -202,8 +194,7 @@ class FlowSession:
         flow = flow_to_previous(
             cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.cvtColor(self._state.picture, cv2.COLOR_RGB2GRAY)
         )
-        for tracked in self._state.objects.values():
-            tracked.prob = warp(tracked.prob, flow)
+        propagate(self._state.objects, FrameFeatures.of(picture, flow), self._config)
 
     def _forget_passed(self, frame_idx: int) -> None:
         """Drop the masks of conditioned frames that were skipped."""
@@ -228,7 +219,7 @@ class FlowSession:
             size_hw=state.size_hw,
             obj_ids=list(objects),
             low_res_logits=logits,
-            object_score_logits=_logit(np.array([tracked.presence for tracked in shown], np.float32)),
+            object_score_logits=np.array([tracked.score_logit for tracked in shown], np.float32),
             predicted_ious=np.array([tracked.quality for tracked in shown], np.float32),
             states=[tracked.state for tracked in shown],
             to_video_res=to_video_res,
@@ -246,6 +237,7 @@ def _logit(prob: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return logit
 
 
-def _no_such_object(obj_id: object, known: list[int]) -> str:
-    names = ", ".join(map(str, known)) or "none"
-    return f"there is no object {obj_id!r} (objects: {names})"
+def _checked_id(obj_id: int) -> int:
+    if isinstance(obj_id, bool) or not isinstance(obj_id, int | np.integer) or obj_id < 0:
+        raise PromptError(f"object id {obj_id!r}", hint="ids are integers from 0 on (label maps: from 1 on)")
+    return int(obj_id)

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import hashlib
 import json
-import os
 from dataclasses import dataclass, field
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from vidseg.errors import CheckpointError, OutputError
+from vidseg.errors import CheckpointError
 from vidseg.trackers.contract import Prompt
 from vidseg.trackers.flow.config import FlowConfig
 from vidseg.trackers.flow.objects import TrackedObject
 
-FORMAT = 1
-"""Version of the file's layout."""
+LAYOUT = 1
+"""Version of what a session remembers; another one cannot be gone on with."""
 
 
 @dataclass
@@ -44,58 +42,33 @@ class SessionState:
 
 
 def save_state(path: str | PathLike[str], state: SessionState, tracker: str, config: FlowConfig) -> None:
-    """Write a session's state as one safetensors file, whole or not at all.
+    """Write a session's state as one safetensors file, whole or not at all."""
+    import torch
 
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    from safetensors.numpy import save
+    from vidseg.trackers.session_file import write_session
 
     tree = {
-        **{f.name: getattr(state, f.name) for f in dataclasses.fields(state)},
-        "objects": {i: dataclasses.asdict(o) for i, o in state.objects.items()},
-        "pending": {i: dataclasses.asdict(p) for i, p in state.pending.items()},
+        **{field.name: getattr(state, field.name) for field in dataclasses.fields(state)},
+        "objects": {obj_id: dataclasses.asdict(tracked) for obj_id, tracked in state.objects.items()},
+        "pending": {obj_id: dataclasses.asdict(prompt) for obj_id, prompt in state.pending.items()},
     }
-    tensors: dict[str, npt.NDArray[Any]] = {}
-    facts = {"format": FORMAT, "kind": "flow", "tracker": tracker, "config": config.model_dump()}
-    metadata = {"vidseg": json.dumps({**facts, "state": _split(tree, "", tensors)})}
-    target = Path(path)
-    part = target.with_name(f"{target.name}.part")
-    try:
-        part.write_bytes(save(tensors, metadata))
-        os.replace(part, target)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise OutputError(f"the session's state cannot be written ({error})", where=str(target)) from None
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    facts = _split(tree, "", arrays)
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+    write_session(path, tracker=tracker, fingerprint=_fingerprint(config), tensors=tensors, facts=facts)
 
 
-def load_state(path: str | PathLike[str], config: FlowConfig) -> SessionState:
+def load_state(path: str | PathLike[str], tracker: str, config: FlowConfig) -> SessionState:
     """The state that `save_state` wrote.
 
     Raises:
-        CheckpointError: the file is missing, is not such a state, or was made under another configuration.
+        CheckpointError: the file is missing, is not such a state, or was made by another tracker.
     """
-    from safetensors import SafetensorError, safe_open
+    from vidseg.trackers.session_file import read_session
 
+    tensors, facts = read_session(path, tracker=tracker, fingerprint=_fingerprint(config))
     try:
-        with safe_open(os.fspath(path), framework="numpy") as file:
-            facts = json.loads((file.metadata() or {})["vidseg"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        if (facts["kind"], facts["format"]) != ("flow", FORMAT):
-            raise CheckpointError(
-                f"a session of kind '{facts['kind']}', format {facts['format']}; "
-                f"this tracker reads 'flow', format {FORMAT}",
-                where=str(path),
-                hint="restore it with the tracker that saved it",
-            )
-        if facts["config"] != config.model_dump():
-            raise CheckpointError(
-                "the session was saved under another configuration",
-                where=str(path),
-                hint=f"restore it with the configuration of '{facts['tracker']}' that saved it",
-            )
-        tree = _join(facts["state"], tensors)
+        tree = _join(facts, {name: tensor.numpy() for name, tensor in tensors.items()})
         size_hw = tree.pop("size_hw")
         return SessionState(
             objects={int(i): TrackedObject.of(o) for i, o in tree.pop("objects").items()},
@@ -104,12 +77,13 @@ def load_state(path: str | PathLike[str], config: FlowConfig) -> SessionState:
             size_hw=None if size_hw is None else (size_hw[0], size_hw[1]),
             **tree,
         )
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"not a saved session ({' '.join(str(error).split())[:200]})",
-            where=str(path),
-            hint="give a file that a session's save() wrote",
-        ) from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"the saved session lacks a part ({error})", where=str(path)) from None
+
+
+def _fingerprint(config: FlowConfig) -> str:
+    facts = {"kind": "flow", "layout": LAYOUT, "config": config.model_dump()}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 _TENSOR = "tensor:"
@@ -119,7 +93,7 @@ _TENSOR = "tensor:"
 def _split(value: Any, name: str, tensors: dict[str, npt.NDArray[Any]]) -> Any:
     """The tree as JSON values; arrays go to `tensors` under their path."""
     if isinstance(value, np.ndarray):
-        tensors[name] = np.ascontiguousarray(value)
+        tensors[name] = value
         return _TENSOR + name
     if isinstance(value, dict):
         return {str(key): _split(item, f"{name}.{key}".lstrip("."), tensors) for key, item in value.items()}

@@ -64,7 +64,7 @@ class FlowTracker:
         Raises:
             CheckpointError: the file is not a session of this tracker with this configuration.
         """
-        return FlowSession(self._name, self.config, load_state(path, self.config))
+        return FlowSession(self._name, self.config, load_state(path, self._name, self.config))
 
     def describe(self) -> dict[str, Any]:
         """Facts for run.json: `name`, `kind`, `config`, `weights_sha256` (None), `device`."""

@@ -1,0 +1,93 @@
+"""Counting colours: which the object has, and which its surroundings."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from vidseg.trackers.flow.window import CELL, HALF
+
+FloatMap = npt.NDArray[np.float32]
+IntMap = npt.NDArray[np.int32]
+BoolMap = npt.NDArray[np.bool_]
+
+_BITS = 5
+_LEVELS = 1 << _BITS
+_FLOOR = 1e-5
+"""Share of a colour never seen: with none on either side, neither is likelier."""
+_SAMPLE = 2000
+"""Pixels of either side that colours are clustered on."""
+
+
+def to_half(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    height, width = max(1, picture.shape[0] // HALF), max(1, picture.shape[1] // HALF)
+    half: npt.NDArray[np.uint8] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    return half
+
+
+def colour_bins(half_picture: npt.NDArray[np.uint8]) -> IntMap:
+    """Each pixel's bin of Lab, 32 levels to a channel; chroma is stretched, for few colours are saturated."""
+    lab = cv2.cvtColor(half_picture, cv2.COLOR_RGB2LAB).astype(np.int32)
+    chroma = np.clip((lab[..., 1:] - 128) * 2 + 128, 0, 255) >> (8 - _BITS)
+    bins: IntMap = ((lab[..., 0] >> (8 - _BITS)) << (2 * _BITS)) | (chroma[..., 0] << _BITS) | chroma[..., 1]
+    return bins
+
+
+def count_colours(bins: IntMap, weight: npt.NDArray[np.floating]) -> FloatMap:
+    """float32 32768: the share of the weight in each bin, smoothed over neighbouring colours."""
+    from scipy.ndimage import gaussian_filter
+
+    counts = np.bincount(bins.ravel(), weight.ravel(), _LEVELS**3).reshape((_LEVELS,) * 3)
+    smooth = gaussian_filter(counts, 1.5, mode="nearest", truncate=2.0).ravel()
+    return (smooth / max(smooth.sum(), 1e-9)).astype(np.float32)
+
+
+def log_ratio(
+    of_object: FloatMap, of_surroundings: FloatMap, limit: float, floor: float = _FLOOR
+) -> FloatMap:
+    ratio: FloatMap = np.log((of_object + np.float32(floor)) / (of_surroundings + np.float32(floor)))
+    return np.clip(ratio, -limit, limit)
+
+
+def surroundings_weight(mask: BoolMap, reach: float) -> FloatMap:
+    """How much each pixel tells of the surroundings: the nearest most, all at least a little."""
+    distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3)
+    weight: FloatMap = np.where(mask, np.float32(0), np.exp(-distance / np.float32(reach)) + np.float32(0.05))
+    return weight
+
+
+def cluster_colours(bins: IntMap, mask: BoolMap, near: BoolMap, count: int) -> npt.NDArray[np.uint8]:
+    """uint8 32768: a table from bins to clusters of the colours of the object and of what is near it."""
+    levels = np.arange(_LEVELS, dtype=np.float32) * (256 // _LEVELS)
+    colours = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1).reshape(-1, 3)
+    sides = [bins[side] for side in (mask, near)]
+    points = colours[np.concatenate([side[:: max(1, len(side) // _SAMPLE)] for side in sides])]
+    if len(points) == 0:
+        return np.zeros(_LEVELS**3, np.uint8)
+    cv2.setRNGSeed(0)  # k-means starts at random
+    until = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_COUNT, 20, 0.5)
+    _, _, centres = cv2.kmeans(points, min(count, len(points)), None, until, 1, cv2.KMEANS_PP_CENTERS)
+    nearest: npt.NDArray[np.uint8] = (
+        np.stack([((colours - centre) ** 2).sum(1) for centre in centres]).argmin(0).astype(np.uint8)
+    )
+    return nearest
+
+
+def count_locally(clusters: npt.NDArray[np.uint8], weight: FloatMap, count: int, radius: int) -> FloatMap:
+    """float32 rows x columns x count: the weight of each cluster in the window of cells around each cell.
+
+    Args:
+        clusters: h x w, at half resolution.
+        weight: h x w.
+        radius: half side of the window, in cells.
+    """
+    height, width = clusters.shape
+    each = CELL // HALF
+    rows, columns = -(-height // each), -(-width // each)
+    cell = (np.arange(height) // each)[:, None] * columns + np.arange(width) // each
+    counts = np.bincount((cell * count + clusters).ravel(), weight.ravel(), rows * columns * count)
+    shares = (counts / each**2).astype(np.float32).reshape(rows, columns, count)
+    side = (2 * radius + 1, 2 * radius + 1)
+    local: FloatMap = cv2.blur(shares, side, borderType=cv2.BORDER_REPLICATE)
+    return local.reshape(rows, columns, count)
