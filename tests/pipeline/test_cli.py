@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from support.fake_tracker import fake_yaml
-from support.hard_videos import numbered, picture
+from support.hard_videos import encode, numbered, picture
 from vidseg.pipeline.cli import main
 
 GOOD = '{"box": [10, 10, 30, 30]}'
@@ -104,11 +104,10 @@ def test_debug_shows_where_an_error_came_from(place: Path) -> None:
 def test_peak_memory_does_not_grow_with_the_video(tmp_path: Path) -> None:
     """540 frames more, of 0.9 MB each, would show if anything kept them."""
     (tmp_path / "box.json").write_text(GOOD)
-    peaks = {}
+    pictures, peaks = [picture(k, (480, 640)) for k in range(8)], {}
     for num_frames in (60, 600):
-        video = numbered(
-            tmp_path / f"{num_frames}.mp4", num_frames, (480, 640), options={"preset": "ultrafast"}
-        )
+        video = tmp_path / f"{num_frames}.mp4"
+        encode(video, (pictures[k % 8] for k in range(num_frames)), options={"preset": "ultrafast"})
         call = ["track", str(video), "--prompt", "box.json", "--tracker", str(fake_yaml(tmp_path)), "--quiet"]
         tests = str(Path(__file__).parent.parent)
         subprocess.run(
