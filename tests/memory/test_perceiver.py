@@ -207,7 +207,6 @@ def test_reading_latents_does_not_depend_on_the_order_of_objects() -> None:
 def test_queries_turn_on_the_grid_of_the_frame() -> None:
     torch.manual_seed(0)
     layer = LatentCrossAttention(16, 8, window_latents=4)
-    memory = MemoryTokens(torch.randn(1, 6, 8), torch.randn(1, 6, 8), 0, 1)
     x_bnc = torch.randn(1, 15, 16)
     q = layer.queries(x_bnc, (3, 5))
     want = torch.view_as_complex(layer.q_proj(x_bnc).unflatten(-1, (-1, 2))) * axial_rotation(16, 3, 5)
