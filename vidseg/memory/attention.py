@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidseg.memory.blocked_attention import read_tokens, use_blocks
+from vidseg.memory.linear import Linear
 from vidseg.memory.rope import axial_rotation, rotate
 from vidseg.memory.rotary_attention import read_spatial_memory
 
@@ -38,10 +39,10 @@ class _Projections(nn.Module):
 
     def __init__(self, channels: int, kv_channels: int) -> None:
         super().__init__()
-        self.q_proj = nn.Linear(channels, channels)
-        self.k_proj = nn.Linear(kv_channels, channels)
-        self.v_proj = nn.Linear(kv_channels, channels)
-        self.out_proj = nn.Linear(channels, channels)
+        self.q_proj = Linear(channels, channels)
+        self.k_proj = Linear(kv_channels, channels)
+        self.v_proj = Linear(kv_channels, channels)
+        self.out_proj = Linear(channels, channels)
 
 
 def attend(q_bnc: Tensor, k_bmc: Tensor, v_bmc: Tensor) -> Tensor:
@@ -121,8 +122,8 @@ class MemoryAttentionLayer(nn.Module):
         super().__init__()
         self.self_attn = RotarySelfAttention(channels)
         self.cross_attn_image = cross_attention
-        self.linear1 = nn.Linear(channels, feedforward)
-        self.linear2 = nn.Linear(feedforward, channels)
+        self.linear1 = Linear(channels, feedforward, "relu")
+        self.linear2 = Linear(feedforward, channels)
         self.norm1 = nn.LayerNorm(channels)
         self.norm2 = nn.LayerNorm(channels)
         self.norm3 = nn.LayerNorm(channels)
@@ -132,7 +133,7 @@ class MemoryAttentionLayer(nn.Module):
         # The objects share the frame, so the first layer's self-attention has run once for all of them.
         x_bnc = x_bnc.expand(memory.tokens_bmc.shape[0], -1, -1)
         x_bnc = x_bnc + self.cross_attn_image(self.norm2(x_bnc), memory, grid_hw)
-        return x_bnc + self.linear2(F.relu(self.linear1(self.norm3(x_bnc))))
+        return x_bnc + self.linear2(self.linear1(self.norm3(x_bnc)))
 
 
 class MemoryAttention(nn.Module):

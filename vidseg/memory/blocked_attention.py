@@ -20,7 +20,8 @@ from torch import Tensor
 from vidseg.memory.threads import split_rows
 
 LOG2_E = math.log2(math.e)
-ROW_BLOCK = 192
+ROW_BLOCK_BYTES = 1024
+"""Rows of a block times the size of a number: 256 rows in float32, 512 in a half type."""
 KEY_BLOCK = 512
 
 
@@ -56,13 +57,13 @@ class RunningSoftmax:
             keys_dk: with a channel of ones last.
         """
         # All rows pass by one block of keys, not the other way round: the keys stay in the cache.
-        for start in range(0, self._queries_nd.shape[0], ROW_BLOCK):
-            rows = slice(start, start + ROW_BLOCK)
+        size = ROW_BLOCK_BYTES // self._queries_nd.element_size()
+        for start in range(0, self._queries_nd.shape[0], size):
+            rows = slice(start, start + size)
             queries = self._queries_nd[rows]
             scores_rk = queries @ keys_dk
-            peaks_r1 = scores_rk.amax(dim=1, keepdim=True)
-            if self._is_first or peaks_r1.max() > self._headroom:
-                self._move_peak(rows, peaks_r1)
+            if self._is_first or _exceeds(scores_rk, self._headroom):
+                self._move_peak(rows, scores_rk.amax(dim=1, keepdim=True))
                 torch.mm(queries, keys_dk, out=scores_rk)
             scores_rk.exp2_()
             self._weights_n1[rows] += scores_rk.sum(dim=1, keepdim=True)
@@ -93,6 +94,16 @@ class RunningSoftmax:
         factor = (minus_peak.float() - before).exp2()
         self._weights_n1[rows] *= factor
         self._sums_ne[rows] *= factor
+
+
+def _exceeds(scores: Tensor, limit: float) -> bool:
+    """Whether any score is above a positive limit."""
+    if scores.dtype == torch.bfloat16:
+        # The bits of positive numbers are in the order of the numbers, and as integers they are compared
+        # several times faster; negative numbers stay below all of them.
+        limit_bits = torch.tensor(limit, dtype=scores.dtype).view(torch.int16)
+        return bool(scores.view(torch.int16).max() > limit_bits)
+    return float(scores.max()) > limit
 
 
 def read_tokens(q_nc: Tensor, k_mc: Tensor, tokens_md: Tensor) -> Tensor:

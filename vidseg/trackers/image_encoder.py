@@ -73,8 +73,9 @@ class ImageEncoder(nn.Module):
 
     def fuse(self) -> None:
         """Put the backbone in the form it tracks with, where that differs from the one it is trained in."""
-        if hasattr(self.trunk, "fuse"):
-            self.trunk = self.trunk.fuse()
+        fuse = getattr(self.trunk, "fuse", None)
+        if callable(fuse):
+            self.trunk = fuse()
 
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)

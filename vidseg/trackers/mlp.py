@@ -6,6 +6,8 @@ import itertools
 
 from torch import Tensor, nn
 
+from vidseg.memory.linear import Activation, Linear
+
 
 class MLP(nn.Module):
     """Linear layers with an activation between them: `... x in_dim` to `... x out_dim`."""
@@ -16,17 +18,19 @@ class MLP(nn.Module):
         hidden_dim: int,
         out_dim: int,
         num_layers: int,
-        activation: type[nn.Module] = nn.ReLU,
+        activation: Activation = "relu",
         sigmoid_output: bool = False,
     ) -> None:
         super().__init__()
         dims = [in_dim, *[hidden_dim] * (num_layers - 1), out_dim]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(dims))
-        self.act = activation()
+        last = num_layers - 1
+        self.layers = nn.ModuleList(
+            Linear(a, b, "none" if index == last else activation)
+            for index, (a, b) in enumerate(itertools.pairwise(dims))
+        )
         self.sigmoid_output = sigmoid_output
 
     def forward(self, x: Tensor) -> Tensor:
-        for layer in self.layers[:-1]:
-            x = self.act(layer(x))
-        x = self.layers[-1](x)
+        for layer in self.layers:
+            x = layer(x)
         return x.sigmoid() if self.sigmoid_output else x

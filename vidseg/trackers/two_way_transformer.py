@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vidseg.memory.linear import Linear
 from vidseg.trackers.mlp import MLP
 
 
@@ -20,10 +21,10 @@ class Attention(nn.Module):
         super().__init__()
         inner = channels // downsample
         self.heads = heads
-        self.q_proj = nn.Linear(channels, inner)
-        self.k_proj = nn.Linear(channels, inner)
-        self.v_proj = nn.Linear(channels, inner)
-        self.out_proj = nn.Linear(inner, channels)
+        self.q_proj = Linear(channels, inner)
+        self.k_proj = Linear(channels, inner)
+        self.v_proj = Linear(channels, inner)
+        self.out_proj = Linear(inner, channels)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q, k, v = (

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vidseg.memory.linear import Linear
 from vidseg.trackers.mlp import MLP
 
 
@@ -45,8 +46,8 @@ class PooledAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.pool_queries = pool_queries
-        self.qkv = nn.Linear(dim, 3 * out_dim)
-        self.proj = nn.Linear(out_dim, out_dim)
+        self.qkv = Linear(dim, 3 * out_dim)
+        self.proj = Linear(out_dim, out_dim)
 
     def forward(self, x_bhwc: Tensor) -> Tensor:
         batch, height, width, _ = x_bhwc.shape
@@ -67,9 +68,9 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
         self.attn = PooledAttention(dim, out_dim, heads, pool)
         self.norm2 = nn.LayerNorm(out_dim, eps=1e-6)
-        self.mlp = MLP(out_dim, 4 * out_dim, out_dim, num_layers=2, activation=nn.GELU)
+        self.mlp = MLP(out_dim, 4 * out_dim, out_dim, num_layers=2, activation="gelu")
         if dim != out_dim:
-            self.proj = nn.Linear(dim, out_dim)
+            self.proj = Linear(dim, out_dim)
         self.changes_width = dim != out_dim
 
     def forward(self, x_bhwc: Tensor) -> Tensor:
@@ -134,10 +135,20 @@ class Hiera(nn.Module):
                 dim = out_dim
             self._stage_ends.append(len(blocks) - 1)
         self.blocks = nn.ModuleList(blocks)
+        self._position_key: tuple[int, ...] = ()
+        self._kept_position = torch.empty(0)
         self.channels: tuple[int, ...] = tuple(embed_dim * 2**stage for stage in range(len(stages)))
         self.strides: tuple[int, ...] = tuple(4 * 2**stage for stage in range(len(stages)))
 
     def _position(self, height: int, width: int) -> Tensor:
+        """The position embedding of a grid; while tracking it is made once and kept."""
+        weights = (self.pos_embed, self.pos_embed_window)
+        key = (height, width, *(w._version for w in weights), *(w.data_ptr() for w in weights))
+        if torch.is_grad_enabled() or key != self._position_key:
+            self._position_key, self._kept_position = key, self._make_position(height, width)
+        return self._kept_position
+
+    def _make_position(self, height: int, width: int) -> Tensor:
         background = F.interpolate(self.pos_embed, size=(height, width), mode="bicubic")
         side = self.pos_embed_window.shape[-1]
         return (background + self.pos_embed_window.tile(1, 1, height // side, width // side)).permute(

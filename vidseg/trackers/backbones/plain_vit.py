@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vidseg.memory.linear import Linear
 from vidseg.trackers.mlp import MLP
 
 PATCH = 16
@@ -38,8 +39,8 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.window = window
-        self.qkv = nn.Linear(channels, 3 * channels)
-        self.proj = nn.Linear(channels, channels)
+        self.qkv = Linear(channels, 3 * channels)
+        self.proj = Linear(channels, channels)
 
     def forward(self, x_byxc: Tensor) -> Tensor:
         _, height, width, _ = x_byxc.shape
@@ -97,7 +98,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(channels, eps=1e-6)
         self.attn = Attention(channels, heads, window)
         self.norm2 = nn.LayerNorm(channels, eps=1e-6)
-        self.mlp = MLP(channels, 4 * channels, channels, num_layers=2, activation=nn.GELU)
+        self.mlp = MLP(channels, 4 * channels, channels, num_layers=2, activation="gelu")
 
     def forward(self, x_byxc: Tensor) -> Tensor:
         x_byxc = x_byxc + self.attn(self.norm1(x_byxc))
