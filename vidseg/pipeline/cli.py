@@ -45,6 +45,11 @@ COMMANDS: dict[str, Command] = {
         "make a small video, track it and report the score: a first try with nothing to download",
         "vidseg demo --out runs/demo",
     ),
+    "score": Command(
+        "vidseg.eval.commands.score",
+        "score masks that exist already, exactly as a benchmark's official program does",
+        "vidseg score davis2017 --gt DAVIS/Annotations/480p --pred runs/masks --json scores.json",
+    ),
     "schema": Command(
         "vidseg.pipeline.commands.schema",
         "print the JSON Schema of a file format",

@@ -72,7 +72,7 @@ class Disk:
 
 @lru_cache(maxsize=256)
 def disk(radius: float) -> Disk:
-    """The offsets of a disk as scikit-image and OpenCV make it: `cv2.dilate(map, skimage.morphology.disk(radius))`.
+    """The offsets that `cv2.dilate(outline, skimage.morphology.disk(radius))` uses.
 
     For an integer radius these are all offsets with dx*dx + dy*dy <= radius*radius. Any other radius is
     sampled at -radius, -radius + 1, ..., with the middle sample taken for 0: such a disk is off its centre.
@@ -85,6 +85,8 @@ def disk(radius: float) -> Disk:
         kept = np.flatnonzero(row)
         if len(kept):
             rows.append((dy, int(kept[0]) - anchor, int(kept[-1]) - anchor))
+    if not rows:  # OpenCV takes a kernel without elements for one with its first element alone
+        rows = [(-anchor, -anchor, -anchor)]
     return Disk(tuple(sorted(rows, key=lambda row: abs(row[0]))), anchor + 1)
 
 
@@ -128,7 +130,7 @@ def _count_met(
     waiting = _keys(outlines, stride, room)
     targets = _keys(others, stride, room)
     ordered = np.append(targets, np.iinfo(np.int64).max)
-    far = 0  # pixels that nothing is near, by pair
+    far = np.zeros(len(outlines), np.int64)  # pixels that nothing is near, by pair
     for count, (dy, first_dx, last_dx) in enumerate(reach.rows):
         if not len(waiting):
             break

@@ -32,28 +32,28 @@ class FramePair:
         self._truth = np.ascontiguousarray(truth[box])
         self._prediction = np.ascontiguousarray(prediction[box])
 
-    @cached_property
-    def truth_areas(self) -> npt.NDArray[np.int64]:
-        """(256,): how many pixels each id has in the ground truth; background only within the box."""
-        return self._overlaps.sum(1)
-
-    @cached_property
-    def prediction_areas(self) -> npt.NDArray[np.int64]:
-        """(256,): the same of the prediction."""
-        return self._overlaps.sum(0)
-
     @property
     def truth_ids(self) -> list[int]:
-        return _ids(self.truth_areas)
+        """The objects in the ground truth, in rising order."""
+        return _ids(self._truth_areas)
 
     @property
     def prediction_ids(self) -> list[int]:
-        return _ids(self.prediction_areas)
+        return _ids(self._prediction_areas)
+
+    def truth_area(self, obj_id: int) -> int:
+        """Pixels of an object in the ground truth."""
+        return int(self._truth_areas[obj_id]) if obj_id < len(self._truth_areas) else 0
 
     def overlap(self, truth_id: int, prediction_id: int) -> tuple[int, int]:
         """Pixels in the intersection and in the union of a true and a predicted object."""
-        both = int(self._overlaps[truth_id, prediction_id])
-        return both, int(self.truth_areas[truth_id] + self.prediction_areas[prediction_id]) - both
+        in_truth, in_prediction = (
+            truth_id < len(self._truth_areas),
+            prediction_id < len(self._prediction_areas),
+        )
+        both = int(self._overlaps[truth_id, prediction_id]) if in_truth and in_prediction else 0
+        area = int(self._prediction_areas[prediction_id]) if in_prediction else 0
+        return both, self.truth_area(truth_id) + area - both
 
     def j(self, ids: Iterable[int]) -> list[float]:
         """J of each object: intersection over union; 1 where both are empty."""
@@ -67,6 +67,7 @@ class FramePair:
     def f_of_pairs(
         self, truths: Sequence[Outline], predictions: Sequence[Outline], reach: Disk | None = None
     ) -> list[float]:
+        """F of any true objects against any predicted ones, pair by pair."""
         reach = reach or disk(boundary_radius(self.size_hw))
         return f_scores(truths, predictions, reach, (self._truth.shape[0], self._truth.shape[1]))
 
@@ -79,7 +80,7 @@ class FramePair:
 
     @cached_property
     def _overlaps(self) -> npt.NDArray[np.int64]:
-        """(256, 256): pixels by true and predicted id.
+        """Pixels by true id (row) and predicted id (column), background only within the box.
 
         Counted by runs: most neighbours in a row are alike in both maps.
         """
@@ -88,10 +89,20 @@ class FramePair:
         np.not_equal(truth[:, :-1], truth[:, 1:], out=ends[:, :-1])
         ends[:, :-1] |= prediction[:, :-1] != prediction[:, 1:]
         places = np.flatnonzero(ends)
-        labels = truth.ravel()[places].astype(np.int64) * 256 + prediction.ravel()[places]
+        true_ids, predicted_ids = truth.ravel()[places], prediction.ravel()[places]
+        height, width = int(true_ids.max()) + 1, int(predicted_ids.max()) + 1
         lengths = np.diff(places, prepend=-1)
-        counts = np.bincount(labels, weights=lengths, minlength=256 * 256)  # exact up to 2**53 pixels
-        return counts.astype(np.int64).reshape(256, 256)
+        cells = true_ids.astype(np.intp) * width + predicted_ids
+        counts = np.bincount(cells, weights=lengths, minlength=height * width)  # exact up to 2**53 pixels
+        return counts.astype(np.int64).reshape(height, width)
+
+    @cached_property
+    def _truth_areas(self) -> npt.NDArray[np.int64]:
+        return self._overlaps.sum(1)
+
+    @cached_property
+    def _prediction_areas(self) -> npt.NDArray[np.int64]:
+        return self._overlaps.sum(0)
 
 
 def _ids(areas: npt.NDArray[np.int64]) -> list[int]:

@@ -1,0 +1,80 @@
+"""`vidseg score`: score masks that exist already."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from vidseg.errors import InputError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "protocol",
+        metavar="PROTOCOL",
+        help="davis2016, davis2017, davis2017-unsupervised, sav, vos-benchmark, vost, lvos, mosev2, ytvos",
+    )
+    parser.add_argument("--gt", type=Path, required=True, metavar="DIR", help="ground truth")
+    parser.add_argument("--pred", type=Path, required=True, metavar="DIR", help="masks to be scored")
+    parser.add_argument(
+        "--meta", type=Path, metavar="FILE", help="the data set's meta file, if it is not in the --gt folder"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the scores as JSON ('-': print them)")
+    parser.add_argument("--per-frame", action="store_true", help="with the values of every frame")
+    parser.add_argument(
+        "--no-skip", action="store_true", help="sav, vos-benchmark: count the first and last frame, too"
+    )
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
+
+
+def run(args: argparse.Namespace) -> int:
+    from vidseg.eval.protocols import build_protocol
+    from vidseg.eval.scoring import score_folders
+    from vidseg.pipeline.atomic import write_json
+
+    if args.workers < 1:
+        raise InputError(f"--workers {args.workers}", hint="give 1 or more")
+    if args.json not in (None, "-") and not Path(args.json).absolute().parent.is_dir():
+        raise InputError(f"there is no folder for --json '{args.json}'")
+    document = score_folders(
+        build_protocol(args.protocol, no_skip=args.no_skip),
+        args.gt,
+        args.pred,
+        meta=args.meta,
+        workers=args.workers,
+        per_frame=args.per_frame,
+    )
+    if args.json == "-":
+        print(json.dumps(document, indent=2, allow_nan=False))
+        return 0
+    if args.json is not None:
+        write_json(Path(args.json), document)
+    print(as_text(document))
+    return 0
+
+
+def as_text(document: dict[str, Any]) -> str:
+    """The scores as tables: the whole set, then every object."""
+    rows = [
+        (sequence, obj, {k: v for k, v in values.items() if not isinstance(v, list)})
+        for sequence, objects in document["objects"].items()
+        for obj, values in objects.items()
+    ]
+    keys = list(rows[0][2])
+    width = max(len(name) for name, *_ in rows)
+    lines = [f"{document['protocol']}: {len(document['objects'])} sequences, {len(rows)} objects", ""]
+    lines += [f"  {key:<20}{_number(value)}" for key, value in document["global"].items()]
+    lines += ["", f"  {'sequence':<{width}} object " + " ".join(f"{key:>{max(8, len(key))}}" for key in keys)]
+    lines += [
+        f"  {name:<{width}} {obj:>6} " + " ".join(f"{_number(of[key]):>{max(8, len(key))}}" for key in keys)
+        for name, obj, of in rows
+    ]
+    return "\n".join(lines)
+
+
+def _number(value: float | int | None) -> str:
+    if value is None:
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.4f}"

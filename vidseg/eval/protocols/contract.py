@@ -1,0 +1,150 @@
+"""What a protocol does: list the sequences, score one, sum up all.
+
+A protocol is what one official program computes, to the letter. Where programs disagree they are protocols of
+their own, not options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from vidseg.errors import InputError
+from vidseg.eval.label_png import LabelMap, read_label_png
+from vidseg.eval.metrics import FramePair
+
+
+@dataclass(frozen=True)
+class SequenceJob:
+    """One sequence to be scored: it can be sent to another process."""
+
+    name: str
+    truth: Path
+    """Folder of the ground-truth masks."""
+    prediction: Path
+    """Folder of the masks to be scored."""
+    frames: list[str]
+    """The annotated frames: file names, in order."""
+    about: Any = None
+    """What the data set's meta file says of the sequence."""
+
+
+@dataclass(frozen=True)
+class ObjectScore:
+    """What was measured of one object."""
+
+    values: dict[str, float | int | None]
+    """By the official program's own names; None where it has no number."""
+    per_frame: dict[str, list[Any]]
+    """Values of the scored frames."""
+    frames: list[str]
+    """Those frames' names."""
+
+
+@dataclass(frozen=True)
+class SequenceScore:
+    objects: dict[str, ObjectScore]
+    remarks: dict[str, Any] = field(default_factory=dict)
+    """What else is to be told of the sequence, such as which proposal was matched with which object."""
+
+
+Objects = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""Sequence -> object -> values."""
+
+
+class ScoringProtocol(Protocol):
+    """What one official program computes."""
+
+    @property
+    def name(self) -> str: ...
+
+    def jobs(self, truth: Path, prediction: Path, meta: Path | None) -> list[SequenceJob]:
+        """The sequences to be scored.
+
+        Raises:
+            InputError: a folder or the meta file is missing or of another layout.
+        """
+        ...
+
+    def score(self, job: SequenceJob) -> SequenceScore:
+        """Score one sequence.
+
+        Raises:
+            InputError: the official program would refuse it.
+        """
+        ...
+
+    def total(self, objects: Objects) -> dict[str, float]:
+        """The numbers of the whole set; NaN where there is none."""
+        ...
+
+
+def read_pair(
+    job: SequenceJob, frame: str, *, is_void_kept: bool = True, other_name: str | None = None
+) -> FramePair:
+    """Ground truth and prediction of one frame.
+
+    Args:
+        is_void_kept: keep the value 255 of the ground truth, which DAVIS takes out.
+        other_name: file name of the prediction, where it differs.
+
+    Raises:
+        InputError: a file is missing or unreadable, or the two differ in size.
+    """
+    truth = read_label_png(job.truth / frame)
+    if not is_void_kept:
+        truth = without_void(truth)
+    return pair_of(truth, read_label_png(job.prediction / (other_name or frame)), job, frame)
+
+
+def pair_of(truth: LabelMap, prediction: LabelMap, job: SequenceJob, frame: str) -> FramePair:
+    if truth.shape != prediction.shape:
+        (true_h, true_w), (height, width) = truth.shape, prediction.shape
+        raise InputError(
+            f"the mask is {width}x{height}, its ground truth {true_w}x{true_h}",
+            where=str(job.prediction / frame),
+            hint="write masks at the size of the original frames",
+        )
+    return FramePair(truth, prediction)
+
+
+VOID = 255
+
+
+def without_void(label_map: LabelMap) -> LabelMap:
+    """The label map with 255 turned into background."""
+    if not label_map.size or label_map.max() < VOID:
+        return label_map
+    cleared = label_map.copy()
+    cleared[label_map == VOID] = 0
+    return cleared
+
+
+def first_and_last_left_out(job: SequenceJob) -> list[str]:
+    """The frames that count.
+
+    Raises:
+        InputError: there are none.
+    """
+    scored = job.frames[1:-1]
+    if not scored:
+        raise InputError(
+            f"sequence '{job.name}' has {len(job.frames)} annotated frames, without the first and last none",
+            where=str(job.truth),
+        )
+    return scored
+
+
+def all_values(objects: Objects, key: str) -> list[float]:
+    """The values of one name of all objects; those without one left out."""
+    return [v[key] for sequence in objects.values() for v in sequence.values() if v[key] is not None]
+
+
+def object_ids(job: SequenceJob, names: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """The objects that a meta file names, with the pixel values they stand for."""
+    for name in names:
+        if not (name.isascii() and name.isdigit() and 1 <= int(name) <= VOID):
+            raise InputError(f"object '{name}' of sequence '{job.name}' is no pixel value of 1 to 255")
+        yield name, int(name)

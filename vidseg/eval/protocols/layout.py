@@ -1,0 +1,121 @@
+"""Where masks lie: `ROOT/SEQUENCE/*.png`, `ROOT/Annotations/SEQUENCE/*.png`, or as in DAVIS."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from vidseg.errors import InputError
+from vidseg.eval.protocols.contract import SequenceJob
+
+RESOLUTIONS = ("480p", "Full-Resolution")
+
+
+def mask_root(folder: Path, what: str, annotations: Sequence[str] = ("Annotations",)) -> Path:
+    """The folder that holds the sequences' folders.
+
+    Args:
+        what: "--gt" or "--pred", for messages.
+        annotations: names of the folder of annotations, the preferred one first.
+
+    Raises:
+        InputError: there is no such folder, or it holds no folders.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{what} '{folder}' is not a folder")
+    places = [folder / name / resolution for name in annotations for resolution in RESOLUTIONS]
+    places += [folder / name for name in annotations]
+    for place in [*places, folder]:
+        if place.is_dir() and sequence_names(place):
+            return place
+    raise InputError(
+        f"{what} '{folder}' holds no sequences",
+        hint="give the folder of the sequences' folders of PNG masks, or the one with Annotations in it",
+    )
+
+
+def sequence_names(root: Path) -> list[str]:
+    """The folders in a folder, in order of their names."""
+    with os.scandir(root) as entries:
+        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+
+
+def mask_names(folder: Path) -> list[str]:
+    """The PNG files in a folder, in order of their names."""
+    with os.scandir(folder) as entries:
+        return sorted(e.name for e in entries if e.name.endswith(".png") and not e.name.startswith("."))
+
+
+def set_list(folder: Path, places: Iterable[str]) -> list[str] | None:
+    """The sequences that a DAVIS folder's list names; None where there is no such list."""
+    for place in places:
+        path = folder / "ImageSets" / place
+        if path.is_file():
+            return path.read_text(encoding="utf-8").split()
+    return None
+
+
+def jobs_of_folders(
+    truth: Path, prediction: Path, names: Sequence[str] | None = None, about: dict[str, Any] | None = None
+) -> list[SequenceJob]:
+    """A job for each sequence: all folders under `truth`, or those named.
+
+    Raises:
+        InputError: a sequence is missing on either side, or has no masks.
+    """
+    names = sequence_names(truth) if names is None else names
+    missing = [name for name in names if not (prediction / name).is_dir()]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(names)} sequences have no masks to score: {', '.join(missing[:5])}"
+            + (" ..." if len(missing) > 5 else ""),
+            where=str(prediction),
+            hint="write a folder of masks for each sequence of the ground truth",
+        )
+    return [
+        SequenceJob(name, truth / name, prediction / name, frames_of(truth / name), (about or {}).get(name))
+        for name in names
+    ]
+
+
+def frames_of(folder: Path) -> list[str]:
+    """The annotated frames of a sequence.
+
+    Raises:
+        InputError: there are none.
+    """
+    frames = mask_names(folder) if folder.is_dir() else []
+    if not frames:
+        raise InputError(f"the sequence '{folder.name}' has no ground-truth masks", where=str(folder))
+    return frames
+
+
+def meta_beside(folder: Path, name: str) -> Path:
+    """Where a data set's meta file is: in its folder, also when the one of its Annotations was given."""
+    above = folder.parent / name
+    return above if folder.name == "Annotations" and above.is_file() else folder / name
+
+
+def read_meta(path: Path, *, needed_for: str) -> dict[str, Any]:
+    """The `videos` of a meta file: sequence -> what it says.
+
+    Raises:
+        InputError: it is missing, or of another form.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{needed_for} needs the data set's '{path.name}'",
+            where=str(path.parent),
+            hint="put it beside the Annotations folder, or name it with --meta",
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"the meta file cannot be read ({error})", where=str(path)) from None
+    videos = document.get("videos") if isinstance(document, dict) else None
+    if not isinstance(videos, dict) or not videos or not all(isinstance(v, dict) for v in videos.values()):
+        raise InputError("the meta file has no 'videos'", where=str(path))
+    return videos

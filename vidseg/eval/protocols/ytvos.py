@@ -1,0 +1,100 @@
+"""YouTube-VOS 2018 and 2019. Its scoring program is not public; the rules are those its papers state.
+
+Each object is scored on the annotated frames after its first one, the last one included. J and F are averaged
+over seen and unseen categories apart (Xu et al., arXiv:1809.03327); G is the mean of the four.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vidseg.errors import InputError
+from vidseg.eval.metrics.statistics import mean
+from vidseg.eval.protocols.contract import (
+    Objects,
+    ObjectScore,
+    SequenceJob,
+    SequenceScore,
+    object_ids,
+    read_pair,
+)
+from vidseg.eval.protocols.layout import jobs_of_folders, mask_root, meta_beside, read_meta
+
+
+@dataclass
+class YouTubeVos:
+    name: str = "ytvos"
+
+    def jobs(self, truth: Path, prediction: Path, meta: Path | None) -> list[SequenceJob]:
+        meta = meta or meta_beside(truth, "meta.json")
+        videos = read_meta(meta, needed_for="ytvos")
+        objects = {name: _objects(name, about, meta) for name, about in videos.items()}
+        self._is_seen = {
+            (name, obj): is_seen for name, of in objects.items() for obj, (_, is_seen) in of.items()
+        }
+        return jobs_of_folders(
+            mask_root(truth, "--gt"), mask_root(prediction, "--pred"), list(videos), objects
+        )
+
+    def score(self, job: SequenceJob) -> SequenceScore:
+        first = {name: job.about[name][0] for name in job.about}
+        values: dict[str, list[tuple[str, float, float]]] = {name: [] for name in job.about}
+        for frame in job.frames:
+            objects = [
+                (n, i) for n, i in object_ids(job, list(first)) if frame.removesuffix(".png") > first[n]
+            ]
+            if not objects:
+                continue
+            pair = read_pair(job, frame)
+            ids = [obj_id for _, obj_id in objects]
+            for (name, _), j, f in zip(objects, pair.j(ids), pair.f(ids), strict=True):
+                values[name].append((frame, j, f))
+        for name, of in values.items():
+            if not of:
+                raise InputError(
+                    f"object {name} of '{job.name}' has no annotated frame after its first, {first[name]}",
+                    where=str(job.truth),
+                )
+        return SequenceScore({name: _score(of) for name, of in values.items()})
+
+    def total(self, objects: Objects) -> dict[str, float]:
+        means = {
+            f"{key}_{group}": mean(
+                [
+                    v[key]
+                    for name, sequence in objects.items()
+                    for obj, v in sequence.items()
+                    if self._is_seen[name, obj] == (group == "seen")
+                ]
+            )
+            for key in "JF"
+            for group in ("seen", "unseen")
+        }
+        return {**means, "G": mean(list(means.values()))}
+
+
+def _score(values: list[tuple[str, float, float]]) -> ObjectScore:
+    frames, j, f = (list(column) for column in zip(*values, strict=True))
+    return ObjectScore({"J": mean(j), "F": mean(f)}, {"J_frames": j, "F_frames": f}, frames)
+
+
+def _objects(name: str, about: dict[str, Any], meta: Path) -> dict[str, tuple[str, bool]]:
+    """Object -> its first frame, and whether its category is among the training set's."""
+    objects = {}
+    try:
+        for obj, of in about["objects"].items():
+            first = of["first_frame"] if "first_frame" in of else of["frames"][0]
+            if not isinstance(of.get("seen"), bool):
+                raise InputError(
+                    f"the meta file does not say whether object {obj} of '{name}' is of a seen category",
+                    where=str(meta),
+                    hint='give each object "seen": true or false (is its category in the training set?)',
+                )
+            objects[str(obj)] = (str(first), of["seen"])
+    except (KeyError, TypeError, AttributeError, IndexError):
+        raise InputError(
+            f"the meta file gives no objects with their first frames of '{name}'", where=str(meta)
+        ) from None
+    return objects

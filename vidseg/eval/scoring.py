@@ -1,0 +1,103 @@
+"""Scoring many sequences, in this process or in several."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+from vidseg.errors import InputError
+from vidseg.eval.protocols.contract import ScoringProtocol, SequenceJob, SequenceScore
+
+QUEUED_A_WORKER = 2
+
+
+def score_folders(
+    protocol: ScoringProtocol,
+    truth: Path,
+    prediction: Path,
+    *,
+    meta: Path | None = None,
+    workers: int = 1,
+    per_frame: bool = False,
+) -> dict[str, Any]:
+    """Score folders of masks.
+
+    Args:
+        workers: processes; 1 for this one.
+        per_frame: keep the values of every frame.
+
+    Returns:
+        `{"protocol": ..., "global": {...}, "objects": {sequence: {object: {...}}}}` with the official
+        program's keys and units; None where it has no number.
+
+    Raises:
+        InputError: what the official program would refuse.
+    """
+    jobs = protocol.jobs(truth, prediction, meta)
+    objects: dict[str, Any] = {job.name: {} for job in jobs}
+    remarks: dict[str, Any] = {}
+    for job, score in score_jobs(protocol, jobs, workers):
+        objects[job.name] = {
+            name: {**of.values, **(of.per_frame if per_frame else {})} for name, of in score.objects.items()
+        }
+        for key, remark in score.remarks.items():
+            remarks.setdefault(key, {})[job.name] = remark
+    if not any(objects.values()):
+        raise InputError("there is nothing to score: no sequence has an object", where=str(truth))
+    document: dict[str, Any] = {"protocol": protocol.name}
+    if hasattr(protocol, "skips_first_and_last"):
+        document["skip_first_and_last"] = protocol.skips_first_and_last
+    document |= {"global": protocol.total(objects), "objects": objects, **remarks}
+    return without_nan(document)
+
+
+def score_jobs(
+    protocol: ScoringProtocol, jobs: list[SequenceJob], workers: int = 1
+) -> Iterator[tuple[SequenceJob, SequenceScore]]:
+    """The jobs with their scores, as they are done; the first error ends it."""
+    if workers <= 1 or len(jobs) <= 1:
+        _one_thread()
+        for job in jobs:
+            yield job, protocol.score(job)
+        return
+    waiting = sorted(jobs, key=lambda job: len(job.frames))  # the longest first, from the end
+    running: dict[Future[SequenceScore], SequenceJob] = {}
+    with _pool(min(workers, len(jobs))) as pool:
+        try:
+            while waiting or running:
+                while waiting and len(running) < workers * QUEUED_A_WORKER:
+                    job = waiting.pop()
+                    running[pool.submit(protocol.score, job)] = job
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield running.pop(future), future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def without_nan(value: Any) -> Any:
+    """The same with None for NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    if hasattr(context, "set_forkserver_preload"):
+        context.set_forkserver_preload(["vidseg.eval.protocols"])  # so that workers start in no time
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread)
+
+
+def _one_thread() -> None:
+    import cv2
+
+    cv2.setNumThreads(1)  # the work is split by sequences
