@@ -103,7 +103,7 @@ def test_run_killed_at_any_moment_ends_with_the_same_bytes(
         snapshots = Snapshots(tmp_path / "whole", tmp_path / "snapshots", patch)
         track(video, tmp_path / "whole", direction=direction)
     whole = masks_of(tmp_path / "whole")
-    assert len(snapshots.taken) > 2 * FRAMES
+    assert len(snapshots.taken) > FRAMES + 10  # each label map, and what belongs to the checkpoints
     for snapshot in snapshots.taken:
         resumed = track(video, snapshot, direction=direction, resume=True)
         assert resumed.status == "done"
