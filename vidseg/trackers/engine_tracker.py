@@ -157,7 +157,8 @@ def _fill_randomly(model: torch.nn.Module) -> None:
     for name, parameter in sorted(model.named_parameters()):
         fan_in = parameter[0].numel() if parameter.dim() > 1 else 1
         with torch.no_grad():
-            if parameter.dim() > 1 or "norm" not in name:
+            # Scales of norms stay 1.
+            if parameter.dim() > 1 or not ("norm" in name or name.endswith("bn.weight")):
                 parameter.normal_(0, fan_in**-0.5 if parameter.dim() > 1 else 0.02, generator=generator)
     for _, buffer in sorted(model.named_buffers()):
         if buffer.is_floating_point() and buffer.dim() > 1:
