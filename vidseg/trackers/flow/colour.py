@@ -68,9 +68,12 @@ def cluster_colours(bins: IntMap, mask: BoolMap, near: BoolMap, count: int) -> n
     cv2.setRNGSeed(0)  # k-means starts at random
     until = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_COUNT, 20, 0.5)
     _, _, centres = cv2.kmeans(points, min(count, len(points)), None, until, 1, cv2.KMEANS_PP_CENTERS)
-    nearest: npt.NDArray[np.uint8] = (
-        np.stack([((colours - centre) ** 2).sum(1) for centre in centres]).argmin(0).astype(np.uint8)
-    )
+    # Squared distances of all bins to a centre, channel by channel: the bins are a grid.
+    apart = (levels[None, :, None] - centres[:, None, :]) ** 2
+    distances = (
+        apart[:, :, None, None, 0] + apart[:, None, :, None, 1] + apart[:, None, None, :, 2]
+    ).reshape(len(centres), -1)
+    nearest: npt.NDArray[np.uint8] = distances.argmin(0).astype(np.uint8)
     return nearest
 
 

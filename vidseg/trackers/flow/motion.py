@@ -70,7 +70,7 @@ def motion_evidence(
     # The surest part of either side, away from the contour.
     of_object = np.clip(2 * prior - 1, 0, 1)
     of_rest = np.clip(1 - 2 * cv2.dilate(prior, np.ones((5, 5), np.uint8)), 0, 1)
-    speed_squared = (flow * flow).sum(-1)
+    speed_squared = _square(flow)
     distances, spreads = [], []
     for weight in (of_object, of_rest):
         weighted = flow * weight[..., None]
@@ -78,10 +78,15 @@ def motion_evidence(
         mass = cv2.blur(weight, side) + np.float32(_FEW)
         mean = (cv2.blur(weighted, side) + np.float32(_FEW) * overall) / mass[..., None]
         mean_square = (cv2.blur(speed_squared * weight, side) + _FEW * float((overall**2).sum())) / mass
-        spreads.append(np.maximum(mean_square - (mean * mean).sum(-1), 0))
-        distances.append(((flow - mean) ** 2).sum(-1))
+        spreads.append(np.maximum(mean_square - _square(mean), 0))
+        distances.append(_square(flow - mean))
     variance = noise_px**2 + np.minimum(*spreads) / 2
     ratio = (distances[1] - distances[0]) / (2 * variance)
     most = np.where(prior > 0.5, limit, _SMEAR * limit)
     evidence: FloatMap = np.clip(ratio, -limit, most).astype(np.float32)
     return evidence
+
+
+def _square(vectors: FloatMap) -> FloatMap:
+    """Squared lengths of h x w x 2 vectors."""
+    return vectors[..., 0] ** 2 + vectors[..., 1] ** 2

@@ -40,10 +40,10 @@ def guided_filter(guide: FloatMap, source: FloatMap, radius: int, eps: float) ->
         [x * c_xx + y * c_xy + z * c_xz, x * c_xy + y * c_yy + z * c_yz, x * c_xz + y * c_yz + z * c_zz], -1
     )
     slope /= determinant[..., None]
-    offset = mean_source - (slope * mean_guide).sum(-1)
+    offset = mean_source - np.einsum("hwc,hwc->hw", slope, mean_guide)
     planes = cv2.blur(np.dstack([slope, offset]), side)
     planes = cv2.resize(planes, guide.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    return (planes[..., :3] * guide).sum(-1) + planes[..., 3]
+    return np.einsum("hwc,hwc->hw", planes[..., :3], guide) + planes[..., 3]
 
 
 def keep_pieces(mask: npt.NDArray[np.bool_], prior: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
