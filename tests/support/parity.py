@@ -34,13 +34,19 @@ SIZE = 128
 VIDEO_HW = (60, 90)
 
 TOLERANCES = {
-    "logits": ("std", 5e-4),
-    "pointers": ("std", 1e-3),
-    "scores": ("abs", 5e-3),
-    "memory": ("rms", 1e-3),
+    "logits": (1e-3, 2.5e-4),
+    "pointers": (2e-3, 2.5e-4),
+    "scores": (5e-3, 5e-3),
+    "memory": (None, 1e-3),
 }
-"""By the golden files' README: of one implementation against another in float32; the deviation's share, or
-absolute. Memories are rounded to bfloat16, so single values may move by a step: judged by their RMS."""
+"""Largest and root-mean-square difference, as a share of the deviation; object scores in logits.
+
+The goldens ask for 5e-4 of the logits, of weights that were looked at; for any weights the outer limit of
+their README holds. Memories are rounded to bfloat16, values on the edge between two numbers fall either way,
+and that feeds back: measured here over random weights up to 5e-4, root-mean-square 1.3e-4, where no memory
+was read yet 5e-6. The mistakes listed there move logits by 2.5e-3 and more. Single memory values may move by
+a step, so memories are judged by the mean alone.
+"""
 
 T = TypeVar("T")
 
@@ -183,23 +189,18 @@ class Pair:
         return EngineTracker(base.name, base.settings, engine, replace(base.options, **options), None)
 
 
-def assert_close(
-    kind: str, want: npt.ArrayLike, got: npt.ArrayLike, what: str = "", *, outliers: float = 0.0
-) -> None:
-    """Fail unless the arrays agree within the tolerance of their kind; absent objects are -1024 in both.
-
-    Args:
-        outliers: what share of the values may be beyond the tolerance.
-    """
+def assert_close(kind: str, want: npt.ArrayLike, got: npt.ArrayLike, what: str = "") -> None:
+    """Fail unless the arrays agree within the tolerance of their kind; absent objects are -1024 in both."""
     wanted, given = np.asarray(want, np.float64), np.asarray(got, np.float64)
     assert wanted.shape == given.shape, f"{what}: shape {given.shape}, not {wanted.shape}"
     is_there = wanted > -1000
     assert np.array_equal(is_there, given > -1000), f"{what}: another pattern of absent objects"
     if not is_there.any():
         return
-    rule, tolerance = TOLERANCES[kind]
+    worst, typical = TOLERANCES[kind]
     difference = np.abs(wanted - given)[is_there]
-    scale = 1.0 if rule == "abs" else max(float(wanted[is_there].std()), 1e-12)
-    worst = np.quantile(difference, 1 - outliers)
-    error = (np.sqrt((difference**2).mean()) if rule == "rms" else worst) / scale
-    assert error <= tolerance, f"{what}: {kind} differ by {error:.2e} ({rule}), more than {tolerance:g}"
+    scale = 1.0 if kind == "scores" else max(float(wanted[is_there].std()), 1e-12)
+    rms = np.sqrt((difference**2).mean()) / scale
+    assert rms <= typical, f"{what}: {kind} differ by {rms:.2e} (root mean square), more than {typical:g}"
+    most = difference.max() / scale
+    assert worst is None or most <= worst, f"{what}: {kind} differ by {most:.2e}, more than {worst:g}"
