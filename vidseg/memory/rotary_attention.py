@@ -22,6 +22,8 @@ from vidseg.memory.blocked_attention import LOG2_E, RunningSoftmax
 from vidseg.memory.rope import axial_rotation, rotate
 from vidseg.memory.threads import split_rows
 
+ROWS_PER_FOLD = 8
+
 
 def read_spatial_memory(
     q_nc: Tensor,
@@ -64,7 +66,9 @@ def read_spatial_memory(
     keys_hkd[..., folded:-1] = keys_x
     values_hkd = by_row(tokens_md)
 
+    # Folded for several rows of the grid at once: a wider product runs at a better rate.
     fold_hdc = rotate(key_weight_cd[half:].T.contiguous(), turn_y[:, None])
+    folds = [part.flatten(0, 1).T for part in fold_hdc.split(ROWS_PER_FOLD)]
     bias_hc = rotate(key_bias_c[half:], turn_y)
 
     pointer_keys = keyed_md[num_spatial:] @ key_weight_cd.T + key_bias_c
@@ -80,7 +84,10 @@ def read_spatial_memory(
         biases_nh = q_y @ bias_hc.T
         softmax = RunningSoftmax(queries, token_channels)
         for row in range(height):
-            queries[:, :token_channels] = q_y @ fold_hdc[row].T
+            group, place = divmod(row, ROWS_PER_FOLD)
+            if place == 0:
+                folded_q = (q_y @ folds[group]).unflatten(1, (-1, token_channels))
+            queries[:, :token_channels] = folded_q[:, place]
             queries[:, token_channels] = biases_nh[:, row]
             softmax.add(keys_hkd[row].T, values_hkd[row])
         if num_pointer_tokens:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
@@ -25,12 +26,6 @@ class Backbone(Protocol):
         ...
 
 
-class _Lateral(nn.Sequential):
-    def __init__(self, in_channels: int, channels: int) -> None:
-        super().__init__()
-        self.add_module("conv", nn.Conv2d(in_channels, channels, 1))
-
-
 class PyramidNeck(nn.Module):
     """A feature pyramid whose top-down sum is confined to the coarse levels (SAM 2, appendix C).
 
@@ -44,21 +39,33 @@ class PyramidNeck(nn.Module):
     ) -> None:
         super().__init__()
         # The official order of the lateral convolutions is coarse to fine.
-        self.convs = nn.ModuleList(_Lateral(c, channels) for c in reversed(backbone_channels))
+        self.convs = nn.ModuleList(
+            nn.Sequential(OrderedDict(conv=nn.Conv2d(c, channels, 1))) for c in reversed(backbone_channels)
+        )
         self.top_down_levels = tuple(top_down_levels)
 
-    def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """Maps of one width, fine to coarse, without the coarsest: strides 4, 8 and 16."""
+    def forward(self, maps: list[Tensor], finest: int = 0) -> list[Tensor]:
+        """Maps of one width, fine to coarse, without the coarsest: strides 4, 8 and 16.
+
+        Args:
+            finest: the first level that is wanted.
+        """
         out: list[Tensor] = []
         above: Tensor | None = None
-        for level in reversed(range(len(maps))):
-            x = self.convs[len(maps) - 1 - level](maps[level])
+        for level in reversed(range(finest, len(maps))):
+            x = self.lateral(level)(maps[level])
             if above is not None and level in self.top_down_levels:
                 x = x + F.interpolate(above.float(), scale_factor=2.0, mode="nearest").to(x.dtype)
             above = x
             out.append(x)
         # The coarsest level has given its share to the one below and is not used by the heads.
         return out[:0:-1]
+
+    def lateral(self, level: int) -> nn.Conv2d:
+        """The convolution that takes the backbone's map of a level, counted from fine to coarse."""
+        conv = self.convs[len(self.convs) - 1 - level][0]
+        assert isinstance(conv, nn.Conv2d)
+        return conv
 
 
 class ImageEncoder(nn.Module):

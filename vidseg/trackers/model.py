@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from vidseg.memory.attention import MemoryAttention, MemoryTokens
 from vidseg.memory.bank import Recall, stack_tokens
 from vidseg.memory.encoder import MemoryEncoder
+from vidseg.memory.linear import Linear
 from vidseg.memory.perceiver import SpatialPerceiver
 from vidseg.memory.position import sine_grid, sine_times
 from vidseg.trackers.contract import ABSENT_LOGIT
-from vidseg.trackers.image_encoder import ImageEncoder
+from vidseg.trackers.image_encoder import ImageEncoder, PyramidNeck
 from vidseg.trackers.mask_decoder import MaskDecoder, choose_best, choose_single
 from vidseg.trackers.mlp import MLP
 from vidseg.trackers.prompt_encoder import PromptEncoder
@@ -117,6 +118,7 @@ class VideoModel(nn.Module):
         self.obj_ptr_proj = MLP(CHANNELS, CHANNELS, CHANNELS, num_layers=3)
         self.obj_ptr_tpos_proj = nn.Linear(CHANNELS, MEMORY_CHANNELS) if projects_pointer_times else None
         self.spatial_perceiver = compressor
+        self.fused_high_res = nn.ModuleList()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -128,8 +130,31 @@ class VideoModel(nn.Module):
 
     def encode(self, image_3ss: Tensor) -> Features:
         """A normalised image to features."""
-        maps = self.image_encoder(image_3ss[None].to(self.dtype))
-        return Features(self.sam_mask_decoder.reduce_high_res(maps), maps[-1])
+        image = image_3ss[None].to(self.dtype)
+        if not self.fused_high_res:
+            maps = self.image_encoder(image)
+            return Features(self.sam_mask_decoder.reduce_high_res(maps), maps[-1])
+        maps = self.image_encoder.trunk(image)
+        (top,) = self.image_encoder.neck(maps, finest=len(self.fused_high_res))
+        high_res = [
+            linear(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            for linear, x in zip(self.fused_high_res, maps, strict=False)
+        ]
+        return Features(high_res, top)
+
+    @torch.no_grad()
+    def fuse(self) -> None:
+        """Take the form that tracks fastest; the state dict then has other names, so load weights before.
+
+        At strides 4 and 8 the neck's convolution and the mask decoder's follow each other without anything
+        between them: their product does the work of both, and maps of 256 channels are never made.
+        """
+        self.image_encoder.fuse()
+        decoder, neck = self.sam_mask_decoder, self.image_encoder.neck
+        if decoder.use_high_res_features and isinstance(neck, PyramidNeck):
+            for level, reduce in enumerate((decoder.conv_s0, decoder.conv_s1)):
+                linear = _product(neck.lateral(level), reduce)
+                self.fused_high_res.append(linear)
 
     def attend(self, features: Features, recalls: Sequence[Recall] | None, pointer_limit: int) -> Tensor:
         """Features conditioned on the memory of each object: B x C x H x W.
@@ -284,3 +309,14 @@ class VideoModel(nn.Module):
             return memory.flatten(2).transpose(1, 2).to(torch.bfloat16)
         place = sine_grid(MEMORY_CHANNELS, *memory.shape[-2:], memory.device)
         return self.spatial_perceiver(memory, place)[0].to(torch.bfloat16)
+
+
+def _product(inner: nn.Conv2d, outer: nn.Conv2d) -> Linear:
+    """The linear map of channels that two 1x1 convolutions are, one after the other."""
+    linear = Linear(inner.in_channels, outer.out_channels)
+    inner_weight, outer_weight = (conv.weight[:, :, 0, 0].double() for conv in (inner, outer))
+    assert inner.bias is not None
+    assert outer.bias is not None
+    linear.weight.copy_(outer_weight @ inner_weight)
+    linear.bias.copy_(outer_weight @ inner.bias.double() + outer.bias)
+    return linear

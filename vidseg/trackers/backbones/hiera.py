@@ -7,7 +7,7 @@ checkpoints.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -37,6 +37,25 @@ def _from_windows(windows: Tensor, batch: int, height: int, width: int) -> Tenso
     rows, columns = -(-height // size), -(-width // size)
     x = windows.view(batch, rows, columns, size, size, channels).transpose(2, 3)
     return x.reshape(batch, rows * size, columns * size, channels)[:, :height, :width]
+
+
+PIECE_ELEMENTS = 1 << 20
+"""Work on the CPU goes in pieces of this many input elements, whose results stay in the cache."""
+
+
+def in_pieces(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """`layer(x)` for a layer that treats the entries of the first axis alike and apart."""
+    if x.device.type != "cpu" or torch.is_grad_enabled():
+        return layer(x)
+    size = max(1, PIECE_ELEMENTS // x[0].numel()) * torch.get_num_threads()
+    first = layer(x[:size])
+    if size >= x.shape[0]:
+        return first
+    out = first.new_empty(x.shape[0], *first.shape[1:])
+    out[:size] = first
+    for start in range(size, x.shape[0], size):
+        out[start : start + size] = layer(x[start : start + size])
+    return out
 
 
 class PooledAttention(nn.Module):
@@ -79,12 +98,15 @@ class Block(nn.Module):
         if self.changes_width:
             x_bhwc = _pool(self.proj(normed)) if self.pool else self.proj(normed)
         if self.window:
-            out = self.attn(_to_windows(normed, self.window))
+            out = in_pieces(self.attn, _to_windows(normed, self.window))
             out = _from_windows(out, batch, x_bhwc.shape[1], x_bhwc.shape[2])
         else:
             out = self.attn(normed)
-        x_bhwc = x_bhwc + out
-        return x_bhwc + self.mlp(self.norm2(x_bhwc))
+        rows = (x_bhwc + out).flatten(0, 2)
+        return in_pieces(self._feed_forward, rows).view_as(out)
+
+    def _feed_forward(self, x_nc: Tensor) -> Tensor:
+        return x_nc + self.mlp(self.norm2(x_nc))
 
 
 class _PatchEmbed(nn.Module):
