@@ -79,11 +79,12 @@ class EngineTracker:
             check_state({k: tuple(v.shape) for k, v in model.state_dict().items()}, state, where=where)
             model.load_state_dict(state)
             weights_sha256 = state_sha256(model.state_dict())
-        model.image_encoder.fuse()
+        model.fuse()
         model.to(device=device, dtype=dtype)
         options = SessionOptions(
             non_overlap_masks=extra.non_overlap_masks,
             remove_speck_area=extra.remove_speck_area,
+            keeps_corrections=settings.keeps_corrections,
             corrections_condition=extra.corrections_condition,
             clear_memory_around_corrections=extra.clear_memory_around_corrections,
         )

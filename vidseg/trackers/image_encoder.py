@@ -63,7 +63,7 @@ class PyramidNeck(nn.Module):
 
     def lateral(self, level: int) -> nn.Conv2d:
         """The convolution that takes the backbone's map of a level, counted from fine to coarse."""
-        conv = self.convs[len(self.convs) - 1 - level][0]
+        conv = self.convs[len(self.convs) - 1 - level].get_submodule("conv")
         assert isinstance(conv, nn.Conv2d)
         return conv
 
