@@ -351,6 +351,7 @@ class SAM2VideoPredictor:
             is_initial=is_initial,
         )
         (waiting[frame_idx],) = engine.remember(features, decoded, moment, from_prompt=True)
+        waiting[frame_idx].was_corrected = not is_conditioning
         return self._answer(state, frame_idx, is_conditioning=is_conditioning)
 
     def _answer_again(self, state: InferenceState, frame_idx: int) -> tuple[int, list[int], Tensor]:

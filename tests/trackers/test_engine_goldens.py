@@ -93,7 +93,7 @@ def _pass_arrays(name: str, golden: Golden, session: EngineSession, video: list[
     return got
 
 
-@pytest.mark.parametrize("name", golden_names("[es][adf]*"))
+@pytest.mark.parametrize("name", golden_names("[es][adfu]*"))
 def test_session_equals_official_predictor(name: str) -> None:
     golden = load_golden(name)
     assert_golden(golden, _run(golden))

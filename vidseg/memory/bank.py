@@ -40,6 +40,8 @@ class MemoryFrame:
     """Segmented from a prompt without memory."""
     was_visited: bool = True
     """Tracking has passed here (False: conditioned ahead of its time)."""
+    was_corrected: bool = False
+    """A tracked frame whose mask answers a later prompt."""
 
 
 @dataclass(slots=True)

@@ -166,6 +166,22 @@ def _recent_frames(settings: RecentFramesSettings) -> BankPolicy:
     return RecentFrames(**settings.model_dump())
 
 
+class SimilarityPruningSettings(RecentFramesSettings):
+    pruned_frames: int = Field(default=2, ge=1)
+    frees_pruned: bool = False
+
+
+def _similarity_pruning(settings: SimilarityPruningSettings) -> BankPolicy:
+    from vidseg.memory.policies.similarity_pruning import SimilarityPruning
+
+    if settings.pruned_frames > settings.recent_frames - 1:
+        raise ConfigError(
+            f"pruned_frames {settings.pruned_frames} of {settings.recent_frames}: the newest frame stays",
+            hint=f"at most {settings.recent_frames - 1}",
+        )
+    return SimilarityPruning(**settings.model_dump())
+
+
 BACKBONES: dict[str, Part] = {
     "hiera": Part(HieraSettings, _hiera),
     "plain-vit": Part(PlainViTSettings, _plain_vit),
@@ -180,7 +196,10 @@ MEMORY_ATTENTIONS: dict[str, Part] = {
     "pooled": Part(PooledSettings, _pooled),
     "rotary": Part(AttentionSettings, _rotary),
 }
-BANK_POLICIES: dict[str, Part] = {"recent-frames": Part(RecentFramesSettings, _recent_frames)}
+BANK_POLICIES: dict[str, Part] = {
+    "recent-frames": Part(RecentFramesSettings, _recent_frames),
+    "similarity-pruning": Part(SimilarityPruningSettings, _similarity_pruning),
+}
 
 READS: dict[str, set[str]] = {"none": {"rotary", "pooled"}, "perceiver": {"latent"}}
 """Which memory attentions can read what each compressor leaves: cells of the grid, or latents."""
@@ -201,6 +220,9 @@ class EngineSettings(Strict):
     """The memory of an absent object is marked (SAM 2.1)."""
     pointer_times: Literal["none", "projected"] = "none"
     """Time code of object pointers: none (SAM 2), or signed and projected (SAM 2.1)."""
+    keeps_corrections: bool = False
+    """A corrected frame keeps its mask when tracking comes past it again, as in SAM 2's first predictor, on
+    which EdgeTAM and Surgical SAM 2 are built; else it is tracked anew (SAM 2.1, EfficientTAM)."""
 
 
 def build_part(table: Mapping[str, Part], kind: str, entry: Mapping[str, Any], where: str) -> Any:

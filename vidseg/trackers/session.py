@@ -32,6 +32,8 @@ class SessionOptions:
     """Give each pixel of the result to one object at most."""
     remove_speck_area: int = 0
     """Drop regions of at most this many low-res pixels from the result."""
+    keeps_corrections: bool = False
+    """A corrected frame is not tracked again when tracking comes past it once more."""
     corrections_condition: bool = False
     """A corrected frame becomes a conditioning frame (SAM 2's `add_all_frames_to_correct_as_cond`)."""
     clear_memory_around_corrections: bool = False
@@ -102,7 +104,10 @@ class EngineSession:
         for obj_id, bank in self.banks.items():
             conditioning = bank.conditioning.get(frame.index)
             if conditioning is None:
-                tracked.append(obj_id)
+                earlier = bank.tracked.get(frame.index)
+                was_corrected = earlier is not None and earlier.was_corrected
+                if not (was_corrected and self.options.keeps_corrections):
+                    tracked.append(obj_id)
             else:
                 conditioning.was_visited = True
                 if self.options.clear_memory_around_corrections:
@@ -220,6 +225,7 @@ class EngineSession:
             bank.conditioning[frame.index] = memory
             bank.tracked.pop(frame.index, None)
         else:
+            memory.was_corrected = True
             bank.tracked[frame.index] = memory
         if self.options.clear_memory_around_corrections:
             self.engine.policy.forget_around(bank, frame.index)
@@ -305,6 +311,7 @@ def session_tensors(session: EngineSession) -> tuple[dict[str, Tensor], dict[str
                         "iou": memory.predicted_iou,
                         "is_initial": memory.is_initial,
                         "was_visited": memory.was_visited,
+                        "was_corrected": memory.was_corrected,
                     }
                 )
         objects.append({"id": obj_id, **kept})
@@ -345,6 +352,7 @@ def fill_session(session: EngineSession, tensors: dict[str, Tensor], facts: dict
                     tensors.get(f"{name}.logits"),
                     fact["is_initial"],
                     fact["was_visited"],
+                    fact["was_corrected"],
                 )
         session.banks[entry["id"]] = bank
     for obj_id in facts["pending"]:
