@@ -63,11 +63,11 @@ def cluster_colours(bins: IntMap, mask: BoolMap, near: BoolMap, count: int) -> n
     colours = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1).reshape(-1, 3)
     sides = [bins[side] for side in (mask, near)]
     points = colours[np.concatenate([side[:: max(1, len(side) // _SAMPLE)] for side in sides])]
-    if len(points) == 0:
-        return np.zeros(_LEVELS**3, np.uint8)
-    cv2.setRNGSeed(0)  # k-means starts at random
-    until = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_COUNT, 20, 0.5)
-    _, _, centres = cv2.kmeans(points, min(count, len(points)), None, until, 1, cv2.KMEANS_PP_CENTERS)
+    centres = points
+    if len(points) > count:
+        cv2.setRNGSeed(0)  # k-means starts at random
+        until = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_COUNT, 20, 0.5)
+        _, _, centres = cv2.kmeans(points, count, None, until, 1, cv2.KMEANS_PP_CENTERS)
     # Squared distances of all bins to a centre, channel by channel: the bins are a grid.
     apart = (levels[None, :, None] - centres[:, None, :]) ** 2
     distances = (

@@ -51,6 +51,10 @@ class FlowConfig(Strict):
     """How well a place must fit a lost object, against how the object itself fitted when last seen."""
     sure_resemblance: float = Field(default=0.6)
     """Mean colour evidence, as a share of the object's own, from which its shape is worth remembering."""
+    whole_share: float = Field(default=0.7, gt=0, le=1)
+    """Share of its known area from which an object counts as seen whole."""
+    size_memory: float = Field(default=0.98, gt=0, le=1)
+    """How much of the known area a frame leaves, when the object shows less."""
     filter_px: int = Field(default=12, ge=1)
     """Radius of the guided filter, in pixels of the grid."""
     filter_eps: float = Field(default=1e-3, gt=0)

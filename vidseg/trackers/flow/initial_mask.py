@@ -18,8 +18,9 @@ _CROP_SIDE = 260
 _ROUNDS = 5
 _REACH = 0.3
 """How far around points a new object is looked for, as a share of the picture's longer side."""
-_ALIKE = 12
-"""Largest difference of a colour channel, of 255, at which a neighbourhood passes for the clicked surface."""
+_RIVAL_COLOURS = 8
+_NEAR, _FAR = 20.0, 60.0
+"""Distances in Lab (0 to 255 a channel, lightness halved): nearer, colours are one; farther, never."""
 
 
 def segment_prompt(picture: Picture, prompt: Prompt, current: BoolMask | None = None) -> BoolMask:
@@ -66,7 +67,12 @@ def _from_points(picture: Picture, prompt: Prompt) -> BoolMask:
     window = _padded_window(near, reach)
     seeds = np.full(picture.shape[:2], cv2.GC_BGD, np.uint8)
     seeds[window] = cv2.GC_PR_BGD
-    seeds[window][_alike(picture[window], prompt.points_xy[positive], window)] = cv2.GC_PR_FGD
+    crop = picture[window]
+    border = np.ones(crop.shape[:2], bool)
+    rim = max(1, round(0.1 * min(border.shape)))
+    border[rim:-rim, rim:-rim] = False
+    for point in prompt.points_xy[positive]:
+        seeds[window][_alike(crop, border, point - _corner(window))] = cv2.GC_PR_FGD
     mask = _grab_cut(picture, seeds, prompt, window)
     return _components_at(mask, prompt.points_xy[positive])
 
@@ -78,7 +84,8 @@ def _corrected(picture: Picture, prompt: Prompt, current: BoolMask) -> BoolMask:
     seeds = np.where(current, cv2.GC_FGD, cv2.GC_BGD).astype(np.uint8)
     seeds[window] = np.where(current[window], cv2.GC_PR_FGD, cv2.GC_PR_BGD)
     for point, label in zip(prompt.points_xy, prompt.labels, strict=True):
-        alike = _alike(picture[window], point[None], window)
+        rivals = current[window] != bool(label)
+        alike = _alike(picture[window], rivals, point - _corner(window))
         seeds[window][alike] = cv2.GC_FGD if label else cv2.GC_BGD
     return _grab_cut(picture, seeds, prompt, window)
 
@@ -116,21 +123,39 @@ def _grab_cut(picture: Picture, seeds: Picture, prompt: Prompt, window: tuple[sl
     return _honour_points(mask, prompt)
 
 
-def _alike(crop: Picture, points_xy: npt.NDArray[np.float32], window: tuple[slice, slice]) -> BoolMask:
-    """The pixels of the crop that hang together with a point and have its colour."""
-    smooth = cv2.medianBlur(np.ascontiguousarray(crop), 5)
-    reached = np.zeros((crop.shape[0] + 2, crop.shape[1] + 2), np.uint8)
-    flags = 4 | cv2.FLOODFILL_MASK_ONLY | cv2.FLOODFILL_FIXED_RANGE | (1 << 8)
-    for x, y in points_xy:
-        seed = (
-            int(np.clip(x - window[1].start, 0, crop.shape[1] - 1)),
-            int(np.clip(y - window[0].start, 0, crop.shape[0] - 1)),
-        )
-        cv2.floodFill(smooth, reached, seed, 0, (_ALIKE,) * 3, (_ALIKE,) * 3, flags)
-    return reached[1:-1, 1:-1] > 0
+def _alike(crop: Picture, rivals: BoolMask, point_xy: npt.NDArray[np.float32]) -> BoolMask:
+    """The pixels that hang together with a point and are closer to its colour than to any rival's.
+
+    Args:
+        rivals: pixels whose colours compete; those that are the point's own do not count.
+        point_xy: in pixels of the crop.
+    """
+    height, width = rivals.shape
+    lab = cv2.cvtColor(cv2.medianBlur(np.ascontiguousarray(crop), 5), cv2.COLOR_RGB2LAB).astype(np.float32)
+    lab[..., 0] *= 0.5  # shading and texture are lightness first
+    disc = _discs((height, width), point_xy[None], max(2.0, 0.02 * max(height, width)))
+    own = lab[disc].mean(0)
+    difference = _distance(lab, own)
+    alike = difference < _FAR
+    colours = lab[rivals]
+    if len(colours) > _RIVAL_COLOURS:
+        cv2.setRNGSeed(0)  # k-means starts at random
+        until = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_COUNT, 20, 0.5)
+        sample = colours[:: max(1, len(colours) // 2000)]
+        _, _, colours = cv2.kmeans(sample, _RIVAL_COLOURS, None, until, 1, cv2.KMEANS_PP_CENTERS)
+    for colour in colours:
+        if float(np.linalg.norm(colour - own)) > _NEAR:
+            alike &= difference < _distance(lab, colour)
+    alike = (cv2.medianBlur(alike.astype(np.uint8), 5) > 0) | disc
+    return _components_at(alike, point_xy[None])
 
 
-def _discs(shape_hw: tuple[int, int], points_xy: npt.NDArray[np.float32], radius: float) -> BoolMask:
+def _distance(lab: npt.NDArray[np.float32], colour: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    distance: npt.NDArray[np.float32] = np.sqrt(((lab - colour) ** 2).sum(-1))
+    return distance
+
+
+def _discs(shape_hw: tuple[int, ...], points_xy: npt.NDArray[np.float32], radius: float) -> BoolMask:
     picture = np.zeros(shape_hw, np.uint8)
     for x, y in points_xy:
         centre = min(int(x), shape_hw[1] - 1), min(int(y), shape_hw[0] - 1)
@@ -143,6 +168,11 @@ def _honour_points(mask: BoolMask, prompt: Prompt) -> BoolMask:
     for (x, y), label in zip(prompt.points_xy, prompt.labels, strict=True):
         mask[min(int(y), height - 1), min(int(x), width - 1)] = bool(label)
     return mask
+
+
+def _corner(window: tuple[slice, slice]) -> npt.NDArray[np.float32]:
+    """x and y of a window's first pixel."""
+    return np.array([window[1].start, window[0].start], np.float32)
 
 
 def _padded_window(marked: BoolMask, padding: float) -> tuple[slice, slice]:

@@ -30,7 +30,9 @@ class TrackedObject:
     looks: Appearance | None = None
     """None for an object that was not seen yet."""
     shape: npt.NDArray[np.bool_] | None = None
-    """Its mask when it was last surely seen, cut to its rectangle, at quarter resolution."""
+    """Its mask when it was last surely seen whole, cut to its rectangle, at quarter resolution."""
+    whole_area: float = 0.0
+    """Area of the whole object, in pixels of the grid, as far as it is known."""
     shape_response: float = 0.0
     """How well the colours fitted that shape there."""
 

@@ -51,7 +51,8 @@ def learn(tracked: TrackedObject, picture: Picture, mask: BoolMap, config: FlowC
     bins, half = _at_half(picture, mask)
     tracked.looks = Appearance.learn(bins, half, config)
     tracked.shape_response = _own_response(mask, tracked.looks.colour_evidence(bins, config))
-    remember_shape(tracked, mask)
+    tracked.whole_area = 0.0
+    remember_shape(tracked, mask, 1.0, config)
     tracked.show(mask)
 
 
@@ -69,7 +70,8 @@ def arrive(tracked: TrackedObject, picture: Picture, mask: BoolMap, config: Flow
     bins, half = _at_half(picture, mask)
     assert tracked.looks is not None
     tracked.looks.look_closely(bins, half.astype(np.float32), float(np.sqrt(mask.sum())), config)
-    remember_shape(tracked, mask)
+    tracked.whole_area = 0.0
+    remember_shape(tracked, mask, 1.0, config)
     tracked.show(mask)
 
 
@@ -139,8 +141,7 @@ def follow(tracked: TrackedObject, frame: FrameFeatures, config: FlowConfig) -> 
     resemblance = looks.resemblance(colour, half_prob > 0.5)
     looks.follow(bins, half_prob, flow, window, size_px, config)
     tracked.judge(whole, resemblance)
-    if resemblance > config.sure_resemblance:
-        remember_shape(tracked, whole > 0.5)
+    remember_shape(tracked, whole > 0.5, resemblance, config)
     return True
 
 
@@ -176,8 +177,13 @@ def find_again(tracked: TrackedObject, frame: FrameFeatures, taken: BoolMap, con
     return True
 
 
-def remember_shape(tracked: TrackedObject, mask: BoolMap) -> None:
-    """Keep an object's shape, for the case that it gets lost."""
+def remember_shape(tracked: TrackedObject, mask: BoolMap, resemblance: float, config: FlowConfig) -> None:
+    """Keep an object's shape, for the case that it gets lost; not while it is half hidden, nor in doubt."""
+    area = float(np.count_nonzero(mask))
+    # Let the known size fade, or an object that goes away would seem half hidden for good.
+    tracked.whole_area = max(area, config.size_memory * tracked.whole_area)
+    if resemblance < config.sure_resemblance or area < config.whole_share * tracked.whole_area:
+        return
     quarter = resize(mask, _at_quarter(mask.shape)) >= 0.5
     if quarter.any():
         tracked.shape = cut_shape(quarter)
