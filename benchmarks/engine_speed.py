@@ -43,19 +43,15 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
-    first = vidseg.load(
-        options.tracker, allow_random_weights=True, image_size=options.image_size, device="cpu"
-    )
-    state = first.engine.model.state_dict()
+    config = REFERENCE_CONFIG[options.tracker]
+    state = vidseg.load("sam2-reference", allow_random_weights=True, config=config).predictor.state_dict()
     rows = []
     for objects in options.objects:
         sessions = {}
         for dtype in options.dtypes:
             common = {"weights": state, "image_size": options.image_size, "dtype": dtype}
             ours = vidseg.load(options.tracker, device=options.device, **common)
-            official = vidseg.load(
-                "sam2-reference", device=options.device, config=REFERENCE_CONFIG[options.tracker], **common
-            )
+            official = vidseg.load("sam2-reference", device=options.device, config=config, **common)
             sessions[f"vidseg {dtype}"] = primed_engine(ours, objects, options.image_size)
             sessions[f"official {dtype}"] = primed_official(official, objects, options.image_size)
         times = alternate(sessions, options)

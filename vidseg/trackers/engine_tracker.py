@@ -76,7 +76,9 @@ class EngineTracker:
         else:
             from vidseg.trackers.weights import check_state
 
-            check_state({k: tuple(v.shape) for k, v in model.state_dict().items()}, state, where=where)
+            shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+            file = str(load.weights) if isinstance(load.weights, str | PathLike) else None
+            check_state(shapes, state, where=file, tracker=name)
             model.load_state_dict(state)
             weights_sha256 = state_sha256(model.state_dict())
         model.fuse()

@@ -39,8 +39,11 @@ class PngWriter:
     def resume(self, is_done: Callable[[int], bool]) -> int:
         kept = set()
         for path in self.folder.glob("**/*.png*"):
-            if path.suffix == ".png" and path.stem.isdecimal() and is_done(int(path.stem)):
-                kept.add(int(path.stem))
+            number = path.name.split(".png")[0]
+            if not number.isdecimal():
+                continue  # somebody else's file
+            if path.suffix == ".png" and is_done(int(number)):
+                kept.add(int(number))
             else:
                 path.unlink()
         return len(kept)
