@@ -15,7 +15,6 @@ from PIL import Image
 from support.shared import shared_folder
 from vidseg.eval.label_png import read_label_png
 from vidseg.eval.metrics import boundary_f, boundary_radius, region_j
-from vidseg.eval.metrics.boundary import outlines
 from vidseg.eval.metrics.frame import FramePair
 from vidseg.eval.metrics.mosev2 import mosev2_scores
 from vidseg.pipeline import cli
@@ -106,8 +105,8 @@ def test_frame_measures_against_official_programs(shared: Path) -> None:
             "tolerance_px": boundary_radius(pair.size_hw),
         }
         if void is None:
-            measured["gt_boundary_pixels"] = len(outlines(truth, [1])[0])
-            measured["pred_boundary_pixels"] = len(outlines(prediction, [1])[0])
+            measured["gt_boundary_pixels"] = len(pair.truth_outlines([1])[0])
+            measured["pred_boundary_pixels"] = len(pair.prediction_outlines([1])[0])
         if "mosev2_J" in expected:
             scores = mosev2_scores(pair, [1])[0]
             measured |= {"mosev2_J": scores.j, "mosev2_F_dot": scores.f_dot, "mosev2_F": scores.f}

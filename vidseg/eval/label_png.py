@@ -65,7 +65,7 @@ def _read_plain(data: bytes) -> LabelMap | None:
     else:
         return None
     try:
-        rows = fast_zlib.decompress(b"".join(parts), bufsize=height * (width + 1))
+        rows = fast_zlib.decompress(b"".join(parts), bufsize=height * (width + 1) + 64)
     except fast_zlib.error:  # type: ignore[misc]
         return None
     if len(rows) != height * (width + 1):

@@ -60,7 +60,7 @@ def score_jobs(
 ) -> Iterator[tuple[SequenceJob, SequenceScore]]:
     """The jobs with their scores, as they are done; the first error ends it."""
     if workers <= 1 or len(jobs) <= 1:
-        _one_thread()
+        _prepare_process()
         for job in jobs:
             yield job, protocol.score(job)
         return
@@ -94,10 +94,13 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if hasattr(context, "set_forkserver_preload"):
         context.set_forkserver_preload(["vidseg.eval.protocols"])  # so that workers start in no time
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread)
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_process)
 
 
-def _one_thread() -> None:
+def _prepare_process() -> None:
     import cv2
 
     cv2.setNumThreads(1)  # the work is split by sequences
+    # glibc gives memory back to the system, page by page, whenever a block larger than any freed before is
+    # freed, and takes it anew for the next frame. One large block, never touched, ends that.
+    bytes(31 << 20)

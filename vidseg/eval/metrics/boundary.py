@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,33 +33,13 @@ class Outline:
 
     rows: Ints
     cols: Ints
+    EMPTY: ClassVar[Outline]
 
     def __len__(self) -> int:
         return len(self.rows)
 
 
-def outlines(label_map: npt.NDArray[np.uint8], ids: Sequence[int]) -> list[Outline]:
-    """The outlines of some objects of a label map (contiguous uint8 H x W), in the order of `ids`.
-
-    A pixel is on an object's boundary when exactly one of it and its right, lower or lower-right neighbour
-    is of the object. What lies outside of the frame is no neighbour.
-    """
-    height, width = label_map.shape
-    mixed = np.zeros(label_map.shape, np.bool_)
-    np.not_equal(label_map[:, :-1], label_map[:, 1:], out=mixed[:, :-1])
-    mixed[:-1] |= label_map[:-1] != label_map[1:]
-    mixed[:-1, :-1] |= label_map[:-1, :-1] != label_map[1:, 1:]
-    places = np.flatnonzero(mixed)
-    rows = places // width
-    cols = places - rows * width
-    right = places + (cols < width - 1)
-    below = places + width * (rows < height - 1)
-    labels = label_map.ravel()[np.stack([places, right, below, right + below - places])]
-    found = []
-    for obj_id in ids:
-        is_its = (labels == obj_id).any(0)
-        found.append(Outline(rows[is_its], cols[is_its]))
-    return found
+Outline.EMPTY = Outline(np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True)
@@ -134,7 +115,7 @@ def _count_met(
     for count, (dy, first_dx, last_dx) in enumerate(reach.rows):
         if not len(waiting):
             break
-        if count == 1:  # most pixels have met one in their own row; of the others, many are far from any
+        if count == 1 and len(waiting) > len(targets) // 4:  # then many are likely far from any target
             is_near = _are_near(waiting, targets, stride, reach.reach)
             far = _by_pair(waiting[~is_near], len(outlines), room)
             waiting = waiting[is_near]

@@ -9,16 +9,19 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vidseg.eval.metrics.boundary import Disk, Outline, boundary_radius, disk, f_scores, outlines
+from vidseg.eval.metrics.boundary import Disk, Outline, boundary_radius, disk, f_scores
 
 LabelMap = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.uint16]
+Places = npt.NDArray[np.intp]
 
 
 class FramePair:
     """The label maps of one frame: `truth` and `prediction`, uint8 H x W, value = object id.
 
     Objects are named by their ids; an id that is not in a label map is an empty mask. Everything is measured
-    inside the box around both maps' objects.
+    inside the box around both maps' objects, and looks at the pixels once: neighbours that are alike in both
+    maps are passed over.
 
     Raises:
         ValueError: the label maps differ in size.
@@ -29,8 +32,19 @@ class FramePair:
             raise ValueError(f"label maps of {truth.shape} and {prediction.shape}")
         self.size_hw: tuple[int, int] = (truth.shape[0], truth.shape[1])
         box = _box_of_objects(truth, prediction)
-        self._truth = np.ascontiguousarray(truth[box])
-        self._prediction = np.ascontiguousarray(prediction[box])
+        truth, prediction = truth[box], prediction[box]
+        self._box_hw: tuple[int, int] = (truth.shape[0], truth.shape[1])
+        # Both ids of a pixel as one number. The last column and the last row stand twice, so that every
+        # pixel's neighbours are at the same distance in the flat array, at the frame's edges, too.
+        both = np.empty((truth.shape[0] + 1, truth.shape[1] + 1), np.uint16)
+        both[:-1, :-1] = truth
+        both[:-1, :-1] <<= 8
+        both[:-1, :-1] += prediction
+        both[:-1, -1] = both[:-1, -2]
+        both[-1] = both[-2]
+        self._both: Labels = both.ravel()
+        self._stride = both.shape[1]
+        self._find_edges()
 
     @property
     def truth_ids(self) -> list[int]:
@@ -69,32 +83,64 @@ class FramePair:
     ) -> list[float]:
         """F of any true objects against any predicted ones, pair by pair."""
         reach = reach or disk(boundary_radius(self.size_hw))
-        return f_scores(truths, predictions, reach, (self._truth.shape[0], self._truth.shape[1]))
+        return f_scores(truths, predictions, reach, self._box_hw)
 
     def truth_outlines(self, ids: Sequence[int]) -> list[Outline]:
-        """Outlines, in pixels of the box around all objects."""
-        return outlines(self._truth, ids)
+        """The outlines of true objects, in pixels of the box around all objects.
+
+        A pixel is on an object's outline when it is of the object and its right, lower or lower-right
+        neighbour is not, or the other way round. What lies outside of the frame is no neighbour.
+        """
+        return self._outlines((self._corners >> 8).astype(np.uint8), ids, self._truth_areas)
 
     def prediction_outlines(self, ids: Sequence[int]) -> list[Outline]:
-        return outlines(self._prediction, ids)
+        """The outlines of predicted objects."""
+        return self._outlines(self._corners.astype(np.uint8), ids, self._prediction_areas)
+
+    def _find_edges(self) -> None:
+        """Where the ids change, and the ids there: all that is needed to measure anything."""
+        both, stride = self._both, self._stride
+        differs_right = both[:-1] != both[1:]
+        inner = stride * self._box_hw[0]  # without the row that stands twice
+        differs = differs_right[: inner - 1] | (both[: inner - 1] != both[stride:-1])
+        differs |= differs_right[stride:]
+        places = np.flatnonzero(differs)
+        self._run_ends = places[differs_right[places]]
+        rows = places // stride
+        cols = places - rows * stride
+        is_pixel = cols < stride - 1
+        self._rows, self._cols, places = rows[is_pixel], cols[is_pixel], places[is_pixel]
+        self._corners: Labels = both[places + np.array([[0], [1], [stride], [stride + 1]])]
+
+    def _outlines(self, corners: LabelMap, ids: Sequence[int], areas: Places) -> list[Outline]:
+        first, right, below, across = corners
+        is_mixed = (first != right) | (first != below) | (first != across)
+        found = []
+        for obj_id in ids:
+            if obj_id < len(areas) and areas[obj_id]:
+                is_its = corners == obj_id
+                on = np.flatnonzero((is_its[0] | is_its[1] | is_its[2] | is_its[3]) & is_mixed)
+                found.append(Outline(self._rows[on], self._cols[on]))
+            else:
+                found.append(Outline.EMPTY)
+        return found
 
     @cached_property
     def _overlaps(self) -> npt.NDArray[np.int64]:
-        """Pixels by true id (row) and predicted id (column), background only within the box.
+        """Pixels by true id (row) and predicted id (column), background only within the box."""
+        last = self._stride * self._box_hw[0] - 1
+        ends = np.append(self._run_ends, last)
+        labels = self._both[ends]
+        lengths = np.diff(ends, prepend=-1)
+        twice = self._both[self._stride - 1 : last + 1 : self._stride]  # the column that stands twice
+        height, width = int(labels.max() >> 8) + 1, int((labels & 255).max()) + 1
 
-        Counted by runs: most neighbours in a row are alike in both maps.
-        """
-        truth, prediction = self._truth, self._prediction
-        ends = np.ones(truth.shape, np.bool_)
-        np.not_equal(truth[:, :-1], truth[:, 1:], out=ends[:, :-1])
-        ends[:, :-1] |= prediction[:, :-1] != prediction[:, 1:]
-        places = np.flatnonzero(ends)
-        true_ids, predicted_ids = truth.ravel()[places], prediction.ravel()[places]
-        height, width = int(true_ids.max()) + 1, int(predicted_ids.max()) + 1
-        lengths = np.diff(places, prepend=-1)
-        cells = true_ids.astype(np.intp) * width + predicted_ids
-        counts = np.bincount(cells, weights=lengths, minlength=height * width)  # exact up to 2**53 pixels
-        return counts.astype(np.int64).reshape(height, width)
+        def count(labels: Labels, weights: Places | None) -> npt.NDArray[np.int64]:
+            cells = (labels >> 8).astype(np.intp) * width + (labels & 255)
+            counts = np.bincount(cells, weights, height * width)  # exact up to 2**53 pixels
+            return counts.astype(np.int64).reshape(height, width)
+
+        return count(labels, lengths) - count(twice, None)
 
     @cached_property
     def _truth_areas(self) -> npt.NDArray[np.int64]:
