@@ -1,9 +1,9 @@
-"""Mean J of a tracker on the DAVIS 2016 validation sequences, from the first frame's mask or its tight box.
+"""J and F of a tracker on the DAVIS 2016 validation sequences, from the first frame's mask or its tight box.
 
     python benchmarks/flow_davis.py --root DAVIS [--prompt mask|box] [--tracker flow]
 
-DAVIS holds JPEGImages/480p, Annotations/480p and ImageSets/2016/val.txt. J leaves out the first and the last
-frame of a sequence, as DAVIS does; the figure is the mean over frames, then over sequences. Speed counts
+DAVIS holds JPEGImages/480p, Annotations/480p and ImageSets/2016/val.txt. The first and the last frame of a
+sequence are left out, as DAVIS does; a figure is the mean over frames, then over sequences. Speed counts
 `session.step` alone, without decoding: frames a second by the clock, and CPU milliseconds a frame.
 """
 
@@ -20,11 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 import vidseg
+from vidseg.eval.metrics import boundary_f, region_j
 
 
 @dataclass(frozen=True)
 class SequenceScore:
     mean_j: float
+    mean_f: float
     num_frames: int
     wall_s: float
     cpu_s: float
@@ -43,9 +45,8 @@ def main() -> None:
     scores = {}
     for name in (args.root / args.set).read_text().split():
         scores[name] = score = score_sequence(args.root, name, args.tracker, args.prompt)
-        print(f"{name:<24} J {score.mean_j:.3f}  {_speed([score])}", flush=True)
-    mean_j = float(np.mean([score.mean_j for score in scores.values()]))
-    print(f"{f'mean of {len(scores)}, {args.prompt}':<24} J {mean_j:.3f}  {_speed(list(scores.values()))}")
+        print(_line(name, [score]), flush=True)
+    print(_line(f"mean of {len(scores)}, {args.prompt}", list(scores.values())))
 
 
 def score_sequence(root: Path, name: str, tracker: str, prompt: str) -> SequenceScore:
@@ -56,14 +57,15 @@ def score_sequence(root: Path, name: str, tracker: str, prompt: str) -> Sequence
         session.prompt(1, mask=truths[0])
     else:
         session.prompt(1, box=tight_box(truths[0]))
-    ious, wall_s, cpu_s = [], 0.0, 0.0
+    js, fs, wall_s, cpu_s = [], [], 0.0, 0.0
     for frame in frames_of(root / "JPEGImages/480p" / name):
         wall, cpu = time.perf_counter(), time.process_time()
         mask = session.step(frame).masks[0]
         wall_s += time.perf_counter() - wall
         cpu_s += time.process_time() - cpu
-        ious.append(iou(mask, truths[frame.index]))
-    return SequenceScore(float(np.mean(ious[1:-1])), len(ious), wall_s, cpu_s)
+        js.append(region_j(mask, truths[frame.index]))
+        fs.append(boundary_f(mask, truths[frame.index]))
+    return SequenceScore(float(np.mean(js[1:-1])), float(np.mean(fs[1:-1])), len(js), wall_s, cpu_s)
 
 
 def frames_of(folder: Path) -> Iterator[vidseg.Frame]:
@@ -83,15 +85,16 @@ def tight_box(mask: npt.NDArray[np.bool_]) -> list[float]:
     return [float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)]
 
 
-def iou(mask: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> float:
-    union = np.count_nonzero(mask | truth)
-    return np.count_nonzero(mask & truth) / union if union else 1.0
-
-
-def _speed(scores: list[SequenceScore]) -> str:
+def _line(name: str, scores: list[SequenceScore]) -> str:
+    mean_j, mean_f = (
+        float(np.mean(each)) for each in zip(*((s.mean_j, s.mean_f) for s in scores), strict=True)
+    )
     frames = sum(score.num_frames for score in scores)
-    wall, cpu = (sum(s.wall_s for s in scores), sum(s.cpu_s for s in scores))
-    return f"{frames / wall:5.1f} frames/s  {1000 * cpu / frames:4.0f} CPU ms a frame"
+    wall, cpu = sum(score.wall_s for score in scores), sum(score.cpu_s for score in scores)
+    return (
+        f"{name:<24} J {mean_j:.3f}  F {mean_f:.3f}  J&F {(mean_j + mean_f) / 2:.3f}  "
+        f"{frames / wall:5.1f} frames/s  {1000 * cpu / frames:4.0f} CPU ms a frame"
+    )
 
 
 if __name__ == "__main__":
