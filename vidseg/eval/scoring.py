@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,16 @@ def score_folders(
     meta: Path | None = None,
     workers: int = 1,
     per_frame: bool = False,
+    only: Collection[str] | None = None,
+    on_score: Callable[[str, SequenceScore], None] | None = None,
 ) -> dict[str, Any]:
     """Score folders of masks.
 
     Args:
         workers: processes; 1 for this one.
         per_frame: keep the values of every frame.
+        only: the sequences to score; all where it is not given.
+        on_score: is told of every sequence's score as it is done.
 
     Returns:
         `{"protocol": ..., "global": {...}, "objects": {sequence: {object: {...}}}}` with the official
@@ -37,13 +41,15 @@ def score_folders(
     Raises:
         InputError: what the official program would refuse.
     """
-    jobs = protocol.jobs(truth, prediction, meta)
+    jobs = protocol.jobs(truth, prediction, meta, only)
     objects: dict[str, Any] = {job.name: {} for job in jobs}
     remarks: dict[str, Any] = {}
     for job, score in score_jobs(protocol, jobs, workers):
         objects[job.name] = {
             name: {**of.values, **(of.per_frame if per_frame else {})} for name, of in score.objects.items()
         }
+        if on_score is not None:
+            on_score(job.name, score)
         for key, remark in score.remarks.items():
             remarks.setdefault(key, {})[job.name] = remark
     if not any(objects.values()):

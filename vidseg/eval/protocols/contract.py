@@ -6,7 +6,7 @@ their own, not options.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -60,8 +60,13 @@ class ScoringProtocol(Protocol):
     @property
     def name(self) -> str: ...
 
-    def jobs(self, truth: Path, prediction: Path, meta: Path | None) -> list[SequenceJob]:
+    def jobs(
+        self, truth: Path, prediction: Path, meta: Path | None, only: Collection[str] | None = None
+    ) -> list[SequenceJob]:
         """The sequences to be scored.
+
+        Args:
+            only: leave out all sequences but these.
 
         Raises:
             InputError: a folder or the meta file is missing or of another layout.

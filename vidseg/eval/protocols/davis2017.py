@@ -7,6 +7,7 @@ background.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -35,9 +36,11 @@ class Davis2017:
     name: str = "davis2017"
     lists: ClassVar[tuple[str, ...]] = ("2017/val.txt",)
 
-    def jobs(self, truth: Path, prediction: Path, meta: Path | None) -> list[SequenceJob]:
+    def jobs(
+        self, truth: Path, prediction: Path, meta: Path | None, only: Collection[str] | None = None
+    ) -> list[SequenceJob]:
         names = set_list(truth, self.lists)
-        return jobs_of_folders(mask_root(truth, "--gt"), mask_root(prediction, "--pred"), names)
+        return jobs_of_folders(mask_root(truth, "--gt"), mask_root(prediction, "--pred"), names, only=only)
 
     def score(self, job: SequenceJob) -> SequenceScore:
         frames = first_and_last_left_out(job)

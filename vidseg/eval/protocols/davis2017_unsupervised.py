@@ -6,6 +6,7 @@ J&F over the sequence decides which proposal is which object, and the others cos
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,9 +32,12 @@ MAX_PROPOSALS = 20
 class Davis2017Unsupervised:
     name: str = "davis2017-unsupervised"
 
-    def jobs(self, truth: Path, prediction: Path, meta: Path | None) -> list[SequenceJob]:
+    def jobs(
+        self, truth: Path, prediction: Path, meta: Path | None, only: Collection[str] | None = None
+    ) -> list[SequenceJob]:
         root = mask_root(truth, "--gt", ("Annotations_unsupervised", "Annotations"))
-        return jobs_of_folders(root, mask_root(prediction, "--pred"), set_list(truth, ["2017/val.txt"]))
+        names = set_list(truth, ["2017/val.txt"])
+        return jobs_of_folders(root, mask_root(prediction, "--pred"), names, only=only)
 
     def score(self, job: SequenceJob) -> SequenceScore:
         from scipy.optimize import linear_sum_assignment

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +59,24 @@ def set_list(folder: Path, places: Iterable[str]) -> list[str] | None:
 
 
 def jobs_of_folders(
-    truth: Path, prediction: Path, names: Sequence[str] | None = None, about: dict[str, Any] | None = None
+    truth: Path,
+    prediction: Path,
+    names: Sequence[str] | None = None,
+    *,
+    only: Collection[str] | None = None,
+    about: dict[str, Any] | None = None,
 ) -> list[SequenceJob]:
     """A job for each sequence: all folders under `truth`, or those named.
+
+    Args:
+        only: leave out all others.
+        about: what the meta file says of each.
 
     Raises:
         InputError: a sequence is missing on either side, or has no masks.
     """
     names = sequence_names(truth) if names is None else names
+    names = [name for name in names if only is None or name in only]
     missing = [name for name in names if not (prediction / name).is_dir()]
     if missing:
         raise InputError(

@@ -5,7 +5,7 @@ The first and the last frame do not count. Predictions are paired with ground tr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -30,7 +30,9 @@ from vidseg.eval.protocols.layout import jobs_of_folders, mask_names, mask_root,
 class Mosev2:
     name: str = "mosev2"
 
-    def jobs(self, truth: Path, prediction: Path, meta: Path | None) -> list[SequenceJob]:
+    def jobs(
+        self, truth: Path, prediction: Path, meta: Path | None, only: Collection[str] | None = None
+    ) -> list[SequenceJob]:
         meta = meta or meta_beside(truth, "meta.json")
         videos = read_meta(meta, needed_for="mosev2")
         for name, about in videos.items():
@@ -38,7 +40,7 @@ class Mosev2:
                 raise InputError(f"the meta file lists no objects of '{name}'", where=str(meta))
         objects = {name: [str(obj) for obj in about["objects"]] for name, about in videos.items()}
         return jobs_of_folders(
-            mask_root(truth, "--gt"), mask_root(prediction, "--pred"), list(videos), objects
+            mask_root(truth, "--gt"), mask_root(prediction, "--pred"), list(videos), only=only, about=objects
         )
 
     def score(self, job: SequenceJob) -> SequenceScore:

@@ -6,6 +6,7 @@ frame on which it is seen in ground truth or prediction. Ids that are never anno
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,10 @@ class VosBenchmark:
     name: str = "vos-benchmark"
     skips_first_and_last: bool = True
 
-    def jobs(self, truth: Path, prediction: Path, meta: Path | None) -> list[SequenceJob]:
-        return jobs_of_folders(mask_root(truth, "--gt"), mask_root(prediction, "--pred"))
+    def jobs(
+        self, truth: Path, prediction: Path, meta: Path | None, only: Collection[str] | None = None
+    ) -> list[SequenceJob]:
+        return jobs_of_folders(mask_root(truth, "--gt"), mask_root(prediction, "--pred"), only=only)
 
     def score(self, job: SequenceJob) -> SequenceScore:
         seen = _SeenObjects()
@@ -66,11 +69,13 @@ class Sav(VosBenchmark):
 
     name: str = "sav"
 
-    def jobs(self, truth: Path, prediction: Path, meta: Path | None) -> list[SequenceJob]:
+    def jobs(
+        self, truth: Path, prediction: Path, meta: Path | None, only: Collection[str] | None = None
+    ) -> list[SequenceJob]:
         true_root, root = mask_root(truth, "--gt"), mask_root(prediction, "--pred")
-        names = sequence_names(true_root)
+        names = [name for name in sequence_names(true_root) if only is None or name in only]
         if not any(sequence_names(true_root / name) for name in names):
-            return jobs_of_folders(true_root, root)
+            return jobs_of_folders(true_root, root, only=only)
         jobs = []
         for name in names:
             objects = sequence_names(true_root / name)

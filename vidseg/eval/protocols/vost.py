@@ -5,6 +5,7 @@ Ids above the number of objects are dropped, not refused.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,9 +30,11 @@ from vidseg.eval.protocols.layout import jobs_of_folders, mask_root, set_list
 class Vost:
     name: str = "vost"
 
-    def jobs(self, truth: Path, prediction: Path, meta: Path | None) -> list[SequenceJob]:
+    def jobs(
+        self, truth: Path, prediction: Path, meta: Path | None, only: Collection[str] | None = None
+    ) -> list[SequenceJob]:
         names = set_list(truth, ["val.txt"])
-        return jobs_of_folders(mask_root(truth, "--gt"), mask_root(prediction, "--pred"), names)
+        return jobs_of_folders(mask_root(truth, "--gt"), mask_root(prediction, "--pred"), names, only=only)
 
     def score(self, job: SequenceJob) -> SequenceScore:
         frames = first_and_last_left_out(job)

@@ -6,6 +6,7 @@ over seen and unseen categories apart (Xu et al., arXiv:1809.03327); G is the me
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,9 @@ from vidseg.eval.protocols.layout import jobs_of_folders, mask_root, meta_beside
 class YouTubeVos:
     name: str = "ytvos"
 
-    def jobs(self, truth: Path, prediction: Path, meta: Path | None) -> list[SequenceJob]:
+    def jobs(
+        self, truth: Path, prediction: Path, meta: Path | None, only: Collection[str] | None = None
+    ) -> list[SequenceJob]:
         meta = meta or meta_beside(truth, "meta.json")
         videos = read_meta(meta, needed_for="ytvos")
         objects = {name: _objects(name, about, meta) for name, about in videos.items()}
@@ -35,7 +38,7 @@ class YouTubeVos:
             (name, obj): is_seen for name, of in objects.items() for obj, (_, is_seen) in of.items()
         }
         return jobs_of_folders(
-            mask_root(truth, "--gt"), mask_root(prediction, "--pred"), list(videos), objects
+            mask_root(truth, "--gt"), mask_root(prediction, "--pred"), list(videos), only=only, about=objects
         )
 
     def score(self, job: SequenceJob) -> SequenceScore:

@@ -1,0 +1,44 @@
+"""Data sets: a table of names, each opened from its folder as it is downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from vidseg.errors import InputError, unknown
+from vidseg.eval.datasets.contract import DataSet
+from vidseg.eval.datasets.davis import open_davis2016, open_davis2017
+from vidseg.eval.datasets.folder import open_folder
+from vidseg.eval.datasets.lvos import open_lvosv1, open_lvosv2
+from vidseg.eval.datasets.mose import open_mosev1, open_mosev2
+from vidseg.eval.datasets.sav import open_sav
+from vidseg.eval.datasets.vost import open_vost
+from vidseg.eval.datasets.youtube_vos import open_ytvos2018, open_ytvos2019
+
+DATASETS: dict[str, Callable[[Path], DataSet]] = {
+    "davis2016": open_davis2016,
+    "davis2017": open_davis2017,
+    "sav": open_sav,
+    "ytvos2018": open_ytvos2018,
+    "ytvos2019": open_ytvos2019,
+    "mose": open_mosev1,
+    "mosev2": open_mosev2,
+    "lvos": open_lvosv1,
+    "lvosv2": open_lvosv2,
+    "vost": open_vost,
+    "folder": open_folder,
+}
+
+
+def open_dataset(name: str, root: Path) -> DataSet:
+    """A data set in the folder where it lies.
+
+    Raises:
+        InputError: an unknown name, or a folder that is not this data set or not all of it.
+    """
+    if name not in DATASETS:
+        raise InputError(unknown("data set", name, DATASETS))
+    data = DATASETS[name](root)
+    if not data.sequences:
+        raise InputError(f"'{root}' holds no sequences of {name}")
+    return data

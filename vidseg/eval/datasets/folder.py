@@ -1,0 +1,44 @@
+"""Any folder with JPEGImages and Annotations, a folder of each for every sequence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vidseg.errors import InputError
+from vidseg.eval.datasets.contract import (
+    DataSet,
+    SequenceToTrack,
+    first_masks,
+    frame_names_of,
+    mask_files,
+    need,
+)
+from vidseg.eval.protocols.layout import sequence_names
+
+SOURCE = "docs/eval.md, which shows the layout"
+
+
+def open_folder(root: Path) -> DataSet:
+    """Objects are given by their first mask, whenever it comes; scored as vos-benchmark does."""
+    need(
+        root,
+        {"JPEGImages": "folder", "Annotations": "folder"},
+        data_set="set of sequences",
+        source=SOURCE,
+    )
+    images, annotations = (_sequences_of(root / name) for name in ("JPEGImages", "Annotations"))
+    sequences = []
+    for name in sequence_names(annotations):
+        frames = frame_names_of(images / name, data_set="The layout", source=SOURCE)
+        masks = mask_files(annotations / name)
+        given = first_masks(masks, frames)
+        if not given:
+            raise InputError(f"'{name}' has no mask to start from", where=str(annotations / name))
+        sequences.append(SequenceToTrack(name, images / name, frames, given, [path.stem for path in masks]))
+    has_truth = all(len(s.wanted) > 2 for s in sequences)
+    return DataSet("folder", root, "vos-benchmark", sequences, annotations if has_truth else None)
+
+
+def _sequences_of(folder: Path) -> Path:
+    resolution = next((folder / r for r in ("480p", "Full-Resolution") if (folder / r).is_dir()), None)
+    return resolution or folder

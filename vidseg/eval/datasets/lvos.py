@@ -1,0 +1,69 @@
+"""LVOS v1 and v2 val (LingyiHongfd/LVOS-api): long videos, objects that appear later, 8-digit names."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from vidseg.errors import InputError
+from vidseg.eval.datasets.contract import (
+    DataSet,
+    GivenMask,
+    SequenceToTrack,
+    Submission,
+    first_existing,
+    frame_names_of,
+    mask_files,
+    need,
+)
+from vidseg.eval.protocols.layout import read_meta
+
+SOURCE = "https://github.com/LingyiHongfd/LVOS-api"
+
+
+def open_lvos(version: int, root: Path) -> DataSet:
+    """`root` is the folder of the set, or the one that holds `valid`.
+
+    Scoring takes unseen_videos.txt (or unseen.json) from beside valid_meta.json.
+    """
+    root = first_existing(root, ["valid", "val"])
+    title = f"LVOS v{version} val"
+    need(
+        root,
+        {"JPEGImages": "folder", "Annotations": "folder", "valid_meta.json": "file"},
+        data_set=title,
+        source=SOURCE,
+    )
+    meta = root / "valid_meta.json"
+    sequences = []
+    has_truth = True
+    for name, about in read_meta(meta, needed_for=title).items():
+        frames = frame_names_of(root / "JPEGImages" / name, data_set=title, source=SOURCE)
+        place = {frame: i for i, frame in enumerate(frames)}
+        given = []
+        try:
+            starts = {str(o): int(of["frame_range"]["start"]) for o, of in about["objects"].items()}
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise InputError(f"the meta file gives no frame ranges of '{name}'", where=str(meta)) from None
+        for obj, start in starts.items():
+            path = root / "Annotations" / name / f"{start:08d}.png"
+            if path.stem not in place or not path.is_file():
+                raise InputError(
+                    f"object {obj} of '{name}' has no picture or mask to start from", where=str(path)
+                )
+            given.append(GivenMask(int(obj), obj, place[path.stem], path))
+        has_truth = has_truth and len(mask_files(root / "Annotations" / name)) > 2
+        sequences.append(SequenceToTrack(name, root / "JPEGImages" / name, frames, given, frames))
+    return DataSet(
+        "lvos" if version == 1 else "lvosv2",
+        root,
+        "lvos",
+        sequences,
+        root if has_truth else None,
+        meta=meta,
+        submission=Submission("Annotations", "CodaLab 8767"),
+    )
+
+
+open_lvosv1 = partial(open_lvos, 1)
+open_lvosv2 = partial(open_lvos, 2)

@@ -1,0 +1,82 @@
+"""YouTube-VOS 2018 and 2019 val (youtube-vos.org): objects appear later; every fifth frame is wanted."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vidseg.errors import InputError
+from vidseg.eval.datasets.contract import (
+    DataSet,
+    GivenMask,
+    SequenceToTrack,
+    Submission,
+    first_existing,
+    frame_names_of,
+    mask_files,
+    need,
+)
+from vidseg.eval.protocols.layout import read_meta
+
+SOURCE = "https://youtube-vos.org/dataset/vos"
+
+
+def open_youtube_vos(year: int, root: Path) -> DataSet:
+    """`root` is the folder of the set, or the one that holds `valid`.
+
+    All frames are tracked (of `valid_all_frames` where that is there); those of meta.json are wanted.
+    """
+    all_frames = root / "valid_all_frames" / "JPEGImages"
+    root = first_existing(root, ["valid"])
+    title = f"YouTube-VOS {year} val"
+    need(
+        root,
+        {"JPEGImages": "folder", "Annotations": "folder", "meta.json": "file"},
+        data_set=title,
+        source=SOURCE,
+    )
+    images = all_frames if all_frames.is_dir() else root / "JPEGImages"
+    videos = read_meta(root / "meta.json", needed_for=title)
+    sequences = [_sequence(root, images, name, about, title) for name, about in videos.items()]
+    has_truth = all(len(mask_files(root / "Annotations" / s.name)) >= len(s.wanted) for s in sequences)
+    servers = {2018: "CodaLab 7685 (was 19544)", 2019: "CodaLab 6066 (was 20127)"}
+    return DataSet(
+        f"ytvos{year}",
+        root,
+        "ytvos",
+        sequences,
+        root if has_truth else None,
+        meta=root / "meta.json",
+        submission=Submission("Annotations", servers[year]),
+    )
+
+
+open_ytvos2018 = partial(open_youtube_vos, 2018)
+open_ytvos2019 = partial(open_youtube_vos, 2019)
+
+
+def _sequence(root: Path, images: Path, name: str, about: dict[str, Any], title: str) -> SequenceToTrack:
+    frames = frame_names_of(images / name, data_set=title, source=SOURCE)
+    place = {frame: i for i, frame in enumerate(frames)}
+    given, wanted = [], set()
+    try:
+        objects = {
+            str(obj): [str(f) for f in of.get("frames") or [of["first_frame"]]]
+            for obj, of in about["objects"].items()
+        }
+    except (KeyError, TypeError, AttributeError):
+        raise InputError(f"meta.json gives no frames of the objects of '{name}'", where=str(root)) from None
+    for obj, on_frames in objects.items():
+        path = root / "Annotations" / name / f"{on_frames[0]}.png"
+        if on_frames[0] not in place or not path.is_file():
+            raise InputError(
+                f"object {obj} of '{name}' starts on frame {on_frames[0]}, which has no picture or mask",
+                where=str(path),
+            )
+        given.append(GivenMask(int(obj), obj, place[on_frames[0]], path))
+        wanted.update(on_frames)
+    annotated = {path.stem for path in mask_files(root / "Annotations" / name)}
+    return SequenceToTrack(
+        name, images / name, frames, given, [f for f in frames if f in wanted or f in annotated]
+    )
