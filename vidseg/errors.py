@@ -7,6 +7,7 @@
     │   ├── ConfigError       a tracker's YAML or an option is wrong
     │   ├── CheckpointError   weights are missing or do not fit
     │   ├── OutputError       the output folder cannot be used
+    │   │   └── OutputBusyError   another run is writing there just now
     │   └── MissingExtraError an optional dependency is not installed
     └── RunError              something failed while running             exit code 1
         ├── DecodeError       a source broke in the middle; what came before it is good
@@ -86,6 +87,10 @@ class CheckpointError(InputError):
 
 class OutputError(InputError):
     pass
+
+
+class OutputBusyError(OutputError):
+    """Another run is writing to the output folder; it may be free later."""
 
 
 class MissingExtraError(InputError):

@@ -35,6 +35,11 @@ COMMANDS: dict[str, Command] = {
         "follow objects through a video, a folder of frames or a stream",
         "vidseg track video.mp4 --prompt box.json --out runs/video",
     ),
+    "batch": Command(
+        "vidseg.pipeline.commands.batch",
+        "track many videos, on a Ray cluster or in this process; lose nothing, whatever is killed",
+        "vidseg batch jobs.jsonl --out runs/today",
+    ),
     "convert": Command(
         "vidseg.pipeline.commands.convert",
         "write a finished run in the formats of annotation tools: coco, ytvis, sav, cvat, mot",
@@ -44,6 +49,11 @@ COMMANDS: dict[str, Command] = {
         "vidseg.eval.demo",
         "make a small video, track it and report the score: a first try with nothing to download",
         "vidseg demo --out runs/demo",
+    ),
+    "eval": Command(
+        "vidseg.eval.commands.eval",
+        "track a benchmark's videos by its protocol and score them; compare two evaluations",
+        "vidseg eval davis2017 --root DAVIS --out runs/mine --tracker mine.yaml",
     ),
     "score": Command(
         "vidseg.eval.commands.score",

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from vidseg.errors import OutputError
+from vidseg.errors import OutputBusyError, OutputError
 from vidseg.pipeline import run_record
 from vidseg.pipeline.atomic import PART
 
@@ -150,7 +150,7 @@ class OutFolder:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise OutputError(
+            raise OutputBusyError(
                 f"another run is writing to '{self.path}'", hint="wait for it, or choose another --out"
             ) from None
 

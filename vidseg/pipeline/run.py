@@ -53,6 +53,7 @@ class Run:
         get_tracker: builds the tracker; called after the cheaper checks.
         tracker_options: what the tracker was asked for besides its name.
         warn: is told, in one line each, what was changed in the prompts to make them fit.
+        job: what a batch knows the run by; kept in run.json.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Run:
         *,
         tracker_options: Mapping[str, Any],
         warn: Callable[[str], object],
+        job: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
         stop: Stop | None = None,
     ) -> None:
@@ -77,6 +79,7 @@ class Run:
         self.options = options
         self.tracker_options = dict(tracker_options)
         self.warn = warn
+        self.job = job
         self.progress = progress or Silent()
         self.stop = stop or Stop()
 
@@ -134,6 +137,7 @@ class Run:
         about = self.tracker.describe()
         options = self.options
         return {
+            **({"job": dict(self.job)} if self.job is not None else {}),
             "tracker": about["name"],
             "configuration": about["config"],
             "weights_sha256": about["weights_sha256"],

@@ -1,0 +1,160 @@
+"""The driver's decisions, on a pool that does as it is told."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support.fake_batch import NoOpStage, report_of
+from vidseg.errors import OutputError
+from vidseg.pipeline.batch.driver import MAX_NODE_LOSSES, Driver, Ticket, open_report
+from vidseg.pipeline.batch.jobs import Job, JobsFile
+from vidseg.pipeline.batch.pool import InProcessPool, Lost
+from vidseg.pipeline.batch.stage import Outcome
+
+Answer = Callable[[Job, int], Outcome | Lost]
+
+
+class ToldPool:
+    """Workers that answer as a test says, given the job and how often it was tried."""
+
+    def __init__(self, answer: Answer, num_workers: int = 3) -> None:
+        self.answer = answer
+        self.num_workers = num_workers
+        self.in_hand: list[tuple[Ticket, Job]] = []
+        self.most_in_hand = 0
+        self.tries: list[str] = []
+
+    def has_room(self) -> bool:
+        return len(self.in_hand) < self.num_workers
+
+    def submit(self, ticket: Ticket, job: Job) -> None:
+        self.in_hand.append((ticket, job))
+        self.most_in_hand = max(self.most_in_hand, len(self.in_hand))
+        self.tries.append(job.id)
+
+    def wait(self, timeout_s: float) -> list[tuple[Ticket, Outcome | Lost]]:
+        ticket, job = self.in_hand.pop()
+        return [(ticket, self.answer(job, self.tries.count(job.id)))]
+
+    def request_stop(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def jobs_of(folder: Path, count: int) -> JobsFile:
+    lines = [{"id": f"j{k}", "video": f"{k}.mp4", "prompt": {"box": [1, 2, 3, 4]}} for k in range(count)]
+    (folder / "jobs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return JobsFile(folder / "jobs.jsonl")
+
+
+def drive(folder: Path, answer: Answer, count: int = 6, retries: int = 3) -> tuple[Driver, ToldPool]:
+    pool = ToldPool(answer)
+    jobs = jobs_of(folder, count)
+    driver = Driver(jobs, jobs.check(), str(folder / "out"), pool, retries=retries, backoff_s=0.001)
+    assert driver.run() == "done"
+    assert sorted(report_of(folder / "out")) == sorted({f"j{k}" for k in range(count)})
+    return driver, pool
+
+
+def done(job: Job) -> Outcome:
+    return Outcome(id=job.id, status="done", frames=5)
+
+
+def failed(job: Job, *, may_pass: bool) -> Outcome:
+    return Outcome(id=job.id, status="failed", kind="RunError", reason="because", may_pass=may_pass)
+
+
+def test_every_job_is_done_once_with_no_more_in_hand_than_workers(tmp_path: Path) -> None:
+    driver, pool = drive(tmp_path, lambda job, tries: done(job), count=50)
+    assert pool.most_in_hand == 3
+    assert len(pool.tries) == driver.tally.done == 50
+    assert driver.tally.frames == 250
+
+
+def test_failures_that_may_pass_are_tried_again(tmp_path: Path) -> None:
+    driver, _ = drive(
+        tmp_path, lambda job, tries: done(job) if job.id != "j2" or tries == 4 else failed(job, may_pass=True)
+    )
+    assert driver.tally.failed == 0
+    assert driver.tally.retries == 3
+    assert report_of(tmp_path / "out")["j2"]["tries"] == 4
+
+
+def test_retries_come_to_an_end(tmp_path: Path) -> None:
+    driver, pool = drive(
+        tmp_path, lambda job, tries: failed(job, may_pass=True) if job.id == "j0" else done(job), retries=2
+    )
+    assert driver.tally.failed == 1
+    assert pool.tries.count("j0") == 3
+
+
+def test_failures_that_will_not_pass_are_not_tried_again(tmp_path: Path) -> None:
+    driver, pool = drive(
+        tmp_path, lambda job, tries: failed(job, may_pass=False) if job.id == "j1" else done(job)
+    )
+    assert (driver.tally.failed, driver.tally.failures["RunError"]) == (1, 1)
+    assert pool.tries.count("j1") == 1
+
+
+def test_job_that_kills_two_workers_is_set_aside(tmp_path: Path) -> None:
+    lost = Lost(reason="worker died", is_by_node=False)
+    _, pool = drive(tmp_path, lambda job, tries: lost if job.id in ("j1", "j3") and tries < 3 else done(job))
+    line = report_of(tmp_path / "out")["j1"]
+    assert (line["kind"], line["tries"]) == ("PoisonousJob", 2)
+    assert "2 workers ended" in line["reason"]
+    assert pool.tries.count("j3") == 2
+
+
+def test_lost_machines_are_no_fault_of_the_job(tmp_path: Path) -> None:
+    lost = Lost(reason="node died", is_by_node=True)
+    driver, _ = drive(tmp_path, lambda job, tries: lost if tries < MAX_NODE_LOSSES else done(job), count=2)
+    assert driver.tally.failed == 0
+
+
+def test_stopped_driver_begins_nothing_more(tmp_path: Path) -> None:
+    def stop_at_second(job: Job, tries: int) -> Outcome:
+        driver.request_stop()
+        return done(job)
+
+    pool = ToldPool(stop_at_second, num_workers=1)
+    jobs = jobs_of(tmp_path, 5)
+    driver = Driver(jobs, 5, str(tmp_path / "out"), pool)
+    assert driver.run() == "interrupted"
+    assert pool.tries == ["j0"]
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert (summary["status"], summary["left"]) == ("interrupted", 4)
+
+
+def test_second_driver_keeps_out(tmp_path: Path) -> None:
+    report = open_report(str(tmp_path))
+    with pytest.raises(OutputError, match="another run of jobs"):
+        open_report(str(tmp_path))
+    report.close()
+    open_report(str(tmp_path)).close()
+
+
+def peak_bytes(folder: Path, count: int) -> int:
+    folder.mkdir()
+    jobs = jobs_of(folder, count)
+    tracemalloc.start()
+    try:
+        num_jobs = jobs.check()
+        pool: InProcessPool[Ticket] = InProcessPool(NoOpStage(), next(iter(jobs))[1])
+        Driver(jobs, num_jobs, str(folder / "out"), pool).run()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.slow
+def test_memory_grows_by_less_than_200_bytes_a_job(tmp_path: Path) -> None:
+    peak_bytes(tmp_path / "warm", 100)
+    few, many = peak_bytes(tmp_path / "few", 500), peak_bytes(tmp_path / "many", 4500)
+    assert (many - few) / 4000 < 200

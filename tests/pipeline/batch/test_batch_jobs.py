@@ -1,0 +1,170 @@
+"""Files of jobs: what is read, what is refused, and what a folder or a table becomes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vidseg.errors import InputError
+from vidseg.pipeline.batch.jobs import JobDefaults, JobsFile, JobsFileError
+from vidseg.pipeline.batch.make_jobs import jobs_of_csv, jobs_of_folder
+
+GOOD = {"id": "a", "video": "a.mp4", "prompt": {"box": [1, 2, 3, 4]}}
+
+
+def write(folder: Path, *lines: Any) -> JobsFile:
+    path = folder / "jobs.jsonl"
+    path.write_text("".join((x if isinstance(x, str) else json.dumps(x)) + "\n" for x in lines))
+    return JobsFile(path)
+
+
+def test_jobs_are_read_in_order_and_again_by_their_place(tmp_path: Path) -> None:
+    jobs = write(tmp_path, GOOD, "", {**GOOD, "id": "b", "prompt": "b.json", "tracker": "edgetam"})
+    assert jobs.check() == 2
+    (_, first), (place, second) = jobs
+    assert first.video == str(tmp_path / "a.mp4")
+    assert first.tracker == "flow"
+    assert second.prompt == str(tmp_path / "b.json")
+    assert jobs.at(place) == second
+
+
+def test_addresses_stay_and_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    prompt = {"objects": [{"id": 1, "prompts": [{"frame": 0, "mask": "m.png"}]}]}
+    jobs = write(tmp_path, {"id": "a", "video": "s3://b/a.mp4", "prompt": prompt})
+    job = next(iter(jobs))[1]
+    assert job.video == "s3://b/a.mp4"
+    assert isinstance(job.prompt, dict)
+    assert job.prompt["objects"][0]["prompts"][0]["mask"] == str(tmp_path / "m.png")
+
+
+def test_job_says_more_than_the_command(tmp_path: Path) -> None:
+    jobs = write(tmp_path, {**GOOD, "options": {"direction": "both"}}, {**GOOD, "id": "b"})
+    jobs.defaults = JobDefaults(tracker="edgetam", options={"direction": "backward", "device": "cpu"})
+    first, second = (job for _, job in jobs)
+    assert (first.options.direction, first.options.device, first.tracker) == ("both", "cpu", "edgetam")
+    assert second.options.direction == "backward"
+
+
+BAD: list[tuple[Any, str]] = [
+    ("nope", "not JSON"),
+    ("[1]", "not a JSON object"),
+    ('{"id": "x", "id": "y", "video": "v", "prompt": "p"}', "stands twice"),
+    ({"id": "x", "video": "v.mp4"}, "field required (field 'prompt')"),
+    ({**GOOD, "vidoe": "x"}, "did you mean 'video'"),
+    ({**GOOD, "id": "../up"}, "cannot be a folder's name"),
+    ({**GOOD, "id": "report.jsonl"}, "cannot be a folder's name"),
+    ({**GOOD, "id": ""}, "cannot be a folder's name"),
+    ({**GOOD, "tracker": "edgetan"}, "did you mean 'edgetam'"),
+    ({**GOOD, "tracker": "mine.yaml"}, "no such tracker configuration"),
+    ({**GOOD, "options": {"formats": ["pngg"]}}, "did you mean 'png'"),
+    ({**GOOD, "options": {"directoin": "both"}}, "did you mean 'direction'"),
+    ({**GOOD, "options": {"save_every": -1}}, "greater than or equal to 0"),
+    ({**GOOD, "prompt": {"boxx": [1, 2, 3, 4]}}, "did you mean 'box'"),
+    ({**GOOD, "prompt": {"objects": []}}, "at least 1 item"),
+    ({**GOOD, "video": "nostore://a/b.mp4"}, "no store that fsspec knows"),
+    ('{"id": "x", "video": "v", "prompt": {"box": [0, 0, NaN, 1]}}', "NaN"),
+]
+
+
+@pytest.mark.parametrize(("line", "what"), BAD, ids=[what for _, what in BAD])
+def test_bad_line_is_told_with_its_number(tmp_path: Path, line: Any, what: str) -> None:
+    with pytest.raises(JobsFileError) as caught:
+        write(tmp_path, {**GOOD, "id": "fine"}, line).check()
+    [(line_no, message)] = caught.value.problems
+    assert line_no == 2
+    assert what in message
+    assert f"line 2: {message}" in str(caught.value)
+
+
+def test_all_bad_lines_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(JobsFileError) as caught:
+        write(tmp_path, *(line for line, _ in BAD), {**GOOD, "id": "fine"}).check()
+    assert [line_no for line_no, _ in caught.value.problems] == list(range(1, len(BAD) + 1))
+
+
+def test_ids_that_folders_could_not_tell_apart_are_refused(tmp_path: Path) -> None:
+    jobs = write(tmp_path, GOOD, {**GOOD, "id": "b"}, {**GOOD, "id": "A"}, {**GOOD, "id": "b"})
+    with pytest.raises(JobsFileError) as caught:
+        jobs.check()
+    assert caught.value.problems == [(3, "the id 'A' is that of line 1"), (4, "the id 'b' is that of line 2")]
+
+
+@pytest.mark.parametrize("text", ["", "\n\n"])
+def test_file_without_jobs_is_an_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "jobs.jsonl").write_text(text)
+    with pytest.raises(InputError, match="holds no jobs"):
+        JobsFile(tmp_path / "jobs.jsonl").check()
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_jobs_or_an_error(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.jsonl"
+    path.write_bytes(data)
+    with pytest.raises(InputError):
+        JobsFile(path).check()
+
+
+def test_folder_of_videos_becomes_jobs(tmp_path: Path) -> None:
+    for name in (
+        "a.mp4",
+        "a.json",
+        "sub/b.MOV",
+        "sub/b.png",
+        "c.mp4",
+        "d/0.jpg",
+        "d/1.jpg",
+        "d.json",
+        "x.txt",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    jobs, left_out = jobs_of_folder(str(tmp_path))
+    here = str(tmp_path)
+    assert jobs == [
+        {"id": "a", "video": f"{here}/a.mp4", "prompt": f"{here}/a.json"},
+        {"id": "d", "video": f"{here}/d", "prompt": f"{here}/d.json"},
+        {"id": "sub-b", "video": f"{here}/sub/b.MOV", "prompt": {"mask": f"{here}/sub/b.png"}},
+    ]
+    assert left_out == ["c.mp4"]
+
+
+def test_table_becomes_jobs(tmp_path: Path) -> None:
+    table = tmp_path / "clips.csv"
+    table.write_text(
+        "id,video,prompt,tracker,direction,end,formats\n"
+        'one,a.mp4,a.json,edgetam,both,7,"png,rle"\n'
+        '"two",s3://b/c.mp4,"{""box"": [1, 2, 3, 4]}",,,,\n'
+    )
+    jobs = jobs_of_csv(str(table))
+    assert jobs == [
+        {
+            "id": "one",
+            "video": str(tmp_path / "a.mp4"),
+            "prompt": str(tmp_path / "a.json"),
+            "tracker": "edgetam",
+            "options": {"direction": "both", "end": 7, "formats": ["png", "rle"]},
+        },
+        {"id": "two", "video": "s3://b/c.mp4", "prompt": {"box": [1, 2, 3, 4]}},
+    ]
+    assert write(tmp_path, *jobs).check() == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("video\na.mp4\n", "lacks the columns"),
+        ("video,prompt\na.mp4\n", "row 1"),
+        ("video,prompt\n,a.json\n", "no video"),
+        ("", "lacks the columns"),
+    ],
+)
+def test_table_that_gives_no_jobs_is_an_error(tmp_path: Path, text: str, what: str) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(InputError) as caught:
+        jobs_of_csv(str(tmp_path / "t.csv"))
+    assert what in str(caught.value)

@@ -1,0 +1,330 @@
+"""Hands jobs to a pool, decides what becomes of those that fail, and writes down how the run stands.
+
+The driver holds the jobs in flight and those that wait for another try, never the whole list: its memory does
+not grow with the number of jobs. It may be killed at any time; started again, it asks for every job anew, and
+workers find those that are done by their done-marks.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from itertools import count
+from typing import IO, Any, Literal, Protocol
+
+from vidseg.errors import OutputError
+from vidseg.pipeline.batch import stores
+from vidseg.pipeline.batch.jobs import REPORT, SUMMARY, Job, JobsFile
+from vidseg.pipeline.batch.pool import Lost, Pool
+from vidseg.pipeline.batch.stage import Outcome
+
+MAX_KILLS = 2
+"""A job that has ended this many workers is not given to another one."""
+MAX_NODE_LOSSES = 10
+MAX_WAITING = 1000
+"""Jobs that wait for another try; with more of them, no new job is begun (the store may be down)."""
+LONGEST_BACKOFF_S = 300.0
+BEAT_S = 5.0
+WAIT_S = 1.0
+
+
+@dataclass
+class Ticket:
+    """A job on its way."""
+
+    offset: int
+    """Where it stands in the file."""
+    job_id: str
+    tries: int = 0
+    kills: int = 0
+    node_losses: int = 0
+
+
+@dataclass
+class Tally:
+    """How a run stands."""
+
+    jobs: int
+    done: int = 0
+    """Those that an earlier run had done, too."""
+    done_before: int = 0
+    failed: int = 0
+    running: int = 0
+    retries: int = 0
+    frames: int = 0
+    """Tracked in this run."""
+    workers: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    """Class of error -> jobs."""
+
+    @property
+    def ended(self) -> int:
+        return self.done + self.failed
+
+
+class Display(Protocol):
+    """Is told how a run comes along."""
+
+    def show(self, tally: Tally) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Driver:
+    """Runs a file of jobs to its end.
+
+    Args:
+        retries: tries after the first one, for failures that may pass.
+        backoff_s: wait before the second try; it doubles with each further one, up to five minutes.
+    """
+
+    def __init__(
+        self,
+        jobs: JobsFile,
+        num_jobs: int,
+        out: str,
+        pool: Pool[Ticket],
+        *,
+        retries: int = 3,
+        backoff_s: float = 2.0,
+        display: Display | None = None,
+    ) -> None:
+        self.jobs = jobs
+        self.out = out
+        self.pool = pool
+        self.retries = retries
+        self.backoff_s = backoff_s
+        self.display = display
+        self.tally = Tally(jobs=num_jobs)
+        self._is_stopping = False
+        self._waiting: list[tuple[float, int, Ticket]] = []
+        """(when to try again, a number that settles ties, what)"""
+        self._ties = count()
+
+    def run(self) -> Literal["done", "interrupted"]:
+        """Do all jobs; returns when each one is done or failed, or those in hand were left after a stop."""
+        self._began = time.monotonic()
+        self._started_at = _now()
+        self._report = open_report(self.out)
+        beat = _Beat(self._write_summary)
+        status: Literal["done", "interrupted"] = "interrupted"
+        try:
+            self._run(iter(self.jobs))
+            status = "interrupted" if self._is_stopping else "done"
+        finally:
+            beat.stop()
+            self._report.close()
+            self._write_summary(status)
+            if self.display is not None:
+                self.display.close()
+        return status
+
+    def request_stop(self) -> None:
+        """Begin no more jobs, and have those in hand saved and left. May be called from a signal handler."""
+        self._is_stopping = True
+
+    def _run(self, jobs: Iterator[tuple[int, Job]]) -> None:
+        told_to_stop = False
+        is_all_begun = False
+        while True:
+            if self._is_stopping and not told_to_stop:
+                self.pool.request_stop()
+                told_to_stop = True
+            while not self._is_stopping and self.pool.has_room():
+                now = time.monotonic()
+                if self._waiting and self._waiting[0][0] <= now:
+                    ticket = heapq.heappop(self._waiting)[2]
+                    job = self.jobs.at(ticket.offset)
+                elif not is_all_begun and len(self._waiting) < MAX_WAITING:
+                    begun = next(jobs, None)
+                    if begun is None:
+                        is_all_begun = True
+                        continue
+                    offset, job = begun
+                    ticket = Ticket(offset, job.id)
+                else:
+                    break
+                self.pool.submit(ticket, job)
+                self.tally.running += 1
+            if self.tally.running == 0 and (self._is_stopping or (is_all_begun and not self._waiting)):
+                return
+            if self.tally.running == 0 and self.pool.has_room():
+                time.sleep(max(0.0, min(WAIT_S, self._waiting[0][0] - time.monotonic())))
+                continue
+            for ticket, result in self.pool.wait(WAIT_S):
+                self.tally.running -= 1
+                self._take(ticket, result)
+            self.tally.workers = self.pool.num_workers
+            if self.display is not None:
+                self.display.show(self.tally)
+
+    def _take(self, ticket: Ticket, result: Outcome | Lost) -> None:
+        ticket.tries += 1
+        if isinstance(result, Lost):
+            self._take_loss(ticket, result)
+        elif result.status == "done":
+            self.tally.done += 1
+            self.tally.done_before += result.was_done_before
+            self.tally.frames += 0 if result.was_done_before else result.frames
+            self._report.write(ticket, result)
+        elif result.status == "failed":
+            if result.may_pass and ticket.tries - ticket.node_losses - ticket.kills <= self.retries:
+                self._try_again(ticket)
+            else:
+                self._fail(ticket, result)
+
+    def _take_loss(self, ticket: Ticket, loss: Lost) -> None:
+        if loss.is_by_node:
+            ticket.node_losses += 1
+        else:
+            ticket.kills += 1
+        if ticket.kills >= MAX_KILLS or ticket.node_losses >= MAX_NODE_LOSSES:
+            what = "workers" if ticket.kills >= MAX_KILLS else "machines"
+            times = max(ticket.kills, ticket.node_losses)
+            reason = f"it was set aside: {times} {what} ended while they were at it; the last: {loss.reason}"
+            self._fail(
+                ticket,
+                Outcome(
+                    id=ticket.job_id,
+                    status="failed",
+                    kind="PoisonousJob" if ticket.kills >= MAX_KILLS else "NodeLost",
+                    reason=reason,
+                    hint="try it alone, with --workers 0; it may need more memory than a worker has",
+                ),
+            )
+        else:
+            self._try_again(ticket)
+
+    def _try_again(self, ticket: Ticket) -> None:
+        self.tally.retries += 1
+        wait_s = min(LONGEST_BACKOFF_S, self.backoff_s * 2 ** min(ticket.tries - 1, 10))
+        heapq.heappush(self._waiting, (time.monotonic() + wait_s, next(self._ties), ticket))
+
+    def _fail(self, ticket: Ticket, outcome: Outcome) -> None:
+        self.tally.failed += 1
+        self.tally.frames += outcome.frames
+        self.tally.failures[outcome.kind or "Error"] += 1
+        self._report.write(ticket, outcome)
+
+    def _write_summary(self, status: str = "running") -> None:
+        tally = self.tally
+        seconds = time.monotonic() - self._began
+        summary = {
+            "status": status,
+            "jobs": tally.jobs,
+            "done": tally.done,
+            "done_before": tally.done_before,
+            "failed": tally.failed,
+            "running": tally.running if status == "running" else 0,
+            "left": tally.jobs - tally.ended,
+            "retries": tally.retries,
+            "failures": dict(tally.failures),
+            "frames": tally.frames,
+            "frames_per_second": round(tally.frames / seconds, 3) if seconds else 0.0,
+            "seconds": round(seconds, 3),
+            "workers": tally.workers,
+            "started_at": self._started_at,
+            "updated_at": _now(),
+        }
+        stores.write_whole(stores.join(self.out, SUMMARY), (json.dumps(summary, indent=2) + "\n").encode())
+
+
+class Report:
+    """report.jsonl: a line for each job that has ended, in the order in which they did."""
+
+    def __init__(self, file: IO[str], address: str | None) -> None:
+        self._file = file
+        self._address = address
+
+    def write(self, ticket: Ticket, outcome: Outcome) -> None:
+        line: dict[str, Any] = {"id": outcome.id, "status": outcome.status, "tries": ticket.tries}
+        if outcome.was_done_before:
+            line["was_done_before"] = True
+        line |= {"frames": outcome.frames, "seconds": outcome.seconds}
+        if outcome.status == "failed":
+            line |= {
+                "kind": outcome.kind,
+                "reason": outcome.reason,
+                "where": outcome.where,
+                "hint": outcome.hint,
+            }
+        self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        if self._address is not None:
+            self._file.seek(0)
+            stores.write_whole(self._address, self._file.read().encode())
+        self._file.close()
+
+
+def open_report(out: str) -> Report:
+    """Begin the report of a run in a folder, and keep other drivers out of it.
+
+    On a store, the report is sent when the run ends.
+
+    Raises:
+        OutputError: another driver is at work there, or the folder cannot be written to.
+    """
+    if stores.is_remote(out):
+        import tempfile
+
+        # Closed by `Report.close`.
+        return Report(tempfile.TemporaryFile("w+", encoding="utf-8"), stores.join(out, REPORT))
+    path = stores.local_path(out) / REPORT
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a", encoding="utf-8")  # noqa: SIM115
+        _lock(file, out)
+        file.truncate(0)
+    except OSError as error:
+        raise OutputError(
+            f"the output folder '{out}' cannot be used ({error.strerror})", hint="choose another --out"
+        ) from None
+    return Report(file, None)
+
+
+def _lock(file: IO[str], out: str) -> None:
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # Windows: two runs into one folder are the caller's care
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise OutputError(
+            f"another run of jobs is writing to '{out}'", hint="wait for it, or choose another --out"
+        ) from None
+
+
+class _Beat:
+    """Calls something every few seconds, until it is stopped: a run's sign of life."""
+
+    def __init__(self, call: Any) -> None:
+        call()
+        self._call = call
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="vidseg-batch-beat", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(BEAT_S):
+            try:
+                self._call()
+            except Exception:  # a store out of reach: the next beat may get through
+                continue
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,317 @@
+"""A file of jobs: JSON Lines, one video a line, checked whole before anything starts.
+
+    {"id": "clip-001", "video": "clips/1.mp4", "prompt": "clips/1.json" or {"box": [...]},
+     "tracker": "edgetam", "options": {"direction": "both"}}
+
+Paths are relative to the file. A job is read again when its turn comes: a million of them take no memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from array import array
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from vidseg.errors import ConfigError, InputError, PromptError, VidsegError, one_line
+from vidseg.pipeline.batch import stores
+from vidseg.pipeline.plan import TrackOptions
+from vidseg.pipeline.prompts import LongForm, ShortForm
+from vidseg.trackers.registry import DEFAULT_TRACKER, read_config
+from vidseg.validation import Strict, parse
+
+MAX_LINE_BYTES = 16 << 20
+SHOWN_PROBLEMS = 20
+REPORT, SUMMARY, PAGE = "report.jsonl", "summary.json", "report.html"
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+_RESERVED = {REPORT, SUMMARY, PAGE}
+
+
+class JobOptions(Strict):
+    """Keyword arguments of `vidseg.track`; what a job leaves out is as the command says."""
+
+    weights: Annotated[str, Field(min_length=1)] | None = None
+    device: str = "auto"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    image_size: Annotated[int, Field(ge=1)] | None = None
+    allow_random_weights: bool = False
+    formats: list[str] = Field(default=["png", "rle", "overlay"])
+    direction: Literal["forward", "backward", "both"] = "forward"
+    start: Annotated[int, Field(ge=0)] | None = None
+    end: Annotated[int, Field(ge=1)] | None = None
+    reader: Literal["pyav", "decord"] = "pyav"
+    save_every: Annotated[int, Field(ge=0)] = 100
+    queue_frames: Annotated[int, Field(ge=1)] = 8
+
+    def for_track(self) -> TrackOptions:
+        """Those that say how to run; raises InputError where they do not go together."""
+        return TrackOptions(
+            formats=self.formats,
+            direction=self.direction,
+            start=self.start,
+            end=self.end,
+            reader=self.reader,
+            save_every=self.save_every,
+            queue_frames=self.queue_frames,
+        )
+
+    def for_tracker(self) -> dict[str, Any]:
+        """Those that say which tracker to build, besides its name."""
+        return self.model_dump(include={"weights", "allow_random_weights", *self.asked_of_tracker()})
+
+    def asked_of_tracker(self) -> dict[str, Any]:
+        return {"device": self.device, "dtype": self.dtype, "image_size": self.image_size}
+
+
+class JobLine(Strict):
+    """One line of the file."""
+
+    id: str
+    video: Annotated[str, Field(min_length=1)]
+    prompt: Annotated[str, Field(min_length=1)] | dict[str, Any]
+    tracker: Annotated[str, Field(min_length=1)] | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One video to track. Addresses are absolute."""
+
+    id: str
+    video: str
+    prompt: str | dict[str, Any]
+    """The address of a prompt file, or its content."""
+    tracker: str = DEFAULT_TRACKER
+    options: JobOptions = field(default_factory=JobOptions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobDefaults:
+    """What the command says for jobs that say nothing."""
+
+    tracker: str = DEFAULT_TRACKER
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Of `JobOptions`."""
+
+
+class JobsFileError(InputError):
+    """Lines that are no jobs.
+
+    Args:
+        problems: (line number, what is wrong with it), in order.
+    """
+
+    def __init__(self, name: str, num_lines: int, problems: list[tuple[int, str]]) -> None:
+        shown = [f"line {line}: {what}" for line, what in problems[:SHOWN_PROBLEMS]]
+        more = len(problems) - len(shown)
+        super().__init__(
+            f"{len(problems)} of {num_lines} lines of '{name}' are no jobs; nothing was started",
+            where=name,
+            hint="mend these lines, then run the same command again",
+        )
+        self.problems = problems
+        self._shown = [*shown, *([f"... and {more} more"] if more > 0 else [])]
+
+    def __str__(self) -> str:
+        what, *rest = super().__str__().splitlines()
+        return "\n".join([what, *(f"  {one_line(line)}" for line in self._shown), rest[-1]])
+
+
+class JobsFile:
+    """The jobs of a file, in order, as often as they are asked for.
+
+    Args:
+        path: on this machine.
+        folder: the address that paths in it are relative to; its own folder where it is not given.
+    """
+
+    def __init__(self, path: Path, defaults: JobDefaults | None = None, *, folder: str | None = None) -> None:
+        self.path = path
+        self.defaults = defaults or JobDefaults()
+        self._folder = str(path.absolute().parent) if folder is None else folder
+        self._good_trackers: set[str] = set()
+
+    def check(self) -> int:
+        """Read every line; returns the number of jobs.
+
+        Memory: 16 bytes a job.
+
+        Raises:
+            JobsFileError: some lines are no jobs; all of them are named.
+            InputError: the file cannot be read, or holds no jobs.
+        """
+        problems: list[tuple[int, str]] = []
+        digests, lines = array("Q"), array("Q")
+        line_no = 0
+        for line_no, _, line in self._lines():
+            if not line.strip():
+                continue
+            try:
+                job = self._parse(line)
+                self._check_deeply(job)
+            except VidsegError as error:
+                problems.append((line_no, _told(error)))
+                continue
+            # Folders' names are one where case does not tell them apart.
+            digests.append(_digest(job.id))
+            lines.append(line_no)
+        problems += self._repeated(digests, lines)
+        if problems:
+            raise JobsFileError(str(self.path), line_no, sorted(problems))
+        if not digests:
+            raise InputError(f"'{self.path}' holds no jobs", hint='a line: {"id", "video", "prompt"}')
+        return len(digests)
+
+    def __iter__(self) -> Iterator[tuple[int, Job]]:
+        """Each job with the place in the file that `at` takes."""
+        for _, offset, line in self._lines():
+            if line.strip():
+                yield offset, self._parse(line)
+
+    def at(self, offset: int) -> Job:
+        with open(self.path, "rb") as file:
+            file.seek(offset)
+            return self._parse(file.readline())
+
+    def _lines(self) -> Iterator[tuple[int, int, bytes]]:
+        """(line number, offset in bytes, line)."""
+        try:
+            with open(self.path, "rb") as file:
+                offset = 0
+                for line_no, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), start=1):
+                    yield line_no, offset, line
+                    offset += len(line)
+        except FileNotFoundError:
+            raise InputError(f"there is no file of jobs '{self.path}'") from None
+        except OSError as error:
+            raise InputError(f"the jobs '{self.path}' cannot be read ({error.strerror})") from None
+
+    def _parse(self, line: bytes) -> Job:
+        data = _decode(line)
+        # Said of every field by pydantic, but an object is what people forget.
+        if not isinstance(data, dict):
+            raise ConfigError("not a JSON object")
+        said = parse(JobLine, data, where="", error=ConfigError)
+        if not _ID.fullmatch(said.id) or said.id in _RESERVED or said.id.endswith("."):
+            raise ConfigError(
+                f"the id '{said.id}' cannot be a folder's name",
+                where="field 'id'",
+                hint="letters, digits, '.', '_' and '-', at most 200",
+            )
+        options = parse(
+            JobOptions, {**self.defaults.options, **said.options}, where="options", error=ConfigError
+        )
+        if options.weights is not None and "weights" in said.options:
+            options = options.model_copy(update={"weights": stores.resolve(options.weights, self._folder)})
+        tracker = said.tracker or self.defaults.tracker
+        if said.tracker is not None and tracker.endswith((".yaml", ".yml")):
+            tracker = stores.resolve(tracker, self._folder)
+        prompt = said.prompt
+        return Job(
+            id=said.id,
+            video=stores.resolve(said.video, self._folder),
+            prompt=stores.resolve(prompt, self._folder)
+            if isinstance(prompt, str)
+            else with_resolved_masks(prompt, self._folder),
+            tracker=tracker,
+            options=options,
+        )
+
+    def _check_deeply(self, job: Job) -> None:
+        """What needs no more than this machine: names, options that go together, prompts said in the line."""
+        job.options.for_track()
+        if job.tracker not in self._good_trackers:
+            read_config(job.tracker)
+            self._good_trackers.add(job.tracker)
+        stores.check_address(job.video)
+        if isinstance(job.prompt, str):
+            stores.check_address(job.prompt)
+        elif "objects" in job.prompt:
+            parse(LongForm, job.prompt, where="prompt", error=PromptError)
+        else:
+            parse(ShortForm, job.prompt, where="prompt", error=PromptError)
+            if not job.prompt:
+                raise PromptError("the prompt says nothing", where="field 'prompt'")
+
+    def _repeated(self, digests: array[int], lines: array[int]) -> list[tuple[int, str]]:
+        values = np.frombuffer(digests, np.uint64)
+        order = np.argsort(values, kind="stable")
+        is_suspect = np.zeros(len(order), bool)
+        if len(order):
+            same = values[order][1:] == values[order][:-1]
+            is_suspect[order[1:][same]] = is_suspect[order[:-1][same]] = True
+        if not is_suspect.any():
+            return []
+        suspects = {int(line_no) for line_no in np.frombuffer(lines, np.uint64)[is_suspect]}
+        first: dict[str, int] = {}
+        problems = []
+        for line_no, _, line in self._lines():
+            if line_no in suspects:
+                job_id = self._parse(line).id
+                before = first.setdefault(job_id.casefold(), line_no)
+                if before != line_no:
+                    problems.append((line_no, f"the id '{job_id}' is that of line {before}"))
+        return problems
+
+
+def with_resolved_masks(prompt: dict[str, Any], folder: str) -> dict[str, Any]:
+    """A prompt's content with the addresses of its mask files made absolute."""
+
+    def resolved(region: Any) -> Any:
+        if isinstance(region, dict) and isinstance(region.get("mask"), str) and region["mask"]:
+            return {**region, "mask": stores.resolve(region["mask"], folder)}
+        return region
+
+    return map_regions(prompt, resolved)
+
+
+def map_regions(prompt: dict[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
+    """A prompt's content with each of its regions changed. What is malformed stays so, to be told later."""
+    content = change(prompt)
+    if isinstance(content.get("objects"), list):
+        content = {
+            **content,
+            "objects": [
+                {**thing, "prompts": [change(region) for region in thing["prompts"]]}
+                if isinstance(thing, dict) and isinstance(thing.get("prompts"), list)
+                else thing
+                for thing in content["objects"]
+            ],
+        }
+    return dict(content)
+
+
+def _decode(line: bytes) -> Any:
+    def not_a_number(name: str) -> Any:
+        raise ConfigError(f"{name} is not a number of JSON")
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        if len(set(keys)) < len(keys):
+            raise ConfigError(f"a key stands twice in {keys}")
+        return dict(pairs)
+
+    try:
+        return json.loads(line.decode("utf-8-sig"), parse_constant=not_a_number, object_pairs_hook=once)
+    except UnicodeDecodeError:
+        raise ConfigError("not UTF-8 text") from None
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"not JSON: {error.msg[0].lower()}{error.msg[1:]} (column {error.colno})") from None
+    except (ValueError, RecursionError):
+        raise ConfigError("not JSON that can be read (too deep, or a number too long)") from None
+
+
+def _told(error: VidsegError) -> str:
+    place = (error.where or "").strip(", ")
+    return error.message + (f" ({place})" if place else "") + (f"; {error.hint}" if error.hint else "")
+
+
+def _digest(job_id: str) -> int:
+    return int.from_bytes(hashlib.blake2b(job_id.casefold().encode(), digest_size=8).digest(), "little")

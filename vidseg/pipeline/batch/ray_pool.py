@@ -1,0 +1,269 @@
+"""The stage on a pool of Ray actors. Addresses and outcomes travel; frames never do.
+
+Each actor holds one stage, which keeps its tracker loaded, and has at most one job: work goes to whoever is
+free, and a file of a million jobs makes no more references than there are workers. Ray restarts nothing by
+itself: a worker that goes is replaced, and the driver decides what becomes of its job.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from vidseg.errors import ConfigError, MissingExtraError, RunError, VidsegError
+from vidseg.pipeline.batch.jobs import Job
+from vidseg.pipeline.batch.pool import JobStage, Lost
+from vidseg.pipeline.batch.stage import Outcome
+
+try:
+    import ray
+    from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
+except ModuleNotFoundError:
+    raise MissingExtraError("ray", "ray", needed_for="--workers above 0") from None
+
+T = TypeVar("T")
+
+OBJECT_STORE_BYTES = 100 << 20
+"""Of a Ray that is started here: no data goes through it."""
+LOOK_AGAIN_S = 10.0
+"""How often the cluster is asked whether it has grown."""
+MAX_FAILED_STARTS = 5
+"""Workers that may die in a row before one has started."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What one worker takes of a machine."""
+
+    cpus: float = 1.0
+    gpus: float | None = None
+    """A part of one is allowed. None: a whole one where the cluster has any."""
+    memory_bytes: int | None = None
+    """Ray starts no more workers on a machine than fit; None leaves memory out of it."""
+
+    def fit_in(self, have: dict[str, float]) -> int:
+        """How many workers' needs some resources meet."""
+        wants = {"CPU": self.cpus, "GPU": self.gpus or 0.0, "memory": float(self.memory_bytes or 0)}
+        return min(math.floor(have.get(name, 0.0) / want + 1e-9) for name, want in wants.items() if want)
+
+
+class _Worker:
+    """An actor: a stage, and somebody to ask it to stop while it works."""
+
+    def __init__(self, stage: JobStage) -> None:
+        self.stage = stage
+
+    def setup(self, job: Job) -> tuple[str, int]:
+        """The node it is on, and its process id there."""
+        self.stage.setup(job)
+        return ray.get_runtime_context().get_node_id(), os.getpid()
+
+    def process(self, job: Job) -> Outcome:
+        return self.stage.process(job)
+
+    def request_stop(self) -> None:
+        self.stage.request_stop()
+
+    def close(self) -> None:
+        self.stage.close()
+
+
+@dataclass
+class _Member:
+    actor: Any
+    node_id: str | None = None
+    pid: int | None = None
+    """Both None until it is up."""
+
+
+class RayPool(Generic[T]):
+    """See the module.
+
+    Args:
+        stage: what the workers do; each gets a copy.
+        first_job: says which tracker workers load when they start.
+        workers: how many; None for as many as the cluster has room for, now and when it grows.
+        address: of a cluster ('auto', 'host:6379', 'ray://host:10001'); None starts Ray on this machine.
+
+    Raises:
+        ConfigError: the cluster cannot be reached, or a machine started for it has no room for a worker.
+        VidsegError: what a stage's setup raises is raised by `wait`.
+    """
+
+    def __init__(
+        self,
+        stage: JobStage,
+        first_job: Job,
+        *,
+        workers: int | None = None,
+        needs: Needs | None = None,
+        address: str | None = None,
+    ) -> None:
+        needs = needs or Needs()
+        self._is_ours = not ray.is_initialized()
+        if self._is_ours:
+            _start(address, math.ceil((workers or 0) * needs.cpus))
+        if needs.gpus is None:
+            has_any = ray.cluster_resources().get("GPU", 0) > 0
+            needs = Needs(cpus=needs.cpus, gpus=float(has_any), memory_bytes=needs.memory_bytes)
+        self._needs = needs
+        self._workers = workers
+        self._first_job = first_job
+        # Sent once: each actor would else carry it anew.
+        self._stage = ray.put(stage)
+        self._actor_class = ray.remote(_Worker).options(
+            num_cpus=needs.cpus,
+            num_gpus=needs.gpus,
+            memory=needs.memory_bytes,
+            max_restarts=0,
+            max_concurrency=2,  # a job, and the request to stop it
+            scheduling_strategy="SPREAD",
+        )
+        self._in_flight: dict[Any, tuple[_Member, T | None]] = {}
+        """Reference -> who is at it, and the ticket of the job; None while a worker starts."""
+        self._free: list[_Member] = []
+        self._is_stopping = False
+        self._failed_starts = 0
+        self._next_look_s = 0.0
+        if address is None and needs.fit_in(ray.cluster_resources()) < 1:
+            have = {name: ray.cluster_resources().get(name, 0) for name in ("CPU", "GPU", "memory")}
+            self.close()
+            raise ConfigError(
+                f"this machine has no room for a worker: it needs {needs}, there is {have}",
+                hint="ask for less with --cpus, --gpus or --memory",
+            )
+        self._hire()
+
+    @property
+    def num_workers(self) -> int:
+        return len(self._free) + sum(member.pid is not None for member, _ in self._in_flight.values())
+
+    @property
+    def busy_pids(self) -> list[int]:
+        """The processes that have a job, as numbered on their machines."""
+        return [m.pid for m, ticket in self._in_flight.values() if ticket is not None and m.pid is not None]
+
+    def has_room(self) -> bool:
+        return bool(self._free)
+
+    def submit(self, ticket: T, job: Job) -> None:
+        member = self._free.pop()
+        self._in_flight[member.actor.process.remote(job)] = (member, ticket)
+
+    def wait(self, timeout_s: float) -> list[tuple[T, Outcome | Lost]]:
+        if not self._is_stopping and time.monotonic() >= self._next_look_s:
+            self._hire()
+        refs = list(self._in_flight)
+        if not refs:
+            time.sleep(timeout_s)
+            return []
+        ended, rest = ray.wait(refs, num_returns=1, timeout=timeout_s)
+        if ended and rest:
+            ended += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
+        results: list[tuple[T, Outcome | Lost]] = []
+        for ref in ended:
+            member, ticket = self._in_flight.pop(ref)
+            result = self._result(ref, member, is_job=ticket is not None)
+            if ticket is None:
+                self._started(member, result)
+            else:
+                if isinstance(result, Outcome):
+                    self._free.append(member)
+                results.append((ticket, result))
+        return results
+
+    def request_stop(self) -> None:
+        self._is_stopping = True
+        for member, ticket in self._in_flight.values():
+            if ticket is not None:
+                member.actor.request_stop.remote()
+
+    def close(self) -> None:
+        """Let the workers go; Ray too, if it was started here."""
+        farewells = [member.actor.close.remote() for member in self._free]
+        if farewells:
+            ray.wait(farewells, num_returns=len(farewells), timeout=10)
+        for member in [*self._free, *(member for member, _ in self._in_flight.values())]:
+            ray.kill(member.actor)
+        self._free.clear()
+        self._in_flight.clear()
+        if self._is_ours:
+            ray.shutdown()
+
+    def _hire(self) -> None:
+        """Start workers where some are missing."""
+        self._next_look_s = time.monotonic() + LOOK_AGAIN_S
+        target = self._workers
+        if target is None:
+            # At least one: an autoscaler starts machines for those who wait.
+            target = max(1, self._needs.fit_in(ray.cluster_resources()))
+        for _ in range(target - len(self._free) - len(self._in_flight)):
+            member = _Member(self._actor_class.remote(self._stage))
+            self._in_flight[member.actor.setup.remote(self._first_job)] = (member, None)
+
+    def _started(self, member: _Member, result: Any) -> None:
+        if isinstance(result, Lost):
+            self._failed_starts += not result.is_by_node
+            if self._failed_starts >= MAX_FAILED_STARTS:
+                raise RunError(f"workers die when they start: {result.reason}", hint="see Ray's logs")
+            return
+        self._failed_starts = 0
+        member.node_id, member.pid = result
+        self._free.append(member)
+
+    def _result(self, ref: Any, member: _Member, *, is_job: bool) -> Any:
+        try:
+            return ray.get(ref)
+        except RayTaskError as error:
+            cause = getattr(error, "cause", None)
+            if not is_job:
+                raise cause if isinstance(cause, VidsegError) else error from None
+            # A stage has outcomes for all that a job may do: the process itself is not well.
+            ray.kill(member.actor)
+            return Lost(reason=_in_one_line(cause or error), is_by_node=False)
+        except RayError as error:
+            if isinstance(error, ActorUnavailableError):
+                ray.kill(member.actor)  # lest it come back and do the job beside another
+            self._next_look_s = 0.0
+            return Lost(reason=_in_one_line(error), is_by_node=_is_node_gone(member, error))
+
+
+def _is_node_gone(member: _Member, error: RayError) -> bool:
+    if isinstance(error, ActorUnavailableError) or "its node has died" in str(error):
+        return True
+    alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    return member.node_id is not None and member.node_id not in alive
+
+
+def _start(address: str | None, num_cpus: int) -> None:
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address is not None:
+        try:
+            ray.init(address=address, **quiet)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ConfigError(
+                f"there is no Ray cluster at '{address}' ({_in_one_line(error)})",
+                hint="start one with `ray start --head`; see docs/batch.md",
+            ) from None
+        return
+    try:
+        ray.init(
+            address="local",
+            num_cpus=max(os.cpu_count() or 1, num_cpus),
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            **quiet,
+        )
+    except Exception as error:  # Ray has no class of its own for this
+        raise RunError(
+            f"Ray did not start on this machine ({_in_one_line(error)})",
+            hint="run the same command again; --workers 0 does without Ray",
+        ) from None
+
+
+def _in_one_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines)[:400] or type(error).__name__

@@ -1,0 +1,62 @@
+"""Room on this machine's disk for what comes from a store and goes there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+_LOCK = "lock"
+
+
+class Scratch:
+    """A folder of this process alone. What killed processes left beside it is removed first.
+
+    Args:
+        root: where it is made; the system's folder for temporary files where it is not given.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self._root = (root or Path(tempfile.gettempdir())) / "vidseg-batch"
+        self._folder: Path | None = None
+        self._lock = -1
+
+    def folder(self, name: str) -> Path:
+        """An empty folder."""
+        if self._folder is None:
+            self._root.mkdir(parents=True, exist_ok=True)
+            self._sweep()
+            self._folder = Path(tempfile.mkdtemp(dir=self._root))
+            self._lock = os.open(self._folder / _LOCK, os.O_CREAT | os.O_RDWR)
+            _lock(self._lock)
+        folder = self._folder / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return folder
+
+    def close(self) -> None:
+        if self._folder is not None:
+            os.close(self._lock)
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+            with contextlib.suppress(OSError):  # others have theirs there
+                self._root.rmdir()
+
+    def _sweep(self) -> None:
+        for lock in self._root.glob(f"*/{_LOCK}"):
+            with contextlib.suppress(OSError):
+                held = os.open(lock, os.O_RDWR)
+                try:
+                    _lock(held)
+                    shutil.rmtree(lock.parent, ignore_errors=True)
+                finally:
+                    os.close(held)
+
+
+def _lock(file: int) -> None:
+    """Hold a lock that ends with this process; raises OSError where another one has it."""
+    import fcntl
+
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,367 @@
+"""One job, from its video to its folder. Knows no Ray: it runs wherever it is called.
+
+OUT/<id>/          what `vidseg track` writes
+OUT/<id>/run.json  the done-mark; `job.fingerprint` in it tells video, prompt, tracker, weights and options
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from vidseg.errors import (
+    ContractError,
+    DecodeError,
+    InputError,
+    OutputBusyError,
+    OutputError,
+    RunError,
+    SourceError,
+    VidsegError,
+    one_line,
+)
+from vidseg.pipeline.batch import stores
+from vidseg.pipeline.batch.jobs import Job, map_regions, with_resolved_masks
+from vidseg.pipeline.batch.remote_folder import RemoteFolder
+from vidseg.pipeline.batch.scratch import Scratch
+from vidseg.pipeline.out_folder import STATE, OutFolder
+from vidseg.pipeline.plan import TrackOptions
+from vidseg.pipeline.progress import Progress, Silent
+from vidseg.pipeline.prompts import Prompts, read_prompts
+from vidseg.pipeline.run import Run, TrackSummary
+from vidseg.pipeline.run_record import FILE_NAME
+from vidseg.pipeline.stop import Stop
+from vidseg.trackers.contract import Tracker
+from vidseg.trackers.registry import load
+
+_SAMPLE_BYTES = 1 << 20
+_NOT_IN_FINGERPRINT = {"weights", "save_every", "queue_frames"}
+"""Options that change no mask; weights are told by their checksum."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How one try at a job ended."""
+
+    id: str
+    status: Literal["done", "failed", "interrupted"]
+    was_done_before: bool = False
+    """An earlier run had done it, with the same video, prompt, tracker, weights and options."""
+    frames: int = 0
+    """In its outputs, those of earlier tries too."""
+    seconds: float = 0.0
+    """Of this try."""
+    kind: str | None = None
+    """The class of the error."""
+    reason: str | None = None
+    where: str | None = None
+    hint: str | None = None
+    may_pass: bool = False
+    """Another try may succeed."""
+
+
+class Stage:
+    """Does jobs, one after the other, with a tracker that stays loaded from one to the next.
+
+    Args:
+        out: the address of the folder that gets a folder for each job.
+        threads: how many threads computing may take; None leaves it to the libraries.
+        scratch: a folder on this machine for what comes from stores.
+        send_every_s: least seconds between two states of a job sent to a store.
+    """
+
+    def __init__(
+        self,
+        out: str,
+        *,
+        threads: int | None = None,
+        scratch: Path | None = None,
+        send_every_s: float = 60.0,
+    ) -> None:
+        self.out = out
+        self.threads = threads
+        self.scratch = Scratch(scratch)
+        self.send_every_s = send_every_s
+        self._tracker: tuple[str, Tracker] | None = None
+        self._stop = Stop()
+        self._is_stopping = False
+
+    def setup(self, job: Job) -> None:
+        """Get ready, with the tracker that a job asks for.
+
+        Raises:
+            VidsegError: it cannot be built: none of the jobs that want it can be done.
+        """
+        if self.threads is not None:
+            import cv2
+            import torch
+
+            torch.set_num_threads(self.threads)
+            cv2.setNumThreads(self.threads)
+        self._tracker_for(job)
+
+    def process(self, job: Job) -> Outcome:
+        """Do a job, go on with it, or find it done. Every error that is the job's is in the outcome."""
+        began = time.perf_counter()
+        if self._is_stopping:
+            return Outcome(id=job.id, status="interrupted")
+        try:
+            summary: TrackSummary | None = self._do(job)
+            error: Exception | None = None if summary is None else summary.error
+        except Exception as raised:  # whatever a video does to a decoder, the next job goes on
+            summary, error = None, raised
+        seconds = round(time.perf_counter() - began, 3)
+        frames = 0 if summary is None else summary.frames_done
+        if error is not None:
+            return _failure(job.id, error, frames, seconds)
+        assert summary is not None
+        return Outcome(
+            id=job.id,
+            status="interrupted" if summary.status == "interrupted" else "done",
+            was_done_before=summary.was_done_before,
+            frames=frames,
+            seconds=seconds,
+        )
+
+    def request_stop(self) -> None:
+        """Have the job in hand saved and left after the frame it is at; from any thread."""
+        self._is_stopping = True
+        self._stop.is_requested = True
+
+    def close(self) -> None:
+        self.scratch.close()
+
+    def _do(self, job: Job) -> TrackSummary:
+        room: Path | None = None
+        if stores.is_remote(self.out) or stores.is_remote(job.video) or _asks_a_store(job.prompt):
+            room = self.scratch.folder(job.id)
+        try:
+            return self._do_with(job, room)
+        finally:
+            if room is not None:
+                shutil.rmtree(room, ignore_errors=True)
+
+    def _do_with(self, job: Job, room: Path | None) -> TrackSummary:
+        prompt = _bring_prompt(job.prompt, room)
+        prompts = read_prompts(prompt)
+        tracker = self._tracker_for(job)
+        mark = {
+            "id": job.id,
+            "video": job.video,
+            "fingerprint": _fingerprint(job, prompts, tracker),
+        }
+        address = stores.join(self.out, job.id)
+        earlier = _earlier(address)
+        is_same = earlier is not None and earlier.get("job", {}).get("fingerprint") == mark["fingerprint"]
+        if is_same and earlier is not None and earlier["status"] == "done":
+            return _done_before(earlier, address)
+        remote: RemoteFolder | None = None
+        folder = stores.local_path(address)
+        if stores.is_remote(address):
+            assert room is not None
+            folder = room / "run"
+            folder.mkdir()
+            remote = RemoteFolder(address, folder, send_every_s=self.send_every_s)
+            if is_same:
+                remote.fetch()
+            elif earlier is not None:
+                stores.remove(address)
+                earlier = None
+        else:
+            _wait_for_no_one(folder)
+        video = job.video
+        if room is not None and stores.is_remote(video):
+            (room / "video").mkdir()
+            local = room / "video" / (stores.name_of(video) or "video")
+            stores.download(video, local)
+            video = str(local)
+        elif not stores.is_remote(video):
+            video = str(stores.local_path(video))
+        try:
+            resume = is_same or earlier is None
+            summary = self._run(job, video, prompt, tracker, folder, mark, resume=resume, progress=remote)
+            if summary.error is not None and not may_pass(summary.error):
+                shutil.rmtree(folder / STATE, ignore_errors=True)  # nobody will go on from there
+            return summary
+        finally:
+            if remote is not None:
+                remote.send()
+
+    def _run(
+        self,
+        job: Job,
+        video: str,
+        prompt: str | dict[str, Any],
+        tracker: Tracker,
+        folder: Path,
+        mark: Mapping[str, Any],
+        *,
+        resume: bool,
+        progress: Progress | None,
+    ) -> TrackSummary:
+        self._stop = Stop()
+        self._stop.is_requested = self._is_stopping
+
+        def run(resume: bool) -> TrackSummary:
+            options = job.options.for_track()
+            return Run(
+                video,
+                prompt,
+                lambda: tracker,
+                folder,
+                _with_ending(options, resume),
+                tracker_options=job.options.asked_of_tracker(),
+                warn=lambda line: None,  # run.json has them
+                job=mark,
+                progress=progress or Silent(),
+                stop=self._stop,
+            ).run()
+
+        if not resume:
+            return run(resume=False)
+        try:
+            return run(resume=True)
+        except OutputBusyError:
+            raise
+        except OutputError:  # what the earlier try left is of no use
+            return run(resume=False)
+
+    def _tracker_for(self, job: Job) -> Tracker:
+        key = json.dumps([job.tracker, job.options.for_tracker()], sort_keys=True)
+        if self._tracker is None or self._tracker[0] != key:
+            self._tracker = None  # two of them may not fit in memory
+            self._tracker = (key, load(job.tracker, **job.options.for_tracker()))
+        return self._tracker[1]
+
+
+def _with_ending(options: TrackOptions, resume: bool) -> TrackOptions:
+    return replace(options, resume=resume, overwrite=not resume)
+
+
+def _earlier(address: str) -> dict[str, Any] | None:
+    """The record of the run that lies at an address; None where there is none that can be read."""
+    try:
+        record = json.loads(stores.read_bytes(stores.join(address, FILE_NAME)))
+    except (SourceError, ValueError):
+        return None
+    return record if isinstance(record, dict) and "status" in record else None
+
+
+def _done_before(earlier: Mapping[str, Any], address: str) -> TrackSummary:
+    return TrackSummary(
+        status="done",
+        out=Path(address),
+        outputs=[],
+        frames_done=int(earlier.get("frames_done", 0)),
+        frames_per_second=0.0,
+        obj_ids=[],
+        was_done_before=True,
+    )
+
+
+def _wait_for_no_one(folder: Path) -> None:
+    """Raises OutputBusyError where a worker of a driver that was killed is still at it.
+
+    Asked before the run looks at what lies in the folder: that one may be changing it.
+    """
+    if (folder / STATE).is_dir():
+        out = OutFolder(folder)
+        try:
+            out.claim()
+        finally:
+            out.release()
+
+
+def _asks_a_store(prompt: str | Mapping[str, Any]) -> bool:
+    if isinstance(prompt, str):
+        return stores.is_remote(prompt)
+    return "://" in json.dumps(prompt)
+
+
+def _bring_prompt(prompt: str | dict[str, Any], room: Path | None) -> str | dict[str, Any]:
+    """A prompt whose files are on this machine."""
+    if isinstance(prompt, str):
+        if not stores.is_remote(prompt):
+            return str(stores.local_path(prompt))
+        text = stores.read_bytes(prompt)
+        try:
+            content = json.loads(text)
+        except (ValueError, RecursionError):
+            content = None
+        if not isinstance(content, dict):
+            assert room is not None
+            (room / "prompt.json").write_bytes(text)  # for the message that says what is wrong with it
+            return str(room / "prompt.json")
+        prompt = with_resolved_masks(content, stores.parent(prompt))
+    brought: dict[str, str] = {}
+
+    def bring(region: Any) -> Any:
+        mask = region.get("mask") if isinstance(region, dict) else None
+        if not isinstance(mask, str) or "://" not in mask:
+            return region
+        if mask not in brought and stores.is_remote(mask):
+            assert room is not None
+            local = room / "prompt" / str(len(brought)) / stores.name_of(mask)
+            stores.download(mask, local)
+            brought[mask] = str(local)
+        return {**region, "mask": brought.get(mask, str(stores.local_path(mask)))}
+
+    return map_regions(prompt, bring)
+
+
+def _fingerprint(job: Job, prompts: Prompts, tracker: Tracker) -> str:
+    """A checksum of all that decides the masks."""
+    about = tracker.describe()
+    facts = {
+        "video": _contents(job.video),
+        "prompts": prompts.document(),
+        "tracker": [about["name"], about["config"], about["weights_sha256"]],
+        "options": job.options.model_dump(exclude=_NOT_IN_FINGERPRINT),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _contents(video: str) -> dict[str, Any]:
+    """A video's size and a checksum of its ends; of a folder of frames, of its files' names and sizes."""
+    if stores.is_folder(video):
+        files = json.dumps(stores.list_files(video))
+        return {"files": hashlib.sha256(files.encode(errors="surrogateescape")).hexdigest()}
+    size = stores.size_of(video)
+    digest = hashlib.sha256(stores.read_bytes(video, 0, min(size, _SAMPLE_BYTES)))
+    if size > _SAMPLE_BYTES:
+        digest.update(stores.read_bytes(video, size - _SAMPLE_BYTES, size))
+    return {"bytes": size, "sha256_of_ends": digest.hexdigest()}
+
+
+def _failure(job_id: str, error: Exception, frames: int, seconds: float) -> Outcome:
+    return Outcome(
+        id=job_id,
+        status="failed",
+        frames=frames,
+        seconds=seconds,
+        kind=type(error).__name__,
+        reason=one_line(error.message if isinstance(error, VidsegError) else " ".join(str(error).split())),
+        where=error.where if isinstance(error, VidsegError) else None,
+        hint=error.hint if isinstance(error, VidsegError) else None,
+        may_pass=may_pass(error),
+    )
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether the same job may succeed when it is tried again.
+
+    A store or a disk may recover, memory may be freed; a video, a prompt or a tracker stays what it is.
+    """
+    if isinstance(error, OutputBusyError):
+        return True
+    if isinstance(error, InputError | DecodeError | ContractError):
+        return False
+    if isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError | IsADirectoryError):
+        return False
+    return isinstance(error, RunError | OSError | MemoryError) or type(error).__name__ == "OutOfMemoryError"

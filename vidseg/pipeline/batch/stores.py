@@ -1,0 +1,190 @@
+"""Addresses of files and folders: paths, and whatever fsspec knows (s3://, gs://, memory://, ...)."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from vidseg.errors import ConfigError, InputError, RunError, SourceError, VidsegError
+from vidseg.pipeline.atomic import PART, write_bytes
+
+_PUTS_WHOLE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "memory"}
+"""Stores in which a file appears when it is whole; in the others it is written as `.part` and renamed."""
+
+
+class StoreError(RunError):
+    """A store did not answer as it should; it may the next time."""
+
+
+def is_remote(address: str) -> bool:
+    return "://" in address and not address.startswith("file://")
+
+
+def local_path(address: str) -> Path:
+    """The path of an address that is not remote."""
+    return Path(unquote(urlsplit(address).path) if address.startswith("file://") else address)
+
+
+def join(folder: str, *names: str) -> str:
+    """An address below a folder's."""
+    return posixpath.join(folder, *names) if is_remote(folder) else str(local_path(folder).joinpath(*names))
+
+
+def resolve(address: str, folder: str) -> str:
+    """An address as it reads in a file that lies in `folder`."""
+    if "://" in address:
+        return address
+    return join(folder, address) if is_remote(folder) else str(Path(folder).absolute() / address)
+
+
+def parent(address: str) -> str:
+    return posixpath.dirname(address) if is_remote(address) else str(local_path(address).parent)
+
+
+def name_of(address: str) -> str:
+    return posixpath.basename(address.rstrip("/")) if is_remote(address) else local_path(address).name
+
+
+def check_address(address: str) -> None:
+    """Raises ConfigError for an address of a kind that fsspec does not know or cannot open here."""
+    if not is_remote(address):
+        return
+    from fsspec import get_filesystem_class
+
+    protocol = address.split("://", 1)[0]
+    try:
+        get_filesystem_class(protocol)
+    except ValueError:
+        raise ConfigError(
+            f"'{protocol}://' is no store that fsspec knows", where=address, hint="s3://, gs://, a path, ..."
+        ) from None
+    except ImportError as error:
+        raise ConfigError(f"'{protocol}://' cannot be opened: {error}", where=address) from None
+
+
+def exists(address: str) -> bool:
+    with _opened(address) as (fs, path):
+        return bool(fs.exists(path))
+
+
+def is_folder(address: str) -> bool:
+    with _opened(address) as (fs, path):
+        return bool(fs.isdir(path))
+
+
+def size_of(address: str) -> int:
+    with _opened(address) as (fs, path):
+        return int(fs.size(path))
+
+
+def list_files(address: str) -> list[tuple[str, int]]:
+    """Every file below a folder: its path below it, and its size in bytes; in order."""
+    with _opened(address) as (fs, path):
+        root = fs._strip_protocol(path).rstrip("/") + "/"
+        found = fs.find(path, detail=True)
+        return sorted((str(name)[len(root) :], int(facts["size"])) for name, facts in found.items())
+
+
+def read_bytes(address: str, start: int | None = None, end: int | None = None) -> bytes:
+    """The bytes of a file, or some of them.
+
+    Raises:
+        SourceError: there is no such file, or it may not be read.
+        StoreError: the store failed; it may pass.
+    """
+    with _opened(address) as (fs, path):
+        return bytes(fs.cat_file(path, start=start, end=end))
+
+
+def write_whole(address: str, data: bytes) -> None:
+    """A file, there whole or not at all."""
+    if not is_remote(address):
+        local = local_path(address)
+        local.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(local, data)
+        return
+    with _opened(address) as (fs, path):
+        is_whole = _puts_whole(fs)
+        fs.pipe_file(path if is_whole else path + PART, data)
+        if not is_whole:
+            fs.mv(path + PART, path)
+
+
+def download(address: str, target: Path) -> None:
+    """A file or a whole folder of a store, as `target`."""
+    with _opened(address) as (fs, path):
+        if not fs.isdir(path):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            fs.get_file(path, str(target))
+            return
+        for name, _ in list_files(address):
+            place = target / name
+            if not place.resolve().is_relative_to(target.resolve()):
+                raise SourceError(f"the store holds a file named '{name}'", where=address)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            fs.get_file(posixpath.join(path, name), str(place))
+
+
+def upload(files: list[Path], below: Path, address: str) -> None:
+    """Files of the folder `below` to the same places below `address`, several at a time where that can be."""
+    if not files:
+        return
+    with _opened(address) as (fs, path):
+        targets = [posixpath.join(path, file.relative_to(below).as_posix()) for file in files]
+        sources = [str(file) for file in files]
+        if _puts_whole(fs):
+            fs.put(sources, targets)
+            return
+        for source, target in zip(sources, targets, strict=True):
+            fs.makedirs(posixpath.dirname(target), exist_ok=True)
+            fs.put_file(source, target + PART)
+            fs.mv(target + PART, target)
+
+
+def remove(address: str) -> None:
+    """Remove a file or a folder with all that is in it; one that is not there is no error."""
+    with _opened(address) as (fs, path):
+        if fs.exists(path):
+            fs.rm(path, recursive=True)
+
+
+def _puts_whole(fs: Any) -> bool:
+    protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
+    return bool(protocols & _PUTS_WHOLE)
+
+
+@contextmanager
+def _opened(address: str) -> Iterator[tuple[Any, str]]:
+    """The file system of an address, and the path in it; errors become ours."""
+    from fsspec.core import url_to_fs
+
+    try:
+        if is_remote(address):
+            fs, path = url_to_fs(address)
+            # Other workers write there too: what was listed a moment ago may be more by now.
+            fs.invalidate_cache()
+            yield fs, path
+        else:
+            yield url_to_fs(os.fspath(local_path(address)))
+    except VidsegError:
+        raise
+    except FileNotFoundError:
+        raise SourceError(f"there is no '{address}'") from None
+    except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
+        raise SourceError(f"'{address}' cannot be read or written ({_reason(error)})") from None
+    except (ValueError, ImportError) as error:
+        raise InputError(f"'{address}' cannot be opened ({_reason(error)})") from None
+    except Exception as error:  # every store's client has errors of its own
+        raise StoreError(
+            f"'{address}' could not be reached ({_reason(error)})", hint="run the same command again"
+        ) from None
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

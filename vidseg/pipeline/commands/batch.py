@@ -1,0 +1,254 @@
+"""`vidseg batch`: many videos, on a Ray cluster or in this process."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from vidseg.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from vidseg.pipeline.batch.driver import Driver, Tally
+    from vidseg.pipeline.batch.jobs import Job, JobDefaults, JobsFile
+    from vidseg.pipeline.batch.pool import Pool
+
+_ACTIONS = "a file of jobs; or: status DIR (how a run stands), make FOLDER|CSV (write a file of jobs)"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", nargs="+", metavar="JOBS.jsonl", help=_ACTIONS)
+    parser.add_argument("--out", metavar="DIR", help="a folder or an address; of make: the file of jobs")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
+
+    running = parser.add_argument_group("running")
+    running.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes to work in (default: as many as the cluster has room for); 0: this one, without Ray",
+    )
+    running.add_argument("--ray-address", metavar="A", help="a cluster's; default: start Ray on this machine")
+    running.add_argument("--cpus", type=float, default=1.0, metavar="C", help="CPUs a worker (default: 1)")
+    running.add_argument(
+        "--gpus",
+        type=float,
+        metavar="G",
+        help="GPUs a worker, or a part of one (default: 1 where there are any)",
+    )
+    running.add_argument("--memory", type=float, metavar="GB", help="memory that a worker is counted with")
+    running.add_argument(
+        "--retries", type=int, default=3, metavar="N", help="tries after the first (default: 3)"
+    )
+    running.add_argument("--scratch", metavar="DIR", help="disk for what comes from a store (default: /tmp)")
+
+    jobs = parser.add_argument_group("jobs that do not say otherwise")
+    jobs.add_argument("--tracker", metavar="NAME_OR_YAML", help="which tracker (default: flow)")
+    jobs.add_argument("--weights", metavar="FILE", help=".pt or .safetensors; default: the tracker's own")
+    jobs.add_argument("--device", metavar="D", help="auto, cpu, cuda, mps (default: auto)")
+    jobs.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], help="default: float32")
+    jobs.add_argument("--image-size", type=int, metavar="S", help="side of the square model input")
+    jobs.add_argument("--allow-random-weights", action="store_true", default=None, help="masks mean nothing")
+    jobs.add_argument("--direction", choices=["forward", "backward", "both"], help="default: forward")
+    jobs.add_argument("--format", metavar="LIST", help="what to write (default: png,rle,overlay)")
+    jobs.add_argument("--reader", choices=["pyav", "decord"], help="default: pyav")
+    jobs.add_argument(
+        "--save-every", type=int, metavar="N", help="frames between saved states (default: 100)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    action = args.what[0] if args.what[0] in ("status", "make") else None
+    if len(args.what) != (1 if action is None else 2):
+        raise InputError(
+            f"vidseg batch takes {_ACTIONS}",
+            hint="vidseg batch jobs.jsonl --out DIR; vidseg batch status DIR",
+        )
+    if action == "status":
+        return _status(args.what[1], as_json=args.json)
+    if args.out is None:
+        raise InputError("--out is missing", hint=f"vidseg batch {' '.join(args.what)} --out NAME")
+    return _make(args.what[1], args.out) if action == "make" else _run(args)
+
+
+def _status(out: str, *, as_json: bool) -> int:
+    from vidseg.pipeline.batch.status import as_text, read_status
+
+    summary = read_status(out)
+    print(json.dumps(summary, indent=2) if as_json else as_text(summary))
+    return 0
+
+
+def _make(source: str, out: str) -> int:
+    from vidseg.pipeline.batch import stores
+    from vidseg.pipeline.batch.make_jobs import jobs_of_csv, jobs_of_folder
+
+    left_out: list[str] = []
+    if source.lower().endswith(".csv"):
+        jobs = jobs_of_csv(source)
+    else:
+        jobs, left_out = jobs_of_folder(source)
+    if left_out:
+        few = ", ".join(left_out[:3]) + (", ..." if len(left_out) > 3 else "")
+        print(
+            f"vidseg: warning: left out, no prompt file beside it: {len(left_out)} ({few})", file=sys.stderr
+        )
+    if not jobs:
+        raise InputError(f"'{source}' gives no jobs", hint="a.mp4 goes with a.json or a.png beside it")
+    stores.write_whole(out, "".join(json.dumps(job, ensure_ascii=False) + "\n" for job in jobs).encode())
+    print(f"{out}: {len(jobs)} jobs")
+    return 0
+
+
+def _run(args: argparse.Namespace) -> int:
+    from tempfile import TemporaryDirectory
+
+    from vidseg.pipeline.batch import stores
+    from vidseg.pipeline.batch.jobs import JobsFile
+
+    if args.workers is not None and args.workers < 0:
+        raise ConfigError(f"--workers is {args.workers}", hint="a number of processes, or 0 for this one")
+    if args.retries < 0:
+        raise ConfigError(f"--retries is {args.retries}", hint="a number of tries, or 0 for none")
+    for name in ("cpus", "gpus", "memory"):
+        if (value := getattr(args, name)) is not None and (value < 0 or (name != "gpus" and value == 0)):
+            raise ConfigError(f"--{name} is {value}", hint="give a number above 0")
+    stores.check_address(args.out)
+    with TemporaryDirectory(prefix="vidseg-jobs-") as folder:
+        address = args.what[0]
+        if not stores.is_remote(address):
+            return _run_jobs(args, JobsFile(stores.local_path(address), _defaults(args)))
+        path = Path(folder) / "jobs.jsonl"
+        stores.download(address, path)
+        return _run_jobs(args, JobsFile(path, _defaults(args), folder=stores.parent(address)))
+
+
+def _defaults(args: argparse.Namespace) -> JobDefaults:
+    from vidseg.pipeline.batch.jobs import JobDefaults
+    from vidseg.trackers.registry import DEFAULT_TRACKER
+
+    names = ("weights", "device", "dtype", "image_size", "allow_random_weights", "direction", "reader")
+    said = {name: getattr(args, name) for name in (*names, "save_every")}
+    if args.format is not None:
+        said["formats"] = [name.strip() for name in args.format.split(",")]
+    for path in ("weights", "tracker"):  # a worker's working directory is another one
+        value = getattr(args, path)
+        if value is not None and (path == "weights" or value.endswith((".yaml", ".yml"))):
+            value = str(Path(value).absolute())
+        if path == "weights":
+            said[path] = value
+        else:
+            tracker = value
+    options = {name: value for name, value in said.items() if value is not None}
+    return JobDefaults(tracker=tracker or DEFAULT_TRACKER, options=options)
+
+
+def _run_jobs(args: argparse.Namespace, jobs: JobsFile) -> int:
+    from vidseg.pipeline.batch.driver import Driver
+    from vidseg.pipeline.batch.report import write_report
+    from vidseg.pipeline.batch.status import as_text, read_status
+    from vidseg.pipeline.cli import EXIT_INTERRUPTED, EXIT_SOME_FAILED
+
+    num_jobs = jobs.check()
+    out = _absolute(args.out)
+    pool = _pool(args, out, next(iter(jobs))[1])
+    try:
+        driver = Driver(
+            jobs, num_jobs, out, pool, retries=args.retries, display=_display(num_jobs, quiet=args.quiet)
+        )
+        with _stop_on_signals(driver, pool if args.workers == 0 else None):
+            status = driver.run()
+    finally:
+        pool.close()
+    page = None if status == "interrupted" else write_report(out)
+    summary = read_status(out)
+    if args.json:
+        print(json.dumps(summary, indent=2))
+    elif not args.quiet:
+        print(as_text(summary) + (f"\n  {page}" if page else ""))
+    if status == "interrupted":
+        return EXIT_INTERRUPTED
+    return EXIT_SOME_FAILED if summary["failed"] else 0
+
+
+def _absolute(out: str) -> str:
+    from vidseg.pipeline.batch import stores
+
+    return out if stores.is_remote(out) else str(stores.local_path(out).absolute())
+
+
+def _pool(args: argparse.Namespace, out: str, first_job: Job) -> Pool[Any]:
+    from vidseg.pipeline.batch.pool import InProcessPool
+    from vidseg.pipeline.batch.stage import Stage
+
+    scratch = Path(args.scratch).absolute() if args.scratch else None
+    if args.workers == 0:
+        return InProcessPool(Stage(out, scratch=scratch), first_job)
+    from vidseg.pipeline.batch.ray_pool import Needs, RayPool
+
+    pool: Pool[Any] = RayPool(
+        Stage(out, threads=max(1, int(args.cpus)), scratch=scratch),
+        first_job,
+        workers=args.workers,
+        needs=Needs(
+            cpus=args.cpus,
+            gpus=0.0 if args.device == "cpu" and args.gpus is None else args.gpus,
+            memory_bytes=None if args.memory is None else int(args.memory * 1e9),
+        ),
+        address=args.ray_address,
+    )
+    return pool
+
+
+@contextmanager
+def _stop_on_signals(driver: Driver, pool_here: Pool[Any] | None) -> Iterator[None]:
+    """The first SIGINT or SIGTERM has the jobs in hand saved; a second one waits for nobody."""
+    asked = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        driver.request_stop()
+        if pool_here is not None:
+            pool_here.request_stop()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Bar:
+    """Jobs done, failed and running, frames a second and time left, on standard error."""
+
+    def __init__(self, num_jobs: int) -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(total=num_jobs, unit="job", file=sys.stderr, dynamic_ncols=True, leave=False)
+
+    def show(self, tally: Tally) -> None:
+        bar = self._bar
+        seconds = bar.format_dict["elapsed"] or 1.0
+        bar.set_postfix_str(
+            f"{tally.failed} failed, {tally.running} running, {tally.frames / seconds:.1f} frames/s",
+            refresh=False,
+        )
+        bar.update(tally.ended - bar.n)
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+def _display(num_jobs: int, *, quiet: bool) -> _Bar | None:
+    return None if quiet or not sys.stderr.isatty() else _Bar(num_jobs)
