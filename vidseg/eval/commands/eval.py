@@ -1,0 +1,127 @@
+"""`vidseg eval`: track a data set by its benchmark's protocol and score it; `vidseg eval compare A B`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vidseg.errors import InputError
+
+if TYPE_CHECKING:
+    from vidseg.eval.tracking import Outcome
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "dataset",
+        metavar="DATASET",
+        help="davis2016, davis2017, sav, ytvos2018, ytvos2019, mose, mosev2, lvos, lvosv2, vost; "
+        "folder: any with JPEGImages and Annotations; compare: two evaluations side by side",
+    )
+    parser.add_argument(
+        "evaluations", metavar="A B", nargs="*", help="with compare: two folders of evaluations"
+    )
+    parser.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results")
+    parser.add_argument("--tracker", metavar="NAME_OR_YAML", help="which tracker (default: flow)")
+    parser.add_argument("--weights", metavar="FILE", help=".pt or .safetensors; default: the tracker's own")
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
+    parser.add_argument("--image-size", type=int, metavar="S", help="side of the square model input")
+    parser.add_argument(
+        "--allow-random-weights",
+        action="store_true",
+        help="run a model without weights; its masks mean nothing",
+    )
+    parser.add_argument(
+        "--prompt",
+        default="mask",
+        choices=["mask", "box"],
+        help="an object's first mask, or the box around it",
+    )
+    parser.add_argument("--sequences", metavar="LIST", help="only these, separated by commas")
+    parser.add_argument("--resume", action="store_true", help="go on with the evaluation in --out")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.dataset == "compare":
+        return _compare(args)
+    if args.evaluations:
+        raise InputError(f"'{args.evaluations[0]}' is one argument too many", hint="vidseg eval --help")
+    for name in ("root", "out"):
+        if getattr(args, name) is None:
+            raise InputError(f"--{name} is missing", hint=f"vidseg eval {args.dataset} --root DIR --out DIR")
+    if args.workers < 1:
+        raise InputError(f"--workers {args.workers}", hint="give 1 or more")
+    from vidseg.eval.evaluate import EvaluationOptions, evaluate
+    from vidseg.eval.tracking import TrackerChoice
+    from vidseg.pipeline.cli import EXIT_SOME_FAILED
+    from vidseg.trackers.registry import DEFAULT_TRACKER
+
+    count = 0
+
+    def tell(outcome: Outcome) -> None:
+        nonlocal count
+        count += 1
+        if not args.quiet:
+            how = outcome.error or f"{outcome.frames} frames, {outcome.frames_per_second:.1f} frames/s"
+            print(f"{count:4} {outcome.name}: {outcome.status}, {how}", file=sys.stderr)
+
+    results = evaluate(
+        args.dataset,
+        args.root,
+        args.out,
+        TrackerChoice(
+            name=args.tracker or DEFAULT_TRACKER,
+            weights=args.weights,
+            device=args.device,
+            dtype=args.dtype,
+            image_size=args.image_size,
+            allow_random_weights=args.allow_random_weights,
+        ),
+        EvaluationOptions(
+            prompt=args.prompt,
+            sequences=None if args.sequences is None else args.sequences.split(","),
+            workers=args.workers,
+            resume=args.resume,
+        ),
+        on_outcome=tell,
+    )
+    if args.json:
+        print(json.dumps(results, indent=2))
+    elif not args.quiet:
+        print(_as_text(results, args.out))
+    return 0 if results["status"] == "done" else EXIT_SOME_FAILED
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from vidseg.eval.compare import as_text, compare
+
+    if len(args.evaluations) != 2:
+        raise InputError("compare takes two evaluations", hint="vidseg eval compare runs/a runs/b")
+    comparison = compare(*(Path(path) for path in args.evaluations))
+    print(json.dumps(comparison, indent=2) if args.json else as_text(comparison))
+    return 0
+
+
+def _as_text(results: dict[str, Any], out: Path) -> str:
+    from vidseg.eval.anchors import MAIN_FIGURE
+
+    failed = [name for name, of in results["sequences"].items() if of["status"] == "failed"]
+    count = len(results["sequences"])
+    lines = [f"{results['dataset']}: {count - len(failed)} of {count} sequences done"]
+    if results["score"] is not None:
+        lines.append(f"{MAIN_FIGURE[results['protocol']]} {results['score']:.2f}")
+        lines += [f"  {key:<20}{'-' if v is None else f'{v:.4f}'}" for key, v in results["global"].items()]
+    else:
+        lines.append("not scored: the ground truth is not in the data set")
+    if results["speed"]["frames_per_second"]:
+        lines.append(f"{results['speed']['frames_per_second']:.1f} frames/s, reading and writing included")
+    names = ["results.json", "results.csv", "report.html", *filter(None, [results["submission"]])]
+    return "\n".join([*lines, *(f"  {out / name}" for name in names)])

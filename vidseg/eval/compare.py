@@ -1,0 +1,138 @@
+"""Two evaluations side by side: is a difference more than the choice of sequences?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vidseg.errors import InputError
+from vidseg.eval.anchors import MAIN_FIGURE
+
+RESAMPLES = 10_000
+CONFIDENCE = 0.95
+
+
+def compare(one: Path, other: Path, *, seed: int = 0) -> dict[str, Any]:
+    """The difference of two evaluations of one data set, per sequence and over all.
+
+    The interval is a paired bootstrap: sequences are drawn with replacement, the same ones for both runs,
+    and each draw is scored as the mean over its objects. It says how far the difference hangs on the choice
+    of sequences, not how the trackers would vary.
+
+    Args:
+        one, other: folders of evaluations.
+
+    Returns:
+        `difference` is that of `other` from `one`, in percent points.
+
+    Raises:
+        InputError: not evaluations, of different data sets or protocols, or without common sequences.
+    """
+    a, b = read_results(one), read_results(other)
+    for key in ("dataset", "protocol"):
+        if a[key] != b[key]:
+            raise InputError(f"the evaluations are of another {key}: {a[key]} and {b[key]}")
+    values = [_object_values(results) for results in (a, b)]
+    names = [name for name in values[0] if name in values[1]]
+    if not names:
+        raise InputError("the evaluations have no scored sequence in common", where=f"{one}, {other}")
+    for name in names:
+        if len(values[0][name]) != len(values[1][name]):
+            raise InputError(f"'{name}' has another number of objects in each evaluation")
+    sums = np.array([[values[run][name].sum() for name in names] for run in (0, 1)])
+    counts = np.array([len(values[0][name]) for name in names])
+    totals = sums.sum(1) / counts.sum()
+    draws = np.random.default_rng(seed).integers(0, len(names), (RESAMPLES, len(names)))
+    resampled = (sums[1] - sums[0])[draws].sum(1) / counts[draws].sum(1)
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(resampled, [tail, 100 - tail])
+    return {
+        "dataset": a["dataset"],
+        "measure": _measure(a["protocol"]),
+        "runs": [{"out": str(path), "tracker": r["card"]["tracker"]} for path, r in ((one, a), (other, b))],
+        "common_sequences": len(names),
+        "only_in_one": sorted(set(values[0]) ^ set(values[1])),
+        "mean": [float(total) for total in totals],
+        "difference": float(totals[1] - totals[0]),
+        "interval": [float(low), float(high)],
+        "confidence": CONFIDENCE,
+        "share_of_draws_above_0": float((resampled > 0).mean()),
+        "is_clear": bool(low > 0 or high < 0),
+        "sequences": {
+            name: {
+                "mean": [float(values[run][name].mean()) for run in (0, 1)],
+                "difference": float(values[1][name].mean() - values[0][name].mean()),
+            }
+            for name in names
+        },
+    }
+
+
+def read_results(out: Path) -> dict[str, Any]:
+    """What an evaluation's results.json holds.
+
+    Raises:
+        InputError: there is none, or nothing was scored.
+    """
+    try:
+        results: dict[str, Any] = json.loads((out / "results.json").read_text(encoding="utf-8"))
+        results["dataset"], results["protocol"], results["card"]["tracker"], results["objects"]
+    except FileNotFoundError:
+        raise InputError(
+            f"'{out}' holds no finished evaluation", hint="give the --out of vidseg eval"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"results.json cannot be read ({error})", where=str(out)) from None
+    if not results["objects"]:
+        raise InputError(f"nothing was scored in '{out}'")
+    return results
+
+
+def as_text(comparison: dict[str, Any]) -> str:
+    a, b = (run["tracker"] for run in comparison["runs"])
+    width = max(8, *map(len, comparison["sequences"]))
+    lines = [f"{'sequence':<{width}} {a[:12]:>12} {b[:12]:>12} {'difference':>11}"]
+    by_difference = sorted(comparison["sequences"].items(), key=lambda item: item[1]["difference"])
+    lines += [
+        f"{name:<{width}} {of['mean'][0]:12.1f} {of['mean'][1]:12.1f} {of['difference']:+11.1f}"
+        for name, of in by_difference
+    ]
+    low, high = comparison["interval"]
+    mean_a, mean_b = comparison["mean"]
+    verdict = "a clear difference" if comparison["is_clear"] else "no clear difference"
+    lines += [
+        "",
+        f"{comparison['measure']} over all objects: {mean_a:.2f} and {mean_b:.2f}, "
+        f"difference {comparison['difference']:+.2f}",
+        f"{100 * comparison['confidence']:.0f} % interval {low:+.2f} to {high:+.2f} "
+        f"over {comparison['common_sequences']} sequences: {verdict}",
+    ]
+    if comparison["only_in_one"]:
+        lines.append(f"left out, in one run only: {', '.join(comparison['only_in_one'])}")
+    return "\n".join(lines)
+
+
+def _object_values(results: dict[str, Any]) -> dict[str, npt.NDArray[np.float64]]:
+    """Sequence -> the main measure of each of its objects, in percent."""
+    keys = {
+        "davis2016": ("J_mean", "F_mean"),
+        "davis2017": ("J_mean", "F_mean"),
+        "lvos": ("J_mean", "F_mean"),
+        "vost": ("J_mean",),
+        "mosev2": ("J", "F_dot"),
+        "ytvos": ("J", "F"),
+    }.get(results["protocol"], ("J", "F"))
+    scale = 1 if results["protocol"] in ("sav", "vos-benchmark") else 100
+    return {
+        name: scale * np.array([np.mean([of[key] for key in keys]) for of in objects.values()])
+        for name, objects in results["objects"].items()
+        if objects
+    }
+
+
+def _measure(protocol: str) -> str:
+    return {"vost": "J", "mosev2": "J&F_dot"}.get(protocol, "J&F") if protocol in MAIN_FIGURE else "J&F"

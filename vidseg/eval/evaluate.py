@@ -1,0 +1,257 @@
+"""An evaluation: track a data set, score it as its leaderboard does, and leave results one can audit.
+
+OUT/evaluation.json   what is evaluated: data set, tracker, prompts (what --resume must agree with)
+OUT/runs, OUT/masks   see `tracking`
+OUT/frames/SEQ.json   the values of every frame
+OUT/results.json, results.csv, report.html, submission.zip
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vidseg.errors import InputError, OutputError
+from vidseg.eval.anchors import main_figure
+from vidseg.eval.datasets import open_dataset
+from vidseg.eval.datasets.contract import DataSet
+from vidseg.eval.protocols import build_protocol
+from vidseg.eval.protocols.contract import SequenceScore
+from vidseg.eval.report import write_report
+from vidseg.eval.scoring import score_folders, without_nan
+from vidseg.eval.submission import FILE_NAME as SUBMISSION
+from vidseg.eval.submission import write_submission
+from vidseg.eval.tracking import (
+    MASKS,
+    Outcome,
+    PromptKind,
+    SequenceStage,
+    TrackerChoice,
+    track_sequences,
+)
+from vidseg.pipeline.atomic import write_bytes, write_json
+from vidseg.pipeline.run_record import versions
+
+ABOUT, RESULTS, TABLE, FRAMES = "evaluation.json", "results.json", "results.csv", "frames"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions:
+    prompt: PromptKind = "mask"
+    sequences: Sequence[str] | None = None
+    """Only these; all where it is not given."""
+    workers: int = 1
+    resume: bool = False
+
+
+def evaluate(
+    dataset: str,
+    root: Path,
+    out: Path,
+    choice: TrackerChoice | None = None,
+    options: EvaluationOptions | None = None,
+    *,
+    on_outcome: Callable[[Outcome], object] = lambda outcome: None,
+) -> dict[str, Any]:
+    """Track a data set by its benchmark's protocol, score it, and write the results.
+
+    Args:
+        dataset: a name of `vidseg.eval.datasets.DATASETS`.
+        root: the data set's folder, as downloaded.
+        out: the folder of the results.
+        on_outcome: is told of every sequence when it is tracked.
+
+    Returns:
+        What `results.json` holds. "status" is "done", or "some failed": failed sequences are left out of
+        the scores.
+
+    Raises:
+        InputError: the data set is not complete, the tracker cannot be loaded, or `out` holds something else.
+    """
+    choice, options = choice or TrackerChoice(), options or EvaluationOptions()
+    data = _chosen(open_dataset(dataset, root), options.sequences)
+    _check_folder(out, options.resume)
+    stage = SequenceStage(choice, out, prompt=options.prompt, has_mask_per_object=data.has_mask_per_object)
+    stage.setup()
+    about = _about(data, choice, options, stage.describe())
+    _claim(out, about)
+    outcomes: dict[str, Outcome] = {}
+    for outcome in track_sequences(stage, data.sequences, options.workers):
+        outcomes[outcome.name] = outcome
+        on_outcome(outcome)
+    done = [s.name for s in data.sequences if outcomes[s.name].status == "done"]
+    results = {
+        "dataset": data.name,
+        "protocol": data.protocol,
+        "status": "done" if len(done) == len(data.sequences) else "some failed",
+        **_scores(data, out, done, options.workers),
+        "sequences": {name: _facts_of(outcomes[name]) for name in (s.name for s in data.sequences)},
+        "speed": _speed([outcomes[name] for name in done]),
+        "card": {**about, "versions": versions(), "machine": machine()},
+    }
+    results["submission"] = None
+    if data.submission is not None and len(done) == len(data.sequences):
+        write_submission(data, out / MASKS, out / SUBMISSION)
+        results["submission"] = SUBMISSION
+    write_json(out / RESULTS, results)
+    write_bytes(out / TABLE, as_csv(results).encode())
+    write_report(data, results, out)
+    return results
+
+
+def as_csv(results: dict[str, Any]) -> str:
+    """A row for each object of each sequence."""
+    rows = [
+        {"sequence": sequence, "object": obj, **values}
+        for sequence, objects in results["objects"].items()
+        for obj, values in objects.items()
+    ]
+    text = io.StringIO()
+    if rows:
+        table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+    return text.getvalue()
+
+
+def machine() -> dict[str, Any]:
+    """The machine, as far as it matters for speed."""
+    import torch
+
+    facts: dict[str, Any] = {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "gpu": None,
+    }
+    if torch.cuda.is_available():
+        facts["gpu"] = torch.cuda.get_device_name()
+    return facts
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def _chosen(data: DataSet, names: Sequence[str] | None) -> DataSet:
+    if names is None:
+        return data
+    known = {s.name for s in data.sequences}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise InputError(
+            f"{data.name} has no sequence '{unknown[0]}'", hint=f"it has {', '.join(sorted(known)[:10])} ..."
+        )
+    return replace(data, sequences=[s for s in data.sequences if s.name in names], submission=None)
+
+
+def _check_folder(out: Path, resume: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"the output '{out}' is a file", hint="give the name of a folder as --out")
+    if not out.exists() or not any(out.iterdir()):
+        return
+    if not (out / ABOUT).is_file():
+        raise OutputError(f"'{out}' holds something else than an evaluation", hint="choose another --out")
+    if not resume:
+        raise OutputError(
+            f"'{out}' holds an evaluation already", hint="--resume goes on with it; or choose another --out"
+        )
+
+
+def _about(
+    data: DataSet, choice: TrackerChoice, options: EvaluationOptions, tracker: dict[str, Any]
+) -> dict[str, Any]:
+    about = {
+        "dataset": data.name,
+        "root": str(data.root.resolve()),
+        "sequences": [s.name for s in data.sequences],
+        "prompt": options.prompt,
+        "tracker": tracker["name"],
+        "configuration": tracker["config"],
+        "weights": None if choice.weights is None else str(choice.weights),
+        "weights_sha256": tracker["weights_sha256"],
+        "image_size": choice.image_size,
+        "dtype": choice.dtype,
+        "device": choice.device,
+    }
+    result: dict[str, Any] = json.loads(json.dumps(about))
+    return result
+
+
+def _claim(out: Path, about: dict[str, Any]) -> None:
+    """Write what is evaluated, or see that it is what an earlier run evaluated."""
+    if (out / ABOUT).is_file():
+        try:
+            earlier = json.loads((out / ABOUT).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            earlier = {}
+        differing = [key for key, value in about.items() if earlier.get(key) != value]
+        if differing:
+            raise OutputError(
+                f"the evaluation in '{out}' was made with another {', '.join(differing)}",
+                hint="give what it was made with, or choose another --out",
+            )
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / ABOUT, about)
+    except OSError as error:
+        raise OutputError(f"the output folder '{out}' cannot be used ({error.strerror})") from None
+
+
+def _scores(data: DataSet, out: Path, done: list[str], workers: int) -> dict[str, Any]:
+    """`global`, `objects` and `score`; nothing where the ground truth is not public."""
+    if data.truth is None or not done:
+        return {"global": None, "objects": {}, "score": None}
+    frames = out / FRAMES
+    frames.mkdir(exist_ok=True)
+
+    def keep_frames(name: str, score: SequenceScore) -> None:
+        values = {obj: {"frames": of.frames, **of.per_frame} for obj, of in score.objects.items()}
+        write_json(frames / f"{name}.json", without_nan(values))
+
+    document = score_folders(
+        build_protocol(data.protocol),
+        data.truth,
+        out / MASKS,
+        meta=data.meta,
+        workers=workers,
+        only=done,
+        on_score=keep_frames,
+    )
+    return {
+        "global": document["global"],
+        "objects": document["objects"],
+        "score": main_figure(data.protocol, document["global"]),
+    }
+
+
+def _facts_of(outcome: Outcome) -> dict[str, Any]:
+    facts = asdict(outcome)
+    del facts["name"]
+    return facts
+
+
+def _speed(outcomes: list[Outcome]) -> dict[str, Any]:
+    frames, seconds = sum(o.frames for o in outcomes), sum(o.seconds for o in outcomes)
+    peaks: dict[str, int] = {}
+    for outcome in outcomes:
+        for where, count in outcome.peak_memory_bytes.items():
+            peaks[where] = max(peaks.get(where, 0), count)
+    return {
+        "frames": frames,
+        "seconds": round(seconds, 3),
+        "frames_per_second": round(frames / seconds, 3) if seconds else None,
+        "peak_memory_bytes": peaks,
+    }
