@@ -20,8 +20,8 @@ from torch import Tensor
 from vidseg.memory.threads import split_rows
 
 LOG2_E = math.log2(math.e)
-ROW_BLOCK_BYTES = 1024
-"""Rows of a block times the size of a number: 256 rows in float32, 512 in a half type."""
+ROW_BLOCK_BYTES = 1536
+"""Rows of a block times the size of a number: 384 rows in float32, 768 in a half type."""
 KEY_BLOCK = 512
 
 
