@@ -15,13 +15,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from vidseg.errors import InputError, VidsegError, one_line
+from vidseg.errors import InputError, OutputBusyError, OutputError, VidsegError, one_line
 from vidseg.eval.datasets.contract import GivenMask, SequenceToTrack
 from vidseg.eval.label_png import read_label_png
 from vidseg.pipeline.writers.png import write_label_png
@@ -136,21 +137,33 @@ class SequenceStage:
 
         assert self._tracker is not None, "setup() comes first"
         run = self.out / RUNS / sequence.name
+        ask = partial(
+            track,
+            sequence.images,
+            prompts_of(sequence, self.prompt, self.out / PROMPTS),
+            tracker=self._tracker,
+            out=run,
+            device=self.choice.device,
+            dtype=self.choice.dtype,
+            image_size=self.choice.image_size,
+            formats=["rle" if self.has_mask_per_object else "png"],
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what was done to fit a prompt is in run.json
-            track(
-                sequence.images,
-                prompts_of(sequence, self.prompt, self.out / PROMPTS),
-                tracker=self._tracker,
-                out=run,
-                device=self.choice.device,
-                dtype=self.choice.dtype,
-                image_size=self.choice.image_size,
-                formats=["rle" if self.has_mask_per_object else "png"],
-                resume=True,
-            )
-        record: dict[str, Any] = json.loads((run / "run.json").read_text(encoding="utf-8"))
-        return record
+            try:
+                ask(resume=True)
+            except OutputBusyError:
+                raise
+            except OutputError:  # its frames were mended since
+                if _record(run).get("status") == "done":
+                    raise
+                ask(overwrite=True)
+        return _record(run)
+
+
+def _record(run: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    return record
 
 
 def track_sequences(

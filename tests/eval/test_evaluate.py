@@ -1,0 +1,319 @@
+"""`vidseg eval`: every data set from its folder to its scores, zip and report."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import zipfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from support import fake_tracker
+from support.fake_tracker import fake_yaml
+from support.made_datasets import (
+    SIZE_HW,
+    label_map,
+    make_davis,
+    make_lvos,
+    make_mose,
+    make_sav,
+    make_vost,
+    make_youtube_vos,
+)
+from vidseg.errors import InputError
+from vidseg.eval.datasets import DATASETS, open_dataset
+from vidseg.eval.submission import check_submission
+from vidseg.pipeline import cli
+from vidseg.trackers.registry import TRACKER_KINDS
+
+MAKERS: dict[str, Callable[[Path], Path]] = {
+    "davis2017": make_davis,
+    "davis2016": partial(make_davis, year=2016),
+    "sav": make_sav,
+    "ytvos2018": make_youtube_vos,
+    "ytvos2019": partial(make_youtube_vos, with_truth=False),
+    "mose": make_mose,
+    "mosev2": partial(make_mose, version=2, with_truth=True),
+    "lvos": make_lvos,
+    "lvosv2": make_lvos,
+    "vost": make_vost,
+    "folder": make_davis,
+}
+TOP_FOLDERS = {
+    "ytvos2018": "Annotations",
+    "ytvos2019": "Annotations",
+    "lvos": "Annotations",
+    "lvosv2": "Annotations",
+}
+
+
+@pytest.fixture(autouse=True)
+def _fake_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TRACKER_KINDS, "fake", fake_tracker.build)
+
+
+def run_eval(name: str, root: Path, out: Path, *more: str) -> int:
+    tracker = fake_yaml(out.parent)
+    arguments = ["--root", str(root), "--out", str(out), "--tracker", str(tracker), "--quiet"]
+    return cli.main(["eval", name, *arguments, *more])
+
+
+def read_results(out: Path) -> dict[str, Any]:
+    results: dict[str, Any] = json.loads((out / "results.json").read_text())
+    return results
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_data_set_goes_from_its_folder_to_its_results(name: str, tmp_path: Path) -> None:
+    root = MAKERS[name](tmp_path / "data")
+    out = tmp_path / "out"
+    assert run_eval(name, root, out) == 0
+    results = read_results(out)
+    data = open_dataset(name, root)
+    assert results["status"] == "done"
+    assert set(results["sequences"]) == {s.name for s in data.sequences}
+    assert all(of["status"] == "done" for of in results["sequences"].values())
+    if data.truth is None:
+        assert name in ("mose", "ytvos2019")
+        assert results["score"] is None
+    else:
+        assert 0 <= results["score"] <= 100
+        rows = list(csv.DictReader((out / "results.csv").read_text().splitlines()))
+        assert len(rows) == sum(len(objects) for objects in results["objects"].values())
+        assert {row["sequence"] for row in rows} == set(results["objects"])
+    assert (results["submission"] is None) == (data.submission is None)
+    if data.submission is not None:
+        check_submission(data, out / "submission.zip")
+        with zipfile.ZipFile(out / "submission.zip") as archive:
+            tops = {entry.split("/")[0] for entry in archive.namelist()}
+            assert tops == ({TOP_FOLDERS[name]} if name in TOP_FOLDERS else {s.name for s in data.sequences})
+    page = (out / "report.html").read_text()
+    assert "<script" not in page
+    assert not re.search(r'(src|href)="?https?:', page)
+    assert results["card"]["tracker"] == "fake"
+    assert results["card"]["weights_sha256"] is None
+    assert results["card"]["versions"]["vidseg"]
+    assert results["card"]["machine"]["cores"] == os.cpu_count()
+
+
+def test_prompts_come_when_objects_do(tmp_path: Path) -> None:
+    data = open_dataset("ytvos2018", make_youtube_vos(tmp_path / "y"))
+    assert [(g.obj_id, g.frame_idx) for g in data.sequences[0].given] == [(2, 0), (4, 1)]
+    data = open_dataset("lvos", make_lvos(tmp_path / "l"))
+    assert [(g.obj_id, g.frame_idx) for g in data.sequences[0].given] == [(1, 0), (2, 1)]
+    data = open_dataset("sav", make_sav(tmp_path / "s"))
+    sequence = data.sequences[0]
+    assert [(g.name, g.frame_idx) for g in sequence.given] == [("000", 0), ("001", 4)]
+    assert len(sequence.frame_names) == 9  # tracked at 24 frames a second
+    assert sequence.wanted == ["00000", "00004", "00008"]  # scored at 6
+
+
+def test_the_given_masks_come_back_on_their_frames(tmp_path: Path) -> None:
+    root = make_davis(tmp_path / "data")
+    assert run_eval("davis2017", root, tmp_path / "out") == 0
+    with Image.open(tmp_path / "out/masks/ants/00000.png") as picture:
+        assert picture.mode == "P"
+        assert (np.asarray(picture) == label_map(0, (1, 2))).all()
+    names = sorted(path.name for path in (tmp_path / "out/masks/ants").iterdir())
+    assert names == [f"{i:05d}.png" for i in range(6)]
+
+
+def test_a_box_prompt_is_tight_around_the_mask(tmp_path: Path) -> None:
+    root = make_davis(tmp_path / "data")
+    assert run_eval("davis2017", root, tmp_path / "out", "--prompt", "box") == 0
+    record = json.loads((tmp_path / "out/runs/ants/run.json").read_text())
+    boxes = [thing["prompts"][0]["box"] for thing in record["prompts"]["objects"]]
+    assert boxes == [[5, 4, 21, 18], [5, 24, 21, 38]]
+
+
+def test_davis_2016_has_one_object_whatever_the_ids(tmp_path: Path) -> None:
+    assert run_eval("davis2016", make_davis(tmp_path / "data", 2016), tmp_path / "out") == 0
+    assert set(read_results(tmp_path / "out")["objects"]["ants"]) == {"1"}
+    with Image.open(tmp_path / "out/masks/ants/00000.png") as picture:
+        values = np.asarray(picture)
+    assert set(np.unique(values)) == {0, 1}
+
+
+def test_workers_give_the_same_results(tmp_path: Path) -> None:
+    """With the weight-free tracker: workers are processes of their own, which know no fake one."""
+    root = make_davis(tmp_path / "data")
+    for workers in ("1", "2"):
+        arguments = ["--root", str(root), "--out", str(tmp_path / workers), "--workers", workers, "--quiet"]
+        assert cli.main(["eval", "davis2017", *arguments]) == 0
+    one, two = (read_results(tmp_path / workers) for workers in ("1", "2"))
+    assert one["global"] == two["global"]
+    assert one["objects"] == two["objects"]
+
+
+def test_a_failed_sequence_is_told_and_the_others_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_davis(tmp_path / "data")
+    (root / "JPEGImages/480p/ants/00003.jpg").write_bytes(b"broken")
+    out = tmp_path / "out"
+    assert run_eval("davis2017", root, out) == 3
+    results = read_results(out)
+    assert results["status"] == "some failed"
+    assert results["sequences"]["ants"]["status"] == "failed"
+    assert "00003.jpg" in results["sequences"]["ants"]["error"]
+    assert set(results["objects"]) == {"bees"}
+    assert results["submission"] is None
+    assert "00003.jpg" in (out / "report.html").read_text()
+    # Mended, it goes on: only what failed is tracked anew.
+    shutil.copy(root / "JPEGImages/480p/ants/00002.jpg", root / "JPEGImages/480p/ants/00003.jpg")
+    before = (out / "runs/bees/run.json").stat().st_mtime_ns
+    assert run_eval("davis2017", root, out, "--resume") == 0
+    assert (out / "runs/bees/run.json").stat().st_mtime_ns == before
+    assert read_results(out)["submission"] == "submission.zip"
+
+
+def test_resume_refuses_another_tracker_and_another_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, out = make_davis(tmp_path / "data"), tmp_path / "out"
+    assert run_eval("davis2017", root, out) == 0
+    assert run_eval("davis2017", root, out) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert run_eval("davis2017", root, out, "--resume", "--prompt", "box") == 2
+    assert "another prompt" in capsys.readouterr().err
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters/a.txt").touch()
+    assert run_eval("davis2017", root, tmp_path / "letters") == 2
+    assert "something else" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [name for name in DATASETS if name != "folder"])
+def test_a_wrong_folder_says_what_is_missing_and_where_to_get_it(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_eval(name, tmp_path, tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert "lacks" in error
+    assert "http" in error
+    assert len(error.splitlines()) <= 3
+    assert run_eval(name, tmp_path / "nothing", tmp_path / "out") == 2
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "removed"),
+    [
+        ("davis2017", "Annotations/480p/ants"),
+        ("davis2017", "JPEGImages/480p/bees"),
+        ("sav", "Annotations_6fps/sav_000001/000/00000.png"),
+        ("ytvos2018", "valid/Annotations/0a49f5265b/00005.png"),
+        ("mosev2", "valid/Annotations/0e8a6b63/00000.png"),
+        ("lvos", "valid/Annotations/aaSeen/00000006.png"),
+        ("vost", "Annotations/555_tear_aluminium_foil/frame00012.png"),
+    ],
+)
+def test_an_incomplete_folder_is_refused_or_read_for_what_it_has(
+    name: str, removed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = MAKERS[name](tmp_path / "data")
+    path = root / removed
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    code = run_eval(name, root, tmp_path / "out")
+    error = capsys.readouterr().err
+    if code == 0:  # an object that simply starts on a later frame
+        assert name in ("sav", "mosev2", "vost")
+    else:
+        assert code == 2
+        assert 1 <= len(error.splitlines()) <= 3
+
+
+def test_a_zip_that_the_server_would_refuse_is_refused(tmp_path: Path) -> None:
+    root, out = make_davis(tmp_path / "data"), tmp_path / "out"
+    assert run_eval("davis2017", root, out) == 0
+    data = open_dataset("davis2017", root)
+
+    def changed(change: Callable[[dict[str, bytes]], None]) -> Path:
+        with zipfile.ZipFile(out / "submission.zip") as archive:
+            files = {name: archive.read(name) for name in archive.namelist()}
+        change(files)
+        path = tmp_path / "changed.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+        return path
+
+    def png(values: np.ndarray, mode: str = "P") -> bytes:
+        path = tmp_path / "one.png"
+        picture = Image.fromarray(values)
+        if mode == "P":
+            picture.putpalette([0] * 768)
+        picture.save(path)
+        return path.read_bytes()
+
+    first = "ants/00000.png"
+    for change, message in (
+        (lambda files: files.pop(first), "lacks 1 masks"),
+        (lambda files: files.update({"ants/99999.png": files[first]}), "no wanted mask"),
+        (lambda files: files.update({first: png(np.zeros((9, 9), np.uint8))}), "its frame"),
+        (lambda files: files.update({first: png(np.full(SIZE_HW, 9, np.uint8))}), "the id 9"),
+        (lambda files: files.update({first: png(np.zeros(SIZE_HW, np.uint8), "L")}), "no indexed PNG"),
+    ):
+        with pytest.raises(InputError, match=message):
+            check_submission(data, changed(change))
+
+
+def test_compare_tells_a_clear_difference_from_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"s{i}" for i in range(12)]
+
+    def results(out: Path, scores: list[float]) -> Path:
+        out.mkdir()
+        objects = {n: {"1": {"J_mean": s, "F_mean": s}} for n, s in zip(names, scores, strict=True)}
+        card = {"tracker": out.name}
+        document = {"dataset": "davis2017", "protocol": "davis2017", "card": card, "objects": objects}
+        (out / "results.json").write_text(json.dumps(document))
+        return out
+
+    rng = np.random.default_rng(0)
+    base = rng.uniform(0.5, 0.9, 12)
+    a = results(tmp_path / "a", base.tolist())
+    better = results(tmp_path / "better", (base + 0.05).tolist())
+    noisy = results(tmp_path / "noisy", (base + rng.choice([-0.05, 0.05], 12) * 1.0).tolist())
+    assert cli.main(["eval", "compare", str(a), str(better), "--json"]) == 0
+    comparison = json.loads(capsys.readouterr().out)
+    assert comparison["difference"] == pytest.approx(5)
+    assert comparison["interval"] == pytest.approx([5, 5])
+    assert comparison["is_clear"]
+    assert cli.main(["eval", "compare", str(a), str(noisy), "--json"]) == 0
+    comparison = json.loads(capsys.readouterr().out)
+    low, high = comparison["interval"]
+    assert low < comparison["difference"] < high
+    assert not comparison["is_clear"]
+    assert cli.main(["eval", "compare", str(a), str(noisy)]) == 0
+    assert "no clear difference" in capsys.readouterr().out
+    assert cli.main(["eval", "compare", str(a)]) == 2
+    assert cli.main(["eval", "compare", str(a), str(tmp_path)]) == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["davis17", "--root", ".", "--out", "out"],
+        ["davis2017", "--out", "out"],
+        ["davis2017", "--root", "."],
+        ["davis2017", "--root", ".", "--out", "out", "--workers", "0"],
+        ["davis2017", "extra", "--root", ".", "--out", "out"],
+    ],
+)
+def test_eval_refuses_wrong_calls(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["eval", *arguments]) == 2
+    assert 1 <= len(capsys.readouterr().err.splitlines()) <= 3
+    assert not (tmp_path / "out").exists()
