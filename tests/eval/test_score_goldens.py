@@ -14,10 +14,11 @@ from PIL import Image
 
 from support.shared import shared_folder
 from vidseg.eval.label_png import read_label_png
-from vidseg.eval.metrics import boundary_f, boundary_radius, region_j
+from vidseg.eval.metrics import boundary_f, boundary_radius, coco_ap, mask_miou, region_j
 from vidseg.eval.metrics.frame import FramePair
 from vidseg.eval.metrics.mosev2 import mosev2_scores
 from vidseg.pipeline import cli
+from vidseg.pipeline.writers.rle import decode_rle
 
 GOLDENS = shared_folder() / "goldens" / "metrics"
 TOLERANCE = 1e-9
@@ -112,3 +113,34 @@ def test_frame_measures_against_official_programs(shared: Path) -> None:
             measured |= {"mosev2_J": scores.j, "mosev2_F_dot": scores.f_dot, "mosev2_F": scores.f}
         for key, value in measured.items():
             assert value == pytest.approx(expected[key], abs=1e-10), (number, expected["name"], key)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("kind", ["segm", "bbox"])
+@pytest.mark.parametrize("is_class_agnostic", [False, True])
+def test_average_precision_against_coco(kind: Any, is_class_agnostic: bool, shared: Path) -> None:
+    folder = shared / "goldens" / "metrics" / "coco_ap"
+    instances, detections, expected = (
+        json.loads((folder / f"{name}.json").read_text()) for name in ("instances", "detections", "expected")
+    )
+    mine = coco_ap(instances, detections, kind=kind, is_class_agnostic=is_class_agnostic)
+    assert mine == pytest.approx(
+        expected[f"{kind}_class_agnostic" if is_class_agnostic else kind], abs=TOLERANCE
+    )
+
+
+@pytest.mark.shared
+def test_mask_miou_against_coco(shared: Path) -> None:
+    folder = shared / "goldens" / "metrics" / "coco_ap"
+    instances, detections, expected = (
+        json.loads((folder / f"{name}.json").read_text()) for name in ("instances", "detections", "expected")
+    )
+    truths = {a["id"]: decode_rle(a["segmentation"]) for a in instances["annotations"]}
+    pairs = [
+        (truths[p["ann"]], decode_rle(detections[p["det"]]["segmentation"]))
+        for p in expected["matched_pairs"]
+    ]
+    for (truth, found), pair in zip(pairs, expected["matched_pairs"], strict=True):
+        assert region_j(found, truth) == pytest.approx(pair["iou"], abs=TOLERANCE)
+    mine = mask_miou([found for _, found in pairs], [truth for truth, _ in pairs])
+    assert mine == pytest.approx(expected["mask_miou"], abs=TOLERANCE)
