@@ -1,0 +1,205 @@
+"""Videos, prompts, jobs and outputs on stores: in memory, and on an S3 server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from support.fake_batch import BOX, FakeStage, make_jobs, masks_of
+from support.fake_tracker import FakeSession
+from vidseg.errors import ConfigError, SourceError
+from vidseg.pipeline.batch import remote_folder, stores
+from vidseg.pipeline.batch.jobs import Job, JobsFile
+from vidseg.pipeline.batch.remote_folder import CHECKPOINT, RemoteFolder
+from vidseg.pipeline.batch.stage import Stage
+from vidseg.pipeline.cli import main
+
+
+@pytest.fixture
+def in_memory() -> Iterator[str]:
+    yield "memory://bucket"
+    fsspec.filesystem("memory").store.clear()
+
+
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[Any]:
+    pytest.importorskip("s3fs", reason="needs the extra s3")
+    server_module = pytest.importorskip("moto.server", reason="needs moto, of the extra dev")
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of an empty bucket."""
+    host, port = s3_server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    fs = fsspec.filesystem("s3", skip_instance_cache=True)
+    fs.mkdir("bucket")
+    yield "s3://bucket"
+    fs.rm("bucket", recursive=True)
+    type(fs).clear_instance_cache()
+
+
+@pytest.fixture(params=["memory", "s3"])
+def store(request: pytest.FixtureRequest) -> str:
+    address: str = request.getfixturevalue({"memory": "in_memory", "s3": "s3"}[request.param])
+    return address
+
+
+def put(folder: Path, address: str) -> None:
+    stores.upload([path for path in folder.rglob("*") if path.is_file()], folder, address)
+
+
+def names(address: str) -> list[str]:
+    return [name for name, _ in stores.list_files(address)]
+
+
+def test_whole_run_on_a_store_is_as_on_a_disk(store: str, tmp_path: Path) -> None:
+    jobs = make_jobs(tmp_path / "jobs", {"a": 5, "b": 7})
+    (tmp_path / "jobs/box.json").write_text(json.dumps(BOX))
+    lines = [json.loads(line) for line in jobs.read_text().splitlines()]
+    for line in lines:
+        line |= {"prompt": "box.json", "tracker": "flow"}
+    jobs.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    put(tmp_path / "jobs", f"{store}/in")
+    call = ["--workers", "0", "--quiet", "--scratch", str(tmp_path / "scratch")]
+    assert main(["batch", f"{store}/in/jobs.jsonl", "--out", f"{store}/out", *call]) == 0
+    assert main(["batch", str(jobs), "--out", str(tmp_path / "out"), *call]) == 0
+    stores.download(f"{store}/out", tmp_path / "fetched")
+    assert masks_of(tmp_path / "fetched") == masks_of(tmp_path / "out")
+    assert names(f"{store}/out") == sorted(
+        path.relative_to(tmp_path / "out").as_posix()
+        for path in (tmp_path / "out").rglob("*")
+        if path.is_file()
+    )
+    assert not (tmp_path / "scratch/vidseg-batch").exists()
+    assert main(["batch", f"{store}/in/jobs.jsonl", "--out", f"{store}/out", *call]) == 0
+    assert json.loads(stores.read_bytes(f"{store}/out/summary.json"))["done_before"] == 2
+    assert main(["batch", "status", f"{store}/out"]) == 0
+
+
+def test_folder_on_a_store_becomes_jobs(store: str, tmp_path: Path) -> None:
+    make_jobs(tmp_path / "clips", {"a": 3})
+    (tmp_path / "clips/a.json").write_text(json.dumps(BOX))
+    put(tmp_path / "clips", f"{store}/clips")
+    assert main(["batch", "make", f"{store}/clips", "--out", f"{store}/jobs.jsonl"]) == 0
+    [line] = stores.read_bytes(f"{store}/jobs.jsonl").splitlines()
+    assert json.loads(line)["video"] == f"{store}/clips/a.mp4".replace("memory:///", "memory://")
+
+
+def test_job_cut_off_goes_on_from_the_state_on_the_store(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = next(iter(JobsFile(make_jobs(tmp_path / "jobs", {"clip": 14}))))[1]
+    quiet = FakeStage(str(tmp_path / "quiet"))
+    quiet.setup(job)
+    quiet.process(job)
+
+    class Cut(BaseException):
+        """As a kill: nothing of ours gets to tidy up."""
+
+    step, send = FakeSession.step, RemoteFolder.send
+
+    def cut(session: FakeSession, frame: Any) -> Any:
+        if frame.index == 8:
+            monkeypatch.setattr(RemoteFolder, "send", lambda self: None)
+            raise Cut
+        return step(session, frame)
+
+    monkeypatch.setattr(FakeSession, "step", cut)
+    monkeypatch.setattr(remote_folder, "SHARE_OF_TIME", float("inf"))  # every checkpoint is sent
+    stage = FakeStage(f"{store}/out", scratch=tmp_path / "scratch", send_every_s=0.0)
+    stage.setup(job)
+    with pytest.raises(Cut):
+        stage.process(job)
+    monkeypatch.setattr(FakeSession, "step", step)
+    monkeypatch.setattr(RemoteFolder, "send", send)
+    assert f"clip/{CHECKPOINT}" in names(f"{store}/out")
+    assert json.loads(stores.read_bytes(f"{store}/out/clip/run.json"))["status"] == "running"
+
+    elsewhere = FakeStage(f"{store}/out", scratch=tmp_path / "elsewhere")
+    elsewhere.setup(job)
+    assert elsewhere.process(job).status == "done"
+    calls = elsewhere._tracker[1].calls  # type: ignore[index, attr-defined]
+    assert min(index for call, index in calls if call == "step") == 6
+    stores.download(f"{store}/out", tmp_path / "fetched")
+    assert masks_of(tmp_path / "fetched") == masks_of(tmp_path / "quiet")
+    assert not [name for name in names(f"{store}/out") if ".state" in name or ".part" in name]
+
+
+def test_masks_of_prompts_are_brought_too(in_memory: str, tmp_path: Path) -> None:
+    import numpy as np
+    from PIL import Image
+
+    job = next(iter(JobsFile(make_jobs(tmp_path / "jobs", {"clip": 4}))))[1]
+    mask = np.zeros((48, 64), np.uint8)
+    mask[20:40, 20:40] = 1
+    Image.fromarray(mask).save(tmp_path / "m.png")
+    stores.write_whole(f"{in_memory}/p/m.png", (tmp_path / "m.png").read_bytes())
+    stores.write_whole(f"{in_memory}/p/prompt.json", b'{"mask": "m.png"}')
+    fields = {"video": job.video, "tracker": job.tracker, "options": job.options}
+    for job_id, prompt in {
+        "file": f"{in_memory}/p/prompt.json",
+        "line": {"mask": f"{in_memory}/p/m.png"},
+    }.items():
+        stage = FakeStage(str(tmp_path / "out"), scratch=tmp_path / "scratch")
+        assert stage.process(Job(id=job_id, prompt=prompt, **fields)).status == "done"  # type: ignore[arg-type]
+    assert len({path.read_bytes() for path in (tmp_path / "out").glob("*/masklets.jsonl")}) == 1
+
+
+def test_missing_things_are_told_apart_from_stores_that_do_not_answer(
+    in_memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Job(id="a", video=f"{in_memory}/none.mp4", prompt=BOX)
+    outcome = Stage(str(tmp_path / "out"), scratch=tmp_path / "s").process(job)
+    assert (outcome.kind, outcome.may_pass) == ("SourceError", False)
+    assert "none.mp4" in (outcome.reason or "")
+
+    def no_answer(*args: Any, **kwargs: Any) -> None:
+        raise ConnectionResetError("reset by peer")
+
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "isdir", no_answer)
+    outcome = Stage(str(tmp_path / "out"), scratch=tmp_path / "s").process(job)
+    assert (outcome.kind, outcome.may_pass) == ("StoreError", True)
+
+
+def test_addresses_join_and_resolve() -> None:
+    assert stores.join("s3://b/out", "a", "run.json") == "s3://b/out/a/run.json"
+    assert stores.join("out", "a") == "out/a"
+    assert stores.resolve("c.mp4", "s3://b/in") == "s3://b/in/c.mp4"
+    assert stores.resolve("/c.mp4", "/in") == "/c.mp4"
+    assert stores.resolve("gs://x/c.mp4", "/in") == "gs://x/c.mp4"
+    assert stores.local_path("file:///a%20b.mp4") == Path("/a b.mp4")
+    with pytest.raises(ConfigError, match="no store"):
+        stores.check_address("nostore://x")
+    with pytest.raises(SourceError, match="there is no"):
+        stores.read_bytes("memory://none/none")
+
+
+def test_store_that_shows_half_files_gets_them_under_another_name_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "_PUTS_WHOLE", set[str]())
+    seen: list[str] = []
+    fs = fsspec.filesystem("memory")
+    put_file = type(fs).put_file
+    monkeypatch.setattr(
+        type(fs), "put_file", lambda s, a, b, **k: (seen.append(b), put_file(s, a, b, **k))[1]
+    )
+    (tmp_path / "f.txt").write_text("whole")
+    stores.upload([tmp_path / "f.txt"], tmp_path, "memory://half/x")
+    stores.write_whole("memory://half/g.txt", b"whole")
+    assert [name.endswith(".part") for name in seen] == [True]
+    assert names("memory://half") == ["g.txt", "x/f.txt"]
+    fs.store.clear()
