@@ -26,6 +26,8 @@ FILE_NAME = "report.html"
 WORST_MOMENTS = 10
 APART = 10
 """Frames that two moments of one object are apart at least."""
+OF_ONE_OBJECT = 2
+"""Moments of one object, at most: a tracker that has lost its object is wrong for a long time."""
 STRIP_STEP = 4
 """Frames between the pictures of a strip."""
 PICTURE_WIDTH = 300
@@ -174,12 +176,8 @@ def worst_moments(data: DataSet, values: dict[str, Any]) -> list[Moment]:
             ]
     chosen: list[Moment] = []
     for moment in sorted(candidates, key=lambda m: m.score):
-        is_near = any(
-            (c.sequence.name, c.obj) == (moment.sequence.name, moment.obj)
-            and abs(c.place - moment.place) < APART
-            for c in chosen
-        )
-        if not is_near:
+        same = [c for c in chosen if (c.sequence.name, c.obj) == (moment.sequence.name, moment.obj)]
+        if len(same) < OF_ONE_OBJECT and all(abs(c.place - moment.place) >= APART for c in same):
             chosen.append(moment)
         if len(chosen) == WORST_MOMENTS:
             break
