@@ -79,13 +79,15 @@ class Davis2016(Davis2017):
 
     def score(self, job: SequenceJob) -> SequenceScore:
         frames = first_and_last_left_out(job)
+        ids = [1] if _foreground(job.truth / job.frames[0]).any() else []
         j, f = [], []
         for frame in frames:
             truth, prediction = (_foreground(folder / frame) for folder in (job.truth, job.prediction))
             pair = pair_of(truth, prediction, job, frame)
-            j += pair.j([1])
-            f += pair.f([1])
-        return SequenceScore({"1": davis_score(frames, np.asarray(j), np.asarray(f))})
+            refuse_ids_above(len(ids), pair.prediction_ids, job, frame, "objects in the first frame")
+            j += pair.j(ids)
+            f += pair.f(ids)
+        return SequenceScore({"1": davis_score(frames, np.asarray(j), np.asarray(f))} if ids else {})
 
 
 def davis_score(

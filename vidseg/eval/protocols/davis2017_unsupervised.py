@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from vidseg.errors import InputError
 from vidseg.eval.label_png import read_label_png
 from vidseg.eval.protocols.contract import (
     VOID,
@@ -70,8 +69,6 @@ class Davis2017Unsupervised:
                 [true_outlines[o - 1] for _, o in pairs], [proposed_outlines[p - 1] for p, _ in pairs]
             )
             f[:, :, i] = np.reshape(scores, (MAX_PROPOSALS, count))
-        if count == 0:
-            raise InputError(f"the first frame of '{job.name}' has no objects", where=str(job.truth))
         num_proposals = max(highest, count)  # empty ones fill up
         j, f = j[:num_proposals], f[:num_proposals]
         matched = linear_sum_assignment(-(j.mean(2) + f.mean(2)) / 2)
