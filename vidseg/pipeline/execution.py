@@ -80,7 +80,7 @@ class Execution:
             if self.options.overwrite:
                 self.folder.remove_outputs()
             if self.is_resumed:
-                self._outlet.resume(self._is_done, self.checkpoint.frames_done)
+                self._outlet.resume(self.is_done, self.checkpoint.frames_done)
                 if self._waiting is not None and self.checkpoint.pass_idx == 0:
                     self._waiting.resume(lambda idx: self.passes[0].is_behind(idx, self.checkpoint.frame_idx))
             self._run_passes(frames)
@@ -195,7 +195,7 @@ class Execution:
             return None
         return WaitingMasks(self.folder.state, self.passes[-1].schedule, self.video.info.size_hw)
 
-    def _is_done(self, frame_idx: int) -> bool:
+    def is_done(self, frame_idx: int) -> bool:
         """Whether the writers had a frame before the checkpoint."""
         now = self.checkpoint.pass_idx
         return any(this.reports(frame_idx) for this in self.passes[:now]) or (
@@ -212,6 +212,7 @@ class Execution:
             if self._waiting is not None and not this.reverse:
                 masks = self._waiting.merged(masks)
             self._outlet.put(frame, masks)
+            self.record.review.see(frame, masks)
             self.record.frames_done += 1
             self._broke_at = frame.index + (-1 if this.reverse else 1)  # should no more come
 

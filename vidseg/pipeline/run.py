@@ -185,7 +185,7 @@ class Run:
         if self.options.overwrite:
             self.folder.clear_state()
         if earlier is not None:
-            execution.record.go_on_from(earlier, checkpoint.frames_done)
+            execution.record.go_on_from(earlier, checkpoint.frames_done, execution.is_done)
         ending = execution.run(frames)
         return TrackSummary(
             status=ending.status,

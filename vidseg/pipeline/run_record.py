@@ -10,7 +10,7 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -23,6 +23,7 @@ import vidseg
 from vidseg.errors import OutputError, VidsegError
 from vidseg.pipeline.atomic import write_json
 from vidseg.pipeline.read import SourceInfo
+from vidseg.pipeline.review import Review
 
 FILE_NAME = "run.json"
 Status = Literal["running", "done", "partial", "interrupted", "failed"]
@@ -44,6 +45,8 @@ class RunRecord:
         """Where the tracking thread's time went: waiting for frames, tracking, waiting for writers."""
         self.frames_done = 0
         self.status: Status = "running"
+        self.review = Review()
+        """Is shown every frame that the writers are given."""
         self._error: dict[str, Any] | None = None
         self._facts = dict(facts)
         self._outputs: list[str] = []
@@ -63,9 +66,16 @@ class RunRecord:
         total = sum(self.seconds.values())
         return self.frames_done / total if total else 0.0
 
-    def go_on_from(self, earlier: Mapping[str, Any], frames_done: int) -> None:
-        """Count on from an interrupted run's record."""
+    def go_on_from(
+        self, earlier: Mapping[str, Any], frames_done: int, is_done: Callable[[int], bool]
+    ) -> None:
+        """Count on from an interrupted run's record.
+
+        Args:
+            is_done: whether a frame is among the `frames_done` that are behind us.
+        """
         self.frames_done = frames_done
+        self.review.resume(earlier.get("review", []), is_done)
         self._started_at = earlier.get("started_at", self._started_at)
         for stage in self.seconds:
             self.seconds[stage] += float(earlier.get("seconds", {}).get(stage, 0.0))
@@ -98,6 +108,8 @@ class RunRecord:
             "writer_seconds": {name: round(seconds, 3) for name, seconds in self._writer_seconds.items()},
             "peak_memory_bytes": peak_memory_bytes(),
             "outputs": self._outputs,
+            "review": self.review.document(),
+            "review_left_out": self.review.left_out,
             "started_at": self._started_at,
             "updated_at": _now(),
             "versions": versions(),

@@ -1,0 +1,157 @@
+"""Spans of a video that are worth a look: where the masks are more likely to be wrong.
+
+Nothing is judged but what a tracker reports and what the frames show, frame by frame, in memory that does not
+grow with the video. Reasons:
+
+    low_score      an object in sight of which the tracker is not sure
+    area_jump      an object's area doubles or halves from one frame to the next
+    objects_merge  two objects claim mostly the same pixels
+    scene_cut      the picture changes as a whole; whatever is tracked across is in doubt
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from vidseg.pipeline.writers.contract import FrameMasks
+from vidseg.trackers.contract import Frame
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Reason = Literal["low_score", "area_jump", "objects_merge", "scene_cut"]
+
+LOW_SCORE = 0.5
+AREA_JUMP = 2.0
+"""This many times more, or fewer, pixels than on the frame before."""
+SMALL_AREA_PX = 64
+"""Areas below it double by chance."""
+MERGED_IOU = 0.5
+CUT_DISTANCE = 0.5
+"""How much of the colour histogram must have moved, 0 to 1."""
+GAP_FRAMES = 5
+"""Spans of one kind with fewer frames than this between them are one span."""
+MAX_SPANS = 1000
+
+_SAMPLES = 64
+_COLOURS = 4
+
+
+@dataclass(slots=True)
+class Span:
+    """Frames `first` to `last`, inclusive."""
+
+    first: int
+    last: int
+    obj_ids: tuple[int, ...]
+    """The objects concerned; none for a scene cut."""
+    reason: Reason
+
+    def document(self) -> dict[str, Any]:
+        return {"frames": [self.first, self.last], "objects": list(self.obj_ids), "reason": self.reason}
+
+
+class Review:
+    """Collects spans as frames go by, in rising or falling order, over one pass or several."""
+
+    def __init__(self) -> None:
+        self.left_out = 0
+        """Spans beyond the first `MAX_SPANS`."""
+        self._spans: list[Span] = []
+        self._open: dict[tuple[Reason, tuple[int, ...]], Span] = {}
+        self._previous: int | None = None
+        self._areas: dict[int, int] = {}
+        self._colours: npt.NDArray[np.float64] | None = None
+
+    def see(self, frame: Frame, masks: FrameMasks) -> None:
+        previous, now = self._previous, frame.index
+        if previous is not None and abs(now - previous) != 1:  # another pass, or frames were dropped
+            self._areas, self._colours = {}, None
+        self._previous = now
+        boxes = masks.boxes
+        areas = {}
+        for row, (obj_id, (x, y, w, h)) in enumerate(zip(masks.obj_ids, boxes, strict=True)):
+            if w:
+                areas[obj_id] = int(np.count_nonzero(masks.masks[row, y : y + h, x : x + w]))
+                is_unsure = bool(masks.states) and masks.states[row] == "uncertain"
+                if is_unsure or masks.scores[row] < LOW_SCORE:
+                    self._note("low_score", (obj_id,), now)
+        for obj_id, area in areas.items():
+            earlier = self._areas.get(obj_id, area)
+            small, large = sorted((area, earlier))
+            if large >= SMALL_AREA_PX and large >= AREA_JUMP * small:
+                self._note("area_jump", (obj_id,), now)
+        for pair in _merged(masks, areas):
+            self._note("objects_merge", pair, now)
+        self._areas = areas
+        if frame.image is not None:
+            colours = _colours(frame.image)
+            if self._colours is not None and np.abs(colours - self._colours).sum() / 2 >= CUT_DISTANCE:
+                # The first frame of the new scene, also when the video is seen backwards.
+                self._note("scene_cut", (), now if previous is None else max(now, previous))
+            self._colours = colours
+
+    def resume(self, documents: Iterable[dict[str, Any]], is_done: Callable[[int], bool]) -> None:
+        """Take up the spans of an interrupted run, as far as they lie on frames that are done.
+
+        What changes between the last frame done and the next one is not seen.
+        """
+        for document in documents:
+            done = [t for t in range(document["frames"][0], document["frames"][1] + 1) if is_done(t)]
+            if done:
+                span = Span(done[0], done[-1], tuple(document["objects"]), document["reason"])
+                self._spans.append(span)
+                self._open[span.reason, span.obj_ids] = span
+
+    def document(self) -> list[dict[str, Any]]:
+        """The spans so far, in the order of the video."""
+        ordered = sorted(self._spans, key=lambda span: (span.first, span.last, span.reason, span.obj_ids))
+        return [span.document() for span in ordered]
+
+    def _note(self, reason: Reason, obj_ids: tuple[int, ...], frame_idx: int) -> None:
+        span = self._open.get((reason, obj_ids))
+        # Cuts are moments, and two of them are two.
+        gap = 0 if reason == "scene_cut" else GAP_FRAMES
+        if span is not None and span.first - gap <= frame_idx <= span.last + gap:
+            span.first, span.last = min(span.first, frame_idx), max(span.last, frame_idx)
+            return
+        span = self._open[reason, obj_ids] = Span(frame_idx, frame_idx, obj_ids, reason)
+        if len(self._spans) < MAX_SPANS:
+            self._spans.append(span)
+        else:
+            self.left_out += 1
+
+
+def _merged(masks: FrameMasks, areas: dict[int, int]) -> list[tuple[int, int]]:
+    """The pairs of objects whose masks have an IoU of `MERGED_IOU` or more."""
+    rows = [row for row, obj_id in enumerate(masks.obj_ids) if obj_id in areas]
+    if len(rows) < 2:
+        return []
+    area = np.array([areas[masks.obj_ids[row]] for row in rows], np.float64)
+    x, y, w, h = np.array([masks.boxes[row] for row in rows], np.float64).T
+    left, right = np.maximum.outer(x, x), np.minimum.outer(x + w, x + w)
+    top, bottom = np.maximum.outer(y, y), np.minimum.outer(y + h, y + h)
+    # No two masks share more than their boxes or than the smaller mask.
+    most = np.clip(right - left, 0, None) * np.clip(bottom - top, 0, None)
+    most = np.minimum(most, np.minimum.outer(area, area))
+    may_be = np.triu(most >= MERGED_IOU * (np.add.outer(area, area) - most), 1)
+    pairs = []
+    for i, j in np.argwhere(may_be):
+        part = np.s_[int(top[i, j]) : int(bottom[i, j]), int(left[i, j]) : int(right[i, j])]
+        shared = np.count_nonzero(masks.masks[rows[i]][part] & masks.masks[rows[j]][part])
+        if shared >= MERGED_IOU * (area[i] + area[j] - shared):
+            pairs.append((masks.obj_ids[rows[i]], masks.obj_ids[rows[j]]))
+    return pairs
+
+
+def _colours(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """The shares of 64 colours in a sample of the picture."""
+    rows = np.linspace(0, image.shape[0] - 1, _SAMPLES).astype(int)
+    columns = np.linspace(0, image.shape[1] - 1, _SAMPLES).astype(int)
+    levels = image[rows[:, None], columns].astype(np.int64) * _COLOURS // 256
+    bins = (levels[..., 0] * _COLOURS + levels[..., 1]) * _COLOURS + levels[..., 2]
+    return np.bincount(bins.ravel(), minlength=_COLOURS**3) / bins.size
