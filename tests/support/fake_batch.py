@@ -103,7 +103,8 @@ def left_over(out: Path) -> list[str]:
 
 
 if __name__ == "__main__":
+    from support import fake_batch  # by its name, by which workers find it; here it is __main__
     from vidseg.pipeline.cli import main
 
-    stage_module.Stage = FakeStage  # type: ignore[misc]
+    stage_module.Stage = fake_batch.FakeStage  # type: ignore[misc]
     sys.exit(main())

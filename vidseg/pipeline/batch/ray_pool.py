@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import time
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -265,5 +266,6 @@ def _start(address: str | None, num_cpus: int) -> None:
 
 
 def _in_one_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # Ray colours its messages
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
     return " ".join(lines)[:400] or type(error).__name__

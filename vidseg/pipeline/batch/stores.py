@@ -39,7 +39,10 @@ def resolve(address: str, folder: str) -> str:
     """An address as it reads in a file that lies in `folder`."""
     if "://" in address:
         return address
-    return join(folder, address) if is_remote(folder) else str(Path(folder).absolute() / address)
+    if is_remote(folder):
+        return join(folder, address)
+    # Not by pathlib, which remembers the parts of every path it has seen: there may be a million jobs.
+    return os.path.abspath(os.path.join(folder, address))
 
 
 def parent(address: str) -> str:
