@@ -259,6 +259,7 @@ class SAM2VideoPredictor:
             ):
                 for frame_idx, memory in waiting.items():
                     kept[frame_idx] = memory
+                    session.engine.note_prompt(bank, memory)
                     if session.options.clear_memory_around_corrections:
                         session.engine.policy.forget_around(bank, frame_idx)
                 waiting.clear()

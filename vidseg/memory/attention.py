@@ -64,6 +64,9 @@ class RotarySelfAttention(_Projections):
 class MemoryCrossAttention(_Projections, ABC):
     """Queries turn with their cell of the frame; how keys are made is for the kind of memory to say."""
 
+    window_latents: int | None = None
+    """As `MemoryAttention.window_latents`."""
+
     @abstractmethod
     def keys(self, memory: MemoryTokens, grid_hw: tuple[int, int]) -> Tensor:
         """Projected and turned keys: B x M x C."""
@@ -139,6 +142,9 @@ class MemoryAttentionLayer(nn.Module):
 class MemoryAttention(nn.Module):
     def __init__(self, layers: list[MemoryAttentionLayer], channels: int) -> None:
         super().__init__()
+        self.window_latents = layers[0].cross_attn_image.window_latents
+        """How many tokens at each memory frame's end are latents with a place; the compressor must leave as
+        many. None: it reads memories that are not compressed, one token per cell of the frame's grid."""
         self.layers = nn.ModuleList(layers)
         self.norm = nn.LayerNorm(channels)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -50,12 +50,23 @@ class ObjectBank:
 
     conditioning: dict[int, MemoryFrame] = field(default_factory=dict)
     tracked: dict[int, MemoryFrame] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+    """What a policy has noted of the object, as JSON values; saved with the session."""
+    rivals: list[ObjectBank] = field(default_factory=list)
+    """Other hypotheses about the same object, the likeliest first; hypotheses share memory frames."""
+
+    @property
+    def hypotheses(self) -> list[ObjectBank]:
+        """This bank, which is the one believed in, and its rivals."""
+        return [self, *self.rivals]
 
     def at(self, frame_idx: int) -> MemoryFrame | None:
         return self.conditioning.get(frame_idx) or self.tracked.get(frame_idx)
 
     def num_bytes(self) -> int:
-        frames = [*self.conditioning.values(), *self.tracked.values()]
+        hypotheses = self.hypotheses
+        every = [f for h in hypotheses for f in (*h.conditioning.values(), *h.tracked.values())]
+        frames = {id(frame): frame for frame in every}.values()
         tensors = [
             t for f in frames for t in (f.tokens_nc, f.pointer_c, f.low_res_logits_hw) if t is not None
         ]
@@ -70,6 +81,8 @@ class Recall:
     """(temporal slot, memory frame): slot 0 is the frame before, the last slot is for conditioning frames."""
     pointers: Sequence[tuple[int, MemoryFrame]]
     """(frames back, signed; memory frame)."""
+    key_scales: tuple[Sequence[float], Sequence[float]] | None = None
+    """Factors of the keys' inputs, one per spatial memory and one per pointer; None: all 1."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -79,7 +92,12 @@ class Recall:
 
 
 class BankPolicy(Protocol):
-    """What is read and what is kept; the seam for pruning, motion-aware and distractor-aware memories."""
+    """What is read and what is kept."""
+
+    @property
+    def recent_frames(self) -> int:
+        """Temporal slots besides that of conditioning frames, which is the last."""
+        ...
 
     def recall(self, bank: ObjectBank, moment: Moment) -> Recall:
         """What the frame at `moment` reads."""
@@ -95,6 +113,44 @@ class BankPolicy(Protocol):
 
     def pointer_limit(self, moment: Moment) -> int:
         """How many pointers a frame reads at most; their times are scaled by it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What the mask decoder offers one hypothesis on one frame."""
+
+    logits_khw: Tensor
+    """Low-res mask logits of K candidates."""
+    predicted_ious: Sequence[float]
+    """One per candidate."""
+    object_score_logit: float
+
+    @property
+    def best(self) -> int:
+        return max(range(len(self.predicted_ious)), key=self.predicted_ious.__getitem__)
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A hypothesis goes on with one of its candidates."""
+
+    hypothesis: int
+    candidate: int
+    notes: dict[str, Any]
+    """What the policy notes of it; takes the place of the hypothesis' notes."""
+
+
+@runtime_checkable
+class DecidingPolicy(BankPolicy, Protocol):
+    """A policy that also chooses among the decoder's candidates, takes notes, or follows rivals."""
+
+    def decide(self, bank: ObjectBank, moment: Moment, offers: Sequence[Offer]) -> list[Branch]:
+        """What is taken of the offers, one for each of `bank.hypotheses`: the most believed branch first."""
+        ...
+
+    def note_prompt(self, bank: ObjectBank, memory: MemoryFrame) -> None:
+        """An answer to a prompt was remembered in the bank; its rivals are gone."""
         ...
 
 
@@ -175,6 +231,10 @@ class RecentFrames:
                 del bank.tracked[frame_idx]
             elif back > spatial_reach:
                 frame.tokens_nc = None
+        self._evict_conditioning(bank, moment)
+
+    def _evict_conditioning(self, bank: ObjectBank, moment: Moment) -> None:
+        pointer_reach = max(self.max_pointers - 1, self.recent_frames * self.stride)
         if self.max_conditioning is not None:
             # Frames ahead, and the nearest behind, may still be chosen; so may those within reach.
             behind = [t for t in bank.conditioning if moment.frames_back(t) > 0]

@@ -101,7 +101,7 @@ class SpatialPerceiver(nn.Module):
     Args:
         channels: of the memory and of the latents.
         global_latents: latents that read the whole map.
-        window_latents: latents with a window each; a square number.
+        window_latents: latents with a window each; a square number, or 0 for global latents alone.
         num_layers: how often the latents read the map.
     """
 
@@ -113,8 +113,12 @@ class SpatialPerceiver(nn.Module):
         self.latents_2d = nn.Parameter(torch.randn(window_latents, channels))
         self.layers = nn.ModuleList(PerceiverLayer(channels) for _ in range(num_layers))
         self.norm = nn.LayerNorm(channels)
+        self.window_latents = window_latents
         self.windows_per_side = math.isqrt(window_latents)
-        """The map's sides must be multiples of this."""
+
+    @property
+    def grid_multiple(self) -> int:
+        return max(1, self.windows_per_side)
 
     def forward(self, memory_bchw: Tensor, position_chw: Tensor) -> tuple[Tensor, Tensor]:
         """Compress the memories of B objects.
@@ -139,15 +143,15 @@ class SpatialPerceiver(nn.Module):
             global_b1lc = layer(
                 global_b1lc, (keys_bnc + position_nc)[:, None], (values_bnc + position_nc)[:, None]
             )
-            window_bg1c = layer(
-                window_bg1c, self._windows(keys_bnc, height, width), self._windows(values_bnc, height, width)
-            )
+            if self.window_latents:
+                windows = (self._windows(x, height, width) for x in (keys_bnc, values_bnc))
+                window_bg1c = layer(window_bg1c, *windows)
         tokens_blc = self.norm(torch.cat((global_b1lc.squeeze(1), window_bg1c.squeeze(2)), dim=1))
         return tokens_blc, self.token_positions(memory_bchw.device).to(tokens_blc.dtype)
 
     def token_positions(self, device: torch.device) -> Tensor:
         """Position codes of the tokens, the same for every memory: float32 L x C."""
-        n, channels = self.windows_per_side, self.latents_2d.shape[1]
+        n, channels = self.windows_per_side, self.latents.shape[1]
         window_lc = sine_grid(channels, n, n, device).flatten(1).T
         return torch.cat((window_lc.new_zeros(self.latents.shape[0], channels), window_lc))
 
@@ -172,6 +176,8 @@ def rotate_window_latents(
     Returns:
         B x M x C.
     """
+    if not window_latents:
+        return keys_bmc
     n = math.isqrt(window_latents)
     rotation = axial_rotation(keys_bmc.shape[-1], n, n, device=keys_bmc.device)
     num_spatial = keys_bmc.shape[1] - num_pointer_tokens
@@ -193,7 +199,7 @@ class LatentCrossAttention(MemoryCrossAttention):
 
     def __init__(self, channels: int, kv_channels: int, window_latents: int = 256) -> None:
         super().__init__(channels, kv_channels)
-        self.window_latents = window_latents
+        self.window_latents: int = window_latents
 
     def keys(self, memory: MemoryTokens, grid_hw: tuple[int, int]) -> Tensor:
         k = self.k_proj(memory.tokens_bmc + memory.positions_bmc)

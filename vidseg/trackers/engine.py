@@ -5,7 +5,8 @@ Life of a frame:  encode -> recall -> attend -> decode -> remember
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,14 +15,25 @@ from PIL import Image
 from torch import Tensor
 
 from vidseg.errors import InputError
-from vidseg.memory.bank import BankPolicy, MemoryFrame, Moment, ObjectBank, Recall
+from vidseg.memory.bank import (
+    BankPolicy,
+    Branch,
+    DecidingPolicy,
+    MemoryFrame,
+    Moment,
+    ObjectBank,
+    Offer,
+)
 from vidseg.trackers.contract import Frame, Prompt
 from vidseg.trackers.image_encoder import normalise
+from vidseg.trackers.mask_decoder import Candidates
 from vidseg.trackers.model import Decoded, Features, VideoModel
 from vidseg.trackers.postprocess import fill_holes
 
 PREVIOUS_LOGITS_LIMIT = 32.0
 """Earlier logits are clamped before they are fed back with a correction (SAM 2, `add_new_points_or_box`)."""
+
+T = TypeVar("T")
 
 
 class Engine:
@@ -41,16 +53,24 @@ class Engine:
         return self.model.encode(self._model_input(frame).to(self.model.device))
 
     def track(self, features: Features, banks: Sequence[ObjectBank], moment: Moment) -> Decoded:
-        """Carry objects into the frame; those whose banks have one shape go through in one batch."""
-        recalls = [self.policy.recall(bank, moment) for bank in banks]
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for row, recall in enumerate(recalls):
-            groups.setdefault(recall.shape, []).append(row)
-        parts = [
-            self._read_and_decode(features, [recalls[r] for r in rows], moment) for rows in groups.values()
-        ]
-        order = [row for rows in groups.values() for row in rows]
-        return Decoded.cat(parts).rows(np.argsort(order).tolist())
+        """Carry objects into the frame, each with its best candidate."""
+        parts, order = self._in_batches(self.model.decode, features, banks, moment)
+        return Decoded.cat(parts).rows(order)
+
+    def advance(self, features: Features, banks: Sequence[ObjectBank], moment: Moment) -> None:
+        """Carry objects into the frame, and remember them there."""
+        if isinstance(self.policy, DecidingPolicy):
+            self._decide(self.policy, features, banks, moment)
+            return
+        remembered = self.remember(features, self.track(features, banks, moment), moment, from_prompt=False)
+        for bank, memory in zip(banks, remembered, strict=True):
+            bank.tracked[moment.frame_idx] = memory
+
+    def note_prompt(self, bank: ObjectBank, memory: MemoryFrame) -> None:
+        """An answer to a prompt was put into the bank: that is what is believed now."""
+        bank.rivals.clear()
+        if isinstance(self.policy, DecidingPolicy):
+            self.policy.note_prompt(bank, memory)
 
     def segment(
         self,
@@ -105,9 +125,58 @@ class Engine:
             for row in range(len(scores))
         ]
 
-    def _read_and_decode(self, features: Features, recalls: list[Recall], moment: Moment) -> Decoded:
-        conditioned = self.model.attend(features, recalls, self.policy.pointer_limit(moment))
-        return self.model.decode(features, conditioned)
+    def _in_batches(
+        self,
+        decode: Callable[[Features, Tensor], T],
+        features: Features,
+        banks: Sequence[ObjectBank],
+        moment: Moment,
+    ) -> tuple[list[T], list[int]]:
+        """Read and decode, in one batch those whose banks have one shape; and which row each bank came to."""
+        recalls = [self.policy.recall(bank, moment) for bank in banks]
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for row, recall in enumerate(recalls):
+            groups.setdefault(recall.shape, []).append(row)
+        limit = self.policy.pointer_limit(moment)
+        parts = [
+            decode(features, self.model.attend(features, [recalls[row] for row in rows], limit))
+            for rows in groups.values()
+        ]
+        order = [row for rows in groups.values() for row in rows]
+        return parts, np.argsort(order).tolist()
+
+    def _decide(
+        self, policy: DecidingPolicy, features: Features, banks: Sequence[ObjectBank], moment: Moment
+    ) -> None:
+        """Carry every hypothesis into the frame, and keep the branches that the policy wants."""
+        different, rows = _different([h for bank in banks for h in bank.hypotheses])
+        parts, order = self._in_batches(self.model.candidates, features, different, moment)
+        candidates = Candidates.cat(parts).rows(order)
+        # The first candidate is for prompts that leave no doubt; tracking chooses among the others.
+        ious, scores = candidates.predicted_ious_bk[:, 1:].tolist(), candidates.object_score_logits_b.tolist()
+        logits = candidates.logits_bkhw[:, 1:]
+        waiting = iter(rows)
+        plans: list[tuple[ObjectBank, list[tuple[ObjectBank, Branch, tuple[int, int]]]]] = []
+        for bank in banks:
+            own = [next(waiting) for _ in bank.hypotheses]
+            branches = policy.decide(bank, moment, [Offer(logits[r], ious[r], scores[r]) for r in own])
+            plans.append(
+                (
+                    bank,
+                    [(bank.hypotheses[b.hypothesis], b, (own[b.hypothesis], b.candidate)) for b in branches],
+                )
+            )
+        # Branches that agree share one memory.
+        wanted = list(dict.fromkeys(key for _, plan in plans for *_, key in plan))
+        chosen = torch.tensor([candidate + 1 for _, candidate in wanted], device=logits.device)
+        decoded = self.model.take(candidates.rows([row for row, _ in wanted]), chosen, chosen)
+        memories = dict(zip(wanted, self.remember(features, decoded, moment, from_prompt=False), strict=True))
+        for bank, plan in plans:
+            grown = [
+                ObjectBank(bank.conditioning, {**old.tracked, moment.frame_idx: memories[key]}, branch.notes)
+                for old, branch, key in plan
+            ]
+            bank.tracked, bank.notes, bank.rivals = grown[0].tracked, grown[0].notes, grown[1:]
 
     def _fill_holes(self, decoded: Decoded) -> Decoded:
         if not self.fill_hole_area:
@@ -147,3 +216,17 @@ class Engine:
         if mask.shape[-2:] != size:
             mask = F.interpolate(mask, size=size, mode="bilinear", align_corners=False, antialias=True)
         return mask[0] >= 0.5
+
+
+def _different(hypotheses: Sequence[ObjectBank]) -> tuple[list[ObjectBank], list[int]]:
+    """The hypotheses that differ in what they remember, and for each given one the place of its like."""
+    places: dict[tuple[int, ...], int] = {}
+    different: list[ObjectBank] = []
+    rows = []
+    for bank in hypotheses:
+        key = (*map(id, bank.conditioning.values()), -1, *map(id, bank.tracked.values()))
+        if key not in places:
+            places[key] = len(different)
+            different.append(bank)
+        rows.append(places[key])
+    return different, rows

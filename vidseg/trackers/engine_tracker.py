@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from os import PathLike
@@ -158,7 +159,7 @@ def _fill_randomly(model: torch.nn.Module) -> None:
     """Deterministic random weights: for tests and timings, never for results."""
     generator = torch.Generator().manual_seed(0)
     for name, parameter in sorted(model.named_parameters()):
-        fan_in = parameter[0].numel() if parameter.dim() > 1 else 1
+        fan_in = math.prod(parameter.shape[1:])
         with torch.no_grad():
             # Scales of norms stay 1.
             if parameter.dim() > 1 or not ("norm" in name or name.endswith("bn.weight")):

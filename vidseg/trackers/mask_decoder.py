@@ -8,6 +8,7 @@ Layouts: B objects · K candidates · C channels · h w the low-res grid (4x the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +32,24 @@ class Candidates:
     tokens_bkc: Tensor
     """The output token behind each candidate; object pointers are made from it."""
     object_score_logits_b: Tensor
+
+    @classmethod
+    def cat(cls, parts: Sequence[Candidates]) -> Candidates:
+        return cls(
+            torch.cat([p.logits_bkhw for p in parts]),
+            torch.cat([p.predicted_ious_bk for p in parts]),
+            torch.cat([p.tokens_bkc for p in parts]),
+            torch.cat([p.object_score_logits_b for p in parts]),
+        )
+
+    def rows(self, index: Sequence[int]) -> Candidates:
+        picked = torch.as_tensor(index, device=self.logits_bkhw.device)
+        return Candidates(
+            self.logits_bkhw[picked],
+            self.predicted_ious_bk[picked],
+            self.tokens_bkc[picked],
+            self.object_score_logits_b[picked],
+        )
 
 
 class MaskDecoder(nn.Module):

@@ -9,7 +9,7 @@ side of the model's square input.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from vidseg.memory.attention import MemoryAttention, MemoryTokens
 from vidseg.memory.bank import Recall, stack_tokens
+from vidseg.memory.compressor import Compressor
 from vidseg.memory.encoder import MemoryEncoder
 from vidseg.memory.linear import Linear
-from vidseg.memory.perceiver import SpatialPerceiver
 from vidseg.memory.position import sine_grid, sine_times
 from vidseg.trackers.contract import ABSENT_LOGIT
 from vidseg.trackers.image_encoder import ImageEncoder, PyramidNeck
-from vidseg.trackers.mask_decoder import MaskDecoder, choose_best, choose_single
+from vidseg.trackers.mask_decoder import Candidates, MaskDecoder, choose_best, choose_single
 from vidseg.trackers.mlp import MLP
 from vidseg.trackers.prompt_encoder import PromptEncoder
 
@@ -97,7 +97,7 @@ class VideoModel(nn.Module):
         use_high_res_features: bool = True,
         has_absent_embedding: bool = False,
         projects_pointer_times: bool = False,
-        compressor: SpatialPerceiver | None = None,
+        compressor: Compressor | None = None,
     ) -> None:
         super().__init__()
         self.image_size = image_size
@@ -183,7 +183,7 @@ class VideoModel(nn.Module):
         positions = torch.stack([torch.cat([place + times[slot] for slot, _ in r.spatial]) for r in recalls])
         num_frames, num_pointers = len(recalls[0].spatial), len(recalls[0].pointers)
         if not num_pointers:
-            return MemoryTokens(spatial, positions, 0, num_frames)
+            return _scale_keys(MemoryTokens(spatial, positions, 0, num_frames), recalls)
         pointers = torch.stack([torch.stack([f.pointer_c for _, f in r.pointers]) for r in recalls])
         pieces = pointers.shape[-1] // MEMORY_CHANNELS
         pointer_tokens = pointers.to(self.dtype).unflatten(-1, (pieces, -1)).flatten(1, 2)
@@ -194,12 +194,13 @@ class VideoModel(nn.Module):
             code = sine_times(back.flatten() / (pointer_limit - 1), pointers.shape[-1]).to(self.dtype)
             code = self.obj_ptr_tpos_proj(code).unflatten(0, back.shape)
             pointer_positions = code.repeat_interleave(pieces, dim=1)
-        return MemoryTokens(
+        tokens = MemoryTokens(
             torch.cat((spatial, pointer_tokens), dim=1),
             torch.cat((positions, pointer_positions), dim=1),
             num_pointers * pieces,
             num_frames,
         )
+        return _scale_keys(tokens, recalls)
 
     def decode(
         self,
@@ -216,35 +217,55 @@ class VideoModel(nn.Module):
             points_bp2: in pixels of the model's input; box corners come first, with labels 2 and 3.
             previous_logits_bhw: earlier mask logits of the same objects on this frame.
         """
+        candidates = self.candidates(
+            features,
+            conditioned_bchw,
+            points_bp2=points_bp2,
+            labels_bp=labels_bp,
+            previous_logits_bhw=previous_logits_bhw,
+        )
+        # One click, or none, is ambiguous: choose among the multi-masks; else the single mask, if stable.
+        if points_bp2 is None or points_bp2.shape[1] <= 1:
+            chosen = choose_best(candidates)
+            return self.take(candidates, chosen, chosen)
+        chosen = choose_single(candidates)
+        return self.take(candidates, chosen, torch.zeros_like(chosen))
+
+    def candidates(
+        self,
+        features: Features,
+        conditioned_bchw: Tensor,
+        *,
+        points_bp2: Tensor | None = None,
+        labels_bp: Tensor | None = None,
+        previous_logits_bhw: Tensor | None = None,
+    ) -> Candidates:
+        """What `decode` chooses from."""
         batch, _, height, width = conditioned_bchw.shape
         encoder = self.sam_prompt_encoder
-        num_points = 0
         if points_bp2 is None or labels_bp is None:
             # SAM 2 gives one padding point where there is no prompt, and the encoder adds its own.
             points_bp2 = conditioned_bchw.new_zeros(batch, 1, 2, dtype=torch.float32)
             labels_bp = -torch.ones(batch, 1, dtype=torch.int32, device=conditioned_bchw.device)
-        else:
-            num_points = points_bp2.shape[1]
         previous = None if previous_logits_bhw is None else previous_logits_bhw[:, None].to(self.dtype)
-        candidates = self.sam_mask_decoder(
+        candidates: Candidates = self.sam_mask_decoder(
             conditioned_bchw,
             features.high_res,
             encoder.points(points_bp2, labels_bp, self.image_size),
             encoder.masks(previous),
             encoder.grid(height, width),
         )
-        # One click, or none, is ambiguous: choose among the multi-masks; else the single mask, if stable.
-        is_ambiguous = num_points <= 1
-        chosen = choose_best(candidates) if is_ambiguous else choose_single(candidates)
-        row = torch.arange(batch, device=chosen.device)
-        tokens = candidates.tokens_bkc[row, chosen] if is_ambiguous else candidates.tokens_bkc[:, 0]
+        return candidates
+
+    def take(self, candidates: Candidates, chosen_b: Tensor, token_b: Tensor) -> Decoded:
+        """One candidate of each object, and the output token that its pointer is made from."""
+        row = torch.arange(chosen_b.shape[0], device=chosen_b.device)
         is_present = candidates.object_score_logits_b > 0
-        logits = candidates.logits_bkhw[row, chosen]
         return Decoded(
-            torch.where(is_present[:, None, None], logits, ABSENT_LOGIT),
-            self._pointers(tokens, is_present),
+            torch.where(is_present[:, None, None], candidates.logits_bkhw[row, chosen_b], ABSENT_LOGIT),
+            self._pointers(candidates.tokens_bkc[row, token_b], is_present),
             candidates.object_score_logits_b,
-            candidates.predicted_ious_bk[row, chosen],
+            candidates.predicted_ious_bk[row, chosen_b],
         )
 
     def _pointers(self, tokens_bc: Tensor, is_present_b: Tensor) -> Tensor:
@@ -309,6 +330,25 @@ class VideoModel(nn.Module):
             return memory.flatten(2).transpose(1, 2).to(torch.bfloat16)
         place = sine_grid(MEMORY_CHANNELS, *memory.shape[-2:], memory.device)
         return self.spatial_perceiver(memory, place)[0].to(torch.bfloat16)
+
+
+def _scale_keys(memory: MemoryTokens, recalls: Sequence[Recall]) -> MemoryTokens:
+    """Apply `Recall.key_scales`, where there are any.
+
+    Keys are made of tokens and positions together, values of tokens alone: it is the positions that change.
+    """
+    if all(recall.key_scales is None for recall in recalls):
+        return memory
+    tokens_bmc = memory.tokens_bmc
+    num_spatial = tokens_bmc.shape[1] - memory.num_pointer_tokens
+    scales_bm = tokens_bmc.new_ones(tokens_bmc.shape[:2])
+    for row, recall in zip(scales_bm, recalls, strict=True):
+        if recall.key_scales is not None:
+            for part, scales in zip((row[:num_spatial], row[num_spatial:]), recall.key_scales, strict=True):
+                if scales:
+                    part.copy_(part.new_tensor(scales).repeat_interleave(len(part) // len(scales)))
+    keyed_bmc = scales_bm[..., None] * (tokens_bmc + memory.positions_bmc)
+    return replace(memory, positions_bmc=keyed_bmc - tokens_bmc)
 
 
 def _product(inner: nn.Conv2d, outer: nn.Conv2d) -> Linear:

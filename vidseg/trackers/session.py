@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -113,12 +113,7 @@ class EngineSession:
                 if self.options.clear_memory_around_corrections:
                     self.engine.policy.forget_around(bank, frame.index)
         if tracked:
-            features = self.features(frame)
-            banks = [self.banks[obj_id] for obj_id in tracked]
-            decoded = self.engine.track(features, banks, moment)
-            remembered = self.engine.remember(features, decoded, moment, from_prompt=False)
-            for bank, memory in zip(banks, remembered, strict=True):
-                bank.tracked[frame.index] = memory
+            self.engine.advance(self.features(frame), [self.banks[obj_id] for obj_id in tracked], moment)
 
         self._seen, self.last_frame_idx = _Seen(frame, moment), frame.index
         result = self._result(frame)
@@ -213,7 +208,7 @@ class EngineSession:
         earlier = bank.at(frame.index)
         is_initial = earlier is None or earlier.is_initial
         # What the frame itself has left in the bank is fed back as logits, not read as a memory.
-        others = ObjectBank({t: f for t, f in bank.conditioning.items() if t != frame.index}, bank.tracked)
+        others = replace(bank, conditioning={t: f for t, f in bank.conditioning.items() if t != frame.index})
         features = self.features(frame)
         decoded = self.engine.segment(
             features, others, moment, prompt, frame.size_hw, earlier=earlier, is_initial=is_initial
@@ -227,6 +222,7 @@ class EngineSession:
         else:
             memory.was_corrected = True
             bank.tracked[frame.index] = memory
+        self.engine.note_prompt(bank, memory)
         if self.options.clear_memory_around_corrections:
             self.engine.policy.forget_around(bank, frame.index)
         self.banks[obj_id] = bank
@@ -236,7 +232,8 @@ class EngineSession:
             return
         for bank in self.banks.values():
             self.engine.policy.evict(bank, moment)
-            for memory in (*bank.tracked.values(), *bank.conditioning.values()):
+            tracked = [memory for each in bank.hypotheses for memory in each.tracked.values()]
+            for memory in (*tracked, *bank.conditioning.values()):
                 # Only the frame just seen can be corrected, and only frames ahead will be visited.
                 if memory.was_visited and memory.frame_idx != moment.frame_idx:
                     memory.low_res_logits_hw = None
@@ -293,28 +290,40 @@ def session_tensors(session: EngineSession) -> tuple[dict[str, Tensor], dict[str
     tensors: dict[str, Tensor] = {}
     objects = []
     for obj_id, bank in session.banks.items():
-        kept: dict[str, list[dict[str, Any]]] = {}
-        for kind, frames in (("conditioning", bank.conditioning), ("tracked", bank.tracked)):
-            kept[kind] = []
-            for memory in frames.values():
-                name = f"{obj_id}.{kind}.{memory.frame_idx}"
-                parts = {
-                    "tokens": memory.tokens_nc,
-                    "pointer": memory.pointer_c,
-                    "logits": memory.low_res_logits_hw,
+        # Hypotheses share frames; each frame is saved once, and hypotheses name it by its number.
+        hypotheses = bank.hypotheses
+        frames = [m for h in hypotheses for m in (*h.conditioning.values(), *h.tracked.values())]
+        numbers = {key: number for number, key in enumerate(dict.fromkeys(map(id, frames)))}
+        facts_of_frames: list[dict[str, Any]] = []
+        for memory in {id(memory): memory for memory in frames}.values():
+            name = f"{obj_id}.{len(facts_of_frames)}"
+            parts = {
+                "tokens": memory.tokens_nc,
+                "pointer": memory.pointer_c,
+                "logits": memory.low_res_logits_hw,
+            }
+            tensors |= {f"{name}.{part}": t for part, t in parts.items() if t is not None}
+            facts_of_frames.append(
+                {
+                    "frame": memory.frame_idx,
+                    "score": memory.object_score_logit,
+                    "iou": memory.predicted_iou,
+                    "is_initial": memory.is_initial,
+                    "was_visited": memory.was_visited,
+                    "was_corrected": memory.was_corrected,
                 }
-                tensors |= {f"{name}.{part}": t for part, t in parts.items() if t is not None}
-                kept[kind].append(
-                    {
-                        "frame": memory.frame_idx,
-                        "score": memory.object_score_logit,
-                        "iou": memory.predicted_iou,
-                        "is_initial": memory.is_initial,
-                        "was_visited": memory.was_visited,
-                        "was_corrected": memory.was_corrected,
-                    }
-                )
-        objects.append({"id": obj_id, **kept})
+            )
+        objects.append(
+            {
+                "id": obj_id,
+                "frames": facts_of_frames,
+                "conditioning": [numbers[id(memory)] for memory in bank.conditioning.values()],
+                "hypotheses": [
+                    {"tracked": [numbers[id(memory)] for memory in h.tracked.values()], "notes": h.notes}
+                    for h in hypotheses
+                ],
+            }
+        )
     pending = []
     for obj_id, prompt in session.pending.items():
         pending.append(obj_id)
@@ -339,11 +348,11 @@ def fill_session(session: EngineSession, tensors: dict[str, Tensor], facts: dict
     """Put a saved state into a fresh session."""
     session.last_frame_idx = facts["last_frame"]
     for entry in facts["objects"]:
-        bank = ObjectBank()
-        for kind, frames in (("conditioning", bank.conditioning), ("tracked", bank.tracked)):
-            for fact in entry[kind]:
-                name = f"{entry['id']}.{kind}.{fact['frame']}"
-                frames[fact["frame"]] = MemoryFrame(
+        frames = []
+        for number, fact in enumerate(entry["frames"]):
+            name = f"{entry['id']}.{number}"
+            frames.append(
+                MemoryFrame(
                     fact["frame"],
                     tensors.get(f"{name}.tokens"),
                     tensors[f"{name}.pointer"],
@@ -354,6 +363,13 @@ def fill_session(session: EngineSession, tensors: dict[str, Tensor], facts: dict
                     fact["was_visited"],
                     fact["was_corrected"],
                 )
+            )
+        conditioning = {frames[n].frame_idx: frames[n] for n in entry["conditioning"]}
+        bank, *rivals = (
+            ObjectBank(conditioning, {frames[n].frame_idx: frames[n] for n in h["tracked"]}, h["notes"])
+            for h in entry["hypotheses"]
+        )
+        bank.rivals = rivals
         session.banks[entry["id"]] = bank
     for obj_id in facts["pending"]:
         parts = {

@@ -61,9 +61,9 @@ def token_similarity(one_nc: Tensor, other_nc: Tensor) -> float:
     """Sum over tokens of the cosine of bfloat16 tokens, rounded to bfloat16's eight bits.
 
     The official sum is a bfloat16 (steps of 4 at 1024 tokens), so ties are common, and where the true sum
-    lies halfway between two of its values the official result depends on the order in which a machine adds. Here
-    the sum is taken in float32 and a half goes up: the official results that were at hand agree with that,
-    and on the truth's own terms half to even would be as good.
+    lies halfway between two of its values the official result depends on the order in which a machine adds.
+    Here the sum is taken in float32 and a half goes up: the official results that were at hand agree with
+    that, and on the truth's own terms half to even would be as good.
     """
     total = torch.cosine_similarity(one_nc, other_nc, dim=-1).float().sum().item()
     fraction, exponent = math.frexp(total)

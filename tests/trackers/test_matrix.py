@@ -1,0 +1,149 @@
+"""Every backbone with every compressor, memory attention and bank policy that goes with it, from a YAML."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+import vidseg
+from support.parity import VIDEO_HW, as_frames, moving_picture, parity_weights
+from vidseg.errors import ConfigError
+from vidseg.trackers.build import EngineSettings, expected_shapes
+from vidseg.trackers.engine import Engine
+from vidseg.trackers.engine_tracker import EngineTracker
+from vidseg.trackers.parts import BACKBONES, BANK_POLICIES, COMPRESSORS, MEMORY_ATTENTIONS, Part, build_part
+
+SIZE = 64
+NUM_FRAMES = 10
+BOX = {"box": [20.0, 10.0, 60.0, 50.0]}
+
+
+def example(table: dict[str, Part], name: str, **settings: Any) -> dict[str, Any]:
+    return {"name": name, **table[name].example, **settings}
+
+
+def memories() -> list[Any]:
+    """(compressor, memory attention): what each leaves, and who reads that."""
+    pairs = []
+    for compressor in COMPRESSORS:
+        built = build_part(COMPRESSORS, "compressor", example(COMPRESSORS, compressor), "")
+        for attention in MEMORY_ATTENTIONS:
+            read = example(MEMORY_ATTENTIONS, attention)
+            if "window_latents" in read and built is not None:
+                read["window_latents"] = built.window_latents
+            if ("window_latents" in read) == (built is not None):
+                pairs.append(pytest.param(compressor, read, id=f"{compressor}-{attention}"))
+    return pairs
+
+
+def backbones() -> list[Any]:
+    return [pytest.param(b, marks=[pytest.mark.slow] if b != "hiera" else []) for b in BACKBONES]
+
+
+@cache
+def frames() -> list[Any]:
+    return as_frames(moving_picture(NUM_FRAMES, SIZE))
+
+
+def build(folder: Path, **parts: Any) -> Any:
+    config = {"kind": "engine", "image_size": SIZE, "backbone": example(BACKBONES, "hiera"), **parts}
+    path = folder / "mixed.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    del config["kind"]
+    shapes = expected_shapes(EngineSettings.model_validate(config), "test")
+    return vidseg.load(path, weights=parity_weights(shapes, seed=5), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def mixed(request, tmp_path_factory):
+    """The tracker of one mix, with SAM 2's own policy."""
+    backbone, compressor, attention = request.param
+    return build(
+        tmp_path_factory.mktemp("mix"),
+        backbone=example(BACKBONES, backbone),
+        compressor=example(COMPRESSORS, compressor),
+        memory_attention=attention,
+    )
+
+
+def mixes() -> list[Any]:
+    return [
+        pytest.param((b.values[0], *pair.values), id=f"{b.values[0]}-{pair.id}", marks=list(b.marks))
+        for b in backbones()
+        for pair in memories()
+    ]
+
+
+@pytest.mark.parametrize("policy", BANK_POLICIES)
+@pytest.mark.parametrize("mixed", mixes(), indirect=True)
+def test_a_mix_tracks_saves_restores_adds_and_removes(mixed: Any, policy: str, tmp_path: Path) -> None:
+    bank = build_part(BANK_POLICIES, "bank", example(BANK_POLICIES, policy), "")
+    tracker = EngineTracker(
+        "mixed", mixed.settings, Engine(mixed.engine.model, bank), mixed.options, mixed.weights_sha256
+    )
+    mask = np.zeros(VIDEO_HW, bool)
+    mask[15:45, 25:70] = True
+    session = tracker.start()
+    session.prompt(1, **BOX)
+    session.prompt(2, mask=mask)
+    restored: Any = None
+    seen = []
+    for frame in frames():
+        for each in (session, restored):
+            if each is not None and frame.index == 4:
+                each.prompt(7, **BOX)
+            if each is not None and frame.index == 6:
+                each.remove(1)
+        result = session.step(frame)
+        assert result.obj_ids == ([1, 2] if frame.index < 4 else [1, 2, 7] if frame.index < 6 else [2, 7])
+        assert np.isfinite(result.low_res_logits).all()
+        assert (result.low_res_logits > -1000).all(), "an absent object proves little"
+        if restored is not None:
+            assert np.array_equal(restored.step(frame).low_res_logits, result.low_res_logits)
+        if frame.index == 3:
+            session.save(tmp_path / "state")
+            restored = tracker.restore(tmp_path / "state")
+        seen.append(result.low_res_logits[result.obj_ids.index(2)])
+    assert not np.array_equal(seen[-1], seen[-2]), "the same mask whatever is seen"
+
+
+@pytest.mark.parametrize("compressor", COMPRESSORS)
+@pytest.mark.parametrize("attention", MEMORY_ATTENTIONS)
+def test_parts_that_do_not_go_together_are_refused(tmp_path, compressor, attention):
+    left = build_part(COMPRESSORS, "compressor", example(COMPRESSORS, compressor), "")
+    read = build_part(MEMORY_ATTENTIONS, "memory_attention", example(MEMORY_ATTENTIONS, attention), "")
+    if (None if left is None else left.window_latents) == read.window_latents:
+        return
+    parts = {
+        "compressor": example(COMPRESSORS, compressor),
+        "memory_attention": example(MEMORY_ATTENTIONS, attention),
+    }
+    with pytest.raises(ConfigError, match=r"compress|window latents"):
+        build(tmp_path, **parts)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"backbone": {"name": "hierra"}}, "unknown backbone 'hierra'; did you mean 'hiera'"),
+        ({"bank": {"name": "recent-frames", "strid": 2}}, "unknown key 'strid'"),
+        ({"bank": {"name": "motion-aware", "stride": 2}}, "unknown key 'stride'"),
+        ({"bank": {"name": "similarity-pruning", "pruned_frames": 6}}, "the newest frame stays"),
+        (
+            {
+                "compressor": {"name": "pooling", "side": 3},
+                "memory_attention": {"name": "latent", "window_latents": 9},
+            },
+            "a grid of 4, which the 3 windows a side of 'pooling' do not divide",
+        ),
+        ({"compressor": {"name": "perceiver", "window_latents": 5}}, "5 is not a square number"),
+    ],
+)
+def test_a_wrong_choice_is_refused_with_the_reason(tmp_path, parts, message):
+    with pytest.raises(ConfigError, match=message):
+        build(tmp_path, **parts)

@@ -1,0 +1,68 @@
+"""The seam for compressors: what is left of a frame's spatial memory; and the plainest of them, pooling."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vidseg.memory.position import sine_grid
+
+
+class Compressor(Protocol):
+    """Spatial memories to fewer tokens. What it leaves is published as data, for attention to fit."""
+
+    window_latents: int
+    """How many tokens, the last ones, have a place: on a square grid over the map, row by row. Memory
+    attention turns their keys by row and column of that grid. The tokens before them have no place."""
+
+    @property
+    def grid_multiple(self) -> int:
+        """The map's sides must be multiples of this."""
+        ...
+
+    def __call__(self, memory_bchw: Tensor, position_chw: Tensor) -> tuple[Tensor, Tensor]:
+        """Compress the memories of B objects, each by itself.
+
+        Args:
+            position_chw: the map's sine encoding.
+
+        Returns:
+            tokens B x L x C, and their position codes L x C.
+        """
+        ...
+
+    def token_positions(self, device: torch.device) -> Tensor:
+        """The position codes, the same for every memory: float32 L x C."""
+        ...
+
+
+class MapPooling(nn.Module):
+    """The map averaged over a grid of `side` x `side` squares: one token each, with the square's place.
+
+    It has no weights, keeps no latents and is the baseline that a learned compressor should beat.
+    """
+
+    def __init__(self, side: int, channels: int = 64) -> None:
+        super().__init__()
+        self.side = side
+        self.channels = channels
+        self.window_latents = side * side
+
+    @property
+    def grid_multiple(self) -> int:
+        return self.side
+
+    def forward(self, memory_bchw: Tensor, position_chw: Tensor) -> tuple[Tensor, Tensor]:
+        tokens = F.adaptive_avg_pool2d(memory_bchw, self.side).flatten(2).transpose(1, 2)
+        return tokens, self.token_positions(memory_bchw.device).to(tokens.dtype)
+
+    def token_positions(self, device: torch.device) -> Tensor:
+        return sine_grid(self.channels, self.side, self.side, device).flatten(1).T
+
+
+def is_square(number: int) -> bool:
+    return math.isqrt(number) ** 2 == number

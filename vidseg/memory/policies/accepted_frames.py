@@ -1,0 +1,51 @@
+"""What several policies share: the last few *accepted* memories are read, however far back they lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from vidseg.memory.bank import MemoryFrame, Moment, ObjectBank, Recall, RecentFrames
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedFrames(RecentFrames):
+    """Conditioning frames, the frame before, and the newest accepted frames; a base, not a policy by itself.
+
+    The frame before is read whether it is accepted or not, so that nothing is lost between two frames.
+    Temporal slots go by order, not by age: the newest memory has slot 0. Pointers are SAM 2's, by recency.
+    Whether a frame is accepted is settled when it is remembered, so those that can never be read are freed.
+    """
+
+    def accepts(self, bank: ObjectBank, frame: MemoryFrame) -> bool:
+        raise NotImplementedError
+
+    def read_frames(self, bank: ObjectBank, moment: Moment, limit: int) -> list[MemoryFrame]:
+        """The newest first: the frame before, then accepted ones, `limit` in all."""
+        behind = self._behind(bank, moment, 1)
+        return [f for k, f in enumerate(behind) if k == 0 or self.accepts(bank, f)][:limit]
+
+    def recall(self, bank: ObjectBank, moment: Moment) -> Recall:
+        recent = RecentFrames.recall(self, bank, moment)
+        spatial = [entry for entry in recent.spatial if entry[0] == self.recent_frames]
+        read = self.read_frames(bank, moment, self.recent_frames)
+        spatial += [(slot, frame) for slot, frame in reversed(list(enumerate(read)))]
+        return replace(recent, spatial=spatial)
+
+    def evict(self, bank: ObjectBank, moment: Moment) -> None:
+        behind = self._behind(bank, moment, 0)
+        # Read at this moment again, should it be corrected, or at the next one, or later.
+        accepted = [frame for frame in behind if self.accepts(bank, frame)]
+        read = {f.frame_idx for f in (*behind[:2], *accepted[: self.recent_frames + 1])}
+        for frame_idx, frame in list(bank.tracked.items()):
+            if frame_idx in read:
+                continue
+            if 0 <= moment.frames_back(frame_idx) < self.max_pointers:
+                frame.tokens_nc = None
+            else:
+                del bank.tracked[frame_idx]
+        self._evict_conditioning(bank, moment)
+
+    def _behind(self, bank: ObjectBank, moment: Moment, nearest: int) -> list[MemoryFrame]:
+        """Tracked frames at least `nearest` frames ago, the newest first."""
+        behind = [f for t, f in bank.tracked.items() if moment.frames_back(t) >= nearest]
+        return sorted(behind, key=lambda frame: moment.frames_back(frame.frame_idx))

@@ -1,0 +1,120 @@
+"""Distractor-aware memory: recent frames at intervals, and anchors that tell the object from its like.
+
+Source: Videnovic et al., "A Distractor-Aware Memory for Visual Object Tracking with SAM2" (DAM4SAM),
+CVPR 2025, section 3. Its two memories share SAM 2's slots: the *recent appearance memory* holds the frame
+before and every fifth one, of visible frames alone; the *distractor resolving memory* holds the initial frame
+and up to three anchors, frames on which the mask was trusted though the decoder saw something else as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from vidseg.memory.bank import Branch, MemoryFrame, Moment, ObjectBank, Offer, Recall, RecentFrames
+from vidseg.memory.policies.boxes import BoolArray, box_iou, box_of, largest_region
+
+
+@dataclass(frozen=True, slots=True)
+class DistractorAware(RecentFrames):
+    """SAM 2's policy with a stride, without frames on which the object is not seen, and with anchors.
+
+    `notes`: "anchors" and "unseen" are frame indices, "areas" the last (frame, area) pairs, "last_anchor" the
+    frame of the last anchor or prompt.
+    """
+
+    stride: int = 5
+    max_anchors: int = 4
+    """Conditioning frames count among them."""
+    min_anchor_iou: float = 0.8
+    max_area_change: float = 0.2
+    """How far the area may be from the median of the last visible ones, for a frame to become an anchor."""
+    area_frames: int = 10
+    area_horizon: int = 300
+    anchor_interval: int = 5
+    """More than this many frames lie between two anchors."""
+    max_alternative_iou: float = 0.7
+    """An alternative whose box agrees no better than this with the chosen one's is another thing."""
+
+    def recall(self, bank: ObjectBank, moment: Moment) -> Recall:
+        recent = RecentFrames.recall(self, bank, moment)
+        conditioning = [entry for entry in recent.spatial if entry[0] == self.recent_frames]
+        anchors = self._anchors(bank, moment)[: max(0, self.max_anchors - len(conditioning))]
+        room = max(1, self.recent_frames + 1 - len(conditioning) - len(anchors))
+        frames = self._seen_frames(bank, moment)[:room]
+        unseen = bank.notes.get("unseen", ())
+        spatial = conditioning + [(self.recent_frames, frame) for frame in reversed(anchors)]
+        spatial += [(slot, frame) for slot, frame in reversed(list(enumerate(frames)))]
+        pointers = [entry for entry in recent.pointers if entry[1].frame_idx not in unseen]
+        return replace(recent, spatial=spatial, pointers=pointers)
+
+    def evict(self, bank: ObjectBank, moment: Moment) -> None:
+        coming = replace(moment, frame_idx=moment.frame_idx + (-1 if moment.reverse else 1))
+        read = {moment.frame_idx}
+        for each in (moment, coming):
+            read |= {frame.frame_idx for frame in self._anchors(bank, each)[: self.max_anchors]}
+            read |= {frame.frame_idx for frame in self._seen_frames(bank, each)[: self.recent_frames + 1]}
+        anchors = bank.notes.get("anchors", [])
+        read |= set(anchors[-1:])  # which is none yet for the frame after it
+        for frame_idx, frame in list(bank.tracked.items()):
+            if frame_idx in read:
+                continue
+            if 0 <= moment.frames_back(frame_idx) < self.max_pointers:
+                frame.tokens_nc = None
+            else:
+                del bank.tracked[frame_idx]
+        self._evict_conditioning(bank, moment)
+
+    def decide(self, bank: ObjectBank, moment: Moment, offers: Sequence[Offer]) -> list[Branch]:
+        (offer,) = offers
+        notes, now = bank.notes, moment.frame_idx
+        chosen = offer.best
+        masks = (offer.logits_khw > 0).cpu().numpy()
+        area = int(masks[chosen].sum()) if offer.object_score_logit > 0 else 0
+        areas = [[t, a] for t, a in notes.get("areas", ()) if abs(now - t) <= self.area_horizon]
+        unseen = [t for t in notes.get("unseen", ()) if t in bank.tracked and t != now]
+        anchors = [t for t in notes.get("anchors", ()) if t in bank.tracked and t != now]
+        last_anchor = notes.get("last_anchor")
+        if not area:
+            unseen.append(now)
+        else:
+            areas = [*areas, [now, area]][-self.area_frames :]
+            typical = float(np.median([a for _, a in areas]))
+            is_steady = abs(area / typical - 1) <= self.max_area_change
+            is_due = last_anchor is None or abs(now - last_anchor) > self.anchor_interval
+            is_trusted = offer.predicted_ious[chosen] > self.min_anchor_iou
+            if is_trusted and is_steady and is_due and self._sees_another(masks, chosen):
+                anchors, last_anchor = [*anchors, now][-self.max_anchors - 1 :], now
+        new_notes = {"areas": areas, "unseen": unseen, "anchors": anchors, "last_anchor": last_anchor}
+        return [Branch(0, chosen, new_notes)]
+
+    def note_prompt(self, bank: ObjectBank, memory: MemoryFrame) -> None:
+        unseen = [t for t in bank.notes.get("unseen", ()) if t != memory.frame_idx]
+        bank.notes = {**bank.notes, "unseen": unseen, "last_anchor": memory.frame_idx}
+
+    def _anchors(self, bank: ObjectBank, moment: Moment) -> list[MemoryFrame]:
+        """The nearest past first; the frame before is none yet."""
+        known = [bank.tracked[t] for t in bank.notes.get("anchors", ()) if t in bank.tracked]
+        past = [frame for frame in known if moment.frames_back(frame.frame_idx) > 1]
+        return sorted(past, key=lambda frame: moment.frames_back(frame.frame_idx))
+
+    def _seen_frames(self, bank: ObjectBank, moment: Moment) -> list[MemoryFrame]:
+        """The newest first: the frame before, then those whose number is a multiple of the stride."""
+        behind = [frame for t, frame in bank.tracked.items() if moment.frames_back(t) > 0]
+        behind.sort(key=lambda frame: moment.frames_back(frame.frame_idx))
+        in_turn = [f for k, f in enumerate(behind) if k == 0 or f.frame_idx % self.stride == 0]
+        unseen = bank.notes.get("unseen", ())
+        return [f for f in in_turn if f.frame_idx not in unseen and f.tokens_nc is not None]
+
+    def _sees_another(self, masks_khw: BoolArray, chosen: int) -> bool:
+        """Whether a part of an alternative that the chosen mask leaves out would widen its box much."""
+        mask = masks_khw[chosen]
+        box = box_of(mask)
+        for k, alternative in enumerate(masks_khw):
+            if k != chosen and box is not None:
+                wider = box_of(mask | largest_region(alternative & ~mask))
+                if wider is not None and box_iou(box, wider) <= self.max_alternative_iou:
+                    return True
+        return False
