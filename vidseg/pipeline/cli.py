@@ -55,6 +55,11 @@ COMMANDS: dict[str, Command] = {
         "track a benchmark's videos by its protocol and score them; compare two evaluations",
         "vidseg eval davis2017 --root DAVIS --out runs/mine --tracker mine.yaml",
     ),
+    "bench": Command(
+        "vidseg.eval.commands.bench",
+        "measure speed, memory and size of trackers, side by side",
+        "vidseg bench --tracker flow,sam2.1-hiera-tiny --allow-random-weights",
+    ),
     "score": Command(
         "vidseg.eval.commands.score",
         "score masks that exist already, exactly as a benchmark's official program does",

@@ -1,0 +1,327 @@
+"""Speed, memory and size of trackers, side by side on one machine.
+
+Every tracker lives in a process of its own, so that memory is its own. They take turns of a few frames, so
+that whatever else the machine does falls on all of them alike. The video is made (see `MadeVideo`) and ready
+before the clock starts. A frame's time is `session.step` and the masks at the video's size.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+from vidseg.errors import InputError, RunError, VidsegError
+from vidseg.eval.tracking import TrackerChoice
+
+STAGES = ("encode", "attend", "decode", "remember")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchOptions:
+    frames: int = 24
+    """Measured frames of each tracker."""
+    warm_up: int = 8
+    """Frames before them: SAM 2's memory is full after 7."""
+    turn: int = 4
+    """Frames of one tracker before it is the next one's turn."""
+    objects: int = 1
+    size_hw: tuple[int, int] = (720, 1280)
+    threads: int | None = None
+    """Threads a tracker may compute with; None leaves it to torch."""
+
+
+@dataclass(kw_only=True)
+class Measured:
+    """One tracker."""
+
+    name: str
+    parameters: int | None = None
+    weight_bytes: int | None = None
+    gflops: float | None = None
+    """Operations of one frame with a full memory, 10^9; a multiply-add is two. None without a torch model."""
+    gflops_by_stage: dict[str, float] = field(default_factory=dict)
+    ms: float = 0.0
+    """Median of the measured frames."""
+    ms_by_stage: dict[str, float] = field(default_factory=dict)
+    """encode, attend, decode, remember, and the rest; empty for trackers that have no such stages."""
+    frames_per_second: float = 0.0
+    """Measured frames by their total time."""
+    peak_memory_bytes: dict[str, int] = field(default_factory=dict)
+    growth_bytes_per_frame: float | None = None
+    """Slope of the resident memory over the measured frames."""
+    score: float | None = None
+    """J&F on the made video, in percent; None with random weights."""
+
+
+def bench(choices: Sequence[TrackerChoice], options: BenchOptions | None = None) -> list[Measured]:
+    """Measure trackers in turns.
+
+    Raises:
+        InputError: a tracker cannot be loaded.
+        RunError: a tracker's process ended.
+    """
+    options = options or BenchOptions()
+    context = get_context("spawn")
+    lines: list[Connection] = []
+    processes = []
+    try:
+        for choice in choices:
+            mine, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(theirs, choice, options), daemon=True)
+            process.start()
+            theirs.close()
+            lines.append(mine)
+            processes.append(process)
+            _ask(mine, choice.name)  # loaded, one at a time
+        for start in range(0, options.frames, options.turn):
+            for line, choice in zip(lines, choices, strict=True):
+                line.send(min(options.turn, options.frames - start))
+                _ask(line, choice.name)
+        measured = []
+        for line, choice in zip(lines, choices, strict=True):
+            line.send(0)
+            measured.append(_ask(line, choice.name))
+        return measured
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def _ask(line: Connection, name: str) -> Any:
+    try:
+        answer = line.recv()
+    except (EOFError, ConnectionError):
+        raise RunError(f"the process of tracker '{name}' ended before it answered") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _serve(line: Connection, choice: TrackerChoice, options: BenchOptions) -> None:
+    """A tracker's process: gets ready, tracks as many frames as it is told to, and at 0 says how it was."""
+    try:
+        subject = _Subject(choice, options)
+        line.send(None)
+        while count := line.recv():
+            subject.track(count)
+            line.send(None)
+        line.send(subject.measured())
+    except VidsegError as error:
+        line.send(error)
+    except Exception as error:
+        line.send(RunError(f"tracker '{choice.name}' failed ({type(error).__name__}: {error})"))
+
+
+class _Subject:
+    def __init__(self, choice: TrackerChoice, options: BenchOptions) -> None:
+        import torch
+
+        from vidseg.pipeline.made_video import MadeVideo
+
+        if options.threads is not None:
+            torch.set_num_threads(options.threads)
+        self.choice = choice
+        video = MadeVideo(num_frames=options.warm_up + options.frames + 1, size_hw=options.size_hw)
+        if not 1 <= options.objects <= len(video.labels):
+            raise InputError(f"--objects {options.objects}", hint=f"give 1 to {len(video.labels)}")
+        self.frames = iter(list(video))
+        self.tracker = choice.load()
+        self.session = self.tracker.start(num_frames=video.num_frames)
+        for thing in video.prompts()["objects"][: options.objects]:
+            self.session.prompt(thing["id"], box=thing["prompts"][0]["box"])
+        self.ids = list(video.labels)[: options.objects]
+        self.stages = _StageClock(self.tracker)
+        self.ms: list[float] = []
+        self.ms_by_stage: list[dict[str, float]] = []
+        self.resident: list[int] = []
+        self.scores: list[float] = []
+        for _ in range(options.warm_up):
+            self._step()
+        self.gflops, self.gflops_by_stage = self._count_operations()
+
+    def track(self, count: int) -> None:
+        for _ in range(count):
+            self.stages.start_frame()
+            ms, score = self._step()
+            self.ms.append(ms)
+            self.ms_by_stage.append(self.stages.end_frame(ms))
+            self.resident.append(_resident_bytes())
+            self.scores.append(score)
+
+    def measured(self) -> Measured:
+        from vidseg.pipeline.run_record import peak_memory_bytes
+
+        model = _model_of(self.tracker)
+        weights = [] if model is None else list(model.parameters())
+        names = self.ms_by_stage[0]
+        growth = (
+            np.polyfit(range(len(self.resident)), self.resident, 1)[0] if len(self.resident) > 2 else None
+        )
+        return Measured(
+            name=self.tracker.name,
+            parameters=sum(p.numel() for p in weights) if weights else 0,
+            weight_bytes=sum(p.numel() * p.element_size() for p in weights) if weights else 0,
+            gflops=self.gflops,
+            gflops_by_stage=self.gflops_by_stage,
+            ms=statistics.median(self.ms),
+            ms_by_stage={name: statistics.median(row[name] for row in self.ms_by_stage) for name in names},
+            frames_per_second=1000 * len(self.ms) / sum(self.ms),
+            peak_memory_bytes=peak_memory_bytes(),
+            growth_bytes_per_frame=None if growth is None else float(growth),
+            score=None if self.choice.allow_random_weights else 100 * statistics.mean(self.scores),
+        )
+
+    def _step(self) -> tuple[float, float]:
+        """Milliseconds of the next frame, and its J&F."""
+        from vidseg.eval.metrics import FramePair
+
+        frame, truth = next(self.frames)
+        began = time.perf_counter()
+        result = self.session.step(frame)
+        masks = result.masks
+        _synchronise()
+        ms = 1000 * (time.perf_counter() - began)
+        label_map = np.zeros(truth.shape, np.uint8)
+        for obj_id, mask in zip(result.obj_ids, masks, strict=True):
+            label_map[mask] = obj_id
+        pair = FramePair(truth, label_map)
+        return ms, statistics.mean([*pair.j(self.ids), *pair.f(self.ids)])
+
+    def _count_operations(self) -> tuple[float | None, dict[str, float]]:
+        model = _model_of(self.tracker)
+        if model is None:
+            return None, {}
+        from torch.utils.flop_counter import FlopCounterMode
+
+        model.requires_grad_(False)  # else the counter looks for gradients, and stumbles over their absence
+        with FlopCounterMode(display=False) as counter:
+            self.stages.count_with(counter.get_total_flops)
+            self._step()
+            by_stage = self.stages.end_count()
+        return counter.get_total_flops() / 1e9, {name: count / 1e9 for name, count in by_stage.items()}
+
+
+class _StageClock:
+    """Wraps the four stages of the engine's model, where a tracker has one, to see where the time goes."""
+
+    def __init__(self, tracker: Any) -> None:
+        self._spent: dict[str, float] = {}
+        self._read: Callable[[], float] = _now_ms
+        model = _model_of(tracker)
+        for name in STAGES:
+            if callable(getattr(model, name, None)):
+                object.__setattr__(model, name, self._timed(name, getattr(model, name)))
+                self._spent[name] = 0.0
+
+    def start_frame(self) -> None:
+        self._spent = dict.fromkeys(self._spent, 0.0)
+
+    def end_frame(self, total: float) -> dict[str, float]:
+        if not self._spent:
+            return {}
+        return {**self._spent, "rest": total - sum(self._spent.values())}
+
+    def count_with(self, read: Callable[[], float]) -> None:
+        self._read = read
+        self.start_frame()
+
+    def end_count(self) -> dict[str, float]:
+        self._read = _now_ms
+        return dict(self._spent)
+
+    def _timed(self, name: str, stage: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            before = self._read()
+            result = stage(*args, **kwargs)
+            self._spent[name] += self._read() - before
+            return result
+
+        return timed
+
+
+def efficiency(rows: Sequence[Measured], reference: str | None = None) -> list[dict[str, Any]]:
+    """Parameters, GFLOPs, EER and throughput of trackers.
+
+    EER, the efficient error rate (Papa et al., arXiv:2309.02031), is the mean of the ratios of a model's
+    costs to those of a reference model: here parameters, operations a frame, and bytes of weights.
+
+    Args:
+        reference: a tracker's name; the first one that has weights, where it is not given.
+
+    Raises:
+        InputError: the reference is not among the trackers, or has no weights.
+    """
+    sized = [row for row in rows if row.parameters and row.gflops]
+    base = next((row for row in sized if reference in (None, row.name)), None)
+    if base is None and (reference is not None or sized):
+        raise InputError(f"'{reference}' is not among the measured trackers with weights")
+    table = []
+    for row in rows:
+        eer = None
+        if base is not None and row in sized:
+            ratios = [
+                (getattr(row, key) or 0) / (getattr(base, key) or 1)
+                for key in ("parameters", "gflops", "weight_bytes")
+            ]
+            eer = statistics.mean(ratios)
+        table.append(
+            {
+                "name": row.name,
+                "parameters_m": (row.parameters or 0) / 1e6,
+                "gflops": row.gflops,
+                "eer": eer,
+                "frames_per_second": row.frames_per_second,
+                "score": row.score,
+            }
+        )
+    return table
+
+
+def as_document(rows: Sequence[Measured], options: BenchOptions, reference: str | None) -> dict[str, Any]:
+    from vidseg.eval.evaluate import machine
+    from vidseg.pipeline.run_record import versions
+
+    return {
+        "machine": machine(),
+        "versions": versions(),
+        "settings": asdict(options),
+        "trackers": [asdict(row) for row in rows],
+        "efficiency": efficiency(rows, reference),
+    }
+
+
+def _model_of(tracker: Any) -> Any:
+    """The engine's torch module; None for trackers without one."""
+    return getattr(getattr(tracker, "engine", None), "model", None)
+
+
+def _now_ms() -> float:
+    _synchronise()
+    return 1000 * time.perf_counter()
+
+
+def _synchronise() -> None:
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def _resident_bytes() -> int:
+    """Memory that the process holds now; its peak where the system does not say."""
+    try:
+        with open("/proc/self/statm") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        from vidseg.pipeline.run_record import peak_memory_bytes
+
+        return peak_memory_bytes().get("host", 0)
