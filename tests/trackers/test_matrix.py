@@ -131,6 +131,7 @@ def test_parts_that_do_not_go_together_are_refused(tmp_path, compressor, attenti
     ("parts", "message"),
     [
         ({"backbone": {"name": "hierra"}}, "unknown backbone 'hierra'; did you mean 'hiera'"),
+        ({"backbone": {"name": "repvit", "variant": "sam"}}, r"strides \(4, 8, 16, 16\), and in its mode"),
         ({"bank": {"name": "recent-frames", "strid": 2}}, "unknown key 'strid'"),
         ({"bank": {"name": "motion-aware", "stride": 2}}, "unknown key 'stride'"),
         ({"bank": {"name": "similarity-pruning", "pruned_frames": 6}}, "the newest frame stays"),

@@ -16,7 +16,7 @@ from vidseg.memory.bank import BankPolicy
 from vidseg.memory.compressor import Compressor
 from vidseg.memory.encoder import MemoryEncoder
 from vidseg.trackers.backbones.single_scale_neck import SingleScaleNeck
-from vidseg.trackers.image_encoder import ImageEncoder, PyramidNeck
+from vidseg.trackers.image_encoder import STRIDES, ImageEncoder, PyramidNeck
 from vidseg.trackers.model import CHANNELS, MEMORY_CHANNELS, VideoModel
 from vidseg.trackers.parts import BACKBONES, BANK_POLICIES, COMPRESSORS, MEMORY_ATTENTIONS, build_part
 from vidseg.validation import Strict
@@ -53,6 +53,12 @@ def build_model(settings: EngineSettings, where: str) -> tuple[VideoModel, BankP
     attention = build_part(MEMORY_ATTENTIONS, "memory_attention", settings.memory_attention, where)
     policy = build_part(BANK_POLICIES, "bank", settings.bank, where)
     _check_fit(settings, compressor, attention, where)
+    if backbone.strides != STRIDES[backbone.mode]:
+        raise ConfigError(
+            f"the backbone makes maps at strides {backbone.strides}, and in its mode, {backbone.mode}, the "
+            f"engine needs {STRIDES[backbone.mode]}",
+            where=f"{where}, in 'backbone'",
+        )
     is_pyramid = backbone.mode == "pyramid"
     neck = PyramidNeck(backbone.channels, CHANNELS) if is_pyramid else SingleScaleNeck(backbone.channels[0])
     model = VideoModel(

@@ -29,11 +29,11 @@ from vidseg.memory.bank import (
 )
 from vidseg.memory.compressor import Compressor, is_square
 from vidseg.memory.position import sine_grid
+from vidseg.trackers.image_encoder import STRIDES
 from vidseg.trackers.model import CHANNELS, MEMORY_CHANNELS
 
 NOISE = 1e-4
 """Of the values' deviation: batches of another size are added up in another order."""
-STRIDES = {"pyramid": (4, 8, 16, 32), "single-scale": (16,)}
 GRID = 8
 LONG = 90
 """Frames of a made video."""

@@ -10,6 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+STRIDES = {"pyramid": (4, 8, 16, 32), "single-scale": (16,)}
+"""What a backbone of each mode makes."""
+
 
 class Backbone(Protocol):
     """Images to feature maps; what it makes is published as data, and necks hard-code nothing."""
