@@ -7,6 +7,7 @@ before the clock starts. A frame's time is `session.step` and the masks at the v
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import sys
@@ -204,11 +205,29 @@ class _Subject:
         from torch.utils.flop_counter import FlopCounterMode
 
         model.requires_grad_(False)  # else the counter looks for gradients, and stumbles over their absence
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False, custom_mapping=_uncounted_operations()) as counter:
             self.stages.count_with(counter.get_total_flops)
             self._step()
             by_stage = self.stages.end_count()
         return counter.get_total_flops() / 1e9, {name: count / 1e9 for name, count in by_stage.items()}
+
+
+def _uncounted_operations() -> dict[Any, Any]:
+    """Operators that PyTorch's counter does not know, with their counts: those of oneDNN and of attention on
+    the CPU."""
+    import torch
+    from torch.utils.flop_counter import sdpa_flop_count
+
+    def linear(x: Any, weight: Any, *args: Any, **kwargs: Any) -> int:
+        return 2 * math.prod(x) * weight[0]
+
+    def attention(query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> int:
+        return int(sdpa_flop_count(query, key, value))
+
+    return {
+        torch.ops.mkldnn._linear_pointwise: linear,
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention,
+    }
 
 
 class _StageClock:

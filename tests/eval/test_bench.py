@@ -1,0 +1,103 @@
+"""`vidseg bench`: what it measures, and the efficiency table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from vidseg.errors import InputError
+from vidseg.eval.bench import STAGES, Measured, _uncounted_operations, efficiency
+from vidseg.eval.commands.bench import as_plot, as_table, as_text
+from vidseg.memory.linear import Linear
+from vidseg.pipeline import cli
+
+
+def measured(name: str, parameters: int, gflops: float | None, fps: float, score: float | None) -> Measured:
+    return Measured(
+        name=name,
+        parameters=parameters,
+        weight_bytes=4 * parameters,
+        gflops=gflops,
+        ms=1000 / fps,
+        ms_by_stage={"encode": 5.0, "rest": 1.0} if gflops else {},
+        frames_per_second=fps,
+        peak_memory_bytes={"host": 2**30},
+        growth_bytes_per_frame=0.0,
+        score=score,
+    )
+
+
+ROWS = [
+    measured("flow", 0, None, 40.0, 70.0),
+    measured("large", 200_000_000, 800.0, 2.0, 90.0),
+    measured("small", 50_000_000, 100.0, 10.0, 80.0),
+]
+
+
+def test_eer_is_the_mean_ratio_to_the_reference() -> None:
+    table = {row["name"]: row for row in efficiency(ROWS)}
+    assert table["flow"]["eer"] is None
+    assert table["large"]["eer"] == 1
+    assert table["small"]["eer"] == pytest.approx((0.25 + 0.125 + 0.25) / 3)
+    assert {row["name"]: row["eer"] for row in efficiency(ROWS, "small")}["large"] == pytest.approx(16 / 3)
+    with pytest.raises(InputError, match="nobody"):
+        efficiency(ROWS, "nobody")
+
+
+def test_tables_have_a_line_for_each_tracker() -> None:
+    for text in (as_text(ROWS), as_table(efficiency(ROWS))):
+        assert all(any(line.startswith(row.name) for line in text.splitlines()) for row in ROWS)
+
+
+def test_the_plot_shows_every_scored_tracker() -> None:
+    picture = ElementTree.fromstring(as_plot(ROWS))
+    assert len([e for e in picture.iter() if e.tag.endswith("circle")]) == 3
+    assert {"flow", "large", "small"} <= {e.text for e in picture.iter()}
+    with pytest.raises(InputError, match="no scores"):
+        as_plot([measured("a", 1, 1.0, 1.0, None)])
+
+
+def test_operations_of_the_fused_layer_are_those_of_a_plain_one() -> None:
+    x = torch.randn(3, 7, 32)
+    counts = []
+    for layer in (Linear(32, 16, "gelu"), nn.Linear(32, 16)):
+        with (
+            torch.no_grad(),
+            FlopCounterMode(display=False, custom_mapping=_uncounted_operations()) as counter,
+        ):
+            layer(x)
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1] == 2 * 3 * 7 * 32 * 16
+
+
+@pytest.mark.slow
+def test_trackers_are_measured_in_turns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--allow-random-weights", "--image-size", "256", "--frames", "3", "--warm-up", "2"]
+    arguments += ["--size", "160x96", "--threads", "1", "--json"]
+    assert cli.main(["bench", "--tracker", "sam2.1-hiera-tiny,edgetam", *arguments]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in document["trackers"]] == ["sam2.1-hiera-tiny", "edgetam"]
+    for row in document["trackers"]:
+        assert set(row["ms_by_stage"]) == {*STAGES, "rest"}
+        assert set(row["gflops_by_stage"]) == set(STAGES)
+        assert sum(row["gflops_by_stage"].values()) <= row["gflops"]
+        assert all(row["gflops_by_stage"][stage] > 0 for stage in STAGES)
+        assert row["peak_memory_bytes"]["host"] > row["weight_bytes"] > 0
+        assert row["score"] is None
+    assert document["efficiency"][0]["eer"] == 1
+    assert document["efficiency"][1]["parameters_m"] < document["efficiency"][0]["parameters_m"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--frames", "0"], ["--size", "big"], ["--plot", "a.png"], ["--results", "nowhere"], ["--warm-up", "0"]],
+)
+def test_bench_refuses_wrong_calls(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", *arguments]) == 2
+    assert 1 <= len(capsys.readouterr().err.splitlines()) <= 3
