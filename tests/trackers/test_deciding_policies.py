@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import vidseg
 from support.parity import VIDEO_HW, as_frames, moving_picture, small_tracker
 from vidseg.memory.bank import RecentFrames
 from vidseg.memory.policies.distractor_aware import DistractorAware
@@ -122,6 +123,12 @@ def test_each_differs_from_plain_recency(tracker, frames, name):
     changed = with_policy(tracker, POLICIES[name])
     plain, other = (tell_a_story(each.start(), frames[:14])[-1] for each in (tracker, changed))
     assert not np.array_equal(plain.low_res_logits, other.low_res_logits)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", [DistractorAware(), MemoryTree(), MotionAware()])
+def test_a_tracker_with_it_keeps_the_contract(tracker, policy):
+    vidseg.check_tracker(with_policy(tracker, policy))
 
 
 @pytest.mark.parametrize("name", AS_RECENT_FRAMES)
