@@ -126,8 +126,15 @@ def taking_back(p: Any, s: Any) -> Iterator[Answer]:
     yield from p.propagate_in_video(s)
 
 
-FAST = [several_objects, corrections]
-SLOW = [box, clicks_one_by_one, both_directions, conditioning_frames_and_a_late_object, taking_back]
+FAST = [corrections]
+SLOW = [
+    box,
+    several_objects,
+    clicks_one_by_one,
+    both_directions,
+    conditioning_frames_and_a_late_object,
+    taking_back,
+]
 
 
 def read_of(answers: Iterator[Answer]) -> list[tuple[int, list[int], np.ndarray]]:
@@ -167,7 +174,6 @@ def test_script_gives_the_official_answers_with_sam2():
 
     other = Pair("sam2_hiera_t", "sam2-hiera-tiny")
     assert_same_answers(other, corrections, lambda: other.tracker)
-    assert_same_answers(other, conditioning_frames_and_a_late_object, lambda: other.tracker)
 
 
 @pytest.mark.slow
@@ -235,9 +241,12 @@ def test_memory_around_prompted_frames_is_cleared_as_officially_meant(pair, monk
 
     monkeypatch.setattr(pair.predictor, "clear_non_cond_mem_around_input", True)
     monkeypatch.setattr(pair.predictor, "_clear_obj_non_cond_mem_around_input", clear, raising=False)
-    tracker = {"clear_memory_around_corrections": True}
-    assert_same_answers(pair, corrections, lambda: pair.tracker_with(**tracker))
-    assert_same_answers(pair, conditioning_frames_and_a_late_object, lambda: pair.tracker_with(**tracker))
+    options = {"clear_memory_around_corrections": True}
+    assert_same_answers(pair, corrections, lambda: pair.tracker_with(**options))
+
+
+TWICE_COVERED = ("sam2.1_hiera_b+_B", "sam2.1_hiera_b+_E", "sam2_hiera_t_A")
+"""Scenarios that another model's golden tells too; test_engine_goldens.py plays them all."""
 
 
 def _marked(name: Any) -> Any:
@@ -245,7 +254,9 @@ def _marked(name: Any) -> Any:
     return name if is_fast else pytest.param(*name.values, marks=[*name.marks, pytest.mark.slow])
 
 
-@pytest.mark.parametrize("name", [_marked(name) for name in golden_names("sam2*")])
+@pytest.mark.parametrize(
+    "name", [_marked(n) for n in golden_names("sam2*") if n.values[0] not in TWICE_COVERED]
+)
 def test_shim_reproduces_the_golden(name):
     golden = load_golden(name)
     release, letter = golden.model.split("_hiera_")
