@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import heapq
 import json
+import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from itertools import count
+from types import FrameType
 from typing import IO, Any, Literal, Protocol
 
 from vidseg.errors import OutputError
 from vidseg.pipeline.batch import stores
-from vidseg.pipeline.batch.jobs import REPORT, SUMMARY, Job, JobsFile
+from vidseg.pipeline.batch.jobs import REPORT, SUMMARY, Job
 from vidseg.pipeline.batch.pool import Lost, Pool
 from vidseg.pipeline.batch.stage import Outcome
 
@@ -68,6 +71,16 @@ class Tally:
         return self.done + self.failed
 
 
+class Jobs(Protocol):
+    """Jobs in order, as often as they are asked for; see `JobsFile`."""
+
+    def __iter__(self) -> Iterator[tuple[int, Job]]:
+        """Each job with the place that `at` takes."""
+        ...
+
+    def at(self, offset: int, /) -> Job: ...
+
+
 class Display(Protocol):
     """Is told how a run comes along."""
 
@@ -77,16 +90,17 @@ class Display(Protocol):
 
 
 class Driver:
-    """Runs a file of jobs to its end.
+    """Runs jobs to their end.
 
     Args:
         retries: tries after the first one, for failures that may pass.
         backoff_s: wait before the second try; it doubles with each further one, up to five minutes.
+        on_outcome: is told of every job that has ended.
     """
 
     def __init__(
         self,
-        jobs: JobsFile,
+        jobs: Jobs,
         num_jobs: int,
         out: str,
         pool: Pool[Ticket],
@@ -94,6 +108,7 @@ class Driver:
         retries: int = 3,
         backoff_s: float = 2.0,
         display: Display | None = None,
+        on_outcome: Callable[[Outcome], object] = lambda outcome: None,
     ) -> None:
         self.jobs = jobs
         self.out = out
@@ -101,6 +116,7 @@ class Driver:
         self.retries = retries
         self.backoff_s = backoff_s
         self.display = display
+        self.on_outcome = on_outcome
         self.tally = Tally(jobs=num_jobs)
         self._is_stopping = False
         self._waiting: list[tuple[float, int, Ticket]] = []
@@ -172,7 +188,7 @@ class Driver:
             self.tally.done += 1
             self.tally.done_before += result.was_done_before
             self.tally.frames += 0 if result.was_done_before else result.frames
-            self._report.write(ticket, result)
+            self._tell(ticket, result)
         elif result.status == "failed":
             if result.may_pass and ticket.tries - ticket.node_losses - ticket.kills <= self.retries:
                 self._try_again(ticket)
@@ -210,7 +226,11 @@ class Driver:
         self.tally.failed += 1
         self.tally.frames += outcome.frames
         self.tally.failures[outcome.kind or "Error"] += 1
+        self._tell(ticket, outcome)
+
+    def _tell(self, ticket: Ticket, outcome: Outcome) -> None:
         self._report.write(ticket, outcome)
+        self.on_outcome(outcome)
 
     def _write_summary(self, status: str = "running") -> None:
         tally = self.tally
@@ -233,6 +253,37 @@ class Driver:
             "updated_at": _now(),
         }
         stores.write_whole(stores.join(self.out, SUMMARY), (json.dumps(summary, indent=2) + "\n").encode())
+
+
+@contextmanager
+def stop_on_signals(driver: Driver, pool_here: Pool[Any] | None = None) -> Iterator[None]:
+    """The first SIGINT or SIGTERM has the jobs in hand saved; a second one waits for nobody.
+
+    Outside of a program's main thread signals are left as they are.
+
+    Args:
+        pool_here: the pool that works in this process, where nobody else tells it to stop.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        driver.request_stop()
+        if pool_here is not None:
+            pool_here.request_stop()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Report:

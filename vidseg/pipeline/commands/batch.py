@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from vidseg.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
-    from vidseg.pipeline.batch.driver import Driver, Tally
+    from vidseg.pipeline.batch.driver import Tally
     from vidseg.pipeline.batch.jobs import Job, JobDefaults, JobsFile
     from vidseg.pipeline.batch.pool import Pool
 
@@ -151,7 +147,7 @@ def _defaults(args: argparse.Namespace) -> JobDefaults:
 
 
 def _run_jobs(args: argparse.Namespace, jobs: JobsFile) -> int:
-    from vidseg.pipeline.batch.driver import Driver
+    from vidseg.pipeline.batch.driver import Driver, stop_on_signals
     from vidseg.pipeline.batch.report import write_report
     from vidseg.pipeline.batch.status import as_text, read_status
     from vidseg.pipeline.cli import EXIT_INTERRUPTED, EXIT_SOME_FAILED
@@ -163,7 +159,7 @@ def _run_jobs(args: argparse.Namespace, jobs: JobsFile) -> int:
         driver = Driver(
             jobs, num_jobs, out, pool, retries=args.retries, display=_display(num_jobs, quiet=args.quiet)
         )
-        with _stop_on_signals(driver, pool if args.workers == 0 else None):
+        with stop_on_signals(driver, pool if args.workers == 0 else None):
             status = driver.run()
     finally:
         pool.close()
@@ -205,28 +201,6 @@ def _pool(args: argparse.Namespace, out: str, first_job: Job) -> Pool[Any]:
         address=args.ray_address,
     )
     return pool
-
-
-@contextmanager
-def _stop_on_signals(driver: Driver, pool_here: Pool[Any] | None) -> Iterator[None]:
-    """The first SIGINT or SIGTERM has the jobs in hand saved; a second one waits for nobody."""
-    asked = False
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        driver.request_stop()
-        if pool_here is not None:
-            pool_here.request_stop()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Bar:
