@@ -19,7 +19,17 @@ from vidseg.trackers.backbones.single_scale_neck import SingleScaleNeck
 from vidseg.trackers.image_encoder import STRIDES, ImageEncoder, PyramidNeck
 from vidseg.trackers.model import CHANNELS, MEMORY_CHANNELS, VideoModel
 from vidseg.trackers.parts import BACKBONES, BANK_POLICIES, COMPRESSORS, MEMORY_ATTENTIONS, build_part
+from vidseg.trackers.space_time.model import SpaceTimeModel
 from vidseg.validation import Strict
+
+
+class SpaceTimeSettings(Strict):
+    key_channels: int = Field(default=64, ge=8)
+    value_channels: int = Field(default=32, ge=2)
+    context_channels: int = Field(default=64, ge=8, multiple_of=8)
+    fine_channels: tuple[int, int] = (16, 32)
+    pyramid_channels: int = Field(default=96, ge=8, multiple_of=8)
+    prompt_passes: int = Field(default=2, ge=1)
 
 
 class EngineSettings(Strict):
@@ -37,28 +47,28 @@ class EngineSettings(Strict):
     """The memory of an absent object is marked (SAM 2.1)."""
     pointer_times: Literal["none", "projected"] = "none"
     """Time code of object pointers: none (SAM 2), or signed and projected (SAM 2.1)."""
+    space_time: SpaceTimeSettings | None = None
+    """The widths of a space-time memory model, which takes the place of SAM 2's and has a memory attention of
+    its own."""
     keeps_corrections: bool = False
     """A corrected frame keeps its mask when tracking comes past it again, as in SAM 2's first predictor, on
     which EdgeTAM and Surgical SAM 2 are built; else it is tracked anew (SAM 2.1, EfficientTAM)."""
 
 
-def build_model(settings: EngineSettings, where: str) -> tuple[VideoModel, BankPolicy]:
+def build_model(settings: EngineSettings, where: str) -> tuple[VideoModel | SpaceTimeModel, BankPolicy]:
     """The whole graph, top to bottom, with weights not yet loaded.
 
     Raises:
         ConfigError: a part is unknown or does not fit the others.
     """
     backbone = build_part(BACKBONES, "backbone", settings.backbone, where)
+    if settings.space_time is not None:
+        return _build_space_time(settings, settings.space_time, backbone, where)
     compressor = build_part(COMPRESSORS, "compressor", settings.compressor, where)
     attention = build_part(MEMORY_ATTENTIONS, "memory_attention", settings.memory_attention, where)
     policy = build_part(BANK_POLICIES, "bank", settings.bank, where)
     _check_fit(settings, compressor, attention, where)
-    if backbone.strides != STRIDES[backbone.mode]:
-        raise ConfigError(
-            f"the backbone makes maps at strides {backbone.strides}, and in its mode, {backbone.mode}, the "
-            f"engine needs {STRIDES[backbone.mode]}",
-            where=f"{where}, in 'backbone'",
-        )
+    _check_strides(backbone, where)
     is_pyramid = backbone.mode == "pyramid"
     neck = PyramidNeck(backbone.channels, CHANNELS) if is_pyramid else SingleScaleNeck(backbone.channels[0])
     model = VideoModel(
@@ -71,6 +81,39 @@ def build_model(settings: EngineSettings, where: str) -> tuple[VideoModel, BankP
         use_high_res_features=is_pyramid,
         has_absent_embedding=settings.absent_embedding,
         projects_pointer_times=settings.pointer_times == "projected",
+    )
+    return model.eval(), policy
+
+
+def _check_strides(backbone: Any, where: str) -> None:
+    if backbone.strides != STRIDES[backbone.mode]:
+        raise ConfigError(
+            f"the backbone makes maps at strides {backbone.strides}, and in its mode, {backbone.mode}, the "
+            f"engine needs {STRIDES[backbone.mode]}",
+            where=f"{where}, in 'backbone'",
+        )
+
+
+def _build_space_time(
+    settings: EngineSettings, widths: SpaceTimeSettings, backbone: Any, where: str
+) -> tuple[SpaceTimeModel, BankPolicy]:
+    unread = settings.model_fields_set & {
+        "compressor",
+        "memory_attention",
+        "absent_embedding",
+        "pointer_times",
+    }
+    if unread:
+        raise ConfigError(f"a space-time model has no '{min(unread)}'", where=where, hint="leave it out")
+    _check_strides(backbone, where)
+    if backbone.mode != "pyramid":
+        raise ConfigError("a space-time model needs a backbone that makes a pyramid", where=where)
+    policy = build_part(BANK_POLICIES, "bank", settings.bank, where)
+    model = SpaceTimeModel(
+        backbone=backbone,
+        image_size=settings.image_size,
+        recent_slots=policy.recent_frames,
+        **widths.model_dump(),
     )
     return model.eval(), policy
 

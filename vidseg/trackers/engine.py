@@ -29,6 +29,7 @@ from vidseg.trackers.image_encoder import normalise
 from vidseg.trackers.mask_decoder import Candidates
 from vidseg.trackers.model import Decoded, Features, VideoModel
 from vidseg.trackers.postprocess import fill_holes
+from vidseg.trackers.space_time.model import SpaceTimeModel
 
 PREVIOUS_LOGITS_LIMIT = 32.0
 """Earlier logits are clamped before they are fed back with a correction (SAM 2, `add_new_points_or_box`)."""
@@ -43,7 +44,9 @@ class Engine:
         fill_hole_area: holes of at most this many low-res pixels in a mask are filled; 0: none.
     """
 
-    def __init__(self, model: VideoModel, policy: BankPolicy, *, fill_hole_area: int = 0) -> None:
+    def __init__(
+        self, model: VideoModel | SpaceTimeModel, policy: BankPolicy, *, fill_hole_area: int = 0
+    ) -> None:
         self.model = model
         self.policy = policy
         self.fill_hole_area = fill_hole_area

@@ -121,6 +121,14 @@ class VideoModel(nn.Module):
         self.fused_high_res = nn.ModuleList()
 
     @property
+    def low_res_size(self) -> int:
+        return self.image_size // 4
+
+    @property
+    def pointer_channels(self) -> int:
+        return CHANNELS
+
+    @property
     def dtype(self) -> torch.dtype:
         return self.no_mem_embed.dtype
 
@@ -130,7 +138,11 @@ class VideoModel(nn.Module):
 
     def encode(self, image_3ss: Tensor) -> Features:
         """A normalised image to features."""
-        image = image_3ss[None].to(self.dtype)
+        return self.encode_batch(image_3ss[None])
+
+    def encode_batch(self, images_b3ss: Tensor) -> Features:
+        """Several images to features of as many rows: in training each object has its own image."""
+        image = images_b3ss.to(self.dtype)
         if not self.fused_high_res:
             maps = self.image_encoder(image)
             return Features(self.sam_mask_decoder.reduce_high_res(maps), maps[-1])
@@ -230,6 +242,12 @@ class VideoModel(nn.Module):
             return self.take(candidates, chosen, chosen)
         chosen = choose_single(candidates)
         return self.take(candidates, chosen, torch.zeros_like(chosen))
+
+    def all_passes(
+        self, features: Features, conditioned_bchw: Tensor, points_bp2: Tensor, labels_bp: Tensor
+    ) -> list[Decoded]:
+        """What training judges of the answer to a prompt: here, the answer."""
+        return [self.decode(features, conditioned_bchw, points_bp2=points_bp2, labels_bp=labels_bp)]
 
     def candidates(
         self,

@@ -64,6 +64,18 @@ def _hiera(settings: HieraSettings) -> nn.Module:
     )
 
 
+class ResidualSettings(Strict):
+    stem: int = Field(ge=8)
+    widths: list[int] = Field(min_length=4, max_length=4)
+    blocks: list[int] = Field(min_length=4, max_length=4)
+
+
+def _residual(settings: ResidualSettings) -> nn.Module:
+    from vidseg.trackers.backbones.residual import Residual
+
+    return Residual(stem=settings.stem, widths=settings.widths, blocks=settings.blocks)
+
+
 class RepViTSettings(Strict):
     variant: str = "m1"
 
@@ -252,11 +264,13 @@ def _motion_aware(settings: MotionAwareSettings) -> BankPolicy:
 
 _SMALL_ATTENTION = {"layers": 1, "feedforward": 64}
 _SMALL_HIERA = {"embed_dim": 16, "heads": 1, "stages": [1, 1, 2, 1], "global_blocks": [3]}
+_SMALL_RESIDUAL = {"stem": 8, "widths": [8, 8, 16, 16], "blocks": [1, 1, 1, 1]}
 
 BACKBONES: dict[str, Part] = {
     "hiera": Part(HieraSettings, _hiera, _SMALL_HIERA),
     "plain-vit": Part(PlainViTSettings, _plain_vit, {"variant": "tiny"}),
     "repvit": Part(RepViTSettings, _repvit),
+    "residual": Part(ResidualSettings, _residual, _SMALL_RESIDUAL),
 }
 COMPRESSORS: dict[str, Part] = {
     "global-perceiver": Part(GlobalPerceiverSettings, _global_perceiver, {"global_latents": 8, "layers": 1}),

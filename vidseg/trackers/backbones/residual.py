@@ -1,0 +1,82 @@
+"""A small residual network of plain 3x3 convolutions: few layers, each dense enough to keep a CPU busy.
+
+Source: He et al., "Deep Residual Learning for Image Recognition" (CVPR 2016), the basic block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+
+class ConvNorm(nn.Module):
+    """A 3x3 convolution and its batch norm, which `fuse` folds into one."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
+        self.norm: nn.Module = nn.BatchNorm2d(out_channels)
+        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x_bchw: Tensor) -> Tensor:
+        return self.norm(self.conv(x_bchw))
+
+    @torch.no_grad()
+    def fuse(self) -> None:
+        if isinstance(self.norm, nn.BatchNorm2d):
+            self.conv = fuse_conv_bn_eval(self.conv, self.norm)
+            self.norm = nn.Identity()
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = ConvNorm(channels, channels)
+        self.second = ConvNorm(channels, channels)
+
+    def forward(self, x_bchw: Tensor) -> Tensor:
+        return F.relu(x_bchw + self.second(F.relu(self.first(x_bchw))))
+
+
+class Residual(nn.Module):
+    """Maps at strides 4, 8, 16 and 32; see `vidseg.trackers.image_encoder.Backbone`.
+
+    Args:
+        stem: channels at stride 2.
+        widths: channels of the four maps, fine to coarse.
+        blocks: residual blocks of the four stages.
+    """
+
+    mode: Literal["pyramid", "single-scale"] = "pyramid"
+    strides = (4, 8, 16, 32)
+
+    def __init__(self, *, stem: int, widths: Sequence[int], blocks: Sequence[int]) -> None:
+        super().__init__()
+        self.channels = tuple(widths)
+        self.stem = ConvNorm(3, stem, stride=2)
+        self.stages = nn.ModuleList()
+        before = stem
+        for width, count in zip(widths, blocks, strict=True):
+            down = nn.Sequential(ConvNorm(before, width, stride=2), nn.ReLU())
+            self.stages.append(nn.Sequential(down, *(ResidualBlock(width) for _ in range(count))))
+            before = width
+
+    def forward(self, images_b3ss: Tensor) -> list[Tensor]:
+        x = F.relu(self.stem(images_b3ss))
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+    def fuse(self) -> Residual:
+        """This network in the form that tracks: norms folded into their convolutions."""
+        for module in self.modules():
+            if isinstance(module, ConvNorm):
+                module.fuse()
+        return self

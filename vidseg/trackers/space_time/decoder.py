@@ -1,0 +1,88 @@
+"""From what was read to masks: a small U-shaped decoder, one pass for all objects.
+
+Layouts: R rows (objects) · C channels · H W the key grid (stride 8) · h w the low-res grid (stride 2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+GROUPS = 8
+
+
+def conv(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
+    """3x3 convolution and group norm, which does not mix objects."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False),
+        nn.GroupNorm(GROUPS, out_channels),
+    )
+
+
+class Block(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = conv(channels, channels)
+        self.second = conv(channels, channels)
+
+    def forward(self, x_rchw: Tensor) -> Tensor:
+        return F.relu(x_rchw + self.second(F.relu(self.first(x_rchw))))
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedMaps:
+    logits_rhw: Tensor
+    """Mask logits on the low-res grid."""
+    scores_r2: Tensor
+    """Object score logit and the logit of the predicted IoU."""
+    summary_rc: Tensor
+    """What the decoder saw inside its mask."""
+
+
+class LabelDecoder(nn.Module):
+    """Args:
+    in_channels: of what is read and drawn, per object.
+    context: channels of the frame's features at stride 8.
+    fine: channels of the frame's features at strides 2 and 4.
+    """
+
+    def __init__(self, in_channels: int, context: int, fine: tuple[int, int]) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(in_channels, context, 3, padding=1)
+        self.merge = Block(context)
+        self.down = conv(context, context, stride=2)
+        self.coarse = Block(context)
+        self.leave = Block(context)
+        self.to_4 = nn.Conv2d(context, fine[1], 1)
+        self.refine_4 = conv(fine[1], fine[1])
+        self.to_2 = nn.Conv2d(fine[1], fine[0], 1)
+        self.mask = nn.Conv2d(fine[0], 1, 3, padding=1)
+        self.coarse_mask = nn.Conv2d(context, 1, 1)
+        self.score = nn.Sequential(nn.Linear(3 * context + 2, context), nn.ReLU(), nn.Linear(context, 2))
+
+    def forward(self, read_rchw: Tensor, context_rchw: Tensor, fine: list[Tensor]) -> DecodedMaps:
+        """Decode.
+
+        Args:
+            context_rchw: the frame's features at stride 8; 1 or R rows.
+            fine: the frame's features at strides 2 and 4; 1 or R rows.
+        """
+        x = self.merge(F.relu(self.enter(read_rchw) + context_rchw))
+        wide = self.coarse(F.relu(self.down(x)))
+        x = self.leave(x + F.interpolate(wide, scale_factor=2.0, mode="bilinear"))
+        coarse_logits = self.coarse_mask(x)
+        at_4 = F.relu(F.interpolate(self.to_4(x), scale_factor=2.0, mode="bilinear") + fine[1])
+        at_4 = F.relu(at_4 + self.refine_4(at_4))
+        at_2 = F.relu(F.interpolate(self.to_2(at_4), scale_factor=2.0, mode="bilinear") + fine[0])
+        logits = self.mask(at_2) + F.interpolate(coarse_logits, scale_factor=4.0, mode="bilinear")
+        logits = logits[:, 0].float()
+
+        weights = F.avg_pool2d(logits.sigmoid()[:, None], 4).to(x.dtype)
+        inside = (x * weights).sum(dim=(2, 3)) / (weights.sum(dim=(2, 3)) + 1e-3)
+        peak = weights.amax(dim=(2, 3))
+        area = weights.mean(dim=(2, 3)).sqrt()
+        summary = torch.cat((inside, x.mean(dim=(2, 3)), x.amax(dim=(2, 3)), peak, area), dim=1)
+        return DecodedMaps(logits, self.score(summary).float(), inside)

@@ -1,0 +1,335 @@
+"""The space-time memory model: encode, attend, decode, remember, as the engine calls them.
+
+Unlike SAM 2's, its memory holds the mask itself beside learned features, at stride 8, and reading it carries
+labels over; that is learned from few examples. Prompts are drawn as maps and read back from the frame itself:
+a cell inside a box that looks like cells outside it is background.
+
+Source: Oh et al., "Space-Time Memory Networks" (ICCV 2019); Cheng et al., "STCN" (NeurIPS 2021), keys that
+belong to frames and values to objects.
+
+Layouts: R rows (objects) · C channels · H W the key grid (stride 8) · h w the low-res grid (stride 2) · S the
+side of the model's input. The features of a frame have one row, shared by all objects, or R rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vidseg.memory.bank import MemoryFrame, Recall
+from vidseg.memory.label_reading import LabelReading
+from vidseg.trackers.contract import ABSENT_LOGIT
+from vidseg.trackers.mask_decoder import Candidates
+from vidseg.trackers.model import MASK_LOGIT_BIAS, MASK_LOGIT_SCALE, Decoded, Features
+from vidseg.trackers.space_time import prompt_maps
+from vidseg.trackers.space_time.decoder import LabelDecoder, conv
+
+STRIDE = 8
+"""Of keys and values."""
+LOW_RES_STRIDE = 2
+PATCH = STRIDE // LOW_RES_STRIDE
+
+
+class SpaceTimeModel(nn.Module):
+    """Args:
+    backbone: a pyramid.
+    key_channels, value_channels: of a memory token; one of the value channels is the mask itself.
+    context_channels: of the decoder at stride 8.
+    fine_channels: of the decoder at strides 2 and 4.
+    prompt_passes: how often a box or clicks are answered, each time from the answer before.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: Any,
+        image_size: int,
+        recent_slots: int,
+        key_channels: int = 64,
+        value_channels: int = 32,
+        context_channels: int = 64,
+        fine_channels: tuple[int, int] = (16, 32),
+        pyramid_channels: int = 96,
+        prompt_passes: int = 2,
+    ) -> None:
+        super().__init__()
+        self.image_size = image_size
+        self.key_channels = key_channels
+        self.value_channels = value_channels
+        self.prompt_passes = prompt_passes
+        self.backbone = backbone
+        widths = backbone.channels
+        self.laterals = nn.ModuleList(nn.Conv2d(width, pyramid_channels, 1) for width in widths[1:])
+        self.smooth = conv(pyramid_channels, pyramid_channels)
+        self.to_key = nn.Conv2d(pyramid_channels, key_channels, 1)
+        self.to_context = nn.Conv2d(pyramid_channels, context_channels, 1)
+        self.to_fine_4 = nn.Conv2d(widths[0], fine_channels[1], 1)
+        self.to_fine_2 = nn.Sequential(nn.Conv2d(3, fine_channels[0], 3, 2, 1), nn.ReLU())
+
+        self.reading = LabelReading(recent_slots)
+        marks = PATCH * PATCH + prompt_maps.CHANNELS
+        self.remember_enter = conv(context_channels + marks, context_channels)
+        self.remember_leave = nn.Conv2d(context_channels, value_channels - 1, 3, padding=1)
+        self.no_memory = nn.Parameter(torch.zeros(2 * value_channels + 2))
+        self.no_prompt = nn.Parameter(torch.zeros(value_channels))
+        self.no_object = nn.Parameter(torch.zeros(key_channels))
+        read = 3 * value_channels + 2 + prompt_maps.CHANNELS + 1
+        self.decoder = LabelDecoder(read, context_channels, fine_channels)
+
+    @property
+    def low_res_size(self) -> int:
+        return self.image_size // LOW_RES_STRIDE
+
+    @property
+    def pointer_channels(self) -> int:
+        return self.key_channels
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.no_memory.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.no_memory.device
+
+    def fuse(self) -> None:
+        """Take the form that tracks fastest; load weights before."""
+        fuse = getattr(self.backbone, "fuse", None)
+        if callable(fuse):
+            self.backbone = fuse()
+
+    def encode(self, image_3ss: Tensor) -> Features:
+        """A normalised image to features of one row."""
+        return self.encode_batch(image_3ss[None])
+
+    def encode_batch(self, images_b3ss: Tensor) -> Features:
+        """Several images to features of as many rows."""
+        images = images_b3ss.to(self.dtype)
+        maps = self.backbone(images)
+        x = self.laterals[2](maps[3])
+        for level in (2, 1):
+            x = self.laterals[level - 1](maps[level]) + F.interpolate(x, scale_factor=2.0, mode="nearest")
+        x = F.relu(x + self.smooth(F.relu(x)))
+        keys = F.normalize(self.to_key(x), dim=1)
+        fine = [self.to_fine_2(images), self.to_fine_4(maps[0])]
+        return Features(fine, torch.cat((keys, self.to_context(x)), dim=1))
+
+    def attend(self, features: Features, recalls: Sequence[Recall] | None, pointer_limit: int) -> Tensor:
+        """What each object's memory says of every cell: R x (2 E + 2) x H x W.
+
+        The read of conditioning frames, that of recent frames, and how like the object's pointers a cell is.
+        """
+        grid_hw = _grid(features)
+        if recalls is None:
+            return self.no_memory[None, :, None, None].expand(1, -1, *grid_hw)
+        kinds: dict[tuple[int, ...], list[int]] = {}
+        for row, recall in enumerate(recalls):
+            kinds.setdefault(tuple(slot for slot, _ in recall.spatial), []).append(row)
+        parts = [
+            self._attend_alike(features, [recalls[row] for row in rows], rows) for rows in kinds.values()
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        order = [row for rows in kinds.values() for row in rows]
+        return torch.cat(parts)[torch.tensor(order, device=self.device).argsort()]
+
+    def _attend_alike(self, features: Features, recalls: Sequence[Recall], rows: Sequence[int]) -> Tensor:
+        """Rows that read frames of the same slots."""
+        grid_hw = _grid(features)
+        keys_rnd = self._keys(features).flatten(2).transpose(1, 2)
+        if keys_rnd.shape[0] > 1:
+            keys_rnd = keys_rnd[list(rows)]
+        first = recalls[0]
+        conditioning = [i for i, (slot, _) in enumerate(first.spatial) if slot == self._last_slot]
+        recent = [i for i in range(len(first.spatial)) if i not in conditioning]
+        is_shared = keys_rnd.shape[0] == 1 and len({_frames_of(recall) for recall in recalls}) == 1
+        reads = []
+        if conditioning:
+            keys, values = self._memories(recalls, conditioning, is_shared)
+            reads.append(self.reading.anywhere(keys_rnd, keys, values))
+        if recent:
+            frames = [(first.spatial[i][0], *self._memories(recalls, [i], is_shared)) for i in recent]
+            reads.append(self.reading.near_by(keys_rnd, frames, grid_hw))
+        # With one kind of memory alone, it is read as both.
+        read = torch.cat((reads[0], reads[-1]), dim=2).transpose(1, 2).unflatten(2, grid_hw)
+        return torch.cat((read, self._likeness(keys_rnd, recalls, grid_hw)), dim=1)
+
+    @property
+    def _last_slot(self) -> int:
+        return len(self.reading.log_penalty)
+
+    def _memories(
+        self, recalls: Sequence[Recall], places: Sequence[int], is_shared: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Keys (1 row if shared) and values of the recalls' memories at `places`."""
+        tokens = torch.stack([_tokens([recall.spatial[i][1] for i in places]) for recall in recalls])
+        keys, values = tokens.to(self.dtype).split((self.key_channels, self.value_channels), dim=2)
+        return (keys[:1] if is_shared else keys), values
+
+    def _likeness(self, keys_rnd: Tensor, recalls: Sequence[Recall], grid_hw: tuple[int, int]) -> Tensor:
+        """Cosine of every cell's key to the object's: of conditioning frames, and of tracked ones."""
+        rows = []
+        for recall in recalls:
+            given = {id(frame) for slot, frame in recall.spatial if slot == self._last_slot}
+            old = [frame.pointer_c for _, frame in recall.pointers if id(frame) in given]
+            new = [frame.pointer_c for _, frame in recall.pointers if id(frame) not in given]
+            both = [torch.stack(p).mean(dim=0) if p else self.no_object for p in (old or new, new or old)]
+            rows.append(F.normalize(torch.stack(both).to(self.dtype), dim=1))
+        likeness = torch.stack(rows) @ keys_rnd.transpose(1, 2)
+        return likeness.unflatten(2, grid_hw)
+
+    def decode(
+        self,
+        features: Features,
+        conditioned_bchw: Tensor,
+        *,
+        points_bp2: Tensor | None = None,
+        labels_bp: Tensor | None = None,
+        previous_logits_bhw: Tensor | None = None,
+    ) -> Decoded:
+        """Segment R objects.
+
+        Args:
+            points_bp2: in pixels of the model's input; box corners have labels 2 and 3.
+            previous_logits_bhw: earlier mask logits of the same objects on this frame.
+        """
+        return self.all_passes(
+            features, conditioned_bchw, points_bp2, labels_bp, previous_logits_bhw=previous_logits_bhw
+        )[-1]
+
+    def all_passes(
+        self,
+        features: Features,
+        conditioned_bchw: Tensor,
+        points_bp2: Tensor | None = None,
+        labels_bp: Tensor | None = None,
+        *,
+        previous_logits_bhw: Tensor | None = None,
+    ) -> list[Decoded]:
+        """The answers of every pass, the last one the best; without a prompt there is one pass."""
+        if points_bp2 is None or labels_bp is None:
+            rows, _, *grid_hw = conditioned_bchw.shape
+            no_prompt = self.no_prompt[None, :, None, None].expand(rows, -1, *grid_hw)
+            drawn = conditioned_bchw.new_zeros(rows, prompt_maps.CHANNELS + 1, *grid_hw)
+            return [self._decode_maps(features, torch.cat((conditioned_bchw, no_prompt, drawn), dim=1))]
+        answers: list[Decoded] = []
+        for _ in range(self.prompt_passes):
+            read = self._read_prompt(features, points_bp2, labels_bp, previous_logits_bhw)
+            conditioned = conditioned_bchw.expand(read.shape[0], -1, -1, -1)
+            answers.append(self._decode_maps(features, torch.cat((conditioned, read), dim=1)))
+            previous_logits_bhw = answers[-1].low_res_logits_bhw.detach()
+        return answers
+
+    def _read_prompt(
+        self, features: Features, points_bp2: Tensor, labels_bp: Tensor, previous_logits_rhw: Tensor | None
+    ) -> Tensor:
+        """The prompt, remembered on the frame and read from there, and as it was drawn."""
+        grid_hw = _grid(features)
+        low_res_hw = (grid_hw[0] * PATCH, grid_hw[1] * PATCH)
+        drawn = prompt_maps.draw(points_bp2, labels_bp, grid_hw, STRIDE).to(self.dtype)
+        if previous_logits_rhw is None:
+            previous = drawn.new_zeros(drawn.shape[0], 1, *grid_hw)
+            fine = prompt_maps.draw(points_bp2, labels_bp, low_res_hw, LOW_RES_STRIDE)
+            mask = fine[:, :2].amax(dim=1).to(self.dtype)
+        else:
+            mask = previous_logits_rhw.sigmoid().to(self.dtype)
+            previous = F.avg_pool2d(mask[:, None], PATCH)
+        values = self._values(features, mask, drawn).flatten(2).transpose(1, 2)
+        keys_rnd = self._keys(features).flatten(2).transpose(1, 2)
+        read = self.reading.anywhere(keys_rnd, keys_rnd, values)
+        return torch.cat((read.transpose(1, 2).unflatten(2, grid_hw), drawn, previous), dim=1)
+
+    def _decode_maps(self, features: Features, read_rchw: Tensor) -> Decoded:
+        maps = self.decoder(read_rchw, features.top_1chw[:, self.key_channels :], features.high_res)
+        score, iou = maps.scores_r2.unbind(dim=1)
+        logits = maps.logits_rhw
+        if not torch.is_grad_enabled():
+            logits = torch.where((score > 0)[:, None, None], logits, ABSENT_LOGIT)
+        return Decoded(logits, self._pointers(features, logits), score, iou.sigmoid())
+
+    def _pointers(self, features: Features, logits_rhw: Tensor) -> Tensor:
+        """The object's mean key; the learned `no_object` in so far as there is none."""
+        weights = F.avg_pool2d(logits_rhw.sigmoid()[:, None], PATCH).to(self.dtype)
+        keys = self._keys(features)
+        total = (keys * weights).sum(dim=(2, 3))
+        return (total + 0.1 * self.no_object) / (weights.sum(dim=(2, 3)) + 0.1)
+
+    def candidates(
+        self,
+        features: Features,
+        conditioned_bchw: Tensor,
+        *,
+        points_bp2: Tensor | None = None,
+        labels_bp: Tensor | None = None,
+        previous_logits_bhw: Tensor | None = None,
+    ) -> Candidates:
+        """The one mask, as the single candidate for prompts and for tracking."""
+        decoded = self.decode(
+            features,
+            conditioned_bchw,
+            points_bp2=points_bp2,
+            labels_bp=labels_bp,
+            previous_logits_bhw=previous_logits_bhw,
+        )
+        return Candidates(
+            decoded.low_res_logits_bhw[:, None].expand(-1, 2, -1, -1),
+            decoded.predicted_ious_b[:, None].expand(-1, 2),
+            decoded.pointers_bc[:, None].expand(-1, 2, -1),
+            decoded.object_score_logits_b,
+        )
+
+    def take(self, candidates: Candidates, chosen_b: Tensor, token_b: Tensor) -> Decoded:
+        row = torch.arange(chosen_b.shape[0], device=chosen_b.device)
+        return Decoded(
+            candidates.logits_bkhw[row, chosen_b],
+            candidates.tokens_bkc[row, token_b],
+            candidates.object_score_logits_b,
+            candidates.predicted_ious_bk[row, chosen_b],
+        )
+
+    def take_mask(self, features: Features, masks_bss: Tensor) -> Decoded:
+        """Masks given by a user, as they are.
+
+        Args:
+            masks_bss: bool, at the model's input size.
+        """
+        coverage = F.avg_pool2d(masks_bss[:, None].to(self.dtype), LOW_RES_STRIDE)[:, 0]
+        logits = (coverage * MASK_LOGIT_SCALE + MASK_LOGIT_BIAS).float()
+        scores = masks_bss.flatten(1).any(dim=1).float() * MASK_LOGIT_SCALE + MASK_LOGIT_BIAS
+        return Decoded(logits, self._pointers(features, logits), scores, torch.ones_like(scores))
+
+    def remember(self, features: Features, decoded: Decoded, *, from_prompt: bool) -> Tensor:
+        """Memory tokens, bfloat16 R x N x (D + E): the frame's keys and the objects' values."""
+        masks = decoded.low_res_logits_bhw.sigmoid().to(self.dtype)
+        grid_hw = _grid(features)
+        no_marks = masks.new_zeros(masks.shape[0], prompt_maps.CHANNELS, *grid_hw)
+        values = self._values(features, masks, no_marks)
+        keys = self._keys(features).expand(values.shape[0], -1, -1, -1)
+        return torch.cat((keys, values), dim=1).flatten(2).transpose(1, 2).to(torch.bfloat16)
+
+    def _keys(self, features: Features) -> Tensor:
+        return features.top_1chw[:, : self.key_channels]
+
+    def _values(self, features: Features, masks_rhw: Tensor, marks_rchw: Tensor) -> Tensor:
+        """R x E x H x W; the mask itself is the last channel."""
+        patches = F.pixel_unshuffle(masks_rhw[:, None], PATCH)
+        context = features.top_1chw[:, self.key_channels :].expand(masks_rhw.shape[0], -1, -1, -1)
+        x = F.relu(self.remember_enter(torch.cat((context, patches, marks_rchw), dim=1)))
+        return torch.cat((self.remember_leave(x), patches.mean(dim=1, keepdim=True)), dim=1)
+
+
+def _grid(features: Features) -> tuple[int, int]:
+    height, width = features.top_1chw.shape[-2:]
+    return height, width
+
+
+def _tokens(frames: Sequence[MemoryFrame]) -> Tensor:
+    return torch.cat([frame.tokens_nc for frame in frames if frame.tokens_nc is not None])
+
+
+def _frames_of(recall: Recall) -> tuple[tuple[int, int], ...]:
+    return tuple((slot, frame.frame_idx) for slot, frame in recall.spatial)
