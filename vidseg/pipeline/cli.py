@@ -60,6 +60,11 @@ COMMANDS: dict[str, Command] = {
         "measure speed, memory and size of trackers, side by side",
         "vidseg bench --tracker flow,sam2.1-hiera-tiny --allow-random-weights",
     ),
+    "train": Command(
+        "vidseg.training.commands.train",
+        "train a tracker of the engine on made clips, still images or videos of your own",
+        "vidseg train nano.yaml --out runs/nano",
+    ),
     "score": Command(
         "vidseg.eval.commands.score",
         "score masks that exist already, exactly as a benchmark's official program does",

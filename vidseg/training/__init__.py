@@ -1,0 +1,1 @@
+"""Training trackers of the engine: streaming clips through the very engine that tracks."""

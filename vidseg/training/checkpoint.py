@@ -1,0 +1,108 @@
+"""Checkpoints of a training run: a folder each, there whole or not at all. Tensors and JSON, never pickle.
+
+OUT/checkpoints/step-00001200/   model.safetensors  ema.safetensors  optimiser.safetensors  state.json
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vidseg.errors import CheckpointError
+from vidseg.pipeline.atomic import PART, write_bytes
+
+KEPT = 2
+"""Checkpoints that stay when a newer one is there."""
+FOLDER = "checkpoints"
+_PARTS = ("model", "ema", "optimiser")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    step: int
+    """Steps done."""
+    model: dict[str, Tensor]
+    ema: dict[str, Tensor]
+    optimiser: dict[str, Tensor]
+    facts: dict[str, Any]
+    """JSON values."""
+
+
+def write_checkpoint(out: Path, checkpoint: Checkpoint) -> Path:
+    """Write a checkpoint, and remove all but the last ones.
+
+    Returns:
+        its folder.
+    """
+    folder = out / FOLDER / f"step-{checkpoint.step:08d}"
+    part = folder.with_name(folder.name + PART)
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    for name in _PARTS:
+        write_tensors(part / f"{name}.safetensors", getattr(checkpoint, name))
+    facts = {"step": checkpoint.step, **checkpoint.facts}
+    write_bytes(part / "state.json", json.dumps(facts, indent=2, allow_nan=False).encode())
+    if folder.exists():  # the same step again, after a run was resumed and stopped at once
+        shutil.rmtree(folder)
+    os.replace(part, folder)
+    _sync(folder.parent)
+    for old in _folders(out)[:-KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def read_checkpoint_folder(out: Path) -> Checkpoint | None:
+    """The newest checkpoint of a run, on the CPU; None if there is none.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    for part in (out / FOLDER).glob(f"*{PART}"):
+        shutil.rmtree(part, ignore_errors=True)
+    folders = _folders(out)
+    if not folders:
+        return None
+    folder = folders[-1]
+    try:
+        facts = json.loads((folder / "state.json").read_text())
+        tensors = {name: load_file(folder / f"{name}.safetensors") for name in _PARTS}
+        return Checkpoint(step=facts.pop("step"), facts=facts, **tensors)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise CheckpointError(
+            f"the checkpoint is damaged ({error})",
+            where=str(folder),
+            hint="remove this folder, and --resume goes on from the one before",
+        ) from None
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Tensors as a safetensors file, written whole."""
+    from safetensors.torch import save
+
+    # A copy each: safetensors refuses tensors that share memory.
+    whole = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
+    write_bytes(path, save(whole, metadata))
+
+
+def _folders(out: Path) -> list[Path]:
+    return sorted(p for p in (out / FOLDER).glob("step-*") if p.suffix != PART and p.is_dir())
+
+
+def _sync(folder: Path) -> None:
+    """Put a renamed entry on the disk, where folders can be opened (not on Windows)."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,31 @@
+"""The exponential moving average of a model's weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Ema:
+    """Averages of parameters and of floating-point buffers (BatchNorm's statistics); counters are copied.
+
+    The average is kept short at first, or the random start would stay in it for long:
+    decay = min(`decay`, (1 + n) / (10 + n)) at the n-th update.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.state: dict[str, Tensor] = {key: value.clone() for key, value in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Take in the weights after a step, 0-based."""
+        weight = 1 - min(self.decay, (1 + step) / (10 + step))
+        averaged, new = [], []
+        for key, value in model.state_dict().items():
+            if value.is_floating_point():
+                averaged.append(self.state[key])
+                new.append(value)
+            else:
+                self.state[key].copy_(value)
+        torch._foreach_lerp_(averaged, new, weight)

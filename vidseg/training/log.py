@@ -1,0 +1,69 @@
+"""`log.csv`: one row every few steps, means over the steps since the row before."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+from vidseg.pipeline.atomic import write_bytes
+
+FILE_NAME = "log.csv"
+
+
+class Log:
+    """Collects what steps tell and writes their means.
+
+    Args:
+        done: steps that are done; rows of later ones, which a killed run left, are removed.
+        window: `window` of the checkpoint the run goes on from.
+    """
+
+    def __init__(self, out: Path, done: int, window: dict[str, list[float]] | None = None) -> None:
+        self._path = out / FILE_NAME
+        self.window = window or {}
+        """Name -> [sum, count] since the last row."""
+        self._rows = [row for row in _read(self._path) if int(row["step"]) <= done]
+        self._columns = list(self._rows[-1]) if self._rows else []
+        self._rewrite()
+
+    def add(self, told: dict[str, float]) -> None:
+        for name, value in told.items():
+            sums = self.window.setdefault(name, [0.0, 0])
+            # NaN: the step had nothing to tell of this, or changed nothing; it would hide the others' mean.
+            if math.isfinite(value):
+                sums[0] += value
+                sums[1] += 1
+
+    def write_row(self, step: int, seconds: float, clips: int) -> dict[str, Any]:
+        """The row of the steps since the last one, the `step`-th (1-based) included."""
+        means = {name: total / max(count, 1) for name, (total, count) in self.window.items()}
+        self.window = {}
+        row: dict[str, Any] = {"step": step, "seconds": round(seconds, 2), "clips": clips, **means}
+        new = [name for name in row if name not in self._columns]
+        self._columns += new
+        self._rows.append(row)
+        if new:
+            self._rewrite()
+        else:
+            with open(self._path, "a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, self._columns, restval="", lineterminator="\n").writerow(row)
+        return row
+
+    def _rewrite(self) -> None:
+        text = io.StringIO()
+        if self._columns:
+            writer = csv.DictWriter(text, self._columns, restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self._rows)
+        write_bytes(self._path, text.getvalue().encode())
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        # A row that was cut short by a kill has no value in its last columns.
+        return [row for row in csv.DictReader(file) if None not in row.values()]

@@ -1,0 +1,208 @@
+"""A training run in a folder: clips, steps, checkpoints, log, sheets; and going on with it.
+
+OUT/train.json           settings, versions, machine, how far it is
+OUT/log.csv              losses over the steps
+OUT/sheets/step-*.png    predictions beside the truth
+OUT/checkpoints/step-*/  what --resume goes on from
+OUT/ema.safetensors      the averaged weights of the newest checkpoint
+OUT/weights.safetensors  the same, once the run is at its end
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import vidseg
+from vidseg.errors import OutputError
+from vidseg.pipeline.atomic import write_json
+from vidseg.pipeline.out_folder import OutFolder
+from vidseg.pipeline.run_record import peak_memory_bytes, versions
+from vidseg.pipeline.stop import Stop
+from vidseg.training.batches import batches
+from vidseg.training.checkpoint import (
+    FOLDER,
+    Checkpoint,
+    read_checkpoint_folder,
+    write_checkpoint,
+    write_tensors,
+)
+from vidseg.training.log import Log
+from vidseg.training.settings import TrainSettings
+from vidseg.training.sheet import write_sheet
+from vidseg.training.trainee import build_trainee
+from vidseg.training.trainer import Trainer, Unroll
+from vidseg.training.unroll import unroll
+
+RECORD = "train.json"
+WEIGHTS, AVERAGE = "weights.safetensors", "ema.safetensors"
+
+
+def train(
+    settings: TrainSettings,
+    out: Path,
+    *,
+    resume: bool = False,
+    stop: Stop | None = None,
+    on_row: Callable[[dict[str, Any]], None] = lambda row: None,
+    unroll: Unroll = unroll,
+) -> dict[str, Any]:
+    """Train until the last step, or until a stop is asked for.
+
+    Args:
+        resume: go on from the newest checkpoint in `out`; with none there, begin.
+        stop: asked after every step.
+        on_row: is told each row of the log.
+        unroll: loss of a batch of clips; tests put a quick one here.
+
+    Returns:
+        what `train.json` says; its status is 'done' or 'interrupted'.
+
+    Raises:
+        OutputError: the folder cannot be used, or holds a run and `resume` was not asked for.
+        ConfigError, CheckpointError: see `build_trainee`.
+        RunError: training diverged.
+    """
+    if not resume and ((out / FOLDER).exists() or (out / RECORD).exists()):
+        raise OutputError(
+            f"'{out}' holds a training run", hint="go on with it: --resume; or choose another --out"
+        )
+    folder = OutFolder(out)
+    folder.claim()
+    try:
+        with _deterministic():
+            return _Run(settings, out, stop or Stop(), on_row, unroll).go()
+    finally:
+        folder.release()
+        folder.remove_state()
+
+
+class _Run:
+    def __init__(
+        self,
+        settings: TrainSettings,
+        out: Path,
+        stop: Stop,
+        on_row: Callable[[dict[str, Any]], None],
+        unroll: Unroll,
+    ) -> None:
+        self.settings, self.out, self.stop, self.on_row = settings, out, stop, on_row
+        earlier = read_checkpoint_folder(out)
+        self.trainer = Trainer(settings, build_trainee(settings), unroll)
+        facts: dict[str, Any] = {"seconds": 0.0, "window": None, "sittings": []}
+        if earlier is not None:
+            self.trainer.load(earlier.step, earlier.model, earlier.ema, earlier.optimiser)
+            facts = earlier.facts
+        self.seconds: float = facts["seconds"]
+        self.sittings: list[dict[str, Any]] = [
+            *facts["sittings"],
+            {
+                "from_step": self.trainer.step,
+                "settings_sha256": settings.sha256(),
+                "machine": _machine(self.trainer.device),
+            },
+        ]
+        self.log = Log(out, self.trainer.step, facts["window"])
+
+    def go(self) -> dict[str, Any]:
+        settings, trainer = self.settings, self.trainer
+        saved_at = began = time.monotonic()
+        before = self.seconds
+        self._write_record("running")
+        clips = batches(settings, trainer.step, pin_memory=trainer.device.type == "cuda")
+        for passes in clips:
+            told, result = trainer.take_step(passes)
+            step = trainer.step
+            now = time.monotonic()
+            self.seconds = before + now - began
+            self.log.add(told)
+            is_last = step == settings.steps
+            if step % settings.log_every == 0 or is_last:
+                self.on_row(self.log.write_row(step, self.seconds, settings.clips_before(step)))
+            if step % settings.sheet_every == 0 or is_last:
+                sheet = self.out / "sheets" / f"step-{step:08d}.png"
+                write_sheet(sheet, *passes[-1], result.predictions_btss)
+            if self._is_due(now - saved_at) or is_last or self.stop.is_requested:
+                self.save()
+                saved_at = time.monotonic()
+            if self.stop.is_requested:
+                return self._write_record("interrupted")
+        self._write_average(WEIGHTS)
+        return self._write_record("done")
+
+    def _is_due(self, seconds: float) -> bool:
+        every = self.settings.save_every
+        if every.steps is not None:
+            return self.trainer.step % every.steps == 0
+        return every.minutes is not None and seconds >= 60 * every.minutes
+
+    def save(self) -> None:
+        trainer = self.trainer
+        checkpoint = Checkpoint(
+            step=trainer.step,
+            model=trainer.model.state_dict(),
+            ema=trainer.ema.state,
+            optimiser=trainer.optimiser_tensors(),
+            facts={"seconds": self.seconds, "window": self.log.window, "sittings": self.sittings},
+        )
+        write_checkpoint(self.out, checkpoint)
+        self._write_average(AVERAGE)
+        self._write_record("running")
+
+    def _write_average(self, name: str) -> None:
+        metadata = {
+            "format": "pt",
+            "tracker": self.settings.tracker,
+            "settings_sha256": self.settings.sha256(),
+            "steps": str(self.trainer.step),
+            "clips": str(self.settings.clips_before(self.trainer.step)),
+            "vidseg": vidseg.__version__,
+        }
+        write_tensors(self.out / name, self.trainer.ema.state, metadata)
+
+    def _write_record(self, status: str) -> dict[str, Any]:
+        step = self.trainer.step
+        record = {
+            "status": status,
+            "steps_done": step,
+            "clips": self.settings.clips_before(step),
+            "seconds": round(self.seconds, 2),
+            "weights": str(self.out / (WEIGHTS if status == "done" else AVERAGE)),
+            "parameters": sum(p.numel() for p in self.trainer.model.parameters()),
+            "settings": self.settings.model_dump(mode="json"),
+            "settings_sha256": self.settings.sha256(),
+            "sittings": self.sittings,
+            "peak_memory_bytes": peak_memory_bytes(),
+            "versions": versions(),
+        }
+        write_json(self.out / RECORD, record)
+        return record
+
+
+def _machine(device: torch.device) -> dict[str, Any]:
+    return {
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    """Operations that give the same bits each time, where there are such; no warning where there are none."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.utils.deterministic.fill_uninitialized_memory = before[1]

@@ -1,0 +1,179 @@
+"""What a training run is: the YAML of `vidseg train`, checked when it is read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from os import PathLike
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from vidseg.errors import ConfigError
+from vidseg.training.data import ClipSettings
+from vidseg.training.unroll import UnrollSettings
+from vidseg.validation import Strict, parse
+
+
+class Schedule(Strict):
+    """The learning rate over the steps, as a share of `lr`."""
+
+    warm_up: int = Field(default=200, ge=0)
+    """Steps of a straight line from 0."""
+    shape: Literal["cosine", "constant"] = "cosine"
+    """After it: half a cosine down to `floor`, or constant until `decay` of the run is left, then straight
+    down to `floor`. A constant run can be made longer without a change to what was done before its end."""
+    decay: float = Field(default=0.2, ge=0, le=1)
+    floor: float = Field(default=0.01, ge=0, le=1)
+
+
+class SaveEvery(Strict):
+    """How often a checkpoint is written: give one of the two."""
+
+    steps: int | None = Field(default=None, ge=1)
+    minutes: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _one(self) -> SaveEvery:
+        if (self.steps is None) == (self.minutes is None):
+            raise ValueError("give either steps or minutes")
+        return self
+
+
+class Stage(Strict):
+    """What is different from a step on; what is left out stays as it was in the stage before."""
+
+    from_step: int = Field(ge=1)
+    num_frames: Annotated[int, Field(ge=1)] | None = None
+    size: Annotated[int, Field(ge=64, multiple_of=32)] | None = None
+    batch: Annotated[int, Field(ge=1)] | None = None
+
+
+class TrainSettings(Strict):
+    """A training run. Paths are taken from the working directory."""
+
+    tracker: str
+    """The engine tracker to train: a name that `vidseg models` lists, or the path of a YAML."""
+    init: str | None = None
+    """Weights to start from; None for random ones."""
+    steps: int = Field(ge=1)
+    batch: int = Field(default=8, ge=1)
+    """Clips of one pass."""
+    accumulate: int = Field(default=1, ge=1)
+    """Passes of one step; their gradients are averaged."""
+    lr: float = Field(default=5e-4, gt=0)
+    schedule: Schedule = Schedule()
+    weight_decay: float = Field(default=0.05, ge=0)
+    """Of AdamW; norms, biases and other vectors have none."""
+    clip_grad_norm: float = Field(default=1.0, gt=0)
+    ema_decay: float = Field(default=0.999, ge=0, lt=1)
+    """Of the moving average of the weights, which is what a run gives in the end."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: mixed precision; the weights stay float32."""
+    device: str = "auto"
+    seed: int = Field(default=0, ge=0)
+    workers: int = Field(default=2, ge=0)
+    """Processes that make clips; 0: this one does."""
+    log_every: int = Field(default=20, ge=1)
+    sheet_every: int = Field(default=500, ge=1)
+    save_every: SaveEvery = SaveEvery(minutes=5)
+    data: ClipSettings
+    unroll: UnrollSettings = Field(default_factory=UnrollSettings)
+    stages: list[Stage] = []
+
+    @model_validator(mode="after")
+    def _ordered(self) -> TrainSettings:
+        starts = [stage.from_step for stage in self.stages]
+        if starts != sorted(set(starts)):
+            raise ValueError("stages: each from_step must be greater than the one before")
+        return self
+
+    def lr_at(self, step: int) -> float:
+        """The learning rate of a step, 0-based."""
+        plan = self.schedule
+        if step < plan.warm_up:
+            return self.lr * (step + 1) / plan.warm_up
+        if plan.shape == "cosine":
+            done = (step - plan.warm_up) / max(self.steps - plan.warm_up, 1)
+            share = 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+        else:
+            share = min(1.0, (self.steps - step) / max(plan.decay * self.steps, 1))
+        return self.lr * (plan.floor + (1 - plan.floor) * share)
+
+    def spans(self) -> list[Span]:
+        """The run cut into spans of steps within which the clips and batches are of one kind."""
+        spans: list[Span] = []
+        size, num_frames, batch = self.data.size, self.data.num_frames, self.batch
+        clips = 0
+        starts = [0, *(s.from_step for s in self.stages)]
+        for row, (first, end) in enumerate(zip(starts, [*starts[1:], self.steps], strict=True)):
+            if row:
+                stage = self.stages[row - 1]
+                size, num_frames = stage.size or size, stage.num_frames or num_frames
+                batch = stage.batch or batch
+            end = min(end, self.steps)
+            if end > first:
+                data = self.data.model_copy(update={"size": size, "num_frames": num_frames})
+                spans.append(Span(first=first, end=end, batch=batch, clips_before=clips, data=data))
+                clips += (end - first) * batch * self.accumulate
+        return spans
+
+    def clips_before(self, step: int) -> int:
+        """How many clips the steps before `step`, 0-based, take together."""
+        span = [span for span in self.spans() if span.first <= max(step - 1, 0)][-1]
+        return span.clips_before + (step - span.first) * span.batch * self.accumulate
+
+    def sha256(self) -> str:
+        """A digest of all settings."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+
+class Span(Strict):
+    """Steps `first` to `end` (not with it), 0-based."""
+
+    first: int
+    end: int
+    batch: int
+    clips_before: int
+    """Clips that the steps before `first` take."""
+    data: ClipSettings
+
+
+def read_settings(path: str | PathLike[str], changes: dict[str, Any] | None = None) -> TrainSettings:
+    """The settings in a YAML file.
+
+    Args:
+        changes: top-level values that are put in place of the file's.
+
+    Raises:
+        ConfigError: no such file, not YAML, or a setting is unknown or wrong.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Reads 5e-4 as a number, too, which YAML 1.1 calls a string."""
+
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+    )
+    try:
+        data = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
+    except FileNotFoundError:
+        raise ConfigError("there is no such training configuration", where=str(path)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the training configuration cannot be read ({error})", where=str(path)) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise ConfigError(
+            f"the training configuration is not valid YAML: {problem}", where=f"{path}{line}"
+        ) from None
+    if not isinstance(data, dict):
+        raise ConfigError(
+            "a training configuration is a mapping", where=str(path), hint="see docs/training.md"
+        )
+    return parse(TrainSettings, {**data, **(changes or {})}, where=str(path), error=ConfigError)

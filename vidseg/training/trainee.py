@@ -1,0 +1,51 @@
+"""The tracker that is trained: its engine in training form, never fused, with fresh or given weights."""
+
+from __future__ import annotations
+
+import torch
+
+from vidseg.errors import ConfigError
+from vidseg.trackers.build import EngineSettings, build_model, expected_shapes
+from vidseg.trackers.engine import Engine
+from vidseg.trackers.registry import read_config
+from vidseg.training.settings import TrainSettings
+from vidseg.validation import parse
+
+
+def build_trainee(settings: TrainSettings) -> Engine:
+    """The engine to train, on the CPU; its weights are a function of `init`, or of the seed.
+
+    Raises:
+        ConfigError: the tracker is unknown, is none of the engine's, or cannot take the clips' size.
+        CheckpointError: the weights to start from are missing or do not fit.
+    """
+    name, config = read_config(settings.tracker)
+    kind = config.pop("kind", None)
+    if kind != "engine":
+        raise ConfigError(
+            f"the tracker '{name}' is of kind '{kind}', which has nothing to train",
+            where="field 'tracker'",
+            hint="name a tracker of kind 'engine'",
+        )
+    where = f"tracker '{name}'"
+    for size in sorted({span.data.size for span in settings.spans()}, reverse=True):
+        sized = parse(
+            EngineSettings,
+            {**config, "image_size": size},
+            where=f"{where} with clips of {size} pixels",
+            error=ConfigError,
+        )
+        shapes = expected_shapes(sized, where)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        model, policy = build_model(sized, where)
+        # Embeddings that stand for "none" are made as zeros, for weights to be put in; SAM 2 starts them so.
+        for parameter in model.parameters(recurse=False):
+            torch.nn.init.trunc_normal_(parameter, std=0.02)
+    if settings.init is not None:
+        from vidseg.trackers.weights import check_state, read_checkpoint
+
+        state = read_checkpoint(settings.init)
+        check_state(shapes, state, where=settings.init, tracker=name)
+        model.load_state_dict(state)
+    return Engine(model, policy)

@@ -1,0 +1,150 @@
+"""The loop's one step: clips -> unroll -> backward -> clip -> optimiser -> average.
+
+All that is random in a step is a function of the seed and the step's number, so that a run that was stopped
+and resumed is the run that was not, to the last bit (on the CPU, with the same number of threads).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidseg.errors import RunError
+from vidseg.trackers.engine import Engine
+from vidseg.trackers.engine_tracker import pick_device
+from vidseg.training.ema import Ema
+from vidseg.training.settings import TrainSettings
+from vidseg.training.unroll import Unrolled
+
+Clips = tuple[Tensor, Tensor]
+"""Images, uint8 B x T x 3 x S x S, and masks, bool B x T x S x S."""
+Unroll = Callable[[Engine, Tensor, Tensor, Any, torch.Generator], Unrolled]
+
+MAX_SKIPPED = 50
+"""Steps without a finite gradient, one after another, after which a run is given up."""
+
+
+class Trainer:
+    """A model, its optimiser and its average; `step` steps are done.
+
+    Args:
+        engine: of `build_trainee`; it is moved to the device.
+        unroll: `vidseg.training.unroll.unroll`.
+    """
+
+    def __init__(self, settings: TrainSettings, engine: Engine, unroll: Unroll) -> None:
+        self.settings = settings
+        self.engine = engine
+        self.device = pick_device(settings.device)
+        self.model = engine.model.to(self.device).train()
+        self.ema = Ema(self.model, settings.ema_decay)
+        self.optimiser = _optimiser(self.model, settings)
+        self.step = 0
+        self.skipped = 0
+        """How many of the last steps had no finite gradient, and changed nothing."""
+        self._unroll = unroll
+
+    def take_step(self, passes: list[Clips]) -> tuple[dict[str, float], Unrolled]:
+        """One optimiser step.
+
+        Args:
+            passes: `accumulate` batches.
+
+        Returns:
+            what is logged (means over the passes that have a value), and what the last pass gave.
+
+        Raises:
+            RunError: there was no finite gradient for many steps.
+        """
+        torch.manual_seed(_seed(self.settings.seed, self.step, "global"))
+        generator = torch.Generator().manual_seed(_seed(self.settings.seed, self.step, "unroll"))
+        told: dict[str, list[float]] = {}
+        for images, masks in passes:
+            self.engine.model.image_size = images.shape[-1]
+            with self._precision():
+                result = self._unroll(
+                    self.engine,
+                    images.to(self.device, non_blocking=True),
+                    masks.to(self.device, non_blocking=True),
+                    self.settings.unroll,
+                    generator,
+                )
+            (result.loss / len(passes)).backward()
+            for name, value in {"loss": float(result.loss.detach()), **result.parts}.items():
+                told.setdefault(name, []).append(value)
+        lr = self.settings.lr_at(self.step)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_grad_norm))
+        if math.isfinite(norm):
+            for group in self.optimiser.param_groups:
+                group["lr"] = lr
+            self.optimiser.step()
+            self.ema.update(self.model, self.step)
+            self.skipped = 0
+        else:
+            self._skip()
+        self.optimiser.zero_grad()
+        self.step += 1
+        means = {name: _mean(values) for name, values in told.items()}
+        return {"lr": lr, **means, "grad_norm": norm}, result
+
+    def _skip(self) -> None:
+        self.skipped += 1
+        if self.skipped >= MAX_SKIPPED:
+            raise RunError(
+                f"no finite gradient in {MAX_SKIPPED} steps, the last one step {self.step}",
+                hint="resume from an earlier checkpoint with a lower lr",
+            )
+
+    @contextmanager
+    def _precision(self) -> Iterator[None]:
+        with torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=self.settings.dtype == "bfloat16"
+        ):
+            yield
+
+    def optimiser_tensors(self) -> dict[str, Tensor]:
+        """AdamW's moments and counters, as 'parameter/moment'."""
+        return {
+            f"{name}/{moment}": value
+            for name, parameter in self.model.named_parameters()
+            for moment, value in self.optimiser.state.get(parameter, {}).items()
+        }
+
+    def load(
+        self, step: int, model: dict[str, Tensor], ema: dict[str, Tensor], optimiser: dict[str, Tensor]
+    ) -> None:
+        """Go on from a checkpoint's tensors."""
+        self.step = step
+        self.model.load_state_dict(model)
+        for key, value in self.ema.state.items():
+            value.copy_(ema[key])
+        parameters = dict(self.model.named_parameters())
+        for key, value in optimiser.items():
+            name, moment = key.rsplit("/", 1)
+            self.optimiser.state[parameters[name]][moment] = value.to(self.device)
+
+
+def _optimiser(model: torch.nn.Module, settings: TrainSettings) -> torch.optim.AdamW:
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    fused = all(p.device.type in ("cpu", "cuda") for p in parameters)
+    return torch.optim.AdamW(groups, lr=settings.lr, fused=fused)
+
+
+def _mean(values: list[float]) -> float:
+    """Of those that are finite; NaN if none is."""
+    finite = [value for value in values if math.isfinite(value)]
+    return sum(finite) / len(finite) if finite else math.nan
+
+
+def _seed(seed: int, step: int, use: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed} {step} {use}".encode()).digest()[:7], "big")
