@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import zipfile
 from collections.abc import Callable
 from functools import partial
@@ -31,7 +32,9 @@ from support.made_datasets import (
 )
 from vidseg.errors import InputError
 from vidseg.eval.datasets import DATASETS, open_dataset
+from vidseg.eval.evaluate import evaluate
 from vidseg.eval.submission import check_submission
+from vidseg.eval.tracking import TrackerChoice
 from vidseg.pipeline import cli
 from vidseg.trackers.registry import TRACKER_KINDS
 
@@ -143,15 +146,54 @@ def test_davis_2016_has_one_object_whatever_the_ids(tmp_path: Path) -> None:
     assert set(np.unique(values)) == {0, 1}
 
 
-def test_workers_give_the_same_results(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_ray_workers_give_the_same_masks_and_leave_the_rest_alone_where_one_fails(tmp_path: Path) -> None:
     """With the weight-free tracker: workers are processes of their own, which know no fake one."""
-    root = make_davis(tmp_path / "data")
-    for workers in ("1", "2"):
-        arguments = ["--root", str(root), "--out", str(tmp_path / workers), "--workers", workers, "--quiet"]
-        assert cli.main(["eval", "davis2017", *arguments]) == 0
-    one, two = (read_results(tmp_path / workers) for workers in ("1", "2"))
-    assert one["global"] == two["global"]
-    assert one["objects"] == two["objects"]
+    pytest.importorskip("ray", reason="needs the extra ray")
+    root = make_davis(tmp_path / "data", sequences=("ants", "bees", "cows"))
+    broken = root / "JPEGImages/480p/bees/00003.jpg"
+    whole = broken.read_bytes()
+    arguments = ["eval", "davis2017", "--root", str(root), "--quiet", "--out"]
+    assert cli.main([*arguments, str(tmp_path / "serial")]) == 0
+    broken.write_bytes(b"broken")
+    out = tmp_path / "ray"
+    assert cli.main([*arguments, str(out), "--workers", "2"]) == 3
+    statuses = {name: of["status"] for name, of in read_results(out)["sequences"].items()}
+    assert statuses == {"ants": "done", "bees": "failed", "cows": "done"}
+    # Mended, it goes on, in this process as well as on workers; what was done is not touched.
+    broken.write_bytes(whole)
+    before = (out / "runs/cows/run.json").stat().st_mtime_ns
+    assert cli.main([*arguments, str(out), "--resume"]) == 0
+    assert (out / "runs/cows/run.json").stat().st_mtime_ns == before
+    assert read_results(out)["objects"] == read_results(tmp_path / "serial")["objects"]
+    masks = [
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.png")}
+        for folder in (tmp_path / "serial/masks", out / "masks")
+    ]
+    assert len(masks[0]) == 18
+    assert masks[0] == masks[1]
+
+
+def test_a_stop_between_sequences_keeps_what_is_done(tmp_path: Path) -> None:
+    root, out = make_davis(tmp_path / "data"), tmp_path / "out"
+    choice = TrackerChoice(name=str(fake_yaml(tmp_path)))
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(
+            "davis2017", root, out, choice, on_outcome=lambda outcome: signal.raise_signal(signal.SIGINT)
+        )
+    assert len(list((out / "masks").iterdir())) == 1
+    assert not (out / "results.json").exists()
+    assert run_eval("davis2017", root, out, "--resume") == 0
+    assert set(read_results(out)["objects"]) == {"ants", "bees"}
+
+
+def test_frames_that_were_changed_are_tracked_anew(tmp_path: Path) -> None:
+    root, out = make_davis(tmp_path / "data"), tmp_path / "out"
+    assert run_eval("davis2017", root, out) == 0
+    before = (out / "masks/ants/00005.png").read_bytes()
+    Image.new("RGB", SIZE_HW[::-1], "red").save(root / "JPEGImages/480p/ants/00003.jpg")
+    assert run_eval("davis2017", root, out, "--resume") == 0
+    assert (out / "masks/ants/00005.png").read_bytes() != before
 
 
 def test_a_failed_sequence_is_told_and_the_others_go_on(
@@ -306,7 +348,8 @@ def test_compare_tells_a_clear_difference_from_none(
         ["davis17", "--root", ".", "--out", "out"],
         ["davis2017", "--out", "out"],
         ["davis2017", "--root", "."],
-        ["davis2017", "--root", ".", "--out", "out", "--workers", "0"],
+        ["davis2017", "--root", ".", "--out", "out", "--workers", "-1"],
+        ["davis2017", "--root", ".", "--out", "out", "--ray-address", "auto"],
         ["davis2017", "extra", "--root", ".", "--out", "out"],
     ],
 )

@@ -14,7 +14,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,7 @@ from vidseg.eval.report import write_report
 from vidseg.eval.scoring import score_folders, without_nan
 from vidseg.eval.submission import FILE_NAME as SUBMISSION
 from vidseg.eval.submission import write_submission
-from vidseg.eval.tracking import (
-    MASKS,
-    Outcome,
-    PromptKind,
-    SequenceStage,
-    TrackerChoice,
-    track_sequences,
-)
+from vidseg.eval.tracking import MASKS, Outcome, PromptKind, TrackerChoice, Workers, track_sequences
 from vidseg.pipeline.atomic import write_bytes, write_json
 from vidseg.pipeline.run_record import versions
 
@@ -47,7 +40,7 @@ class EvaluationOptions:
     prompt: PromptKind = "mask"
     sequences: Sequence[str] | None = None
     """Only these; all where it is not given."""
-    workers: int = 1
+    workers: Workers = field(default_factory=Workers)
     resume: bool = False
 
 
@@ -78,20 +71,17 @@ def evaluate(
     choice, options = choice or TrackerChoice(), options or EvaluationOptions()
     data = _chosen(open_dataset(dataset, root), options.sequences)
     _check_folder(out, options.resume)
-    stage = SequenceStage(choice, out, prompt=options.prompt, has_mask_per_object=data.has_mask_per_object)
-    stage.setup()
-    about = _about(data, choice, options, stage.describe())
+    about = _about(data, choice, options, choice.describe())
     _claim(out, about)
-    outcomes: dict[str, Outcome] = {}
-    for outcome in track_sequences(stage, data.sequences, options.workers):
-        outcomes[outcome.name] = outcome
-        on_outcome(outcome)
+    outcomes = track_sequences(
+        data, choice, out, prompt=options.prompt, workers=options.workers, on_outcome=on_outcome
+    )
     done = [s.name for s in data.sequences if outcomes[s.name].status == "done"]
     results = {
         "dataset": data.name,
         "protocol": data.protocol,
         "status": "done" if len(done) == len(data.sequences) else "some failed",
-        **_scores(data, out, done, options.workers),
+        **_scores(data, out, done, min(options.workers.count, os.cpu_count() or 1)),
         "sequences": {name: _facts_of(outcomes[name]) for name in (s.name for s in data.sequences)},
         "speed": _speed([outcomes[name] for name in done]),
         "card": {**about, "versions": versions(), "machine": machine()},

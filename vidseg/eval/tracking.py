@@ -1,6 +1,6 @@
-"""Tracking the sequences of a data set, by the loop of `vidseg track`, in this process or in several.
+"""Tracking the sequences of a data set: each is a job of `vidseg batch`, in this process or on Ray workers.
 
-OUT/runs/SEQUENCE/    what `vidseg track` leaves: it resumes an interrupted sequence, and knows a finished one
+OUT/runs/             what `vidseg batch` leaves: a folder for each sequence, report.jsonl, summary.json
 OUT/masks/SEQUENCE/   the same masks by the data set's names: what is scored and submitted
 """
 
@@ -10,21 +10,20 @@ import contextlib
 import json
 import os
 import shutil
-import warnings
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
-from functools import partial
-from multiprocessing import get_context
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from vidseg.errors import InputError, OutputBusyError, OutputError, VidsegError, one_line
-from vidseg.eval.datasets.contract import GivenMask, SequenceToTrack
+from vidseg.errors import InputError, VidsegError, one_line
+from vidseg.eval.datasets.contract import DataSet, GivenMask, SequenceToTrack
 from vidseg.eval.label_png import read_label_png
+from vidseg.pipeline.batch import stage as batch
+from vidseg.pipeline.batch.driver import Driver, stop_on_signals
+from vidseg.pipeline.batch.jobs import Job, JobOptions
+from vidseg.pipeline.batch.pool import InProcessPool, Pool
 from vidseg.pipeline.writers.png import write_label_png
 from vidseg.trackers.contract import Tracker
 from vidseg.trackers.registry import DEFAULT_TRACKER, load
@@ -54,6 +53,28 @@ class TrackerChoice:
             allow_random_weights=self.allow_random_weights,
         )
 
+    def describe(self) -> dict[str, Any]:
+        """The tracker's own facts, from a copy on the CPU: nothing is computed with it.
+
+        Raises:
+            InputError: it cannot be loaded.
+        """
+        return dict(replace(self, device="cpu", dtype="float32").load().describe())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """Where sequences are tracked."""
+
+    count: int = 0
+    """Ray workers; 0 for this process, without Ray."""
+    address: str | None = None
+    """Of a cluster; None starts Ray on this machine."""
+    cpus: float = 1.0
+    """What one worker takes."""
+    gpus: float | None = None
+    """None: a whole one where there are any."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -70,153 +91,184 @@ class Outcome:
     error: str | None = None
 
 
-class SequenceStage:
-    """Tracks one sequence after the other, with one tracker. Knows nothing of who calls it, or where.
+class SequenceStage(batch.Stage):
+    """The stage of `vidseg batch`, which then writes the masks by the data set's names.
 
     Args:
         out: the evaluation's folder.
-        prompt: name objects by their first mask, or by the tight box around it.
+        sequences: by the ids of their jobs.
         has_mask_per_object: write a binary mask for each object, not label maps.
-        threads: how many threads the tracker may compute with; None leaves it to torch.
     """
 
     def __init__(
         self,
-        choice: TrackerChoice,
         out: Path,
+        sequences: Mapping[str, SequenceToTrack],
         *,
-        prompt: PromptKind = "mask",
         has_mask_per_object: bool = False,
         threads: int | None = None,
     ) -> None:
-        self.choice = choice
-        self.out = out
-        self.prompt = prompt
+        super().__init__(str(out / RUNS), threads=threads)
+        self.evaluation = out
+        self.sequences = sequences
         self.has_mask_per_object = has_mask_per_object
-        self.threads = threads
-        self._tracker: Tracker | None = None
 
-    def setup(self) -> None:
-        """Load the tracker.
-
-        Raises:
-            InputError: it cannot be loaded.
-        """
-        if self.threads is not None:
-            import torch
-
-            torch.set_num_threads(self.threads)
-        self._tracker = self.choice.load()
-
-    def describe(self) -> dict[str, Any]:
-        """The tracker's own facts."""
-        assert self._tracker is not None, "setup() comes first"
-        return dict(self._tracker.describe())
-
-    def process(self, sequence: SequenceToTrack) -> Outcome:
-        """Track a sequence, go on with it, or find it done; whatever goes wrong is in the outcome."""
+    def process(self, job: Job) -> batch.Outcome:
+        outcome = super().process(job)
+        if outcome.status != "done":
+            return outcome
+        run = self.evaluation / RUNS / job.id
         try:
-            record = self._track(sequence)
-            _keep_masks(sequence, self.out, self.has_mask_per_object)
-        except KeyboardInterrupt:
-            raise
-        except Exception as error:  # the other sequences go on
-            text = error.message if isinstance(error, VidsegError) else f"{type(error).__name__}: {error}"
-            return Outcome(name=sequence.name, status="failed", error=one_line(text))
-        return Outcome(
-            name=sequence.name,
-            status="done",
-            frames=record["frames_done"],
-            seconds=round(sum(record["seconds"].values()), 3),
-            frames_per_second=record["frames_per_second"],
-            peak_memory_bytes=record["peak_memory_bytes"],
-        )
-
-    def _track(self, sequence: SequenceToTrack) -> dict[str, Any]:
-        from vidseg.pipeline.track import track
-
-        assert self._tracker is not None, "setup() comes first"
-        run = self.out / RUNS / sequence.name
-        ask = partial(
-            track,
-            sequence.images,
-            prompts_of(sequence, self.prompt, self.out / PROMPTS),
-            tracker=self._tracker,
-            out=run,
-            device=self.choice.device,
-            dtype=self.choice.dtype,
-            image_size=self.choice.image_size,
-            formats=["rle" if self.has_mask_per_object else "png"],
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what was done to fit a prompt is in run.json
-            try:
-                ask(resume=True)
-            except OutputBusyError:
-                raise
-            except OutputError:  # its frames were mended since
-                if _record(run).get("status") == "done":
-                    raise
-                ask(overwrite=True)
-        return _record(run)
-
-
-def _record(run: Path) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    return record
+            _keep_masks(
+                self.sequences[job.id],
+                run,
+                self.evaluation / MASKS,
+                has_mask_per_object=self.has_mask_per_object,
+                is_new=not outcome.was_done_before,
+            )
+        except (VidsegError, OSError) as error:  # a full disk, most likely
+            reason = one_line(error.message if isinstance(error, VidsegError) else str(error))
+            return replace(outcome, status="failed", kind=type(error).__name__, reason=reason)
+        return outcome
 
 
 def track_sequences(
-    stage: SequenceStage, sequences: Sequence[SequenceToTrack], workers: int = 1
-) -> Iterator[Outcome]:
-    """Track sequences, the longest first; gives each outcome as it comes.
+    data: DataSet,
+    choice: TrackerChoice,
+    out: Path,
+    *,
+    prompt: PromptKind = "mask",
+    workers: Workers | None = None,
+    on_outcome: Callable[[Outcome], object] = lambda outcome: None,
+) -> dict[str, Outcome]:
+    """Track a data set's sequences; the longest first, so that workers end together.
+
+    A sequence that fails leaves the others alone. Those that an earlier call had done are found by what
+    decided their masks (frames, prompts, tracker, weights), and others go on from their last saved state.
 
     Args:
-        stage: set up, where `workers` is 1; each process sets up its own copy.
-        workers: processes; 1 for this one.
+        out: the evaluation's folder; with a cluster, one that all nodes share.
+        prompt: name objects by their first mask, or by the tight box around it.
+        on_outcome: is told of every sequence that has ended.
+
+    Returns:
+        Each sequence's outcome, by its name.
+
+    Raises:
+        InputError: the tracker cannot be loaded.
+        KeyboardInterrupt: SIGINT or SIGTERM came; sequences in hand are saved, and the same call goes on.
     """
-    if workers <= 1:
-        for sequence in sequences:
-            yield stage.process(sequence)
-        return
-    longest_first = sorted(sequences, key=lambda s: -len(s.frame_names))
-    stage = SequenceStage(
-        stage.choice,
-        stage.out,
-        prompt=stage.prompt,
-        has_mask_per_object=stage.has_mask_per_object,
-        threads=max(1, (os.cpu_count() or 1) // workers),
-    )
-    with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_set_up_worker, initargs=(stage,)
-    ) as pool:
-        running: dict[Future[Outcome], str] = {
-            pool.submit(_process_in_worker, sequence): sequence.name for sequence in longest_first
-        }
+    workers, out = workers or Workers(), out.absolute()
+    jobs, outcomes = _Jobs(), {}
+
+    def keep(outcome: Outcome) -> None:
+        outcomes[outcome.name] = outcome
+        on_outcome(outcome)
+
+    for sequence in sorted(data.sequences, key=lambda s: -len(s.frame_names)):
         try:
-            for future in as_completed(running):
-                try:
-                    yield future.result()
-                except BrokenProcessPool:
-                    name = running[future]
-                    yield Outcome(name=name, status="failed", error="a worker process was killed")
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+            jobs.add(sequence, _job(sequence, choice, out, prompt, data.has_mask_per_object))
+        except VidsegError as error:
+            keep(Outcome(name=sequence.name, status="failed", error=one_line(error.message)))
+    if not len(jobs):
+        return outcomes
+    stage = SequenceStage(
+        out,
+        {job.id: sequence for job, sequence in jobs.items},
+        has_mask_per_object=data.has_mask_per_object,
+        threads=max(1, int(workers.cpus)) if workers.count else None,
+    )
+    (out / RUNS).mkdir(parents=True, exist_ok=True)
+    pool = _pool(stage, jobs.items[0][0], workers, device=choice.device)
+    try:
+        driver = Driver(
+            jobs,
+            len(jobs),
+            str(out / RUNS),
+            pool,
+            on_outcome=lambda ended: keep(_outcome(stage.sequences[ended.id].name, ended, out)),
+        )
+        with stop_on_signals(driver, None if workers.count else pool):
+            status = driver.run()
+    finally:
+        pool.close()
+    if status == "interrupted":
+        raise KeyboardInterrupt
+    return outcomes
 
 
-_worker_stage: SequenceStage | None = None
+class _Jobs:
+    """The sequences as the driver wants its jobs."""
+
+    def __init__(self) -> None:
+        self.items: list[tuple[Job, SequenceToTrack]] = []
+
+    def add(self, sequence: SequenceToTrack, job: Job) -> None:
+        self.items.append((job, sequence))
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[tuple[int, Job]]:
+        return enumerate(job for job, _ in self.items)
+
+    def at(self, offset: int, /) -> Job:
+        return self.items[offset][0]
 
 
-def _set_up_worker(stage: SequenceStage) -> None:
-    global _worker_stage
-    stage.setup()
-    _worker_stage = stage
+def _job(
+    sequence: SequenceToTrack,
+    choice: TrackerChoice,
+    out: Path,
+    prompt: PromptKind,
+    has_mask_per_object: bool,
+) -> Job:
+    """Paths are absolute: a worker's working directory is another one."""
+    name = choice.name
+    return Job(
+        id=sequence.name,
+        video=str(sequence.images.absolute()),
+        prompt=prompts_of(sequence, prompt, out / PROMPTS),
+        tracker=str(Path(name).absolute()) if name.endswith((".yaml", ".yml")) else name,
+        options=JobOptions(
+            weights=None if choice.weights is None else str(Path(choice.weights).absolute()),
+            device=choice.device,
+            dtype=choice.dtype,
+            image_size=choice.image_size,
+            allow_random_weights=choice.allow_random_weights,
+            formats=["rle" if has_mask_per_object else "png"],
+        ),
+    )
 
 
-def _process_in_worker(sequence: SequenceToTrack) -> Outcome:
-    assert _worker_stage is not None
-    return _worker_stage.process(sequence)
+def _pool(stage: SequenceStage, first_job: Job, workers: Workers, *, device: str) -> Pool[Any]:
+    if not workers.count:
+        return InProcessPool(stage, first_job)
+    from vidseg.pipeline.batch.ray_pool import Needs, RayPool
+
+    gpus = 0.0 if device == "cpu" and workers.gpus is None else workers.gpus
+    pool: Pool[Any] = RayPool(
+        stage,
+        first_job,
+        workers=workers.count,
+        needs=Needs(cpus=workers.cpus, gpus=gpus),
+        address=workers.address,
+    )
+    return pool
+
+
+def _outcome(name: str, ended: batch.Outcome, out: Path) -> Outcome:
+    if ended.status != "done":
+        return Outcome(name=name, status="failed", frames=ended.frames, error=ended.reason)
+    record = json.loads((out / RUNS / ended.id / "run.json").read_text(encoding="utf-8"))
+    return Outcome(
+        name=name,
+        status="done",
+        frames=record["frames_done"],
+        seconds=round(sum(record["seconds"].values()), 3),
+        frames_per_second=record["frames_per_second"],
+        peak_memory_bytes=record["peak_memory_bytes"],
+    )
 
 
 def prompts_of(sequence: SequenceToTrack, kind: PromptKind, folder: Path) -> dict[str, Any]:
@@ -242,22 +294,23 @@ def prompts_of(sequence: SequenceToTrack, kind: PromptKind, folder: Path) -> dic
             if given.merges_ids and len(np.unique(label_map)) > 2:
                 path = folder / sequence.name / f"{given.name}.png"
                 write_label_png(path, mask.astype(np.uint8))
-            region = {"mask": str(path.resolve())}
+            region = {"mask": str(path.absolute())}
         objects.append(
             {"id": given.obj_id, "label": given.name, "prompts": [{"frame": given.frame_idx, **region}]}
         )
     return {"objects": objects}
 
 
-def _keep_masks(sequence: SequenceToTrack, out: Path, has_mask_per_object: bool) -> None:
+def _keep_masks(
+    sequence: SequenceToTrack, run: Path, masks: Path, *, has_mask_per_object: bool, is_new: bool
+) -> None:
     """The wanted frames' masks under the data set's names; the folder appears when it is whole."""
-    final = out / MASKS / sequence.name
-    if final.is_dir():
+    final, part = masks / sequence.name, masks / f".{sequence.name}.part"
+    if final.is_dir() and not is_new:
         return
-    part = out / MASKS / f".{sequence.name}.part"
-    shutil.rmtree(part, ignore_errors=True)
+    for folder in (final, part):
+        shutil.rmtree(folder, ignore_errors=True)
     part.mkdir(parents=True)
-    run = out / RUNS / sequence.name
     if has_mask_per_object:
         _write_object_masks(sequence, run / "masklets.jsonl", part)
     else:

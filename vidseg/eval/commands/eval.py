@@ -44,7 +44,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--sequences", metavar="LIST", help="only these, separated by commas")
     parser.add_argument("--resume", action="store_true", help="go on with the evaluation in --out")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="Ray workers (default: 0: this process, without Ray)",
+    )
+    parser.add_argument("--ray-address", metavar="A", help="a cluster's; default: start Ray on this machine")
+    parser.add_argument("--cpus", type=float, default=1.0, metavar="C", help="CPUs a worker (default: 1)")
+    parser.add_argument(
+        "--gpus",
+        type=float,
+        metavar="G",
+        help="GPUs a worker, or a part of one (default: 1 where there are any)",
+    )
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
 
@@ -57,10 +71,14 @@ def run(args: argparse.Namespace) -> int:
     for name in ("root", "out"):
         if getattr(args, name) is None:
             raise InputError(f"--{name} is missing", hint=f"vidseg eval {args.dataset} --root DIR --out DIR")
-    if args.workers < 1:
-        raise InputError(f"--workers {args.workers}", hint="give 1 or more")
+    if args.workers < 0:
+        raise InputError(f"--workers {args.workers}", hint="a number of Ray workers, or 0 for this process")
+    if args.ray_address is not None and args.workers == 0:
+        raise InputError("--ray-address without workers", hint="say how many: --workers N")
+    if args.cpus <= 0 or (args.gpus is not None and args.gpus < 0):
+        raise InputError(f"a worker with {args.cpus} CPUs and {args.gpus} GPUs", hint="give numbers above 0")
     from vidseg.eval.evaluate import EvaluationOptions, evaluate
-    from vidseg.eval.tracking import TrackerChoice
+    from vidseg.eval.tracking import TrackerChoice, Workers
     from vidseg.pipeline.cli import EXIT_SOME_FAILED
     from vidseg.trackers.registry import DEFAULT_TRACKER
 
@@ -88,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         EvaluationOptions(
             prompt=args.prompt,
             sequences=None if args.sequences is None else args.sequences.split(","),
-            workers=args.workers,
+            workers=Workers(count=args.workers, address=args.ray_address, cpus=args.cpus, gpus=args.gpus),
             resume=args.resume,
         ),
         on_outcome=tell,
