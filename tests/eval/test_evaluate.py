@@ -29,6 +29,8 @@ from support.made_datasets import (
     make_sav,
     make_vost,
     make_youtube_vos,
+    names_of,
+    write_frames,
 )
 from vidseg.errors import InputError
 from vidseg.eval.datasets import DATASETS, open_dataset
@@ -118,6 +120,35 @@ def test_prompts_come_when_objects_do(tmp_path: Path) -> None:
     assert [(g.name, g.frame_idx) for g in sequence.given] == [("000", 0), ("001", 4)]
     assert len(sequence.frame_names) == 9  # tracked at 24 frames a second
     assert sequence.wanted == ["00000", "00004", "00008"]  # scored at 6
+
+
+def test_youtube_vos_is_tracked_on_all_frames_where_they_are_there(tmp_path: Path) -> None:
+    root = make_youtube_vos(tmp_path / "y")
+    assert open_dataset("ytvos2019", root).notes  # says that they are not
+    every = names_of(21)
+    write_frames(root / "valid_all_frames/JPEGImages/0a49f5265b", every)
+    for place in (root, root / "valid"):
+        data = open_dataset("ytvos2019", place)
+        assert data.sequences[0].frame_names == every
+        assert [g.frame_idx for g in data.sequences[0].given] == [0, 5]
+        assert data.sequences[0].wanted == names_of(5, step=5)
+        assert not data.notes
+    assert run_eval("ytvos2019", root, tmp_path / "out") == 0
+    assert len(list((tmp_path / "out/masks/0a49f5265b").iterdir())) == 5
+
+
+def test_scores_of_one_kind_of_category_are_told_without_the_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_youtube_vos(tmp_path / "y")
+    meta = root / "valid/meta.json"
+    meta.write_text(meta.read_text().replace("earless_seal", "ant"))
+    arguments = ["eval", "ytvos2018", "--root", str(root), "--out", str(tmp_path / "out"), "--tracker"]
+    assert cli.main([*arguments, str(fake_yaml(tmp_path))]) == 0
+    printed = capsys.readouterr().out
+    assert "G -" in printed
+    assert "J_unseen" in printed
+    assert read_results(tmp_path / "out")["score"] is None
 
 
 def test_the_given_masks_come_back_on_their_frames(tmp_path: Path) -> None:

@@ -263,6 +263,32 @@ def test_meta_files_are_checked(protocol: str, name: str, tmp_path: Path) -> Non
         refused(match)
 
 
+def test_youtube_vos_knows_the_seen_categories_and_believes_what_the_meta_file_says(tmp_path: Path) -> None:
+    valid = make_youtube_vos(tmp_path / "data") / "valid"
+    prediction = tmp_path / "pred"
+    shutil.copytree(valid / "Annotations", prediction)
+    for path in prediction.rglob("*.png"):
+        mask = read_label_png(path).copy()
+        mask[mask == 4] = 0
+        write_label_png(path, mask)
+    whole = score("ytvos", valid, prediction)["global"]
+    assert whole == {"J_seen": 1, "J_unseen": 0, "F_seen": 1, "F_unseen": 0, "G": 0.5}
+    meta = json.loads((valid / "meta.json").read_text())
+    objects = meta["videos"]["0a49f5265b"]["objects"]
+
+    def rescored(**change: Any) -> dict[str, Any]:
+        objects["2"] = {"frames": objects["2"]["frames"], **change}
+        (valid / "meta.json").write_text(json.dumps(meta))
+        figures: dict[str, Any] = score("ytvos", valid, prediction)["global"]
+        return figures
+
+    assert rescored(category="Earless Seal") == whole
+    only_unseen = rescored(category="earless_seal", seen=False)
+    assert only_unseen == {"J_seen": None, "J_unseen": 0.5, "F_seen": None, "F_unseen": 0.5, "G": None}
+    with pytest.raises(InputError, match="of what category object 2"):
+        rescored()
+
+
 def test_no_skip_goes_with_two_protocols_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in PROTOCOLS:
         takes_it = name in ("sav", "vos-benchmark")

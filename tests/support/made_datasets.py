@@ -74,8 +74,8 @@ def make_youtube_vos(root: Path, *, with_truth: bool = True) -> Path:
             mask = label_map(index, (2, 4) if index else (2,))
             write_label_png(valid / f"Annotations/0a49f5265b/{name}.png", mask)
     objects = {
-        "2": {"category": "ant", "frames": frames, "seen": True},
-        "4": {"category": "bee", "frames": frames[1:], "seen": False},
+        "2": {"category": "earless_seal", "frames": frames},
+        "4": {"category": "bee", "frames": frames[1:]},
     }
     (valid / "meta.json").write_text(json.dumps({"videos": {"0a49f5265b": {"objects": objects}}}))
     return root

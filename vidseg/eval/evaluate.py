@@ -84,7 +84,7 @@ def evaluate(
         **_scores(data, out, done, min(options.workers.count, os.cpu_count() or 1)),
         "sequences": {name: _facts_of(outcomes[name]) for name in (s.name for s in data.sequences)},
         "speed": _speed([outcomes[name] for name in done]),
-        "card": {**about, "versions": versions(), "machine": machine()},
+        "card": {**about, "notes": data.notes, "versions": versions(), "machine": machine()},
     }
     results["submission"] = None
     if data.submission is not None and len(done) == len(data.sequences):

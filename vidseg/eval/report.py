@@ -69,13 +69,16 @@ def write_report(data: DataSet, results: dict[str, Any], out: Path) -> None:
 
 
 def _headline(results: dict[str, Any]) -> str:
-    if results["score"] is None:
-        return "<p>The ground truth is not here: nothing is scored. submission.zip is for the server.</p>"
+    if results["global"] is None:
+        failed = all(of["status"] == "failed" for of in results["sequences"].values())
+        why = "No sequence was tracked" if failed else "The ground truth is not here"
+        return f"<p>{why}: nothing is scored.</p>"
     name = MAIN_FIGURE[results["protocol"]]
     rest = "".join(
         f"<tr><td>{_text(key)}<td class=n>{_number(value)}" for key, value in results["global"].items()
     )
-    return f"<p class=big>{_text(name)} {results['score']:.1f}</p><table>{rest}</table>"
+    score = "-" if results["score"] is None else f"{results['score']:.1f}"
+    return f"<p class=big>{_text(name)} {score}</p><table>{rest}</table>"
 
 
 def _failures(results: dict[str, Any]) -> str:

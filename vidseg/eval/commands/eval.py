@@ -134,10 +134,11 @@ def _as_text(results: dict[str, Any], out: Path) -> str:
     failed = [name for name, of in results["sequences"].items() if of["status"] == "failed"]
     count = len(results["sequences"])
     lines = [f"{results['dataset']}: {count - len(failed)} of {count} sequences done"]
-    if results["score"] is not None:
-        lines.append(f"{MAIN_FIGURE[results['protocol']]} {results['score']:.2f}")
+    if results["global"] is not None:
+        score = "-" if results["score"] is None else f"{results['score']:.2f}"
+        lines.append(f"{MAIN_FIGURE[results['protocol']]} {score}")
         lines += [f"  {key:<20}{'-' if v is None else f'{v:.4f}'}" for key, v in results["global"].items()]
-    else:
+    elif len(failed) < count:
         lines.append("not scored: the ground truth is not in the data set")
     if results["speed"]["frames_per_second"]:
         lines.append(f"{results['speed']['frames_per_second']:.1f} frames/s, reading and writing included")

@@ -65,6 +65,7 @@ class DataSet:
     submission: Submission | None = None
     """None where nothing is submitted."""
     notes: list[str] = field(default_factory=list)
+    """What a reader of the scores should know of the folder; they go on the run card."""
 
 
 Kind = Literal["folder", "file"]

@@ -25,9 +25,10 @@ SOURCE = "https://youtube-vos.org/dataset/vos"
 def open_youtube_vos(year: int, root: Path) -> DataSet:
     """`root` is the folder of the set, or the one that holds `valid`.
 
-    All frames are tracked (of `valid_all_frames` where that is there); those of meta.json are wanted.
+    All frames are tracked, of `valid_all_frames` where that is in the folder or beside it; those of meta.json
+    are wanted.
     """
-    all_frames = root / "valid_all_frames" / "JPEGImages"
+    places = [root / "valid_all_frames", root.absolute().parent / "valid_all_frames"]
     root = first_existing(root, ["valid"])
     title = f"YouTube-VOS {year} val"
     need(
@@ -36,7 +37,8 @@ def open_youtube_vos(year: int, root: Path) -> DataSet:
         data_set=title,
         source=SOURCE,
     )
-    images = all_frames if all_frames.is_dir() else root / "JPEGImages"
+    all_frames = next((place for place in places if (place / "JPEGImages").is_dir()), None)
+    images = (all_frames or root) / "JPEGImages"
     videos = read_meta(root / "meta.json", needed_for=title)
     sequences = [_sequence(root, images, name, about, title) for name, about in videos.items()]
     has_truth = all(len(mask_files(root / "Annotations" / s.name)) >= len(s.wanted) for s in sequences)
@@ -49,6 +51,7 @@ def open_youtube_vos(year: int, root: Path) -> DataSet:
         root if has_truth else None,
         meta=root / "meta.json",
         submission=Submission("Annotations", servers[year]),
+        notes=[] if all_frames else ["tracked on every fifth frame: there is no valid_all_frames"],
     )
 
 

@@ -1,7 +1,8 @@
 """YouTube-VOS 2018 and 2019. Its scoring program is not public; the rules are those its papers state.
 
 Each object is scored on the annotated frames after its first one, the last one included. J and F are averaged
-over seen and unseen categories apart (Xu et al., arXiv:1809.03327); G is the mean of the four.
+over seen and unseen categories apart (Xu et al., arXiv:1809.03327); G is the mean of the four, and there is
+none where all objects are of one kind.
 """
 
 from __future__ import annotations
@@ -22,6 +23,19 @@ from vidseg.eval.protocols.contract import (
     read_pair,
 )
 from vidseg.eval.protocols.layout import jobs_of_folders, mask_root, meta_beside, read_meta
+
+_SEEN = """
+airplane ape bear bike bird boat bucket bus camel cat cow crocodile deer dog dolphin duck eagle
+earless_seal elephant fish fox frisbee frog giant_panda giraffe hand hat hedgehog horse knife leopard lion
+lizard monkey motorbike mouse others owl paddle parachute parrot penguin person plant rabbit raccoon sedan
+shark sheep sign skateboard snail snake snowboard squirrel surfboard tennis_racket tiger toilet train
+truck turtle umbrella whale zebra
+"""
+SEEN_CATEGORIES = frozenset(_SEEN.split())
+"""The 65 categories of the training set, whose videos are the same in 2018 and 2019. All others are unseen.
+
+youtube-vos.org/dataset/vos counts them, wjn922/ReferFormer (datasets/categories.py) lists them.
+"""
 
 
 @dataclass
@@ -59,6 +73,7 @@ class YouTubeVos:
                 raise InputError(
                     f"object {name} of '{job.name}' has no annotated frame after its first, {first[name]}",
                     where=str(job.truth),
+                    hint="the masks of the official validation set are not public: its server scores",
                 )
         return SequenceScore({name: _score(of) for name, of in values.items()})
 
@@ -89,15 +104,26 @@ def _objects(name: str, about: dict[str, Any], meta: Path) -> dict[str, tuple[st
     try:
         for obj, of in about["objects"].items():
             first = of["first_frame"] if "first_frame" in of else of["frames"][0]
-            if not isinstance(of.get("seen"), bool):
+            is_seen = _is_seen(of)
+            if is_seen is None:
                 raise InputError(
-                    f"the meta file does not say whether object {obj} of '{name}' is of a seen category",
+                    f"the meta file does not say of what category object {obj} of '{name}' is",
                     where=str(meta),
-                    hint='give each object "seen": true or false (is its category in the training set?)',
+                    hint='give each object its "category", or "seen": true or false',
                 )
-            objects[str(obj)] = (str(first), of["seen"])
+            objects[str(obj)] = (str(first), is_seen)
     except (KeyError, TypeError, AttributeError, IndexError):
         raise InputError(
             f"the meta file gives no objects with their first frames of '{name}'", where=str(meta)
         ) from None
     return objects
+
+
+def _is_seen(about: dict[str, Any]) -> bool | None:
+    """What an object's entry says, or else its category; None where it has neither."""
+    if isinstance(said := about.get("seen"), bool):
+        return said
+    category = about.get("category")
+    if not isinstance(category, str) or not category.strip():
+        return None
+    return category.strip().lower().replace(" ", "_") in SEEN_CATEGORIES
