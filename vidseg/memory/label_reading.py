@@ -19,7 +19,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidseg.memory.blocked_attention import read_tokens, use_blocks
+from vidseg.memory.blocked_attention import LOG2_E, use_blocks
+
+MAX_SHARPNESS = 40.0
+"""Of a cosine in the exponent; what float32 sums with ease."""
+LOWEST_POWER = -100.0
+KEY_BLOCK = 512
+"""Scores of a block stay in the cache."""
 
 
 class LabelReading(nn.Module):
@@ -34,9 +40,12 @@ class LabelReading(nn.Module):
         self.log_sharpness = nn.Parameter(torch.tensor([math.log(14.0)] * 2))
         self.log_penalty = nn.Parameter(torch.linspace(-4.0, -5.0, recent_slots))
 
+    def _sharpness(self, read: int) -> Tensor:
+        return self.log_sharpness[read].exp().clamp(max=MAX_SHARPNESS)
+
     def anywhere(self, keys_rnd: Tensor, memory_rmd: Tensor, values_rme: Tensor) -> Tensor:
         """R x N x E. Rows of keys and of memories may be 1 where they are the same for all."""
-        return _read(keys_rnd * self.log_sharpness[0].exp(), memory_rmd, values_rme)
+        return _read(keys_rnd * self._sharpness(0), memory_rmd, values_rme)
 
     def near_by(
         self,
@@ -54,9 +63,7 @@ class LabelReading(nn.Module):
         place_n2 = _places(grid_hw, 1, keys_rnd)
         square_n1 = place_n2.square().sum(dim=2, keepdim=True)
         place_n4 = torch.cat((2 * place_n2, -torch.ones_like(square_n1), -square_n1), dim=2)
-        query = torch.cat(
-            (keys_rnd * self.log_sharpness[1].exp(), place_n4.expand(keys_rnd.shape[0], -1, -1)), dim=2
-        )
+        query = torch.cat((keys_rnd * self._sharpness(1), place_n4.expand(keys_rnd.shape[0], -1, -1)), dim=2)
         all_keys, all_values = [], []
         for slot, keys, values in frames:
             step = 1 if slot == 0 else 2
@@ -99,6 +106,18 @@ def _read(query_rnd: Tensor, keys_rmd: Tensor, values_rme: Tensor) -> Tensor:
 
 
 def _average(query_nd: Tensor, keys_md: Tensor, values_me: Tensor) -> Tensor:
-    if use_blocks(query_nd):
-        return read_tokens(query_nd * math.sqrt(query_nd.shape[1]), keys_md, values_me)
-    return (query_nd @ keys_md.T).softmax(dim=1) @ values_me
+    """Values averaged by the softmax of products that are known to be small: no maximum is looked for."""
+    if not use_blocks(query_nd):
+        return (query_nd @ keys_md.T).softmax(dim=1) @ values_me
+    # A value of one for every key gives the sum of weights in the same product.
+    queries, keys_dm = query_nd.float() * LOG2_E, keys_md.float().T
+    values = torch.cat((values_me.float(), values_me.new_ones(len(values_me), 1, dtype=torch.float32)), dim=1)
+    sums = queries.new_zeros(queries.shape[0], values.shape[1])
+    # One piece of memory for all scores: fresh pieces would cost as much as the products.
+    memory = queries.new_empty(queries.shape[0] * KEY_BLOCK)
+    for keys_dk, values_ke in zip(keys_dm.split(KEY_BLOCK, 1), values.split(KEY_BLOCK), strict=True):
+        shape = (queries.shape[0], keys_dk.shape[1])
+        scores = torch.mm(queries, keys_dk, out=memory[: shape[0] * shape[1]].view(shape))
+        # Powers too small for a normal float32 take many times as long.
+        sums.addmm_(scores.clamp_(min=LOWEST_POWER).exp2_(), values_ke)
+    return (sums[:, :-1] / sums[:, -1:]).to(values_me.dtype)

@@ -101,6 +101,8 @@ class SpaceTimeModel(nn.Module):
         fuse = getattr(self.backbone, "fuse", None)
         if callable(fuse):
             self.backbone = fuse()
+        # oneDNN's own layout: no map is turned around between two convolutions.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def encode(self, image_3ss: Tensor) -> Features:
         """A normalised image to features of one row."""
