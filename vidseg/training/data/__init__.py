@@ -1,0 +1,9 @@
+"""Short clips with one object's masks, made on the fly from stills, videos and noise."""
+
+from vidseg.training.data.clip import Clip
+from vidseg.training.data.dataset import ClipDataset
+from vidseg.training.data.maker import ClipMaker
+from vidseg.training.data.settings import ClipSettings
+from vidseg.training.data.sheet import contact_sheet
+
+__all__ = ["Clip", "ClipDataset", "ClipMaker", "ClipSettings", "contact_sheet"]

@@ -1,0 +1,97 @@
+"""Pictures with an outline: objects cut out of stills, outlines filled with textures, holes closed."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vidseg.training.data.textures import made_outline
+
+Image = NDArray[np.uint8]
+Rng = np.random.Generator
+
+_PAD = 0.14
+_OUTLINE_PX = 224
+
+
+def cut_out(image: Image, mask: NDArray[np.bool_], feather_px: float, *, extend: bool = True) -> Image:
+    """The object with soft edges on a margin, h x w x 4.
+
+    Args:
+        extend: paint its colours beyond its outline, so that nothing of its old surroundings comes along.
+    """
+    y0, y1, x0, x1 = padded_box(mask)
+    image, mask = image[y0:y1, x0:x1], mask[y0:y1, x0:x1]
+    alpha = mask.astype(np.uint8) * 255
+    if extend:
+        inner = cv2.erode(alpha, np.ones((3, 3), np.uint8))
+        if np.count_nonzero(inner) > 0.5 * np.count_nonzero(alpha):
+            alpha = inner
+        image = fill_holes(image, alpha > 0)
+    return np.dstack([image, cv2.GaussianBlur(alpha, (0, 0), feather_px)])
+
+
+def padded_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """The mask's rows and columns (y0, y1, x0, x1) with a margin for bends and blur, within the picture."""
+    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    pad_y = int((rows[-1] - rows[0] + 1) * _PAD) + 4
+    pad_x = int((cols[-1] - cols[0] + 1) * _PAD) + 4
+    return (
+        max(0, int(rows[0]) - pad_y),
+        min(mask.shape[0], int(rows[-1]) + 1 + pad_y),
+        max(0, int(cols[0]) - pad_x),
+        min(mask.shape[1], int(cols[-1]) + 1 + pad_x),
+    )
+
+
+def made_cut_out(rng: Rng, textures: list[Image], feather_px: float) -> Image:
+    """A made outline filled with one texture, or with one in each of its parts; h x w x 4."""
+    outline = made_outline(rng, _OUTLINE_PX)
+    y0, y1, x0, x1 = padded_box(outline > 127)
+    alpha = outline[y0:y1, x0:x1]
+    height, width = alpha.shape
+    surface = cv2.resize(textures[0], (width, height), interpolation=cv2.INTER_AREA)
+    for other in textures[1:]:
+        where = _side_of_line(rng, height, width)
+        if rng.random() < 0.4:
+            where &= _side_of_line(rng, height, width)
+        surface[where] = cv2.resize(other, (width, height), interpolation=cv2.INTER_AREA)[where]
+    return np.dstack([surface, cv2.GaussianBlur(alpha, (0, 0), feather_px)])
+
+
+def _side_of_line(rng: Rng, height: int, width: int) -> NDArray[np.bool_]:
+    angle = rng.uniform(0, 2 * np.pi)
+    x0, y0 = rng.uniform(0.3, 0.7) * width, rng.uniform(0.3, 0.7) * height
+    y, x = np.ogrid[0:height, 0:width]
+    return np.asarray((x - x0) * np.cos(angle) + (y - y0) * np.sin(angle) > 0)
+
+
+def fill_holes(image: Image, known: NDArray[np.bool_]) -> Image:
+    """`image` with what is not `known` filled in smoothly from around (push and pull over a pyramid)."""
+    weight = known.astype(np.float32)
+    colour = image.astype(np.float32) * weight[..., None]
+    levels = []
+    while min(weight.shape) > 2:
+        levels.append((colour, weight))
+        size = ((weight.shape[1] + 1) // 2, (weight.shape[0] + 1) // 2)
+        colour = cv2.resize(colour, size, interpolation=cv2.INTER_AREA)
+        weight = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)
+    filled = colour / np.maximum(weight, 1e-4)[..., None]
+    for colour, weight in reversed(levels):
+        wide = cv2.resize(filled, (weight.shape[1], weight.shape[0]), interpolation=cv2.INTER_LINEAR)
+        filled = colour + wide * (1 - weight)[..., None]
+    return np.clip(filled, 0, 255).astype(np.uint8)
+
+
+def close_hole(rng: Rng, image: Image, hole: NDArray[np.bool_]) -> Image:
+    """`image` without what was in `hole`: smooth colours from around, grain from elsewhere in the picture."""
+    filled = fill_holes(image, ~hole)
+    y0, y1, x0, x1 = padded_box(hole)
+    shift = (y1 - y0, 0) if rng.random() < 0.3 else (0, (x1 - x0) * int(rng.choice([-1, 1])))
+    elsewhere = np.roll(filled, shift, axis=(0, 1))[y0:y1, x0:x1]
+    grain = elsewhere.astype(np.int16) - cv2.blur(elsewhere, (9, 9))
+    inside = hole[y0:y1, x0:x1]
+    patch = filled[y0:y1, x0:x1]
+    patch[inside] = np.clip(patch[inside] + grain[inside], 0, 255)
+    return filled

@@ -1,0 +1,46 @@
+"""Clips as a torch data set: clip i is the same on every run, machine process and worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset, get_worker_info
+
+from vidseg.training.data.maker import ClipMaker
+
+
+class ClipDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """`num_clips` made clips, each from its own seed.
+
+    Item i is (images, masks): uint8 T x 3 x S x S (RGB) and bool T x S x S.
+
+    Args:
+        maker: what makes them. Call `maker.preload()` before workers are forked, so that they share sources.
+        num_clips: the length.
+        base_seed: clip i is made from a seed derived from (base_seed, i) alone.
+    """
+
+    def __init__(self, maker: ClipMaker, num_clips: int, base_seed: int = 0) -> None:
+        self.maker = maker
+        self.num_clips = num_clips
+        self.base_seed = base_seed
+
+    def __len__(self) -> int:
+        return self.num_clips
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        if not 0 <= index < self.num_clips:
+            raise IndexError(index)
+        if get_worker_info() is not None:
+            cv2.setNumThreads(0)  # workers are the parallelism
+        clip = self.maker.make(clip_seed(self.base_seed, index))
+        images = torch.from_numpy(np.ascontiguousarray(clip.images.transpose(0, 3, 1, 2)))
+        return images, torch.from_numpy(clip.masks)
+
+
+def clip_seed(base_seed: int, index: int) -> int:
+    """A 64-bit seed; neighbours share nothing."""
+    return int(np.random.SeedSequence((base_seed, index)).generate_state(1, np.uint64)[0])

@@ -1,0 +1,61 @@
+"""Clips on the fly: the same seed makes the same clip, in any process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from vidseg.errors import RunError
+from vidseg.training.data.clip import Clip
+from vidseg.training.data.scene import Scene, render
+from vidseg.training.data.scenes import SceneMaker
+from vidseg.training.data.settings import ClipSettings
+from vidseg.training.data.sources import StillSource, VideoSource, VosSource
+
+__all__ = ["ClipMaker", "ClipSettings"]
+
+_ATTEMPTS = 60
+
+
+class ClipMaker:
+    """Makes clips from the sources of `settings`; without any, from made shapes and textures alone.
+
+    Folders are listed here; pictures are read when first needed. Pickling leaves what was read behind.
+
+    Raises:
+        ConfigError: a source is missing or holds nothing of its kind.
+    """
+
+    def __init__(self, settings: ClipSettings) -> None:
+        self.settings = settings
+        self._stills = StillSource(settings.stills, settings.still_cache_mb)
+        self._videos = VideoSource(settings.videos, settings.video_cache_mb)
+        self._scenes = SceneMaker(settings, self._stills, self._videos, VosSource(settings.vos))
+
+    def preload(self) -> None:
+        """Read stills and videos now: worker processes that are forked later share them."""
+        self._stills.preload()
+        self._videos.preload()
+
+    def make(self, seed: int) -> Clip:
+        """The clip of `seed` (0 or more).
+
+        Raises:
+            RunError: the sources show no object large enough.
+        """
+        for attempt in range(_ATTEMPTS):
+            rng = np.random.default_rng((seed, attempt))
+            scene: Scene | None = self._scenes.make(rng)
+            clip = None if scene is None else render(rng, scene, self.settings)
+            if clip is not None:
+                return clip
+        raise RunError(
+            f"no clip with a visible object in {_ATTEMPTS} attempts", hint="use sources with larger objects"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"settings": self.settings}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["settings"])  # type: ignore[misc]

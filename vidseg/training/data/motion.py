@@ -1,0 +1,88 @@
+"""Smooth change over the frames of a clip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rng = np.random.Generator
+Array = NDArray[np.float64]
+
+
+def smooth_walk(rng: Rng, num_frames: int, step: float, dims: tuple[int, ...] = ()) -> Array:
+    """T x dims: starts at 0, moves about `step` a frame, with a velocity that changes slowly."""
+    velocity = rng.normal(0, step, dims)
+    walk = np.zeros((num_frames, *dims))
+    for t in range(1, num_frames):
+        velocity = 0.85 * velocity + 0.5 * rng.normal(0, step, dims)
+        walk[t] = walk[t - 1] + velocity
+    return walk
+
+
+def log_uniform(rng: Rng, low: float, high: float) -> float:
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """How something lies in the scene, by frame. Scene units are frame heights."""
+
+    xy: Array
+    """T x 2, its centre."""
+    scale: Array
+    """T, relative to its first size."""
+    angle: Array
+    """T, radians."""
+    tilt: Array
+    """T x 2, radians that it is turned away from the viewer, about its vertical and horizontal axis."""
+
+    def matrices(self, size: Array | tuple[float, float], px_hw: tuple[int, int]) -> Array:
+        """T x 3 x 3, from the pixels of a picture to the scene.
+
+        Args:
+            size: width and height in the scene at scale 1.
+            px_hw: height and width of the picture.
+        """
+        height, width = px_hw
+        out = np.empty((len(self.scale), 3, 3))
+        to_unit = np.array([[1 / width, 0, -0.5], [0, 1 / height, -0.5], [0, 0, 1]])
+        for t, (xy, scale, angle, tilt) in enumerate(zip(self.xy, self.scale, self.angle, self.tilt)):
+            c, s = np.cos(angle), np.sin(angle)
+            squeeze = np.diag([size[0] * np.cos(tilt[0]), size[1] * np.cos(tilt[1]), 1.0])
+            depth = np.eye(3)  # the far side is smaller: a viewer about 2.5 widths away
+            depth[2, :2] = 0.4 * np.sin(tilt)
+            place = np.array([[c * scale, -s * scale, xy[0]], [s * scale, c * scale, xy[1]], [0, 0, 1]])
+            out[t] = place @ squeeze @ depth @ to_unit
+        return out
+
+
+def random_pose(rng: Rng, num_frames: int, speed: float, start: Array, *, turning: float = 1.0) -> Pose:
+    """A path from `start` at about `speed` frame heights a frame.
+
+    Args:
+        turning: strength of rotation, change of scale and tilt.
+    """
+    lively = turning * rng.choice([0.2, 1.0, 2.2], p=(0.35, 0.5, 0.15))
+    return Pose(
+        xy=start + smooth_walk(rng, num_frames, speed, (2,)),
+        scale=np.exp(np.clip(smooth_walk(rng, num_frames, 0.03 * lively), -0.9, 0.9)),
+        angle=smooth_walk(rng, num_frames, 0.05 * lively),
+        tilt=np.clip(smooth_walk(rng, num_frames, 0.09 * lively, (2,)), -1.0, 1.0),
+    )
+
+
+def camera_path(rng: Rng, num_frames: int, center: Array, strength: float) -> Array:
+    """T x 3 x 3, scene to scene about `center`; the identity on frame 0."""
+    shift = smooth_walk(rng, num_frames, 0.012 * strength, (2,))
+    scale = np.exp(smooth_walk(rng, num_frames, 0.01 * strength))
+    angle = smooth_walk(rng, num_frames, 0.008 * strength)
+    keystone = smooth_walk(rng, num_frames, 0.006 * strength, (2,))
+    out = np.empty((num_frames, 3, 3))
+    to, back = np.eye(3), np.eye(3)
+    to[:2, 2], back[:2, 2] = -center, center
+    for t in range(num_frames):
+        c, s = np.cos(angle[t]) * scale[t], np.sin(angle[t]) * scale[t]
+        out[t] = back @ np.array([[c, -s, shift[t, 0]], [s, c, shift[t, 1]], [*keystone[t], 1]]) @ to
+    return out

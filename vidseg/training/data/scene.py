@@ -1,0 +1,113 @@
+"""Layers behind one another, and the clip that a camera takes of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vidseg.training.data.clip import Clip
+from vidseg.training.data.layer import Layer
+from vidseg.training.data.look import Look
+from vidseg.training.data.settings import ClipSettings
+
+Rng = np.random.Generator
+
+MIN_PIXELS = 60
+_MIN_VISIBLE = 0.35
+_MAX_BLUR_PX = 17
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What there is to see."""
+
+    layers: list[Layer]
+    """From back to front; the first covers the view."""
+    target: int
+    """Which layer is, or on a covering layer holds, the object to follow."""
+    view: NDArray[np.float64]
+    """3 x 3, from the scene (frame heights) to pixels of the clip."""
+
+
+def render(rng: Rng, scene: Scene, settings: ClipSettings) -> Clip | None:
+    """The clip of a scene, forwards or backwards; None if its first frame shows too little of the object."""
+    size, num_frames = settings.size, settings.num_frames
+    for layer in scene.layers:
+        layer.shrink(scene.view)
+    look = Look(rng, settings)
+    shutter = rng.uniform(0.25, 0.8) if rng.random() < settings.motion_blur else 0.0
+    times = list(range(num_frames))
+    if rng.random() < 0.4:
+        times.reverse()
+    images = np.empty((num_frames, size, size, 3), np.uint8)
+    masks = np.empty((num_frames, size, size), np.bool_)
+    for k, t in enumerate(times):
+        image, visible, whole = _compose(scene, t, size, shutter)
+        masks[k] = visible > 127
+        if k == 0:
+            seen = np.count_nonzero(masks[0])
+            if seen < MIN_PIXELS or seen < _MIN_VISIBLE * whole or seen > 0.75 * size * size:
+                return None
+        images[k] = look.apply(image, k)
+    return Clip(images, masks)
+
+
+def _compose(
+    scene: Scene, t: int, size: int, shutter: float
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int]:
+    """Image, what is visible of the target (0..255), and how many pixels it would have with nothing before it."""
+    image = np.empty((size, size, 3), np.uint8)
+    visible = np.zeros((size, size), np.uint8)
+    whole = 0
+    for index, layer in enumerate(scene.layers):
+        drawn = layer.draw(scene.view, t, size)
+        if drawn is None:
+            continue
+        where, rgba = drawn
+        if shutter:
+            rgba = _blurred(rgba, layer, scene.view, t, shutter)
+        alpha = rgba[..., 3]
+        if layer.covers:
+            image[where] = rgba[..., :3]
+            if index == scene.target:
+                visible[where] = alpha
+        else:
+            a = alpha[..., None].astype(np.uint16)
+            under = image[where].astype(np.uint16)
+            image[where] = (under * (255 - a) + rgba[..., :3] * a + 127) // 255
+            if index == scene.target:
+                visible[where] = alpha
+            else:
+                left = visible[where].astype(np.uint16) * (255 - a[..., 0]) // 255
+                visible[where] = left.astype(np.uint8)
+        if index == scene.target:
+            whole = int(np.count_nonzero(alpha > 127))
+    return image, visible, whole
+
+
+def _blurred(
+    rgba: NDArray[np.uint8], layer: Layer, view: NDArray[np.float64], t: int, shutter: float
+) -> NDArray[np.uint8]:
+    """Smeared along the way that the layer's centre goes while the shutter is open."""
+    last = len(layer.placements) - 1
+    if last == 0:
+        return rgba
+    center = np.array([layer.pictures[0].shape[1] / 2, layer.pictures[0].shape[0] / 2, 1.0])
+    ends = [view @ layer.placements[i] @ center for i in (max(0, t - 1), min(last, t + 1))]
+    step = (ends[1][:2] / ends[1][2] - ends[0][:2] / ends[0][2]) / (min(last, t + 1) - max(0, t - 1))
+    reach = step * shutter
+    length = float(np.hypot(*reach))
+    limit = min(_MAX_BLUR_PX, 0.25 * min(rgba.shape[:2]))
+    if length < 1.5 or limit < 2:
+        return rgba
+    reach *= min(1.0, limit / length)
+    radius = int(np.ceil(np.abs(reach).max() / 2))
+    kernel = np.zeros((2 * radius + 1, 2 * radius + 1), np.float32)
+    middle = np.array([radius, radius])
+    for s in np.linspace(-0.5, 0.5, 4 * radius + 1):
+        x, y = np.round(middle + s * reach).astype(int)
+        kernel[y, x] += 1
+    return np.asarray(cv2.filter2D(rgba, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT))

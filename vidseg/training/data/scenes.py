@@ -1,0 +1,414 @@
+"""Scenes to take clips of: composed of cut-outs, stills that come to life, real sequences."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vidseg.training.data.cutouts import close_hole, cut_out, made_cut_out, padded_box
+from vidseg.training.data.layer import Layer, hinge_bends, random_bends
+from vidseg.training.data.motion import Pose, camera_path, log_uniform, random_pose, smooth_walk
+from vidseg.training.data.scene import Scene
+from vidseg.training.data.settings import ClipSettings
+from vidseg.training.data.sources import Still, StillSource, VideoSource, VosSource
+from vidseg.training.data.textures import made_texture
+
+Image = NDArray[np.uint8]
+Rng = np.random.Generator
+Matrix = NDArray[np.float64]
+
+# Width to height of what users film, and how often.
+_ASPECTS = ((16 / 9, 0.66), (4 / 3, 0.12), (1.0, 0.06), (3 / 2, 0.06), (2.2, 0.04), (9 / 16, 0.06))
+# Parts of a frame that objects fill: as in DAVIS, a typical 7 %, from under 1 % to a half.
+_TYPICAL_FILL, _FILL_SPREAD = 0.07, 1.0
+
+
+class SceneMaker:
+    """Draws scenes of all kinds that its sources allow."""
+
+    def __init__(
+        self, settings: ClipSettings, stills: StillSource, videos: VideoSource, vos: VosSource
+    ) -> None:
+        self._settings = settings
+        self._stills, self._videos, self._vos = stills, videos, vos
+        mix = settings.mix
+        kinds = [(self._composed, mix.composed)]
+        if len(stills):
+            kinds += [(self._in_place, mix.in_place), (self._whole, mix.whole)]
+        if len(vos):
+            kinds.append((self._sequence, mix.vos))
+        if not any(weight for _, weight in kinds):
+            kinds = [(self._composed, 1.0)]
+        self._kinds = [kind for kind, _ in kinds]
+        weights = np.array([weight for _, weight in kinds])
+        self._weights = weights / weights.sum()
+
+    def make(self, rng: Rng) -> Scene | None:
+        """A scene, or None if what was drawn does not do."""
+        return self._kinds[rng.choice(len(self._kinds), p=self._weights)](rng)
+
+    # --- composed: cut-outs over a background
+
+    def _composed(self, rng: Rng) -> Scene | None:
+        s = self._settings
+        aspect = _aspect(rng)
+        start = np.array([aspect, 1.0]) * rng.uniform(0.15, 0.85, 2)
+        view = _view(rng, aspect, start, s.size)
+        background, camera = self._background(rng, aspect)
+        picture, textures = self._any_cut_out(rng)
+        fill = _fill(rng)
+        pose = random_pose(rng, s.num_frames, _speed(rng), start)
+        behind: list[Layer] = []
+        front: list[Layer] = []
+        vanishes = rng.random() < s.vanish and s.num_frames > 2
+        away = _away(rng, s.num_frames) if vanishes else np.zeros(s.num_frames)
+        heading = _heading(rng)
+        if vanishes and rng.random() < 0.5:
+            pose.xy[:] += away[:, None] * heading * _beyond(view, s.size)
+        elif vanishes:
+            front.append(self._cover(rng, aspect, fill, pose, heading, away))
+        for _ in range(int(rng.integers(0, s.max_distractors + 1))):
+            other = self._distractor(rng, aspect, fill, picture, textures, start)
+            (front if rng.random() < 0.35 else behind).append(other)
+        if rng.random() < s.occluder:
+            front.append(self._passer(rng, aspect, fill, pose))
+        target = self._object_layer(rng, _harmonised(rng, picture, background), aspect, fill, pose)
+        if rng.random() < 0.6:  # things stay where they are in the world when the camera moves
+            for layer in (*behind, target, *front):
+                layer.placements = camera @ layer.placements
+        return Scene([background, *behind, target, *front], 1 + len(behind), view)
+
+    def _object_layer(self, rng: Rng, picture: Image, aspect: float, fill: float, pose: Pose) -> Layer:
+        """A cut-out that fills `fill` of the frame on frame 0, with the changes of form drawn for it."""
+        s = self._settings
+        height, width = picture.shape[:2]
+        density = max(0.02, float(np.count_nonzero(picture[..., 3] > 127)) / (height * width))
+        scene_height = np.sqrt(fill * aspect / density * height / width)
+        size = (scene_height * width / height, scene_height)
+        return Layer(
+            [picture],
+            pose.matrices(size, (height, width)),
+            bends=self._bends(rng, (height, width)),
+            slides=(
+                np.clip(smooth_walk(rng, s.num_frames, rng.uniform(0.05, 0.3)), -1.8, 1.8).astype(np.float32)
+                if rng.random() < s.turn
+                else None
+            ),
+        )
+
+    def _bends(self, rng: Rng, px_hw: tuple[int, int]) -> NDArray[np.float32] | None:
+        s = self._settings
+        bends = None
+        if rng.random() < s.bend:
+            bends = random_bends(rng, s.num_frames, px_hw, log_uniform(rng, 0.004, 0.035))
+        if rng.random() < s.hinge:
+            swing = np.clip(smooth_walk(rng, s.num_frames, rng.uniform(0.05, 0.3)), -1.0, 1.0)
+            swung = hinge_bends(rng, swing, px_hw)
+            bends = swung if bends is None else bends + swung
+        return bends
+
+    def _distractor(
+        self, rng: Rng, aspect: float, fill: float, picture: Image, textures: list[Image], near: Matrix
+    ) -> Layer:
+        s = self._settings
+        if rng.random() < s.look_alike:
+            if rng.random() < 0.5 or not textures:
+                other = picture if rng.random() < 0.5 else np.ascontiguousarray(picture[:, ::-1])
+            else:
+                other = made_cut_out(rng, textures, _feather(rng))
+            size = fill * np.exp(rng.normal(0, 0.25))
+        else:
+            other, _ = self._any_cut_out(rng)
+            size = _fill(rng)
+        start = near + _heading(rng) * rng.uniform(0.15, 0.8)
+        pose = random_pose(rng, s.num_frames, _speed(rng), start)
+        return self._object_layer(rng, other, aspect, min(size, 0.2), pose)
+
+    def _passer(self, rng: Rng, aspect: float, fill: float, pose: Pose) -> Layer:
+        """Something that crosses the object's way, in front of it, about the middle of the clip."""
+        s = self._settings
+        picture, _ = self._any_cut_out(rng)
+        moment = rng.uniform(0.2, 1.1) * s.num_frames
+        meet = pose.xy[min(s.num_frames - 1, int(moment))] + rng.normal(0, 0.25, 2) * np.sqrt(fill)
+        away = (np.arange(s.num_frames) - moment)[:, None]
+        speed = log_uniform(rng, 0.3, 1.0) * np.sqrt(fill * aspect)
+        size = min(0.35, fill * log_uniform(rng, 0.3, 1.5))
+        own = random_pose(rng, s.num_frames, 0.005, meet)
+        path = Pose(own.xy + away * _heading(rng) * speed, own.scale, own.angle, own.tilt)
+        return self._object_layer(rng, picture, aspect, size, path)
+
+    def _cover(
+        self, rng: Rng, aspect: float, fill: float, pose: Pose, heading: Matrix, away: Matrix
+    ) -> Layer:
+        """Something larger that stands before the object while it is `away`."""
+        texture = self._texture(rng)
+        picture = np.dstack([texture, np.full(texture.shape[:2], 255, np.uint8)])
+        pad = 6
+        picture = cv2.copyMakeBorder(picture, pad, pad, pad, pad, cv2.BORDER_CONSTANT)
+        size = min(0.6, fill * rng.uniform(2.2, 4.0))
+        gap = 1.3 * np.sqrt(max(size, fill) * aspect) + np.sqrt(fill * aspect)
+        xy = pose.xy + heading * ((1 - away) * gap)[:, None]
+        still = np.zeros(len(away))
+        path = Pose(xy, np.ones(len(away)), still, np.zeros((len(away), 2)))
+        height, width = picture.shape[:2]
+        scene_height = np.sqrt(size * aspect)
+        matrices = path.matrices((scene_height, scene_height), (height, width))
+        return Layer([picture], matrices)
+
+    def _any_cut_out(self, rng: Rng) -> tuple[Image, list[Image]]:
+        """An object of a still, or a made outline; with the textures of the latter."""
+        if len(self._stills) and rng.random() < 0.5:
+            still, mask = self._instance(rng, min_area=700)
+            if mask is not None:
+                picture = cut_out(still.image, mask, _feather(rng))
+                if rng.random() < 0.5:
+                    picture = np.ascontiguousarray(picture[:, ::-1])
+                return picture, []
+        textures = [self._texture(rng) for _ in range(int(rng.choice(3, p=(0.5, 0.35, 0.15))) + 1)]
+        return made_cut_out(rng, textures, _feather(rng)), textures
+
+    def _texture(self, rng: Rng) -> Image:
+        """A piece of a real picture, or a made one; about 200 x 200."""
+        kind = rng.random()
+        image: Image | None = None
+        if kind < 0.45 and len(self._stills):
+            image = self._stills.get(int(rng.integers(len(self._stills)))).image
+        elif kind < 0.8 and len(self._videos):
+            video = int(rng.integers(len(self._videos)))
+            image = self._videos.get(video, int(rng.integers(self._videos.frames_of(video))))
+        if image is None:
+            return made_texture(rng, 200, 200)
+        side = min(int(log_uniform(rng, 50, 300)), *image.shape[:2])
+        y = int(rng.integers(image.shape[0] - side + 1))
+        x = int(rng.integers(image.shape[1] - side + 1))
+        return image[y : y + side, x : x + side]
+
+    def _background(self, rng: Rng, aspect: float) -> tuple[Layer, Matrix]:
+        """A layer that covers the frame, and the camera's path over it."""
+        s = self._settings
+        kind = rng.random()
+        middle = np.array([aspect / 2, 0.5])
+        if kind < 0.6 and len(self._videos):
+            pictures = self._video_run(rng)
+            camera = camera_path(rng, s.num_frames, middle, rng.choice([0.0, 0.4, 1.0]))
+        elif kind < 0.9 and len(self._stills):
+            pictures = [self._stills.get(int(rng.integers(len(self._stills)))).image]
+            camera = camera_path(rng, s.num_frames, middle, rng.choice([0.3, 1.0, 2.0]))
+        else:
+            pictures = [made_texture(rng, 270, 480)]
+            camera = camera_path(rng, s.num_frames, middle, rng.choice([0.3, 1.0, 2.0]))
+        if rng.random() < 0.5:
+            pictures = [p[:, ::-1] for p in pictures]
+        height, width = pictures[0].shape[:2]
+        cover = max(1 / height, aspect / width) * rng.uniform(1.0, 1.5)
+        free = np.array([width * cover - aspect, height * cover - 1.0])
+        corner = -free * rng.uniform(0, 1, 2)
+        placement = np.array([[cover, 0, corner[0]], [0, cover, corner[1]], [0, 0, 1.0]])
+        return Layer([_opaque(p) for p in pictures], camera @ placement, covers=True), camera
+
+    def _video_run(self, rng: Rng) -> list[Image]:
+        num_frames = self._settings.num_frames
+        video = int(rng.integers(len(self._videos)))
+        frames = _run(rng, self._videos.frames_of(video), num_frames)
+        return [self._videos.get(video, t) for t in frames]
+
+    # --- a still comes to life
+
+    def _instance(self, rng: Rng, min_area: int) -> tuple[Still, NDArray[np.bool_] | None]:
+        """A still and one of its objects, at times with those that touch it; None if all are too small."""
+        still = self._stills.get(int(rng.integers(len(self._stills))))
+        areas = np.array(still.areas)
+        large = np.flatnonzero((areas >= min_area) & (areas < 0.7 * still.labels.size)) + 1
+        if not len(large):
+            return still, None
+        # Larger objects a little more often: small ones are many and alike.
+        odds = areas[large - 1] ** 0.3
+        obj = int(rng.choice(large, p=odds / odds.sum()))
+        mask = still.labels == obj
+        if rng.random() < 0.15:  # a rider and her bike are often followed as one
+            near = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+            touching = np.unique(still.labels[near])
+            mask = np.isin(still.labels, touching[touching > 0])
+        return still, mask
+
+    def _framed(
+        self, rng: Rng, still: Still, mask: NDArray[np.bool_]
+    ) -> tuple[float, Matrix, Matrix, Matrix]:
+        """Aspect, still-to-scene, view, and the object's centre in the scene, for a frame cut out around it."""
+        height, width = mask.shape
+        aspect = _aspect(rng)
+        largest = min(height, width / aspect)
+        wanted = np.sqrt(np.count_nonzero(mask) / (_fill(rng) * aspect))
+        lines = float(np.clip(wanted, 0.4 * largest, largest))
+        y0, y1, x0, x1 = padded_box(mask)
+        center = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
+        room = np.array([width - lines * aspect, height - lines])
+        corner = np.clip(center - np.array([aspect, 1]) * lines * rng.uniform(0.25, 0.75, 2), 0, room)
+        to_scene = np.array([[1, 0, -corner[0]], [0, 1, -corner[1]], [0, 0, lines]]) / lines
+        focus = (center - corner) / lines
+        return aspect, to_scene, _view(rng, aspect, focus, self._settings.size), focus
+
+    def _whole(self, rng: Rng) -> Scene | None:
+        s = self._settings
+        still, mask = self._instance(rng, min_area=500)
+        if mask is None:
+            return None
+        aspect, to_scene, view, focus = self._framed(rng, still, mask)
+        camera = camera_path(rng, s.num_frames, focus, rng.choice([0.5, 1.5, 3.0]))
+        picture = np.dstack([still.image, mask.astype(np.uint8) * 255])
+        bends = None
+        if rng.random() < s.bend:
+            bends = random_bends(
+                rng, s.num_frames, mask.shape, log_uniform(rng, 0.002, 0.012), cells=int(rng.integers(4, 9))
+            )
+        background = Layer([picture], camera @ to_scene, bends=bends, covers=True)
+        return self._with_company(rng, [background], 0, aspect, view, focus, mask, to_scene)
+
+    def _in_place(self, rng: Rng) -> Scene | None:
+        s = self._settings
+        still, mask = self._instance(rng, min_area=700)
+        if mask is None:
+            return None
+        aspect, to_scene, view, focus = self._framed(rng, still, mask)
+        camera = camera_path(rng, s.num_frames, focus, rng.choice([0.3, 1.0, 2.0]))
+        hole = cv2.dilate(mask.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+        background = Layer([_opaque(close_hole(rng, still.image, hole))], camera @ to_scene, covers=True)
+        picture = cut_out(still.image, mask, _feather(rng), extend=False)
+        y0, y1, x0, x1 = padded_box(mask)
+        lines = 1 / to_scene[0, 0]
+        pose = random_pose(rng, s.num_frames, _speed(rng), focus)
+        size = ((x1 - x0) / lines, (y1 - y0) / lines)
+        target = Layer(
+            [picture],
+            camera @ pose.matrices(size, picture.shape[:2]),
+            bends=self._bends(rng, picture.shape[:2]),
+        )
+        return self._with_company(rng, [background, target], 1, aspect, view, focus, mask, to_scene, pose)
+
+    def _with_company(
+        self,
+        rng: Rng,
+        layers: list[Layer],
+        target: int,
+        aspect: float,
+        view: Matrix,
+        focus: Matrix,
+        mask: NDArray[np.bool_],
+        to_scene: Matrix,
+        pose: Pose | None = None,
+    ) -> Scene:
+        """The scene with, at times, something that passes in front or stands about."""
+        s = self._settings
+        fill = float(np.count_nonzero(mask)) * to_scene[0, 0] ** 2 / aspect
+        if pose is None:
+            still = np.zeros(s.num_frames)
+            pose = Pose(focus + np.zeros((s.num_frames, 2)), still + 1, still, np.zeros((s.num_frames, 2)))
+        if rng.random() < s.vanish and s.num_frames > 2:
+            layers.append(self._cover(rng, aspect, fill, pose, _heading(rng), _away(rng, s.num_frames)))
+        if rng.random() < s.occluder:
+            layers.append(self._passer(rng, aspect, fill, pose))
+        for _ in range(int(rng.integers(0, s.max_distractors // 2 + 1))):
+            picture, _ = self._any_cut_out(rng)
+            start = focus + _heading(rng) * rng.uniform(0.2, 0.8)
+            path = random_pose(rng, s.num_frames, _speed(rng), start)
+            layers.append(self._object_layer(rng, picture, aspect, min(0.15, _fill(rng)), path))
+        return Scene(layers, target, view)
+
+    # --- real sequences
+
+    def _sequence(self, rng: Rng) -> Scene | None:
+        s = self._settings
+        sequence = int(rng.integers(len(self._vos)))
+        run = [self._vos.get(sequence, t) for t in _run(rng, self._vos.frames_of(sequence), s.num_frames)]
+        objects = np.unique(run[0][1])
+        objects = objects[objects > 0]
+        if not len(objects):
+            return None
+        obj = int(rng.choice(objects))
+        pictures = [np.dstack([image, (labels == obj).astype(np.uint8) * 255]) for image, labels in run]
+        if rng.random() < 0.5:
+            pictures = [p[:, ::-1] for p in pictures]
+        height, width = pictures[0].shape[:2]
+        y0, y1, x0, x1 = padded_box(pictures[0][..., 3] > 0)
+        aspect = width / height
+        view = _view(rng, aspect, np.array([(x0 + x1) / 2, (y0 + y1) / 2]) / height, s.size)
+        to_scene = np.diag([1 / height, 1 / height, 1.0])
+        camera = camera_path(rng, s.num_frames, np.array([aspect / 2, 0.5]), rng.choice([0.0, 0.3, 0.8]))
+        return Scene([Layer(pictures, camera @ to_scene, covers=True)], 0, view)
+
+
+def _aspect(rng: Rng) -> float:
+    values, odds = zip(*_ASPECTS)
+    return float(rng.choice(values, p=odds) * np.exp(rng.normal(0, 0.03)))
+
+
+def _fill(rng: Rng) -> float:
+    return float(np.clip(np.exp(rng.normal(np.log(_TYPICAL_FILL), _FILL_SPREAD)), 0.006, 0.5))
+
+
+def _speed(rng: Rng) -> float:
+    """Frame heights a frame: mostly slow, at times fast."""
+    return log_uniform(rng, 0.003, 0.08)
+
+
+def _feather(rng: Rng) -> float:
+    return float(rng.uniform(0.6, 1.6))
+
+
+def _heading(rng: Rng) -> Matrix:
+    angle = rng.uniform(0, 2 * np.pi)
+    return np.array([np.cos(angle), np.sin(angle)])
+
+
+def _view(rng: Rng, aspect: float, focus: Matrix, size: int) -> Matrix:
+    """The frame (aspect x 1) squashed to a square, and a window of it around `focus` as S x S pixels."""
+    part = 1.0 if rng.random() < 0.25 else rng.uniform(0.5, 1.0)
+    place = np.array([focus[0] / aspect, focus[1]])
+    corner = np.clip(place - part * rng.uniform(0.25, 0.75, 2), 0, 1 - part)
+    zoom = size / part
+    return np.array([[zoom / aspect, 0, -corner[0] * zoom], [0, zoom, -corner[1] * zoom], [0, 0, 1.0]])
+
+
+def _beyond(view: Matrix, size: int) -> float:
+    """How far to go in the scene, at most, to be out of the view."""
+    return float(1.2 * size / min(view[0, 0], view[1, 1]))
+
+
+def _away(rng: Rng, num_frames: int) -> Matrix:
+    """T values: 0 here, 1 away, with a ramp between them; here on frame 0."""
+    start = rng.uniform(1, num_frames - 1)
+    stay = rng.uniform(0.3, 0.7) * num_frames
+    ramp = rng.uniform(0.5, 1.5)
+    t = np.arange(num_frames)
+    gone = np.clip((t - start) / ramp + 1, 0, 1) * np.clip((start + stay - t) / ramp + 1, 0, 1)
+    gone[0] = 0
+    return gone
+
+
+def _run(rng: Rng, available: int, num_frames: int) -> list[int]:
+    """Frame numbers with a stride of 1 to 4, there and back again where the video is too short."""
+    stride = int(rng.integers(1, 5))
+    stride = max(1, min(stride, (available - 1) // max(1, num_frames - 1)))
+    start = int(rng.integers(max(1, available - (num_frames - 1) * stride)))
+    frames = start + stride * np.arange(num_frames)
+    period = max(1, 2 * (available - 1))
+    folded = frames % period
+    return [int(f) for f in np.where(folded >= available, period - folded, folded)]
+
+
+def _opaque(image: Image) -> Image:
+    return np.dstack([image, np.zeros(image.shape[:2], np.uint8)])
+
+
+def _harmonised(rng: Rng, picture: Image, background: Layer) -> Image:
+    """The cut-out with its colours drawn towards the background's, more or less."""
+    strength = rng.uniform(0, 0.5) if rng.random() < 0.6 else 0.0
+    if not strength:
+        return picture
+    inside = picture[..., 3] > 127
+    own = picture[..., :3][inside].mean(axis=0)
+    aim = background.pictures[0][..., :3].reshape(-1, 3)[::37].mean(axis=0)
+    shifted = picture.copy()
+    shifted[..., :3] = np.clip(picture[..., :3] + strength * (aim - own), 0, 255).astype(np.uint8)
+    return shifted

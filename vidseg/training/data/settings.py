@@ -1,0 +1,95 @@
+"""What clips are made of, as one section of a training configuration."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field
+
+from vidseg.errors import ConfigError
+from vidseg.validation import Strict
+
+
+class StillFolder(Strict):
+    """Still images with masks: `images/<name>.jpg` and `masks/<name>.png` (0 background, 1..N objects)."""
+
+    folder: str
+    prefix: str = ""
+    """Take only names that begin so."""
+    research_only: bool = False
+    """Take also what may not go into published weights: names that begin with `camvid_` (CamVid)."""
+
+
+class ClipMix(Strict):
+    """How many clips of each kind to make, relative to one another; a kind without sources is left out."""
+
+    composed: float = Field(default=0.55, ge=0)
+    """Cut-outs and made shapes that move over a video, a still or a texture."""
+    in_place: float = Field(default=0.25, ge=0)
+    """An object of a still leaves its place; the hole behind it is filled."""
+    whole: float = Field(default=0.2, ge=0)
+    """A still moves and bends as a whole, its object with it: only natural outlines."""
+    vos: float = Field(default=0.3, ge=0)
+    """Real sequences with real masks from the `vos` folders."""
+
+
+class ClipSettings(Strict):
+    """Size, length, sources and effects of training clips. Without sources everything is procedural.
+
+    Folders may hold `~` and environment variables (`${NAME}`).
+    """
+
+    size: int = Field(default=256, ge=64, le=2048)
+    """S: clips are S x S pixels, cut out of frames squashed to a square as the tracker squashes them."""
+    num_frames: int = Field(default=4, ge=1, le=64)
+    """T, frames in a clip."""
+
+    stills: list[StillFolder] = []
+    videos: list[str] = []
+    """Video files, folders of them, or folders of frames: backgrounds and textures."""
+    vos: list[str] = []
+    """DAVIS- or YouTube-VOS-style folders: `JPEGImages/[480p/]<sequence>`, `Annotations/[480p/]<sequence>`."""
+
+    mix: ClipMix = ClipMix()
+    max_distractors: int = Field(default=4, ge=0, le=16)
+    look_alike: float = Field(default=0.35, ge=0, le=1)
+    """Probability that a distractor is the object's twin, or cut from the same texture."""
+    occluder: float = Field(default=0.25, ge=0, le=1)
+    """Probability that something passes in front of the object."""
+    vanish: float = Field(default=0.12, ge=0, le=1)
+    """Probability that the object goes away for some frames: out of the picture, or behind a cover."""
+    turn: float = Field(default=0.25, ge=0, le=1)
+    """Probability that the object turns about itself: its surface slides along, what was hidden shows."""
+    bend: float = Field(default=0.6, ge=0, le=1)
+    """Probability that the object deforms."""
+    hinge: float = Field(default=0.2, ge=0, le=1)
+    """Probability that a part of the object swings about a joint."""
+    light: float = Field(default=0.6, ge=0, le=1)
+    """Probability that light and colours change over time."""
+    motion_blur: float = Field(default=0.3, ge=0, le=1)
+    defocus: float = Field(default=0.15, ge=0, le=1)
+    noise: float = Field(default=0.35, ge=0, le=1)
+    compression: float = Field(default=0.4, ge=0, le=1)
+
+    still_cache_mb: int = Field(default=250, ge=0)
+    """Decoded stills kept in memory; beyond it they are read again."""
+    video_cache_mb: int = Field(default=250, ge=1)
+    """Compressed video frames kept in memory, shared evenly among the videos."""
+
+
+def folder_of(text: str, field: str) -> Path:
+    """The path that `text` names.
+
+    Raises:
+        ConfigError: a variable in it is not set, or nothing is there.
+    """
+    expanded = os.path.expandvars(os.path.expanduser(text))
+    if "$" in expanded:
+        raise ConfigError(
+            f"'{text}' holds a variable that is not set", where=field, hint="set it, or write the path out"
+        )
+    path = Path(expanded)
+    if not path.exists():
+        raise ConfigError(f"'{text}' is not there", where=field, hint="give a folder or file that exists")
+    return path
