@@ -236,6 +236,17 @@ def test_images_are_prepared_as_by_the_official_loader(tmp_path):
     assert torch.equal(got, want[0])
 
 
+def test_ids_that_are_no_integers_are_refused(tracker, frames):
+    session = tracker.start()
+    for obj_id in (-1, 1.5, "1", True):
+        with pytest.raises(PromptError, match="object id"):
+            session.prompt(obj_id, **BOX)
+    session.prompt(np.int64(3), **BOX)
+    assert session.step(frames[0]).obj_ids == [3]
+    with pytest.raises(PromptError, match="object id"):
+        session.refine("3", **BOX)
+
+
 def test_a_wrong_prompt_does_not_lose_the_others(tracker, frames):
     session = tracker.start()
     session.prompt(1, points=[[500, 5]], labels=[1])

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from vidseg.errors import InputError, MissingExtraError
 from vidseg.trackers.contract import Frame, Prompt
+from vidseg.trackers.image_encoder import IMAGE_MEAN, IMAGE_STD
 from vidseg.trackers.weights import check_state, shapes_of
 
 if TYPE_CHECKING:
@@ -34,9 +35,6 @@ OfficialConfig = Literal[
     "sam2.1_hiera_b+",
     "sam2.1_hiera_l",
 ]
-
-IMAGE_MEAN = (0.485, 0.456, 0.406)
-IMAGE_STD = (0.229, 0.224, 0.225)
 
 
 def build_predictor(

@@ -32,6 +32,7 @@ from torch import Tensor
 from vidseg.errors import ConfigError, InputError, PromptError
 from vidseg.trackers.contract import Frame, FrameResult, Prompt
 from vidseg.trackers.engine_tracker import pick_device, pick_dtype, state_sha256
+from vidseg.trackers.pending import PendingPrompts, checked_id
 from vidseg.trackers.sam2_official import (
     OfficialConfig,
     add_prompt,
@@ -162,7 +163,7 @@ class Sam2ReferenceSession:
         self.tracker = tracker
         self.num_frames = num_frames
         self.reverse = reverse
-        self._pending: dict[int, Prompt] = {}
+        self._pending = PendingPrompts()
         self._images: dict[int, Tensor] = {}
         self._state: dict[str, Any] | None = None
         self._seen: Frame | None = None
@@ -182,9 +183,7 @@ class Sam2ReferenceSession:
         labels: Sequence[int] | None = None,
         mask: Any = None,
     ) -> None:
-        prompt = Prompt.of(box=box, points=points, labels=labels, mask=mask)
-        earlier = self._pending.get(obj_id)
-        self._pending[obj_id] = earlier.merge(prompt) if earlier else prompt
+        self._pending.add(obj_id, box=box, points=points, labels=labels, mask=mask)
 
     def step(self, frame: Frame) -> FrameResult:
         state = self._take(frame)
@@ -218,6 +217,7 @@ class Sam2ReferenceSession:
         labels: Sequence[int] | None = None,
         mask: Any = None,
     ) -> FrameResult:
+        obj_id = checked_id(obj_id)
         if self._state is None or self._seen is None:
             raise InputError(
                 "there is no frame to correct",
@@ -277,14 +277,7 @@ class Sam2ReferenceSession:
         return state
 
     def _answer_pending(self, state: dict[str, Any], frame: Frame) -> None:
-        """The prompts for this frame; a wrong one is dropped with its error, the others keep waiting."""
-        fitted = {}
-        for obj_id, prompt in list(self._pending.items()):
-            try:
-                fitted[obj_id] = prompt.fit(frame.size_hw)
-            except PromptError as error:
-                del self._pending[obj_id]
-                raise error.at(f"object {obj_id}, frame {frame.index}") from None
+        fitted = self._pending.fit(frame)
         self._pending.clear()
         for obj_id, prompt in fitted.items():
             self._answer(state, frame.index, obj_id, prompt)
@@ -365,25 +358,14 @@ class Sam2ReferenceSession:
 
     def _contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """What can still be read: conditioning frames, and tracked ones within the horizon."""
-        tensors: dict[str, Tensor] = {}
+        tensors = self._pending.to_tensors()
         facts: dict[str, Any] = {
             "num_frames": self.num_frames,
             "reverse": self.reverse,
             "size_hw": None,
             "objects": [],
-            "pending": [],
+            "pending": list(self._pending),
         }
-        for obj_id, prompt in self._pending.items():
-            facts["pending"].append(obj_id)
-            arrays = {
-                "points": prompt.points_xy,
-                "labels": prompt.labels,
-                "box": prompt.box,
-                "mask": prompt.mask,
-            }
-            for part, array in arrays.items():
-                if array is not None:
-                    tensors[f"pending.{obj_id}.{part}"] = torch.from_numpy(np.asarray(array))
         state = self._state
         if state is None:
             return tensors, facts
@@ -414,15 +396,7 @@ class Sam2ReferenceSession:
 
     def fill(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Put what `save` wrote into a fresh session."""
-        for obj_id in facts["pending"]:
-            parts = {
-                part: tensors[key].cpu().numpy()
-                for part in ("points", "labels", "box", "mask")
-                if (key := f"pending.{obj_id}.{part}") in tensors
-            }
-            self._pending[obj_id] = Prompt(
-                parts["points"], parts["labels"], parts.get("box"), parts.get("mask")
-            )
+        self._pending = PendingPrompts.of_tensors(facts["pending"], tensors)
         if facts["size_hw"] is None:
             return
         predictor = self.tracker.predictor

@@ -16,7 +16,8 @@ from vidseg.errors import InputError, PromptError
 from vidseg.memory.bank import MemoryFrame, Moment, ObjectBank
 from vidseg.trackers.contract import Frame, FrameResult, Prompt
 from vidseg.trackers.engine import Engine
-from vidseg.trackers.model import CHANNELS, Features
+from vidseg.trackers.model import Features
+from vidseg.trackers.pending import PendingPrompts, checked_id
 from vidseg.trackers.postprocess import remove_specks, separate
 from vidseg.trackers.states import object_state
 
@@ -71,7 +72,7 @@ class EngineSession:
         self.reverse = reverse
         self.keep_all = keep_all
         self.banks: dict[int, ObjectBank] = {}
-        self.pending: dict[int, Prompt] = {}
+        self.pending = PendingPrompts()
         self.last_frame_idx: int | None = None
         self._write = write
         self._seen: _Seen | None = None
@@ -90,10 +91,7 @@ class EngineSession:
         labels: Sequence[int] | None = None,
         mask: Any = None,
     ) -> None:
-        obj_id = _checked_id(obj_id)
-        prompt = Prompt.of(box=box, points=points, labels=labels, mask=mask)
-        earlier = self.pending.get(obj_id)
-        self.pending[obj_id] = earlier.merge(prompt) if earlier else prompt
+        self.pending.add(obj_id, box=box, points=points, labels=labels, mask=mask)
 
     @torch.inference_mode()
     def step(self, frame: Frame) -> FrameResult:
@@ -139,7 +137,7 @@ class EngineSession:
         labels: Sequence[int] | None = None,
         mask: Any = None,
     ) -> FrameResult:
-        obj_id = _checked_id(obj_id)
+        obj_id = checked_id(obj_id)
         if self._seen is None:
             raise InputError(
                 "there is no frame to correct",
@@ -181,14 +179,8 @@ class EngineSession:
         return moment
 
     def _take_prompts(self, frame: Frame) -> dict[int, Prompt]:
-        """The prompts for this frame; a wrong one is dropped with its error, the others keep waiting."""
-        fitted = {}
-        for obj_id, prompt in list(self.pending.items()):
-            try:
-                fitted[obj_id] = prompt.fit(frame.size_hw)
-            except PromptError as error:
-                del self.pending[obj_id]
-                raise error.at(f"object {obj_id}, frame {frame.index}") from None
+        """The prompts for this frame, which wait no longer."""
+        fitted = self.pending.fit(frame)
         if fitted:
             self.features(frame)  # a frame that cannot be encoded leaves the prompts waiting
         self.pending.clear()
@@ -244,9 +236,9 @@ class EngineSession:
             for obj_id, bank in self.banks.items()
             if (memory := bank.at(frame.index)) is not None and memory.low_res_logits_hw is not None
         ]
-        side = self.engine.model.image_size // 4
+        side, channels = self.engine.model.low_res_size, self.engine.model.pointer_channels
         logits = torch.stack([hw for *_, hw in rows]) if rows else torch.zeros(0, side, side)
-        pointers = torch.stack([m.pointer_c for _, m, _ in rows]) if rows else torch.zeros(0, CHANNELS)
+        pointers = torch.stack([m.pointer_c for _, m, _ in rows]) if rows else torch.zeros(0, channels)
         scores = np.array([m.object_score_logit for _, m, _ in rows], np.float32)
         ious = np.array([m.predicted_iou for _, m, _ in rows], np.float32)
         low_res = logits.float().cpu().numpy()
@@ -277,12 +269,6 @@ def to_video_res(low_res_logits_nhw: Tensor, size_hw: tuple[int, int], options: 
         low_res_logits_nhw = remove_specks(low_res_logits_nhw, options.remove_speck_area)
     logits = F.interpolate(low_res_logits_nhw[:, None], size=size_hw, mode="bilinear", align_corners=False)
     return separate(logits[:, 0]) if options.non_overlap_masks else logits[:, 0]
-
-
-def _checked_id(obj_id: int) -> int:
-    if isinstance(obj_id, bool) or not isinstance(obj_id, int | np.integer) or obj_id < 0:
-        raise PromptError(f"object id {obj_id!r}", hint="ids are integers from 0 on (label maps: from 1 on)")
-    return int(obj_id)
 
 
 def session_tensors(session: EngineSession) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -324,22 +310,14 @@ def session_tensors(session: EngineSession) -> tuple[dict[str, Tensor], dict[str
                 ],
             }
         )
-    pending = []
-    for obj_id, prompt in session.pending.items():
-        pending.append(obj_id)
-        arrays = {"points": prompt.points_xy, "labels": prompt.labels, "box": prompt.box, "mask": prompt.mask}
-        tensors |= {
-            f"pending.{obj_id}.{part}": torch.from_numpy(np.asarray(array))
-            for part, array in arrays.items()
-            if array is not None
-        }
+    tensors |= session.pending.to_tensors()
     facts = {
         "num_frames": session.num_frames,
         "reverse": session.reverse,
         "keep_all": session.keep_all,
         "last_frame": session.last_frame_idx,
         "objects": objects,
-        "pending": pending,
+        "pending": list(session.pending),
     }
     return tensors, facts
 
@@ -371,12 +349,4 @@ def fill_session(session: EngineSession, tensors: dict[str, Tensor], facts: dict
         )
         bank.rivals = rivals
         session.banks[entry["id"]] = bank
-    for obj_id in facts["pending"]:
-        parts = {
-            part: tensors[key].cpu().numpy()
-            for part in ("points", "labels", "box", "mask")
-            if (key := f"pending.{obj_id}.{part}") in tensors
-        }
-        session.pending[obj_id] = Prompt(
-            parts["points"], parts["labels"], parts.get("box"), parts.get("mask")
-        )
+    session.pending = PendingPrompts.of_tensors(facts["pending"], tensors)

@@ -19,6 +19,7 @@ from vidseg.trackers.flow.motion import flow_to_previous
 from vidseg.trackers.flow.objects import TrackedObject
 from vidseg.trackers.flow.propagation import FrameFeatures, arrive, learn, learn_ahead, propagate
 from vidseg.trackers.flow.state import SessionState, save_state
+from vidseg.trackers.pending import checked_id
 
 Picture = npt.NDArray[np.uint8]
 
@@ -59,12 +60,9 @@ class FlowSession:
         On an old object a box or a mask starts its mask anew; points alone correct the tracked one.
 
         Raises:
-            PromptError: see `Prompt.of`; what depends on the frame's size is checked when the frame comes.
+            PromptError: see `PendingPrompts.add`; what depends on the frame's size is checked by `step`.
         """
-        obj_id = _checked_id(obj_id)
-        given = Prompt.of(box=box, points=points, labels=labels, mask=mask)
-        pending = self._state.pending
-        pending[obj_id] = pending[obj_id].merge(given) if obj_id in pending else given
+        self._state.pending.add(obj_id, box=box, points=points, labels=labels, mask=mask)
 
     def step(self, frame: Frame) -> FrameResult:
         """Track every object into this frame. Without objects the result has N = 0.
@@ -130,7 +128,7 @@ class FlowSession:
             PromptError: there is no such frame yet, or the prompt does not fit it.
         """
         state = self._state
-        obj_id = _checked_id(obj_id)
+        obj_id = checked_id(obj_id)
         given = Prompt.of(box=box, points=points, labels=labels, mask=mask)
         if state.picture is None or state.frame_idx is None or state.size_hw is None:
             raise PromptError("there is no frame to correct", hint="call prompt(), then step()")
@@ -177,13 +175,10 @@ class FlowSession:
             )
         grid_hw = grid_size(frame.size_hw, self._config.max_side)
         picture = to_grid(frame, grid_hw)
-        prompts = {}
-        for obj_id, prompt in list(state.pending.items()):
-            try:
-                prompts[obj_id] = prompt_to_grid(prompt.fit(frame.size_hw), frame.size_hw, grid_hw)
-            except PromptError as error:
-                del state.pending[obj_id]
-                raise error.at(f"frame {frame.index}, object {obj_id}") from None
+        prompts = {
+            obj_id: prompt_to_grid(prompt, frame.size_hw, grid_hw)
+            for obj_id, prompt in state.pending.fit(frame).items()
+        }
         state.pending.clear()
         state.size_hw = frame.size_hw
         return picture, prompts
@@ -235,9 +230,3 @@ def _logit(prob: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     clipped = np.clip(prob, limit, 1 - limit)
     logit: npt.NDArray[np.float32] = np.log(clipped / (1 - clipped))
     return logit
-
-
-def _checked_id(obj_id: int) -> int:
-    if isinstance(obj_id, bool) or not isinstance(obj_id, int | np.integer) or obj_id < 0:
-        raise PromptError(f"object id {obj_id!r}", hint="ids are integers from 0 on (label maps: from 1 on)")
-    return int(obj_id)

@@ -16,6 +16,7 @@ from vidseg.errors import CheckpointError
 from vidseg.trackers.contract import Prompt
 from vidseg.trackers.flow.config import FlowConfig
 from vidseg.trackers.flow.objects import TrackedObject
+from vidseg.trackers.pending import PendingPrompts
 
 LAYOUT = 1
 """Version of what a session remembers; another one cannot be gone on with."""
@@ -35,7 +36,7 @@ class SessionState:
     picture: npt.NDArray[np.uint8] | None = None
     """uint8 h x w x 3, RGB: the last frame on the grid."""
     objects: dict[int, TrackedObject] = field(default_factory=dict)
-    pending: dict[int, Prompt] = field(default_factory=dict)
+    pending: PendingPrompts = field(default_factory=PendingPrompts)
     """Prompts for the next frame."""
     ahead: dict[int, dict[int, npt.NDArray[np.bool_]]] = field(default_factory=dict)
     """Masks on conditioned frames that were not stepped to yet: frame_idx -> obj_id -> h x w."""
@@ -72,7 +73,7 @@ def load_state(path: str | PathLike[str], tracker: str, config: FlowConfig) -> S
         size_hw = tree.pop("size_hw")
         return SessionState(
             objects={int(i): TrackedObject.of(o) for i, o in tree.pop("objects").items()},
-            pending={int(i): Prompt(**p) for i, p in tree.pop("pending").items()},
+            pending=PendingPrompts({int(i): Prompt(**p) for i, p in tree.pop("pending").items()}),
             ahead={int(f): {int(i): m for i, m in masks.items()} for f, masks in tree.pop("ahead").items()},
             size_hw=None if size_hw is None else (size_hw[0], size_hw[1]),
             **tree,
