@@ -1,8 +1,6 @@
-"""Clips as a torch data set: clip i is the same on every run, machine process and worker."""
+"""Clips as a torch data set: clip i is the same in every run and worker."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import cv2
 import numpy as np

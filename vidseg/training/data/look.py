@@ -49,7 +49,7 @@ class Look:
         levels = np.linspace(0, 1, 256)[:, None] ** self._gamma[t] * (self._gain[t] * self._tint[t] * 255)
         image = cv2.LUT(image, np.clip(levels, 0, 255).astype(np.uint8)[None])
         if self._shadow is not None:
-            matrix = np.float32([[1, 0, self._shadow_path[t, 0]], [0, 1, self._shadow_path[t, 1]]])
+            matrix = np.array([[1, 0, self._shadow_path[t, 0]], [0, 1, self._shadow_path[t, 1]]], np.float32)
             size = (image.shape[1], image.shape[0])
             shade = cv2.warpAffine(self._shadow, matrix, size, borderMode=cv2.BORDER_REFLECT)
             shade = np.clip(1 + shade, 0.4, 1.4)

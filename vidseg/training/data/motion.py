@@ -48,7 +48,9 @@ class Pose:
         height, width = px_hw
         out = np.empty((len(self.scale), 3, 3))
         to_unit = np.array([[1 / width, 0, -0.5], [0, 1 / height, -0.5], [0, 0, 1]])
-        for t, (xy, scale, angle, tilt) in enumerate(zip(self.xy, self.scale, self.angle, self.tilt)):
+        for t, (xy, scale, angle, tilt) in enumerate(
+            zip(self.xy, self.scale, self.angle, self.tilt, strict=True)
+        ):
             c, s = np.cos(angle), np.sin(angle)
             squeeze = np.diag([size[0] * np.cos(tilt[0]), size[1] * np.cos(tilt[1]), 1.0])
             depth = np.eye(3)  # the far side is smaller: a viewer about 2.5 widths away

@@ -58,7 +58,7 @@ def render(rng: Rng, scene: Scene, settings: ClipSettings) -> Clip | None:
 def _compose(
     scene: Scene, t: int, size: int, shutter: float
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int]:
-    """Image, what is visible of the target (0..255), and how many pixels it would have with nothing before it."""
+    """Image, what is visible of the target (0..255), its pixels if nothing stood before it."""
     image = np.empty((size, size, 3), np.uint8)
     visible = np.zeros((size, size), np.uint8)
     whole = 0

@@ -235,7 +235,7 @@ class SceneMaker:
     def _framed(
         self, rng: Rng, still: Still, mask: NDArray[np.bool_]
     ) -> tuple[float, Matrix, Matrix, Matrix]:
-        """Aspect, still-to-scene, view, and the object's centre in the scene, for a frame cut out around it."""
+        """Aspect, still-to-scene, view, and the object's centre in the scene, for a frame around it."""
         height, width = mask.shape
         aspect = _aspect(rng)
         largest = min(height, width / aspect)
@@ -339,7 +339,7 @@ class SceneMaker:
 
 
 def _aspect(rng: Rng) -> float:
-    values, odds = zip(*_ASPECTS)
+    values, odds = zip(*_ASPECTS, strict=True)
     return float(rng.choice(values, p=odds) * np.exp(rng.normal(0, 0.03)))
 
 

@@ -45,11 +45,11 @@ class ClipSettings(Strict):
     num_frames: int = Field(default=4, ge=1, le=64)
     """T, frames in a clip."""
 
-    stills: list[StillFolder] = []
-    videos: list[str] = []
+    stills: list[StillFolder] = Field(default=[])
+    videos: list[str] = Field(default=[])
     """Video files, folders of them, or folders of frames: backgrounds and textures."""
-    vos: list[str] = []
-    """DAVIS- or YouTube-VOS-style folders: `JPEGImages/[480p/]<sequence>`, `Annotations/[480p/]<sequence>`."""
+    vos: list[str] = Field(default=[])
+    """DAVIS- or YouTube-VOS-style: `JPEGImages/[480p/]<sequence>`, `Annotations/[480p/]<sequence>`."""
 
     mix: ClipMix = ClipMix()
     max_distractors: int = Field(default=4, ge=0, le=16)

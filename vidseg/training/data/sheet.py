@@ -22,7 +22,10 @@ def contact_sheet(clips: Sequence[Clip], columns: int = 2) -> NDArray[np.uint8]:
     Returns:
         H x W x 3, RGB.
     """
-    strips = [np.concatenate([_outlined(i, m) for i, m in zip(c.images, c.masks)], axis=1) for c in clips]
+    strips = [
+        np.concatenate([_outlined(i, m) for i, m in zip(c.images, c.masks, strict=True)], axis=1)
+        for c in clips
+    ]
     height = max(s.shape[0] for s in strips) + _GAP
     width = max(s.shape[1] for s in strips) + _GAP
     rows = -(-len(strips) // columns)

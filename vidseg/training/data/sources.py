@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vidseg.errors import ConfigError, VidsegError
 from vidseg.eval.label_png import read_label_png
 from vidseg.pipeline.read import read
-from vidseg.training.data.settings import ClipSettings, StillFolder, folder_of
+from vidseg.training.data.settings import StillFolder, folder_of
 
 Image = NDArray[np.uint8]
 

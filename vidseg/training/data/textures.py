@@ -101,13 +101,13 @@ def _creature(rng: Rng, canvas: NDArray[np.uint8]) -> None:
             step = rng.uniform(0.08, 0.2) * size * np.array([np.cos(angle), np.sin(angle)])
             points.append(np.clip(points[-1] + step, 0.06 * size, 0.94 * size))
         thickness = max(2, int(rng.uniform(0.015, 0.1) * size))
-        cv2.polylines(canvas, [np.int32(points)], False, 255, thickness)
+        cv2.polylines(canvas, [np.array(points).astype(np.int32)], False, 255, thickness)
         if limb == 0:
             cv2.circle(canvas, _px(points[1]), int(rng.uniform(0.05, 0.12) * size), 255, -1)
 
 
 def _fill(canvas: NDArray[np.uint8], points: NDArray[np.float64]) -> None:
-    cv2.fillPoly(canvas, [np.int32(np.round(points))], 255)
+    cv2.fillPoly(canvas, [np.round(points).astype(np.int32)], 255)
 
 
 def _px(point: NDArray[np.float64]) -> tuple[int, int]:

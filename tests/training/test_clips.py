@@ -1,0 +1,219 @@
+"""Made clips: the same from a seed everywhere, their object in sight at first, from allowed sources."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from vidseg.errors import ConfigError, RunError
+from vidseg.training.data import Clip, ClipDataset, ClipMaker, ClipSettings, contact_sheet
+from vidseg.training.data.settings import ClipMix, StillFolder
+from vidseg.training.data.sources import StillSource
+
+SIZE = 96
+
+
+def make_stills(folder: Path, names: list[str]) -> Path:
+    """Pictures with one red disc (object 1) on green."""
+    (folder / "images").mkdir(parents=True)
+    (folder / "masks").mkdir()
+    for name in names:
+        labels = np.zeros((120, 160), np.uint8)
+        cv2.circle(labels, (80, 60), 30, 1, -1)
+        picture = np.where(labels[..., None] == 1, np.uint8([30, 30, 220]), np.uint8([30, 200, 30]))
+        cv2.imwrite(str(folder / "images" / f"{name}.jpg"), picture)
+        cv2.imwrite(str(folder / "masks" / f"{name}.png"), labels)
+    return folder
+
+
+def make_vos(folder: Path, num_frames: int = 6) -> Path:
+    """One sequence in DAVIS layout: a red disc (object 3) that moves right, 4 px a frame, on green."""
+    images, masks = (
+        folder / "JPEGImages" / "480p" / "disc",
+        folder / "Annotations" / "480p" / "disc",
+    )
+    images.mkdir(parents=True)
+    masks.mkdir(parents=True)
+    for t in range(num_frames):
+        labels = np.zeros((120, 200), np.uint8)
+        cv2.circle(labels, (70 + 4 * t, 60), 25, 3, -1)
+        picture = np.where(labels[..., None] == 3, np.uint8([30, 30, 220]), np.uint8([30, 200, 30]))
+        cv2.imwrite(str(images / f"{t:05d}.jpg"), picture)
+        cv2.imwrite(str(masks / f"{t:05d}.png"), labels)
+    return folder
+
+
+def plain(**sources: object) -> ClipSettings:
+    """Settings without anything that changes colours or stands in the way."""
+    return ClipSettings(
+        size=SIZE,
+        max_distractors=0,
+        occluder=0,
+        vanish=0,
+        light=0,
+        motion_blur=0,
+        defocus=0,
+        noise=0,
+        compression=0,
+        **sources,  # type: ignore[arg-type]
+    )
+
+
+def assert_masks_are_red(clip: Clip) -> None:
+    """Inside the mask it is redder than outside, on every frame: image and mask move together."""
+    redness = clip.images[..., 0].astype(int) - clip.images[..., 1]
+    for t, mask in enumerate(clip.masks):
+        inner = cv2.erode(mask.astype(np.uint8), np.ones((5, 5))) > 0
+        outer = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5))) == 0
+        if inner.any() and outer.any():
+            assert (redness[t][inner] > redness[t][outer].mean()).mean() > 0.98
+
+
+def digest(maker: ClipMaker, seed: int) -> bytes:
+    clip = maker.make(seed)
+    return clip.images.tobytes() + clip.masks.tobytes()
+
+
+def all_sources(tmp_path: Path) -> ClipSettings:
+    stills = make_stills(tmp_path / "stills", ["a", "b"])
+    vos = make_vos(tmp_path / "vos")
+    return ClipSettings(
+        size=SIZE,
+        stills=[StillFolder(folder=str(stills))],
+        videos=[str(vos / "JPEGImages" / "480p" / "disc")],
+        vos=[str(vos)],
+    )
+
+
+def test_clips_without_sources_show_the_object_at_first() -> None:
+    maker = ClipMaker(ClipSettings(size=SIZE, num_frames=5))
+    for seed in range(15):
+        clip = maker.make(seed)
+        assert clip.images.shape == (5, SIZE, SIZE, 3)
+        assert clip.images.dtype == np.uint8
+        assert clip.masks.shape == (5, SIZE, SIZE)
+        assert clip.masks.dtype == np.bool_
+        assert clip.masks[0].sum() >= 60
+        assert clip.images[0].std() > 1
+        assert not np.array_equal(clip.images[0], clip.images[1])
+
+
+def test_same_seed_same_bytes_in_any_process_and_order(tmp_path: Path) -> None:
+    settings = all_sources(tmp_path)
+    maker = ClipMaker(settings)
+    maker.preload()
+    here = [digest(maker, seed) for seed in range(6)]
+    assert len(set(here)) == 6
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        # Pickled for the journey, so that nothing of this process's cache comes along.
+        there = pool.starmap(digest, [(maker, seed) for seed in reversed(range(6))])
+    assert there[::-1] == here
+
+
+def test_pickle_carries_settings_alone(tmp_path: Path) -> None:
+    maker = ClipMaker(all_sources(tmp_path))
+    maker.preload()
+    data = pickle.dumps(maker)
+    assert len(data) < 5000
+    assert digest(pickle.loads(data), 3) == digest(maker, 3)
+
+
+@pytest.mark.parametrize("kind", ["in_place", "whole", "vos"])
+def test_masks_follow_the_pixels_of_their_object(tmp_path: Path, kind: str) -> None:
+    mix = dict.fromkeys(["composed", "in_place", "whole", "vos"], 0.0) | {kind: 1.0}
+    stills = make_stills(tmp_path / "stills", ["a"])
+    settings = plain(
+        stills=[StillFolder(folder=str(stills))],
+        vos=[str(make_vos(tmp_path / "vos"))],
+        mix=ClipMix(**mix),
+    )
+    maker = ClipMaker(settings)
+    for seed in range(8):
+        clip = maker.make(seed)
+        assert_masks_are_red(clip)
+        assert not np.array_equal(clip.masks[0], clip.masks[-1])
+
+
+def test_objects_vanish_and_some_return() -> None:
+    maker = ClipMaker(ClipSettings(size=SIZE, num_frames=8, vanish=1, max_distractors=0, occluder=0))
+    seen = np.stack([maker.make(seed).masks.any(axis=(1, 2)) for seed in range(16)])
+    gone = ~seen.all(axis=1)
+    returns = [bool(row[np.argmin(row) :].any()) for row in seen[gone]]
+    assert gone.sum() >= 6
+    assert sum(returns) >= 2
+
+
+def test_what_is_for_research_only_is_left_out(tmp_path: Path) -> None:
+    folder = str(make_stills(tmp_path, ["camvid_1", "coco_1", "coco_2", "mine"]))
+    assert StillSource([StillFolder(folder=folder)], 10).names == ["coco_1", "coco_2", "mine"]
+    assert StillSource([StillFolder(folder=folder, prefix="coco_")], 10).names == ["coco_1", "coco_2"]
+    assert len(StillSource([StillFolder(folder=folder, research_only=True)], 10)) == 4
+    with pytest.raises(ConfigError, match="no still"):
+        StillSource([StillFolder(folder=folder, prefix="camvid_")], 10)
+
+
+def test_stills_beyond_the_cache_are_read_again(tmp_path: Path) -> None:
+    folder = StillFolder(folder=str(make_stills(tmp_path, ["a", "b"])))
+    cached, uncached = (ClipMaker(plain(stills=[folder], still_cache_mb=mb)) for mb in (10, 0))
+    assert digest(cached, 1) == digest(uncached, 1)
+
+
+def test_unusable_sources_say_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="variable that is not set"):
+        ClipMaker(ClipSettings(videos=["${VIDSEG_NO_SUCH_VARIABLE}/clips"]))
+    with pytest.raises(ConfigError, match="is not there"):
+        ClipMaker(ClipSettings(vos=[str(tmp_path / "missing")]))
+    with pytest.raises(ConfigError, match="no sequence"):
+        ClipMaker(ClipSettings(vos=[str(tmp_path)]))
+    with pytest.raises(ConfigError, match="no video"):
+        ClipMaker(ClipSettings(videos=[str(tmp_path)]))
+
+
+def test_sequences_without_objects_say_so(tmp_path: Path) -> None:
+    make_vos(tmp_path)
+    for mask in tmp_path.glob("Annotations/480p/disc/*.png"):
+        cv2.imwrite(str(mask), np.zeros((120, 200), np.uint8))
+    mix = ClipMix(composed=0, in_place=0, whole=0, vos=1)
+    with pytest.raises(RunError, match="no clip with a visible object"):
+        ClipMaker(ClipSettings(size=SIZE, vos=[str(tmp_path)], mix=mix)).make(0)
+
+
+def test_dataset_items_are_numbered_clips() -> None:
+    maker = ClipMaker(ClipSettings(size=SIZE, num_frames=2))
+    data = ClipDataset(maker, 3, base_seed=7)
+    images, masks = data[2]
+    assert images.shape == (2, 3, SIZE, SIZE)
+    assert masks.shape == (2, SIZE, SIZE)
+    again, _ = ClipDataset(maker, 10, base_seed=7)[2]
+    assert np.array_equal(images, again)
+    assert not np.array_equal(images, data[1][0])
+    assert not np.array_equal(images, ClipDataset(maker, 3, base_seed=8)[2][0])
+    assert len(list(iter(data))) == 3
+
+
+def test_contact_sheet_outlines_the_object() -> None:
+    images = np.zeros((2, 40, 40, 3), np.uint8)
+    masks = np.zeros((2, 40, 40), bool)
+    masks[0, 10:30, 10:30] = True
+    sheet = contact_sheet([Clip(images, masks)] * 3, columns=2)
+    assert sheet.shape == (2 * 44, 2 * 84, 3)
+    assert tuple(sheet[10, 10]) == tuple(sheet[0, 40])  # outline on frame 0, border of the empty frame 1
+    assert sheet[20, 20].sum() == 0
+
+
+@pytest.mark.shared
+def test_development_data_makes_clips(shared: Path) -> None:
+    data = shared / "data"
+    settings = ClipSettings(
+        stills=[StillFolder(folder=str(data / "stills"), prefix="coco_")],
+        videos=[str(data / "train_clips" / "08_driving.mp4")],
+    )
+    maker = ClipMaker(settings)
+    fills = [maker.make(seed).masks[0].mean() for seed in range(10)]
+    assert min(fills) * 256**2 >= 60
+    assert max(fills) <= 0.75
