@@ -37,6 +37,8 @@ class EngineSettings(Strict):
 
     family: Literal["sam2", "sam2.1", "edgetam", "efficienttam", "surgical-sam2", "own"] = "own"
     """Whose checkpoints fit."""
+    weights: str | None = Field(default=None, exclude=True)
+    """A file of weights, from the YAML's folder; None for the published ones of the tracker's name."""
     image_size: int = Field(default=1024, ge=64, multiple_of=32)
     """Side of the square model input."""
     backbone: dict[str, Any]

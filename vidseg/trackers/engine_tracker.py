@@ -71,7 +71,7 @@ class EngineTracker:
         device, dtype = pick_device(load.device), pick_dtype(load.dtype)
         model, policy = build_model(settings, where)
         weights_sha256 = None
-        state = _find_state(name, load)
+        state = _find_state(name, settings, load)
         if state is None:
             _fill_randomly(model)
         else:
@@ -144,7 +144,7 @@ class EngineTracker:
         write_session(path, tracker=self.name, fingerprint=self.fingerprint(), tensors=tensors, facts=facts)
 
 
-def _find_state(name: str, load: LoadOptions) -> dict[str, Tensor] | None:
+def _find_state(name: str, settings: EngineSettings, load: LoadOptions) -> dict[str, Tensor] | None:
     """The state dict that was asked for; None for random weights, when they were asked for by that word."""
     from vidseg.trackers.weights import find_weights, read_checkpoint
 
@@ -152,7 +152,7 @@ def _find_state(name: str, load: LoadOptions) -> dict[str, Tensor] | None:
         return read_checkpoint(load.weights)
     if load.allow_random_weights:
         return None
-    return read_checkpoint(find_weights(name))
+    return read_checkpoint(settings.weights or find_weights(name))
 
 
 def _fill_randomly(model: torch.nn.Module) -> None:

@@ -81,7 +81,7 @@ def tracker_names() -> list[str]:
 
 
 def read_config(name_or_yaml: str | PathLike[str]) -> tuple[str, dict[str, Any]]:
-    """The name of a tracker and the mapping in its YAML.
+    """The name of a tracker and the mapping in its YAML; `weights`, where given, as a path from here.
 
     Raises:
         ConfigError: no such name or file, or the YAML is not a mapping.
@@ -110,7 +110,11 @@ def read_config(name_or_yaml: str | PathLike[str]) -> tuple[str, dict[str, Any]]
             f"the tracker configuration is not valid YAML: {problem}", where=f"{path}{line}"
         ) from None
     if not isinstance(config, dict):
-        raise ConfigError("a tracker configuration is a mapping", where=str(path), hint="see docs/configs.md")
+        raise ConfigError(
+            "a tracker configuration is a mapping", where=str(path), hint="see docs/backbones.md"
+        )
+    if isinstance(config.get("weights"), str):
+        config["weights"] = str(path.parent / config["weights"])
     return path.stem, config
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 from vidseg.trackers.registry import read_config, tracker_names
@@ -40,8 +41,11 @@ def describe_model(name: str) -> dict[str, Any]:
     model = tracker_of(config["config"]) if config["kind"] == "sam2-reference" else name
     layout = layout_of(model)
     wanted = PUBLISHED.get(model)
+    own = config.get("weights")
     if config["kind"] == "flow":
         weights = "none"
+    elif own is not None:
+        weights = "here" if Path(own).is_file() else "missing"
     elif wanted is None:
         weights = "unknown"
     elif cached_path(model) is not None:
@@ -55,8 +59,8 @@ def describe_model(name: str) -> dict[str, Any]:
         "parameters": layout.num_params if layout else None,
         "image_size": config.get("image_size") or (wanted.image_size if wanted else None),
         "weights": weights,
-        "licence": wanted.licence if wanted else None,
-        "source": wanted.page if wanted else None,
+        "licence": wanted.licence if wanted else "Apache-2.0" if own else None,
+        "source": wanted.page if wanted else "in the package" if own else None,
     }
 
 

@@ -84,6 +84,13 @@ LAYOUTS: tuple[Layout, ...] = (
     ),
     _plain_vit("small", "s", 384, 34_055_842),
     _plain_vit("tiny", "ti", 192, 17_866_018),
+    Layout(
+        title="vidseg nano",
+        family="vidseg",
+        marks={"reading.log_penalty": (3,), "to_key.weight": (64, 96, 1, 1)},
+        trackers=("vidseg-nano",),
+        num_params=2_628_122,
+    ),
     # What people hand over by mistake.
     Layout(
         title="SAM (the first, for images)",
