@@ -143,6 +143,7 @@ def timed(program: Program, truth: Path, prediction: Path, out: Path) -> tuple[f
     out.mkdir()
     command = program.command(truth, prediction, out)
     one_thread = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
+    one_thread["OPENCV_FOR_THREADS_NUM"] = "1"  # else OpenCV's threads wait for each other, and that counts
     began = time.perf_counter()
     child = subprocess.Popen(
         command,

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidseg.errors import InputError
-from vidseg.eval.metrics import FramePair, boundary_f, boundary_radius, mask_miou, region_j
+from vidseg.eval.metrics import FramePair, boundary, boundary_f, boundary_radius, mask_miou, region_j
 from vidseg.eval.metrics.boundary import disk
 from vidseg.eval.metrics.mosev2 import mosev2_scores
 from vidseg.eval.metrics.statistics import decay, mean, recall
@@ -174,6 +174,16 @@ def test_frames_larger_than_4k_are_measured_exactly() -> None:
     shifted = np.roll(truth, (radius, 0), (0, 1))
     assert boundary_f(shifted, truth) == 1
     assert boundary_f(np.roll(truth, (radius + 1, 0), (0, 1)), truth) < 1
+
+
+def test_f_does_not_depend_on_how_much_is_measured_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = [FramePair(blobs(seed, 200, 300, ids=6), blobs(seed + 1, 200, 300, ids=6)) for seed in range(20)]
+    ids = list(range(1, 7))
+    at_once = [pair.f(ids) for pair in pairs]
+    monkeypatch.setattr(boundary, "SHEET_PIXELS", 1)
+    monkeypatch.setattr(boundary, "LOOK_UPS", 1)
+    assert [pair.f(ids) for pair in pairs] == at_once
+    assert len({score for scores in at_once for score in scores}) > 20
 
 
 def test_a_far_larger_number_of_objects_than_usual() -> None:

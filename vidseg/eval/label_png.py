@@ -33,7 +33,8 @@ def read_label_png(path: Path) -> LabelMap:
         InputError: no such file, not a PNG, damaged, 16 bits a pixel, or a colour picture.
     """
     try:
-        data = path.read_bytes()
+        with open(path, "rb", buffering=0) as file:
+            data = file.read()
     except FileNotFoundError:
         raise InputError(f"there is no mask '{path.name}'", where=str(path.parent)) from None
     except OSError as error:

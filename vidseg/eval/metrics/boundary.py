@@ -7,11 +7,12 @@ Only the pixels of the outlines are looked at, and only with integers, so that F
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -20,6 +21,8 @@ Ints = npt.NDArray[np.int64]
 
 TOLERANCE = 0.008
 """Share of the frame's diagonal by which outlines may miss each other."""
+SHEET_PIXELS, LOOK_UPS = 1 << 20, 1 << 17
+"""At a time: what keeps memory small where there are many objects, or large ones."""
 
 
 def boundary_radius(size_hw: tuple[int, int], tolerance: float = TOLERANCE) -> int:
@@ -42,11 +45,14 @@ class Outline:
 Outline.EMPTY = Outline(np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Disk:
-    """The pixels within reach of one, row by row: (dy, first dx, last dx), nearest rows first."""
+    """The pixels within reach of one, as the few rectangles that they are the union of."""
 
-    rows: tuple[tuple[int, int, int], ...]
+    corners: Ints
+    """(row, column) x (first, past the last) x rectangles, as offsets from the pixel.
+
+    The largest one first, then the one around all of them, then the others by their size."""
     reach: int
     """No offset is larger than this."""
 
@@ -68,82 +74,147 @@ def disk(radius: float) -> Disk:
             rows.append((dy, int(kept[0]) - anchor, int(kept[-1]) - anchor))
     if not rows:  # OpenCV takes a kernel without elements for one with its first element alone
         rows = [(-anchor, -anchor, -anchor)]
-    return Disk(tuple(sorted(rows, key=lambda row: abs(row[0]))), anchor + 1)
+    # Rows are the narrower the farther out they are: those as wide as one of them, or wider, are neighbours.
+    rectangles = []
+    for left, right in {row[1:] for row in rows}:
+        as_wide = [dy for dy, first, last in rows if first <= left and last >= right]
+        rectangles.append(((min(as_wide), max(as_wide) + 1), (left, right + 1)))
+    largest, *others = sorted(rectangles, key=lambda r: (r[0][0] - r[0][1]) * (r[1][1] - r[1][0]))
+    around = tuple((min(r[i][0] for r in rectangles), max(r[i][1] for r in rectangles)) for i in (0, 1))
+    return Disk(np.moveaxis(np.array([largest, around, *others]), 0, -1), anchor + 1)
 
 
-def f_scores(
-    truths: Sequence[Outline], predictions: Sequence[Outline], reach: Disk, size_hw: tuple[int, int]
-) -> list[float]:
+def f_scores(truths: Sequence[Outline], predictions: Sequence[Outline], reach: Disk) -> list[float]:
     """F of each pair of a true and a predicted outline.
 
     Both empty: 1; one of them: 0.
 
     Args:
         reach: the pixels at which a boundary pixel still counts as met.
-        size_hw: the frame that the outlines' pixels are counted in.
     """
-    both = [i for i, (t, p) in enumerate(zip(truths, predictions, strict=True)) if len(t) and len(p)]
-    some_truths, some_predictions = [truths[i] for i in both], [predictions[i] for i in both]
-    met_predictions = _count_met(some_predictions, some_truths, reach, size_hw)
-    met_truths = _count_met(some_truths, some_predictions, reach, size_hw)
     scores = [float(len(t) == len(p)) for t, p in zip(truths, predictions, strict=True)]
-    for i, met_prediction, met_truth in zip(both, met_predictions, met_truths, strict=True):
-        precision = met_prediction / len(predictions[i])
-        recall = met_truth / len(truths[i])
-        total = precision + recall
-        scores[i] = 2 * precision * recall / total if total else 0.0
+    both = [i for i, (t, p) in enumerate(zip(truths, predictions, strict=True)) if len(t) and len(p)]
+    for some in _sheets(both, truths, predictions, reach):
+        met_truths, met_predictions = some.count_met()
+        for i, met_truth, met_prediction in zip(some.pairs, met_truths, met_predictions, strict=True):
+            precision = met_prediction / len(predictions[i])
+            recall = met_truth / len(truths[i])
+            total = precision + recall
+            scores[i] = 2 * precision * recall / total if total else 0.0
     return scores
 
 
-def _count_met(
-    outlines: Sequence[Outline], others: Sequence[Outline], reach: Disk, size_hw: tuple[int, int]
-) -> list[int]:
-    """How many pixels of each outline have a pixel of its counterpart among `others` within reach.
+def _sheets(
+    pairs: Sequence[int], truths: Sequence[Outline], predictions: Sequence[Outline], reach: Disk
+) -> Iterator[_Sheet]:
+    """Some pairs at a time: as many as have room on a sheet, one at least."""
+    sheet = _Sheet(reach)
+    for i in pairs:
+        box = _box(truths[i], predictions[i])
+        if sheet.pairs and sheet.size_with(box) > SHEET_PIXELS:
+            yield sheet
+            sheet = _Sheet(reach)
+        sheet.add(i, box, truths[i], predictions[i])
+    if sheet.pairs:
+        yield sheet
 
-    Every pixel becomes a number, pair by pair and row by row, with room between rows and pairs for the
-    disk. Whether one row of the disk around a pixel holds another outline's pixel is then one look-up in a
-    sorted list, for the pixels of all pairs at once; those that have met one drop out.
+
+class _Box(NamedTuple):
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def _box(one: Outline, other: Outline) -> _Box:
+    """Around two outlines."""
+    top, bottom = min(one.rows[0], other.rows[0]), max(one.rows[-1], other.rows[-1])
+    left, right = min(one.cols.min(), other.cols.min()), max(one.cols.max(), other.cols.max())
+    return _Box(int(top), int(left), int(bottom - top) + 1, int(right - left) + 1)
+
+
+class _Sheet:
+    """Pairs of outlines one below the other, with room between them for the disk.
+
+    The table of sums of a sheet of outlines says with four look-ups how many of their pixels are in a
+    rectangle around any pixel (Crow, SIGGRAPH 1984), for the pixels of all pairs at once.
     """
-    if not outlines:
-        return []
-    stride = size_hw[1] + reach.reach
-    room = (size_hw[0] + reach.reach) * stride
-    waiting = _keys(outlines, stride, room)
-    targets = _keys(others, stride, room)
-    ordered = np.append(targets, np.iinfo(np.int64).max)
-    far = np.zeros(len(outlines), np.int64)  # pixels that nothing is near, by pair
-    for count, (dy, first_dx, last_dx) in enumerate(reach.rows):
-        if not len(waiting):
-            break
-        if count == 1 and len(waiting) > len(targets) // 4:  # then many are likely far from any target
-            is_near = _are_near(waiting, targets, stride, reach.reach)
-            far = _by_pair(waiting[~is_near], len(outlines), room)
-            waiting = waiting[is_near]
-        first = waiting + (dy * stride + first_dx)
-        nearest = ordered[ordered.searchsorted(first)]
-        waiting = waiting[nearest > first + (last_dx - first_dx)]
-    unmet = far + _by_pair(waiting, len(outlines), room)
-    return [len(outline) - int(count) for outline, count in zip(outlines, unmet, strict=True)]
+
+    def __init__(self, reach: Disk) -> None:
+        self.reach = reach
+        self.pairs: list[int] = []
+        self._width = 0
+        self._height = reach.reach
+        self._tops: list[int] = []
+        self._boxes: list[_Box] = []
+        self._outlines: tuple[list[Outline], list[Outline]] = ([], [])
+
+    def size_with(self, box: _Box) -> int:
+        """Pixels of the sheet, with one more pair."""
+        height = self._height + box.height + self.reach.reach
+        return height * (max(self._width, box.width) + 2 * self.reach.reach)
+
+    def add(self, pair: int, box: _Box, truth: Outline, prediction: Outline) -> None:
+        self.pairs.append(pair)
+        self._tops.append(self._height)
+        self._boxes.append(box)
+        self._width = max(self._width, box.width)
+        self._height += box.height + self.reach.reach
+        self._outlines[0].append(truth)
+        self._outlines[1].append(prediction)
+
+    def count_met(self) -> tuple[list[int], list[int]]:
+        """How many pixels of each true outline are met by the predicted one, and the other way round."""
+        stride = self._width + 2 * self.reach.reach + 1  # that of the table of sums, which has one more
+        truths, predictions = (self._places(outlines, stride) for outlines in self._outlines)
+        limits = np.array([*self._tops, self._height], np.int64) * stride
+
+        def count(outline: Ints, other: Ints) -> list[int]:
+            met = outline[self._met(outline, self._sums(other, stride), stride)]
+            counts: list[int] = np.diff(met.searchsorted(limits)).tolist()
+            return counts
+
+        return count(truths, predictions), count(predictions, truths)
+
+    def _places(self, outlines: Sequence[Outline], stride: int) -> Ints:
+        """The pixels' numbers on the sheet, in rising order."""
+        reach = self.reach.reach
+        return np.concatenate(
+            [
+                outline.rows * stride + (outline.cols + ((top - box.top) * stride + reach - box.left))
+                for outline, top, box in zip(outlines, self._tops, self._boxes, strict=True)
+            ]
+        )
+
+    def _sums(self, places: Ints, stride: int) -> npt.NDArray[np.int32]:
+        """For each pixel, how many of the outlines' are above and to the left of it."""
+        sheet = np.zeros((self._height, stride), np.uint8)
+        sheet.ravel()[places] = 1
+        sums: npt.NDArray[np.int32] = cv2.integral(sheet[:, :-1]).ravel()
+        return sums
+
+    def _met(self, places: Ints, sums: npt.NDArray[np.int32], stride: int) -> npt.NDArray[np.bool_]:
+        """Whether each pixel has any of the outlines that were summed up within reach."""
+        # First the largest rectangle, and the one around all: few pixels are neither met by then nor far off.
+        is_met, is_near = _has_any(self.reach.corners[:, :, :2], places, sums, stride)
+        waiting = np.flatnonzero(is_near & ~is_met)
+        at, num_rectangles = 2, self.reach.corners.shape[2]
+        while at < num_rectangles and len(waiting):
+            to = at + max(1, LOOK_UPS // len(waiting))
+            has_any = _has_any(self.reach.corners[:, :, at:to], places[waiting], sums, stride).any(0)
+            is_met[waiting[has_any]] = True
+            waiting, at = waiting[~has_any], to
+        return is_met
 
 
-def _by_pair(keys: Ints, num_pairs: int, room: int) -> Ints:
-    return np.diff(keys.searchsorted(np.arange(num_pairs + 1) * room))
+def _has_any(corners: Ints, places: Ints, sums: npt.NDArray[np.int32], stride: int) -> npt.NDArray[np.bool_]:
+    """Rectangles x places: whether the rectangle around the place holds any pixel.
 
-
-def _are_near(keys: Ints, targets: Ints, stride: int, reach: int) -> npt.NDArray[np.bool_]:
-    """Whether any target is in the square cell of a pixel or in one of the eight around it.
-
-    Cells are as wide as the disk reaches, so that a pixel of which this is false has no target within reach.
+    Args:
+        corners: (row, column) x (first, past the last) x rectangles.
     """
-    key_rows, key_cols = np.divmod(keys, stride)
-    rows, cols = np.divmod(targets, stride)
-    height = max(int(key_rows[-1]), int(rows[-1])) // reach + 3 if len(keys) else 3
-    cells = np.zeros((height, stride // reach + 3), np.bool_)
-    cells[rows // reach + 1, cols // reach + 1] = True
-    cells[:, 1:-1] |= cells[:, :-2] | cells[:, 2:]
-    cells[1:-1] |= cells[:-2] | cells[2:]
-    return cells[key_rows // reach + 1, key_cols // reach + 1]
-
-
-def _keys(outlines: Sequence[Outline], stride: int, room: int) -> Ints:
-    return np.concatenate([o.rows * stride + (o.cols + i * room) for i, o in enumerate(outlines)])
+    rows, cols = corners
+    offsets = rows[:, None] * stride + cols[None]  # top, bottom x left, right x rectangles
+    counts = sums.take(offsets[..., None] + places)
+    has_any: npt.NDArray[np.bool_] = counts[0, 0] + counts[1, 1] != counts[0, 1] + counts[1, 0]
+    return has_any

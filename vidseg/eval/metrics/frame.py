@@ -12,7 +12,6 @@ import numpy.typing as npt
 from vidseg.eval.metrics.boundary import Disk, Outline, boundary_radius, disk, f_scores
 
 LabelMap = npt.NDArray[np.uint8]
-Labels = npt.NDArray[np.uint16]
 Places = npt.NDArray[np.intp]
 
 
@@ -34,16 +33,13 @@ class FramePair:
         box = _box_of_objects(truth, prediction)
         truth, prediction = truth[box], prediction[box]
         self._box_hw: tuple[int, int] = (truth.shape[0], truth.shape[1])
-        # Both ids of a pixel as one number. The last column and the last row stand twice, so that every
-        # pixel's neighbours are at the same distance in the flat array, at the frame's edges, too.
-        both = np.empty((truth.shape[0] + 1, truth.shape[1] + 1), np.uint16)
-        both[:-1, :-1] = truth
-        both[:-1, :-1] <<= 8
-        both[:-1, :-1] += prediction
-        both[:-1, -1] = both[:-1, -2]
-        both[-1] = both[-2]
-        self._both: Labels = both.ravel()
-        self._stride = both.shape[1]
+        # The last column and the last row stand twice, so that every pixel's neighbours are at the same
+        # distance in the flat array, at the frame's edges, too.
+        self._maps: list[LabelMap] = [
+            cv2.copyMakeBorder(label_map, 0, 1, 0, 1, cv2.BORDER_REPLICATE).ravel()
+            for label_map in (truth, prediction)
+        ]
+        self._stride = self._box_hw[1] + 1
         self._find_edges()
 
     @property
@@ -83,7 +79,7 @@ class FramePair:
     ) -> list[float]:
         """F of any true objects against any predicted ones, pair by pair."""
         reach = reach or disk(boundary_radius(self.size_hw))
-        return f_scores(truths, predictions, reach, self._box_hw)
+        return f_scores(truths, predictions, reach)
 
     def truth_outlines(self, ids: Sequence[int]) -> list[Outline]:
         """The outlines of true objects, in pixels of the box around all objects.
@@ -91,28 +87,31 @@ class FramePair:
         A pixel is on an object's outline when it is of the object and its right, lower or lower-right
         neighbour is not, or the other way round. What lies outside of the frame is no neighbour.
         """
-        return self._outlines((self._corners >> 8).astype(np.uint8), ids, self._truth_areas)
+        return self._outlines(self._maps[0], ids, self._truth_areas)
 
     def prediction_outlines(self, ids: Sequence[int]) -> list[Outline]:
         """The outlines of predicted objects."""
-        return self._outlines(self._corners.astype(np.uint8), ids, self._prediction_areas)
+        return self._outlines(self._maps[1], ids, self._prediction_areas)
 
     def _find_edges(self) -> None:
-        """Where the ids change, and the ids there: all that is needed to measure anything."""
-        both, stride = self._both, self._stride
-        differs_right = both[:-1] != both[1:]
+        """Where the ids change in either map: all that is needed to measure anything."""
+        (truth, prediction), stride = self._maps, self._stride
+        differs_right = truth[:-1] != truth[1:]
+        differs_right |= prediction[:-1] != prediction[1:]
         inner = stride * self._box_hw[0]  # without the row that stands twice
-        differs = differs_right[: inner - 1] | (both[: inner - 1] != both[stride:-1])
+        differs = truth[: inner - 1] != truth[stride:-1]
+        differs |= prediction[: inner - 1] != prediction[stride:-1]
+        differs |= differs_right[: inner - 1]
         differs |= differs_right[stride:]
         places = np.flatnonzero(differs)
         self._run_ends = places[differs_right[places]]
         rows = places // stride
         cols = places - rows * stride
         is_pixel = cols < stride - 1
-        self._rows, self._cols, places = rows[is_pixel], cols[is_pixel], places[is_pixel]
-        self._corners: Labels = both[places + np.array([[0], [1], [stride], [stride + 1]])]
+        self._rows, self._cols, self._places = rows[is_pixel], cols[is_pixel], places[is_pixel]
 
-    def _outlines(self, corners: LabelMap, ids: Sequence[int], areas: Places) -> list[Outline]:
+    def _outlines(self, label_map: LabelMap, ids: Sequence[int], areas: Places) -> list[Outline]:
+        corners = label_map[self._places + np.array([[0], [1], [self._stride], [self._stride + 1]])]
         first, right, below, across = corners
         is_mixed = (first != right) | (first != below) | (first != across)
         found = []
@@ -130,17 +129,17 @@ class FramePair:
         """Pixels by true id (row) and predicted id (column), background only within the box."""
         last = self._stride * self._box_hw[0] - 1
         ends = np.append(self._run_ends, last)
-        labels = self._both[ends]
-        lengths = np.diff(ends, prepend=-1)
-        twice = self._both[self._stride - 1 : last + 1 : self._stride]  # the column that stands twice
-        height, width = int(labels.max() >> 8) + 1, int((labels & 255).max()) + 1
+        twice = slice(self._stride - 1, last + 1, self._stride)  # the column that stands twice
+        truth, prediction = self._maps
+        height, width = (int(label_map[ends].max()) + 1 for label_map in self._maps)
 
-        def count(labels: Labels, weights: Places | None) -> npt.NDArray[np.int64]:
-            cells = (labels >> 8).astype(np.intp) * width + (labels & 255)
+        def count(at: Places | slice, weights: Places | None) -> npt.NDArray[np.int64]:
+            cells = truth[at].astype(np.intp) * width + prediction[at]
             counts = np.bincount(cells, weights, height * width)  # exact up to 2**53 pixels
             return counts.astype(np.int64).reshape(height, width)
 
-        return count(labels, lengths) - count(twice, None)
+        lengths = np.diff(ends, prepend=-1)
+        return count(ends, lengths) - count(twice, None)
 
     @cached_property
     def _truth_areas(self) -> npt.NDArray[np.int64]:
