@@ -1,4 +1,7 @@
-"""Sessions on disk: tensors and facts in one safetensors file, written whole or not at all."""
+"""Sessions on disk: tensors and facts in one safetensors file, written whole or not at all.
+
+Tensors are torch's, or NumPy arrays for a tracker that works without torch: importing that takes seconds.
+"""
 
 from __future__ import annotations
 
@@ -7,27 +10,35 @@ import os
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
 
 from vidseg.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from torch import Tensor
 
 FORMAT = "vidseg-session"
 VERSION = 1
 
 
 def write_session(
-    path: str | PathLike[str], *, tracker: str, fingerprint: str, tensors: Mapping[str, Tensor], facts: Any
+    path: str | PathLike[str],
+    *,
+    tracker: str,
+    fingerprint: str,
+    tensors: Mapping[str, Tensor] | Mapping[str, npt.NDArray[Any]],
+    facts: Any,
 ) -> None:
     """Write a session.
 
     Args:
         tracker: the tracker's name.
         fingerprint: of its configuration and weights; only the same tracker can go on.
-        tensors: the state.
+        tensors: the state; all of torch, or all of NumPy.
         facts: what else there is to the state, as JSON values.
     """
     metadata = {
@@ -40,23 +51,31 @@ def write_session(
     target = Path(path)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
+        part.write_bytes(_serialise(tensors, metadata))
         os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)
 
 
 def read_session(
-    path: str | PathLike[str], *, tracker: str, fingerprint: str, device: str = "cpu"
-) -> tuple[dict[str, Tensor], Any]:
+    path: str | PathLike[str],
+    *,
+    tracker: str,
+    fingerprint: str,
+    device: str = "cpu",
+    framework: Literal["pt", "np"] = "pt",
+) -> tuple[dict[str, Any], Any]:
     """The tensors and facts of a session that the same tracker wrote.
+
+    Args:
+        framework: 'pt' for torch tensors, on `device`; 'np' for NumPy arrays.
 
     Raises:
         CheckpointError: not a session, or another tracker's, or made with other weights or options.
     """
     where = str(path)
     try:
-        with safe_open(where, framework="pt", device=device) as file:
+        with safe_open(where, framework=framework, device=device) as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
                 raise CheckpointError("the file is not a saved session", where=where)
@@ -83,3 +102,13 @@ def read_session(
         raise CheckpointError("there is no such session file", where=where) from None
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"the file is not a saved session ({error})", where=where) from None
+
+
+def _serialise(tensors: Mapping[str, Any], metadata: dict[str, str]) -> bytes:
+    if all(isinstance(tensor, np.ndarray) for tensor in tensors.values()):
+        from safetensors.numpy import save as save_arrays
+
+        return save_arrays({name: np.ascontiguousarray(array) for name, array in tensors.items()}, metadata)
+    from safetensors.torch import save
+
+    return save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)

@@ -17,6 +17,7 @@ from vidseg.trackers.contract import Prompt
 from vidseg.trackers.flow.config import FlowConfig
 from vidseg.trackers.flow.objects import TrackedObject
 from vidseg.trackers.pending import PendingPrompts
+from vidseg.trackers.session_file import read_session, write_session
 
 LAYOUT = 1
 """Version of what a session remembers; another one cannot be gone on with."""
@@ -44,10 +45,6 @@ class SessionState:
 
 def save_state(path: str | PathLike[str], state: SessionState, tracker: str, config: FlowConfig) -> None:
     """Write a session's state as one safetensors file, whole or not at all."""
-    import torch
-
-    from vidseg.trackers.session_file import write_session
-
     tree = {
         **{field.name: getattr(state, field.name) for field in dataclasses.fields(state)},
         "objects": {obj_id: dataclasses.asdict(tracked) for obj_id, tracked in state.objects.items()},
@@ -55,8 +52,7 @@ def save_state(path: str | PathLike[str], state: SessionState, tracker: str, con
     }
     arrays: dict[str, npt.NDArray[Any]] = {}
     facts = _split(tree, "", arrays)
-    tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
-    write_session(path, tracker=tracker, fingerprint=_fingerprint(config), tensors=tensors, facts=facts)
+    write_session(path, tracker=tracker, fingerprint=_fingerprint(config), tensors=arrays, facts=facts)
 
 
 def load_state(path: str | PathLike[str], tracker: str, config: FlowConfig) -> SessionState:
@@ -65,11 +61,9 @@ def load_state(path: str | PathLike[str], tracker: str, config: FlowConfig) -> S
     Raises:
         CheckpointError: the file is missing, is not such a state, or was made by another tracker.
     """
-    from vidseg.trackers.session_file import read_session
-
-    tensors, facts = read_session(path, tracker=tracker, fingerprint=_fingerprint(config))
+    arrays, facts = read_session(path, tracker=tracker, fingerprint=_fingerprint(config), framework="np")
     try:
-        tree = _join(facts, {name: tensor.numpy() for name, tensor in tensors.items()})
+        tree = _join(facts, arrays)
         size_hw = tree.pop("size_hw")
         return SessionState(
             objects={int(i): TrackedObject.of(o) for i, o in tree.pop("objects").items()},
