@@ -271,8 +271,10 @@ class _StageClock:
 def efficiency(rows: Sequence[Measured], reference: str | None = None) -> list[dict[str, Any]]:
     """Parameters, GFLOPs, EER and throughput of trackers.
 
-    EER, the efficient error rate (Papa et al., arXiv:2309.02031), is the mean of the ratios of a model's
-    costs to those of a reference model: here parameters, operations a frame, and bytes of weights.
+    EER, the efficient error rate, is (1/n) * sum(cost_i / the reference's cost_i): 1 for the reference, the
+    lower the better. Papa et al. (arXiv:2309.02031), who introduced it, count parameters, bits, operations
+    and model size; Sun et al. (arXiv:2410.04960) survey SAM's efficient variants by it. The costs here:
+    parameters, operations a frame, and bytes of weights, which are parameters times their bits.
 
     Args:
         reference: a tracker's name; the first one that has weights, where it is not given.
