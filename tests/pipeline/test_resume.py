@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 
 import vidseg
 from support.fake_tracker import FakeSession, FakeTracker, fake_yaml
-from support.hard_videos import numbered
+from support.hard_videos import encode, numbered
 from vidseg.errors import OutputError
+from vidseg.pipeline.made_video import MadeVideo
 from vidseg.pipeline.run import TrackSummary
 from vidseg.trackers.contract import Frame, FrameResult
 
@@ -231,36 +233,47 @@ def modified_ns(path: Path) -> int | None:
     return path.stat().st_mtime_ns if path.exists() else None
 
 
+def pngs(out: Path) -> int:
+    return len(list((out / "masks").glob("*.png")))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("direction", ["forward", "both"])
-def test_process_killed_ten_times_in_a_row_ends_with_the_same_bytes(
-    video: Path, tmp_path: Path, prompt_file: Path, direction: str
+def test_weight_free_run_killed_again_and_again_ends_with_the_same_bytes(
+    tmp_path: Path, direction: str
 ) -> None:
-    slow = fake_yaml(tmp_path, seconds_a_frame=0.05)
-    more = ["--direction", direction, "--quiet"]
-    subprocess.run(
-        command(video, tmp_path / "whole", prompt_file, slow, *more), check=True, env=environment()
-    )
-    out, moments, killed, last_frames = tmp_path / "out", random.Random(0), 0, []
-    while killed < 10:
-        began = modified_ns(out / "run.json")
-        process = subprocess.Popen(
-            command(video, out, prompt_file, slow, *more, "--resume"), env=environment()
-        )
-        # Imports take longer than tracking; a kill before the run has begun would test nothing.
-        while modified_ns(out / "run.json") == began and process.poll() is None:
-            time.sleep(0.005)
-        time.sleep(moments.uniform(0, 0.4))
+    """`kill -9` of the whole process, while frames are being written."""
+    num_frames, prompted = 60, 0 if direction == "forward" else 25
+    made = list(MadeVideo(num_frames=num_frames, size_hw=(180, 320)))
+    clip = encode(tmp_path / "clip.mp4", (frame.image for frame, _ in made if frame.image is not None))
+    y, x = np.argwhere(made[prompted][1] == 1).mean(0)  # of the star
+    prompt = {"frame": prompted, "points": [[x, y]]}
+    (tmp_path / "prompts.json").write_text(json.dumps({"objects": [{"id": 1, "prompts": [prompt]}]}))
+
+    def call(out: str, *more: str) -> list[str]:
+        options = ["--tracker", "flow", "--direction", direction, "--save-every", "7", "--quiet", *more]
+        files = [str(clip), "--prompt", str(tmp_path / "prompts.json"), "--out", str(tmp_path / out)]
+        return [sys.executable, "-m", "vidseg", "track", *files, *options]
+
+    subprocess.run(call("whole"), check=True, env=environment())
+    lines = (tmp_path / "whole" / "masklets.jsonl").read_text().splitlines()
+    assert all(json.loads(line)["objects"][0]["area"] > 100 for line in lines)
+    out, moments, killed = tmp_path / "out", random.Random(direction), 0
+    while killed < 3:
+        wanted = moments.randint(15 * killed + 1, 15 * killed + 15)
+        process = subprocess.Popen(call("out", "--resume"), env=environment())
+        while pngs(out) < wanted and process.poll() is None:
+            time.sleep(0.002)
         process.kill()
-        if process.wait() == 0:
-            shutil.rmtree(out)  # it was faster; begin again
-            continue
-        killed += 1
-        last_frames.append(json.loads((out / "run.json").read_text())["frames_done"])
-    assert max(last_frames) > 0
-    subprocess.run(command(video, out, prompt_file, slow, *more, "--resume"), check=True, env=environment())
+        process.wait()
+        if pngs(out) < num_frames:
+            killed += 1
+        else:  # this process was kept from running meanwhile; begin again
+            shutil.rmtree(out)
+            killed = 0
+    subprocess.run(call("out", "--resume"), check=True, env=environment())
     assert masks_of(out) == masks_of(tmp_path / "whole")
-    assert frames_of_overlay(out) == FRAMES
+    assert frames_of_overlay(out) == num_frames
     assert not (out / ".state").exists()
 
 
