@@ -24,6 +24,7 @@ from support.made_datasets import (
     SIZE_HW,
     label_map,
     make_davis,
+    make_davis_test_dev,
     make_lvos,
     make_mose,
     make_sav,
@@ -43,6 +44,7 @@ from vidseg.trackers.registry import TRACKER_KINDS
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "davis2017": make_davis,
     "davis2016": partial(make_davis, year=2016),
+    "davis2017-test-dev": make_davis_test_dev,
     "sav": make_sav,
     "ytvos2018": make_youtube_vos,
     "ytvos2019": partial(make_youtube_vos, with_truth=False),
@@ -88,7 +90,7 @@ def test_every_data_set_goes_from_its_folder_to_its_results(name: str, tmp_path:
     assert set(results["sequences"]) == {s.name for s in data.sequences}
     assert all(of["status"] == "done" for of in results["sequences"].values())
     if data.truth is None:
-        assert name in ("mose", "ytvos2019")
+        assert name in ("davis2017-test-dev", "mose", "ytvos2019")
         assert results["score"] is None
     else:
         assert 0 <= results["score"] <= 100
@@ -106,6 +108,7 @@ def test_every_data_set_goes_from_its_folder_to_its_results(name: str, tmp_path:
     assert not re.search(r'(src|href)="?https?:', page)
     assert results["card"]["tracker"] == "fake"
     assert results["card"]["weights_sha256"] is None
+    assert results["card"]["tracker_facts"].keys().isdisjoint({"name", "config", "weights_sha256"})
     assert results["card"]["versions"]["vidseg"]
     assert results["card"]["machine"]["cores"] == os.cpu_count()
 
@@ -175,6 +178,16 @@ def test_davis_2016_has_one_object_whatever_the_ids(tmp_path: Path) -> None:
     with Image.open(tmp_path / "out/masks/ants/00000.png") as picture:
         values = np.asarray(picture)
     assert set(np.unique(values)) == {0, 1}
+
+
+def test_the_list_of_davis_2016_may_name_every_frame(tmp_path: Path) -> None:
+    root = make_davis(tmp_path / "data", 2016)
+    (root / "ImageSets/2016").rename(root / "ImageSets/480p")
+    places = [(name, f"{i:05d}") for name in ("bees", "ants") for i in range(6)]
+    lines = [f"/JPEGImages/480p/{n}/{i}.jpg /Annotations/480p/{n}/{i}.png\n" for n, i in places]
+    (root / "ImageSets/480p/val.txt").write_text("".join(lines))
+    assert run_eval("davis2016", root, tmp_path / "out") == 0
+    assert set(read_results(tmp_path / "out")["objects"]) == {"ants", "bees"}
 
 
 @pytest.mark.slow
@@ -271,37 +284,73 @@ def test_a_wrong_folder_says_what_is_missing_and_where_to_get_it(
     assert run_eval(name, tmp_path, tmp_path / "out") == 2
     error = capsys.readouterr().err
     assert "lacks" in error
-    assert "http" in error
+    assert "is to be had at http" in error
     assert len(error.splitlines()) <= 3
     assert run_eval(name, tmp_path / "nothing", tmp_path / "out") == 2
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
+    ("name", "changed", "content", "message"),
+    [
+        ("davis2017", "Annotations/480p/ants", None, "first frame of 'ants' has no mask"),
+        ("davis2017", "JPEGImages/480p/bees", None, "frames of 'bees' are missing"),
+        ("davis2017", "JPEGImages/480p/ants/00002.jpg", None, "lacks 1 frames, first '00002'"),
+        ("davis2017", "Annotations/480p/ants/00002.png", None, "lacks 1 masks, first '00002'"),
+        ("davis2017", "ImageSets/2017/val.txt", "", "no sequences"),
+        ("sav", "JPEGImages_24fps/sav_000001/00004.jpg", None, "'00004.png' has no frame"),
+        ("ytvos2018", "valid/Annotations/0a49f5265b/00005.png", None, "object 4 of '0a49f5265b' starts on"),
+        ("ytvos2018", "valid/JPEGImages/0a49f5265b/00010.jpg", None, "lacks 1 frames"),
+        ("ytvos2018", "valid/meta.json", '{"videos": {"0a49f5265b": {"objects": {"two": {}}}}}', "no frames"),
+        ("mosev2", "valid/JPEGImages/0e8a6b63/00003.jpg", None, "lacks 1 frames"),
+        ("lvos", "valid/Annotations/aaSeen/00000006.png", None, "object 2 of 'aaSeen'"),
+        ("lvos", "valid/Annotations/bbUnseen/00000016.png", None, "lacks 1 masks"),
+        ("lvos", "valid/JPEGImages/aaSeen/00000011.jpg", None, "lacks 1 frames"),
+        ("lvos", "valid/unseen_videos.txt", None, "no list of unseen videos"),
+        ("vost", "JPEGImages/555_tear_aluminium_foil/frame00024.jpg", None, "lacks 1 frames"),
+        ("folder", "JPEGImages/480p/ants/00002.jpg", None, "lacks 1 frames"),
+    ],
+)
+def test_an_incomplete_folder_is_refused_before_anything_is_tracked(
+    name: str,
+    changed: str,
+    content: str | None,
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = MAKERS[name](tmp_path / "data")
+    path = root / changed
+    if content is not None:
+        path.write_text(content)
+    elif path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    assert run_eval(name, root, tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert 1 <= len(error.splitlines()) <= 3
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
     ("name", "removed"),
     [
-        ("davis2017", "Annotations/480p/ants"),
-        ("davis2017", "JPEGImages/480p/bees"),
-        ("sav", "Annotations_6fps/sav_000001/000/00000.png"),
-        ("ytvos2018", "valid/Annotations/0a49f5265b/00005.png"),
         ("mosev2", "valid/Annotations/0e8a6b63/00000.png"),
-        ("lvos", "valid/Annotations/aaSeen/00000006.png"),
         ("vost", "Annotations/555_tear_aluminium_foil/frame00012.png"),
     ],
 )
-def test_an_incomplete_folder_is_refused_or_read_for_what_it_has(
-    name: str, removed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_object_may_start_on_a_later_frame(name: str, removed: str, tmp_path: Path) -> None:
     root = MAKERS[name](tmp_path / "data")
-    path = root / removed
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
-    code = run_eval(name, root, tmp_path / "out")
-    error = capsys.readouterr().err
-    if code == 0:  # an object that simply starts on a later frame
-        assert name in ("sav", "mosev2", "vost")
-    else:
-        assert code == 2
-        assert 1 <= len(error.splitlines()) <= 3
+    (root / removed).unlink()
+    assert run_eval(name, root, tmp_path / "out") == 0
+
+
+def test_a_root_one_folder_too_high_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = make_davis(tmp_path / "data/DAVIS")
+    assert run_eval("davis2017", tmp_path / "data", tmp_path / "out") == 2
+    assert f"is it --root '{root}'?" in capsys.readouterr().err
 
 
 def test_a_zip_that_the_server_would_refuse_is_refused(tmp_path: Path) -> None:

@@ -45,8 +45,18 @@ def make_davis(root: Path, year: int = 2017, sequences: tuple[str, ...] = ("ants
         frames = names_of(6)
         write_frames(root / "JPEGImages/480p" / name, frames)
         write_masks(root / "Annotations/480p" / name, frames, (1, 2) if place == 0 else (1,))
-    (root / f"ImageSets/{year}").mkdir(parents=True)
+    (root / f"ImageSets/{year}").mkdir(parents=True, exist_ok=True)
     (root / f"ImageSets/{year}/val.txt").write_text("\n".join(sequences) + "\n")
+    return root
+
+
+def make_davis_test_dev(root: Path) -> Path:
+    """First masks alone; the sequences of val lie in the same folder."""
+    make_davis(root)
+    frames = names_of(6)
+    write_frames(root / "JPEGImages/480p/cows", frames)
+    write_masks(root / "Annotations/480p/cows", frames[:1], (1, 2))
+    (root / "ImageSets/2017/test-dev.txt").write_text("cows\n")
     return root
 
 

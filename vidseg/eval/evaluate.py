@@ -28,7 +28,15 @@ from vidseg.eval.report import write_report
 from vidseg.eval.scoring import score_folders, without_nan
 from vidseg.eval.submission import FILE_NAME as SUBMISSION
 from vidseg.eval.submission import write_submission
-from vidseg.eval.tracking import MASKS, Outcome, PromptKind, TrackerChoice, Workers, track_sequences
+from vidseg.eval.tracking import (
+    MASKS,
+    RUNS,
+    Outcome,
+    PromptKind,
+    TrackerChoice,
+    Workers,
+    track_sequences,
+)
 from vidseg.pipeline.atomic import write_bytes, write_json
 from vidseg.pipeline.run_record import versions
 
@@ -84,7 +92,13 @@ def evaluate(
         **_scores(data, out, done, min(options.workers.count, os.cpu_count() or 1)),
         "sequences": {name: _facts_of(outcomes[name]) for name in (s.name for s in data.sequences)},
         "speed": _speed([outcomes[name] for name in done]),
-        "card": {**about, "notes": data.notes, "versions": versions(), "machine": machine()},
+        "card": {
+            **about,
+            "tracker_facts": _tracker_facts(out, done),
+            "notes": data.notes,
+            "versions": versions(),
+            "machine": machine(),
+        },
     }
     results["submission"] = None
     if data.submission is not None and len(done) == len(data.sequences):
@@ -171,12 +185,21 @@ def _about(
         "configuration": tracker["config"],
         "weights": None if choice.weights is None else str(choice.weights),
         "weights_sha256": tracker["weights_sha256"],
-        "image_size": choice.image_size,
+        "image_size": choice.image_size or tracker["config"].get("image_size"),
         "dtype": choice.dtype,
         "device": choice.device,
     }
     result: dict[str, Any] = json.loads(json.dumps(about))
     return result
+
+
+def _tracker_facts(out: Path, done: list[str]) -> dict[str, Any]:
+    """What the tracker said of itself where it ran: its device, where 'auto' was asked for, and more."""
+    if not done:
+        return {}
+    record = json.loads((out / RUNS / done[0] / "run.json").read_text(encoding="utf-8"))
+    facts: dict[str, Any] = record["tracker_facts"]
+    return facts
 
 
 def _claim(out: Path, about: dict[str, Any]) -> None:

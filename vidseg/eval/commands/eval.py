@@ -18,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "dataset",
         metavar="DATASET",
-        help="davis2016, davis2017, sav, ytvos2018, ytvos2019, mose, mosev2, lvos, lvosv2, vost; "
-        "folder: any with JPEGImages and Annotations; compare: two evaluations side by side",
+        help="davis2016, davis2017, davis2017-test-dev, sav, ytvos2018, ytvos2019, mose, mosev2, lvos, "
+        "lvosv2, vost; folder: any with JPEGImages and Annotations; compare: two evaluations side by side",
     )
     parser.add_argument(
         "evaluations", metavar="A B", nargs="*", help="with compare: two folders of evaluations"

@@ -82,17 +82,25 @@ def need(root: Path, places: Mapping[str, Kind], *, data_set: str, source: str) 
         InputError: says what is missing.
     """
     if not root.is_dir():
-        raise InputError(f"--root '{root}' is not a folder", hint=f"{data_set} is to be had at {source}")
-    missing = [
+        raise InputError(f"--root '{root}' is not a folder", hint=_where_to_get(data_set, source))
+    if missing := _missing(root, places):
+        below = next((folder for folder in sorted(root.iterdir()) if not _missing(folder, places)), None)
+        raise InputError(
+            f"'{root}' is no complete {data_set}: it lacks {', '.join(missing)}",
+            hint=f"is it --root '{below}'?" if below else _where_to_get(data_set, source),
+        )
+
+
+def _missing(root: Path, places: Mapping[str, Kind]) -> list[str]:
+    return [
         place
         for place, kind in places.items()
         if not ((root / place).is_dir() if kind == "folder" else (root / place).is_file())
     ]
-    if missing:
-        raise InputError(
-            f"'{root}' is no complete {data_set}: it lacks {', '.join(missing)}",
-            hint=f"{data_set} is to be had at {source}",
-        )
+
+
+def _where_to_get(data_set: str, source: str) -> str:
+    return f"{data_set} is to be had at {source}" if source.startswith("http") else source
 
 
 def first_existing(root: Path, names: Iterable[str]) -> Path:
@@ -110,9 +118,28 @@ def frame_names_of(images: Path, *, data_set: str, source: str) -> list[str]:
         raise InputError(
             f"the frames of '{images.name}' are missing",
             where=str(images),
-            hint=f"{data_set} is to be had at {source}",
+            hint=_where_to_get(data_set, source),
         )
     return [path.stem for path in list_frames(images)]
+
+
+def check_has_all(what: str, there: Iterable[str], wanted: Iterable[str], *, where: Path) -> None:
+    """Refuse a sequence with holes before hours are spent on it.
+
+    Args:
+        what: is missing: 'frames' or 'masks'.
+
+    Raises:
+        InputError: something wanted is not there; names the first.
+    """
+    there = set(there)
+    missing = [name for name in wanted if name not in there]
+    if missing:
+        raise InputError(
+            f"the sequence '{where.name}' lacks {len(missing)} {what}, first '{missing[0]}'",
+            where=str(where),
+            hint="unpack the data set again",
+        )
 
 
 def mask_files(folder: Path) -> list[Path]:

@@ -11,17 +11,25 @@ from vidseg.eval.datasets.contract import (
     GivenMask,
     SequenceToTrack,
     Submission,
+    check_has_all,
     first_masks,
     frame_names_of,
     mask_files,
     need,
 )
+from vidseg.eval.protocols.layout import set_list
 
 SOURCE = "https://davischallenge.org"
 
 
 def open_davis2017(root: Path) -> DataSet:
     return _open(root, "davis2017", "DAVIS 2017", ["ImageSets/2017/val.txt"])
+
+
+def open_davis2017_test_dev(root: Path) -> DataSet:
+    """First masks alone are public; its server scores the zip."""
+    data = _open(root, "davis2017-test-dev", "DAVIS 2017 test-dev", ["ImageSets/2017/test-dev.txt"])
+    return replace(data, protocol="davis2017", submission=Submission(server="CodaLab 6812 (was 20516)"))
 
 
 def open_davis2016(root: Path) -> DataSet:
@@ -41,14 +49,15 @@ def _open(root: Path, name: str, title: str, lists: list[str]) -> DataSet:
         data_set=title,
         source=SOURCE,
     )
-    sequences: list[SequenceToTrack] = []
-    for line in (root / listed).read_text(encoding="utf-8").splitlines():
-        if not line.strip():
-            continue
-        sequence = Path(line.split()[0]).parent.name if "/" in line else line.strip()
-        if all(s.name != sequence for s in sequences):  # DAVIS 2016 lists every frame
-            sequences.append(_sequence(root, sequence, title))
-    return DataSet(name, root, name, sequences, root, submission=Submission(server="CodaLab 6812"))
+    names = set_list(root, [listed.removeprefix("ImageSets/")]) or []
+    sequences = [_sequence(root, sequence, title) for sequence in names]
+    masks = {s.name: mask_files(root / "Annotations/480p" / s.name) for s in sequences}
+    has_truth = any(len(of) > 1 for of in masks.values())
+    for s in sequences if has_truth else []:
+        annotated = [path.stem for path in masks[s.name]]
+        check_has_all("masks", annotated, s.frame_names, where=root / "Annotations/480p" / s.name)
+        check_has_all("frames", s.frame_names, annotated, where=s.images)
+    return DataSet(name, root, name, sequences, root if has_truth else None, submission=Submission())
 
 
 def _sequence(root: Path, name: str, title: str) -> SequenceToTrack:

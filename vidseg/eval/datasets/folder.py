@@ -8,6 +8,7 @@ from vidseg.errors import InputError
 from vidseg.eval.datasets.contract import (
     DataSet,
     SequenceToTrack,
+    check_has_all,
     first_masks,
     frame_names_of,
     mask_files,
@@ -15,7 +16,7 @@ from vidseg.eval.datasets.contract import (
 )
 from vidseg.eval.protocols.layout import sequence_names
 
-SOURCE = "docs/eval.md, which shows the layout"
+SOURCE = "a folder of frames for each sequence in JPEGImages, one of masks in Annotations; see docs/eval.md"
 
 
 def open_folder(root: Path) -> DataSet:
@@ -31,6 +32,7 @@ def open_folder(root: Path) -> DataSet:
     for name in sequence_names(annotations):
         frames = frame_names_of(images / name, data_set="The layout", source=SOURCE)
         masks = mask_files(annotations / name)
+        check_has_all("frames", frames, [path.stem for path in masks], where=images / name)
         given = first_masks(masks, frames)
         if not given:
             raise InputError(f"'{name}' has no mask to start from", where=str(annotations / name))

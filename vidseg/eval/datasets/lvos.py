@@ -11,12 +11,14 @@ from vidseg.eval.datasets.contract import (
     GivenMask,
     SequenceToTrack,
     Submission,
+    check_has_all,
     first_existing,
     frame_names_of,
     mask_files,
     need,
 )
 from vidseg.eval.protocols.layout import read_meta
+from vidseg.eval.protocols.lvos import frame_ranges, read_unseen, scored_numbers
 
 SOURCE = "https://github.com/LingyiHongfd/LVOS-api"
 
@@ -40,20 +42,25 @@ def open_lvos(version: int, root: Path) -> DataSet:
     for name, about in read_meta(meta, needed_for=title).items():
         frames = frame_names_of(root / "JPEGImages" / name, data_set=title, source=SOURCE)
         place = {frame: i for i, frame in enumerate(frames)}
-        given = []
-        try:
-            starts = {str(o): int(of["frame_range"]["start"]) for o, of in about["objects"].items()}
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise InputError(f"the meta file gives no frame ranges of '{name}'", where=str(meta)) from None
-        for obj, start in starts.items():
+        masks = [mask.stem for mask in mask_files(root / "Annotations" / name)]
+        given: list[GivenMask] = []
+        scored: set[str] = set()
+        for obj, (start, end, count) in frame_ranges(name, about, meta).items():
             path = root / "Annotations" / name / f"{start:08d}.png"
             if path.stem not in place or not path.is_file():
                 raise InputError(
                     f"object {obj} of '{name}' has no picture or mask to start from", where=str(path)
                 )
-            given.append(GivenMask(int(obj), obj, place[path.stem], path))
-        has_truth = has_truth and len(mask_files(root / "Annotations" / name)) > 2
+            given.append(GivenMask(obj, str(obj), place[path.stem], path))
+            scored.update(f"{number:08d}" for number in scored_numbers(start, end, count))
+        check_has_all("frames", frames, sorted(scored), where=root / "JPEGImages" / name)
+        if set(masks) > {frames[mask.frame_idx] for mask in given}:
+            check_has_all("masks", masks, sorted(scored), where=root / "Annotations" / name)
+        else:
+            has_truth = False
         sequences.append(SequenceToTrack(name, root / "JPEGImages" / name, frames, given, frames))
+    if has_truth:
+        read_unseen(root)  # else it would be missed when all is tracked
     return DataSet(
         "lvos" if version == 1 else "lvosv2",
         root,

@@ -10,6 +10,7 @@ from vidseg.eval.datasets.contract import (
     DataSet,
     SequenceToTrack,
     Submission,
+    check_has_all,
     first_existing,
     first_masks,
     frame_names_of,
@@ -44,6 +45,7 @@ def open_mose(version: int, root: Path) -> DataSet:
     for name, ids in objects.items():
         frames = frame_names_of(root / "JPEGImages" / name, data_set=title, source=SOURCE)
         masks = mask_files(root / "Annotations" / name)
+        check_has_all("frames", frames, [path.stem for path in masks], where=root / "JPEGImages" / name)
         given = first_masks(masks, frames, only=ids)
         if not given:
             raise InputError(f"'{name}' has no mask to start from", where=str(root / "Annotations" / name))

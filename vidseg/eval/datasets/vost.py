@@ -8,6 +8,7 @@ from vidseg.errors import InputError
 from vidseg.eval.datasets.contract import (
     DataSet,
     SequenceToTrack,
+    check_has_all,
     first_masks,
     frame_names_of,
     mask_files,
@@ -28,9 +29,10 @@ def open_vost(root: Path) -> DataSet:
     for name in (root / "ImageSets/val.txt").read_text(encoding="utf-8").split():
         frames = frame_names_of(root / "JPEGImages" / name, data_set="VOST", source=SOURCE)
         masks = mask_files(root / "Annotations" / name)
+        wanted = [path.stem for path in masks]
+        check_has_all("frames", frames, wanted, where=root / "JPEGImages" / name)
         given = first_masks(masks[:1], frames)
         if not given:
             raise InputError(f"'{name}' has no mask to start from", where=str(root / "Annotations" / name))
-        wanted = [path.stem for path in masks]
         sequences.append(SequenceToTrack(name, root / "JPEGImages" / name, frames, given, wanted))
     return DataSet("vost", root, "vost", sequences, root)

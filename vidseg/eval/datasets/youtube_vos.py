@@ -12,6 +12,7 @@ from vidseg.eval.datasets.contract import (
     GivenMask,
     SequenceToTrack,
     Submission,
+    check_has_all,
     first_existing,
     frame_names_of,
     mask_files,
@@ -65,10 +66,10 @@ def _sequence(root: Path, images: Path, name: str, about: dict[str, Any], title:
     given, wanted = [], set()
     try:
         objects = {
-            str(obj): [str(f) for f in of.get("frames") or [of["first_frame"]]]
+            int(obj): [str(f) for f in of.get("frames") or [of["first_frame"]]]
             for obj, of in about["objects"].items()
         }
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError, ValueError):
         raise InputError(f"meta.json gives no frames of the objects of '{name}'", where=str(root)) from None
     for obj, on_frames in objects.items():
         path = root / "Annotations" / name / f"{on_frames[0]}.png"
@@ -77,8 +78,9 @@ def _sequence(root: Path, images: Path, name: str, about: dict[str, Any], title:
                 f"object {obj} of '{name}' starts on frame {on_frames[0]}, which has no picture or mask",
                 where=str(path),
             )
-        given.append(GivenMask(int(obj), obj, place[on_frames[0]], path))
+        given.append(GivenMask(obj, str(obj), place[on_frames[0]], path))
         wanted.update(on_frames)
+    check_has_all("frames", frames, sorted(wanted), where=images / name)
     annotated = {path.stem for path in mask_files(root / "Annotations" / name)}
     return SequenceToTrack(
         name, images / name, frames, given, [f for f in frames if f in wanted or f in annotated]

@@ -50,11 +50,17 @@ def mask_names(folder: Path) -> list[str]:
 
 
 def set_list(folder: Path, places: Iterable[str]) -> list[str] | None:
-    """The sequences that a DAVIS folder's list names; None where there is no such list."""
+    """The sequences that a DAVIS folder's list names; None where there is no such list.
+
+    That of DAVIS 2016 names every frame: /JPEGImages/480p/SEQUENCE/00000.jpg /Annotations/480p/...
+    """
     for place in places:
         path = folder / "ImageSets" / place
         if path.is_file():
-            return path.read_text(encoding="utf-8").split()
+            first_words = [
+                line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.split()
+            ]
+            return list(dict.fromkeys(Path(w).parent.name if "/" in w else w for w in first_words))
     return None
 
 

@@ -41,7 +41,13 @@ class Lvos:
         self._unseen = read_unseen(meta.parent)
         true_root, root = mask_root(truth, "--gt"), mask_root(prediction, "--pred")
         return [
-            SequenceJob(name, true_root / name, root / name, [], _ranges(name, about, meta))
+            SequenceJob(
+                name,
+                true_root / name,
+                root / name,
+                [],
+                {str(obj): ranges for obj, ranges in frame_ranges(name, about, meta).items()},
+            )
             for name, about in videos.items()
             if only is None or name in only
         ]
@@ -51,10 +57,8 @@ class Lvos:
         names: dict[str, list[str]] = {name: [] for name in job.about}
         on_frame: dict[int, list[tuple[str, int, int]]] = {}
         for name, obj_id in object_ids(job, list(job.about)):
-            start, end, count = job.about[name]
-            for place, number in enumerate(range(start, end, STEP)):
-                if place not in (0, count - 1):
-                    on_frame.setdefault(number, []).append((name, obj_id, place - 1))
+            for place, number in enumerate(scored_numbers(*job.about[name])):
+                on_frame.setdefault(number, []).append((name, obj_id, place))
         for number, objects in sorted(on_frame.items()):
             frame = f"{number:08d}.png"
             pair = read_pair(job, frame)
@@ -110,11 +114,15 @@ def _score(j: np.ndarray, f: np.ndarray, frames: list[str]) -> ObjectScore:
     return ObjectScore(values, {"J_frames": j.tolist(), "F_frames": f.tolist()}, frames)
 
 
-def _ranges(name: str, about: dict[str, Any], meta: Path) -> dict[str, tuple[int, int, int]]:
-    """Object -> first frame, one past the last, number of frames as the meta file counts them."""
+def frame_ranges(name: str, about: dict[str, Any], meta: Path) -> dict[int, tuple[int, int, int]]:
+    """Object -> first frame, one past the last, number of frames as the meta file counts them.
+
+    Raises:
+        InputError: the meta file does not say it, or contradicts itself.
+    """
     try:
         ranges = {
-            obj: tuple(int(of["frame_range"][key]) for key in ("start", "end", "frame_nums"))
+            int(obj): tuple(int(of["frame_range"][key]) for key in ("start", "end", "frame_nums"))
             for obj, of in about["objects"].items()
         }
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -127,3 +135,8 @@ def _ranges(name: str, about: dict[str, Any], meta: Path) -> dict[str, tuple[int
                 where=str(meta),
             )
     return ranges  # type: ignore[return-value]
+
+
+def scored_numbers(start: int, end: int, count: int) -> list[int]:
+    """The numbers of an object's scored frames."""
+    return [n for place, n in enumerate(range(start, end, STEP)) if place not in (0, count - 1)]
