@@ -34,15 +34,19 @@ def _without_gradients(work: Callable[[slice], None], rows: slice) -> None:
         work(rows)
 
 
+def _use_one_thread() -> None:
+    torch.set_num_threads(1)
+    # A thread takes over the process's number at its first operation, or here: while it still is 1.
+    torch.get_num_threads()
+
+
 def _workers(threads: int) -> ThreadPoolExecutor:
     global _pool, _pool_size
     with _lock:
         if _pool is None or _pool_size != threads:
             if _pool is not None:
                 _pool.shutdown(wait=False)
-            _pool = ThreadPoolExecutor(
-                threads, "vidseg-cpu", initializer=torch.set_num_threads, initargs=(1,)
-            )
+            _pool = ThreadPoolExecutor(threads, "vidseg-cpu", initializer=_use_one_thread)
             _pool_size = threads
             started = threading.Barrier(threads + 1)
             for _ in range(threads):
