@@ -44,37 +44,20 @@ class Attention(nn.Module):
 
     def forward(self, x_byxc: Tensor) -> Tensor:
         _, height, width, _ = x_byxc.shape
-        qkv_byxc = self.qkv(x_byxc)
         if self.window is None:
-            out_byxc = self._attend(qkv_byxc.flatten(1, 2)).unflatten(1, (height, width))
+            out_byxc = self._attend(x_byxc.flatten(1, 2)).unflatten(1, (height, width))
         else:
-            windows_wnc = self._attend(_to_windows(self._padded(qkv_byxc), self.window))
+            # The model was trained with windows filled up with zeros and without a mask: what the projection
+            # makes of a zero, its bias, takes part like any patch.
+            padded_byxc = F.pad(x_byxc, (0, 0, 0, -width % self.window, 0, -height % self.window))
+            windows_wnc = self._attend(_to_windows(padded_byxc, self.window))
             out_byxc = _from_windows(windows_wnc, self.window, height, width)
         out: Tensor = self.proj(out_byxc)
         return out
 
-    def _attend(self, qkv_wnc: Tensor) -> Tensor:
-        q, k, v = qkv_wnc.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+    def _attend(self, x_wnc: Tensor) -> Tensor:
+        q, k, v = self.qkv(x_wnc).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-
-    def _padded(self, qkv_byxc: Tensor) -> Tensor:
-        """Extend the grid to whole windows.
-
-        The model was trained with windows filled up with zeros *before* the projection to queries, keys and
-        values, and without a mask: what the projection makes of a zero, its bias, takes part like any patch.
-        """
-        assert self.window is not None
-        batch, height, width, channels = qkv_byxc.shape
-        bottom, right = -height % self.window, -width % self.window
-        if not bottom and not right:
-            return qkv_byxc
-        out = (
-            self.qkv.bias.to(qkv_byxc.dtype)
-            .expand(batch, height + bottom, width + right, channels)
-            .contiguous()
-        )
-        out[:, :height, :width] = qkv_byxc
-        return out
 
 
 def _to_windows(x_byxc: Tensor, window: int) -> Tensor:
@@ -146,7 +129,8 @@ class PlainViT(nn.Module):
     def forward(self, images_b3ss: Tensor) -> list[Tensor]:
         """Features: [B x C x S/16 x S/16]. The sides of the images must be multiples of 16."""
         x_byxc = self.patch_embed.proj(images_b3ss).permute(0, 2, 3, 1)
-        x_byxc = x_byxc + self._positions(x_byxc.shape[1], x_byxc.shape[2])
+        # Sums keep the layout of their first term: from here on channels are last in memory, too.
+        x_byxc = x_byxc.contiguous() + self._positions(x_byxc.shape[1], x_byxc.shape[2])
         for block in self.blocks:
             x_byxc = block(x_byxc)
         return [x_byxc.permute(0, 3, 1, 2)]

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vidseg.memory.linear import Activation, Linear
+
 NormLayout = Literal["branches", "sum"]
 
 
@@ -64,9 +66,34 @@ class ConvNorm(nn.Sequential):
         self.add_module("c", conv)
         self.add_module("bn", nn.BatchNorm2d(out_channels))
 
-    def fused(self) -> nn.Conv2d:
-        """One convolution with bias that does the same in evaluation mode."""
-        return _conv_like(self.c, *_fold_norm(_exact(self.c.weight), None, self.bn))
+    def fused(self) -> nn.Conv2d | Pointwise:
+        """One layer with bias that does the same in evaluation mode."""
+        if self.c.kernel_size == (1, 1):
+            return Pointwise.of(self)
+        return _conv_like(self.c, *self.folded())
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Kernel and bias, float64."""
+        return _fold_norm(_exact(self.c.weight), None, self.bn)
+
+
+class Pointwise(Linear):
+    """A 1x1 convolution as a linear layer on each position, with its activation in the same pass.
+
+    PyTorch's float32 1x1 convolution copies maps that have their channels last.
+    """
+
+    @classmethod
+    def of(cls, layer: ConvNorm, activation: Activation = "none") -> Pointwise:
+        """What `layer` does in evaluation mode, and `activation` after it."""
+        kernel, bias = layer.folded()
+        out = cls(layer.c.in_channels, layer.c.out_channels, activation).to(layer.c.weight)
+        out.weight.copy_(kernel[:, :, 0, 0])
+        out.bias.copy_(bias)
+        return out.requires_grad_(False)
+
+    def forward(self, x_bchw: Tensor) -> Tensor:
+        return super().forward(x_bchw.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class TokenMixer(nn.Module):
@@ -124,12 +151,20 @@ class ChannelMixer(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv1 = ConvNorm(channels, 2 * channels, 1)
-        self.conv2 = ConvNorm(2 * channels, channels, 1)
+        self.conv1: ConvNorm | Pointwise = ConvNorm(channels, 2 * channels, 1)
+        self.activation: nn.Module = nn.GELU()
+        self.conv2: ConvNorm | Pointwise = ConvNorm(2 * channels, channels, 1)
 
     def forward(self, x_bchw: Tensor) -> Tensor:
-        out: Tensor = x_bchw + self.conv2(F.gelu(self.conv1(x_bchw)))
+        out: Tensor = x_bchw + self.conv2(self.activation(self.conv1(x_bchw)))
         return out
+
+    def fuse(self) -> None:
+        """Make each convolution a linear layer; the GELU goes into the first."""
+        assert isinstance(self.conv1, ConvNorm)
+        assert isinstance(self.conv2, ConvNorm)
+        self.conv1, self.conv2 = Pointwise.of(self.conv1, "gelu"), Pointwise.of(self.conv2)
+        self.activation = nn.Identity()
 
 
 class RepViTBlock(nn.Module):
@@ -170,7 +205,9 @@ class Stem(nn.Module):
         self.conv2 = ConvNorm(channels // 2, channels, 3, stride=2)
 
     def forward(self, images_b3hw: Tensor) -> Tensor:
-        out: Tensor = self.conv2(F.gelu(self.conv1(images_b3hw)))
+        x_bhwc = self.conv1(images_b3hw).permute(0, 2, 3, 1)
+        # PyTorch's GELU is five times slower on channels last unless it is told that they are.
+        out: Tensor = self.conv2(F.gelu(x_bhwc).permute(0, 3, 1, 2))
         return out
 
 
@@ -249,7 +286,9 @@ class RepViT(nn.Module):
 
 def _fuse_children(module: nn.Module) -> None:
     for name, child in module.named_children():
-        if isinstance(child, ConvNorm | TokenMixer):
+        if isinstance(child, ChannelMixer):
+            child.fuse()
+        elif isinstance(child, ConvNorm | TokenMixer):
             setattr(module, name, child.fused())
         else:
             _fuse_children(child)
