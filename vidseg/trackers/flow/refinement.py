@@ -71,8 +71,8 @@ def limit_area(prob: FloatMap, limit: float) -> npt.NDArray[np.bool_]:
 
 
 def signed_distance(mask: npt.NDArray[np.bool_]) -> FloatMap:
-    """Distance to the mask's contour in pixels, positive inside."""
+    """Distance to the mask's contour in pixels, positive inside; 1e6 where there is no contour."""
     inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
     outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
     distance: FloatMap = inside - outside
-    return distance
+    return np.clip(distance, -1e6, 1e6)  # OpenCV says 1e38 where there is no contour, which would overflow
