@@ -23,6 +23,8 @@ demo: .venv/core            ## a first try: make a video, track it, score it, pr
 picture: .venv/core         ## the README's moving picture
 	.venv/bin/vidseg demo --out runs/demo --animation docs/images/demo.webp
 
+# Two processes of one thread each: threads within them would only fight for the same cores.
+test: export OMP_NUM_THREADS = 1
 test: .venv/dev             ## fast tests first, then the slow ones
 	$(PY) -m pytest -q -x -n 2 -m "not slow"
 	$(PY) -m pytest -q -n 2 -m slow

@@ -245,8 +245,8 @@ def test_memory_around_prompted_frames_is_cleared_as_officially_meant(pair, monk
     assert_same_answers(pair, corrections, lambda: pair.tracker_with(**options))
 
 
-TWICE_COVERED = ("sam2.1_hiera_b+_B", "sam2.1_hiera_b+_E", "sam2_hiera_t_A")
-"""Scenarios that another model's golden tells too; test_engine_goldens.py plays them all."""
+TWICE_COVERED = ("sam2.1_hiera_b+_B", "sam2.1_hiera_b+_E", "sam2_hiera_t_A", "sam2.1_hiera_t_G")
+"""Scenarios that another golden tells too (G is A, at full size); test_engine_goldens.py plays them all."""
 
 
 def _marked(name: Any) -> Any:

@@ -21,7 +21,7 @@ pytest.importorskip("sam2", reason="needs the extra 'sam2'")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", golden_names("sam2*_[BCDF]"))
+@pytest.mark.parametrize("name", golden_names("sam2*_hiera_t_[BCF]"))
 def test_official_predictor_reproduces_its_goldens(name):
     from support.official import official_predictor, run_official
 
