@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vidseg.errors import InputError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class Strict(BaseModel):
@@ -47,12 +51,24 @@ def parse(
                 else (f"known keys: {', '.join(known)}" if known else None)
             )
         else:
-            message = f"{first['msg'][0].lower()}{first['msg'][1:]}"
-            hint = None
+            message, hint = _told(first), None
         if len(problems) > 1:
             message += f" (and {len(problems) - 1} more)"
         place = f"{where}, field '{field}'" if field else where
         raise error(message, where=place, hint=hint) from None
+
+
+def _told(problem: ErrorDetails) -> str:
+    """What is wrong with a value, and the value itself where it is short."""
+    limits = problem.get("ctx", {})
+    if problem["type"] in ("too_short", "too_long"):
+        wanted = limits.get("min_length", limits.get("max_length"))
+        bound = "at least" if problem["type"] == "too_short" else "at most"
+        return f"a list of {limits['actual_length']}, where {bound} {wanted} item{'s' * (wanted != 1)} belong"
+    message = f"{problem['msg'][0].lower()}{problem['msg'][1:]}"
+    value = json.dumps(problem["input"], default=repr)
+    is_shown = problem["type"] != "missing" and len(value) <= 40
+    return f"{message}, not {value}" if is_shown else message
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:

@@ -162,8 +162,8 @@ def test_resume_of_nothing_is_a_new_run(video: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"prompts": {"box": [1, 2, 30, 40]}}, "another prompts"),
-        ({"tracker": FakeTracker("other")}, "another tracker (fake, now other)"),
+        ({"prompts": {"box": [1, 2, 30, 40]}}, "in prompts"),
+        ({"tracker": FakeTracker("other")}, "in tracker (fake, now other)"),
         ({"direction": "both"}, "--direction (forward, now both)"),
         ({"end": 9, "prompts": {"box": [1, 2, 30, 40]}}, "prompts, --end (None, now 9)"),
         ({"formats": ("png",)}, "--format (png,rle, now png)"),
@@ -187,7 +187,7 @@ def test_resume_knows_its_source_by_content_not_by_name(video: Path, tmp_path: P
     with pytest.raises(ZeroDivisionError):
         track(video, out, tracker=FakeTracker(fails_on=13))
     other = numbered(tmp_path / "clip.mp4", FRAMES, options={"g": "4"})
-    with pytest.raises(OutputError, match="another source"):
+    with pytest.raises(OutputError, match="in source"):
         track(other, out, resume=True)
     moved = tmp_path / "moved.mp4"
     shutil.copy(video, moved)

@@ -100,7 +100,9 @@ def _read_png(path: Path, where: str) -> tuple[npt.NDArray[np.int32], bool]:
                 values = np.asarray(image).astype(np.int32) if mode in _INDEXED + _GREY else None
     except FileNotFoundError:
         raise PromptError(
-            f"there is no mask file '{path}'", where=where, hint="paths are relative to the prompt file"
+            f"there is no mask file '{path}'",
+            where=where,
+            hint="paths start at the prompt file's folder (from standard input: at the working directory)",
         ) from None
     except UnidentifiedImageError:
         raise PromptError(f"the mask '{path}' is not a PNG image", where=where) from None

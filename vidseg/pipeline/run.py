@@ -160,7 +160,7 @@ class Run:
     def _check_same(self, earlier: Mapping[str, Any]) -> None:
         if differing := what_differs(earlier, self.facts):
             raise OutputError(
-                f"the run in '{self.folder.path}' was made with another {', '.join(differing)}",
+                f"the run in '{self.folder.path}' differs from this call in {', '.join(differing)}",
                 hint="give what it was made with; or --overwrite it, or choose another --out",
             )
 
