@@ -2,13 +2,14 @@
 
     python benchmarks/score_speed.py --gt GT --pred PRED \
         [--davis2017-evaluation CHECKOUT] [--vos-benchmark CHECKOUT] [--python PYTHON] \
-        [--rounds 3] [--workers 1]
+        [--rounds 3] [--workers 1,2,4]
 
 GT and PRED hold a folder of label maps for each sequence. The checkouts are those of
 davisvideochallenge/davis2017-evaluation and hkchengrex/vos-benchmark; PYTHON is an interpreter that has what
 they need (numpy, opencv-python, scikit-image, scipy, pandas, tqdm). Every program runs as one process of its
-own, start-up included; the second table takes off what the program spends on a sequence of three frames.
-Also checked: that J&F agrees.
+own with one thread, start-up included; a column takes off what it spends on a sequence of three frames.
+Look whether J&F agrees. With --workers, ours is also timed on ten copies of every sequence with so many
+processes, by the clock, and with its peak memory.
 """
 
 from __future__ import annotations
@@ -51,12 +52,10 @@ def main() -> None:
     parser.add_argument("--vos-benchmark", type=Path, dest="vos", metavar="CHECKOUT")
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=1, help="processes of vidseg, for a line of its own")
+    parser.add_argument("--workers", metavar="LIST", help="numbers of processes, separated by commas")
     args = parser.parse_args()
 
     programs = [vidseg("davis2017"), vidseg("vos-benchmark")]
-    if args.workers > 1:
-        programs.append(vidseg("davis2017", args.workers))
     if args.davis:
         programs.append(davis2017_evaluation(args.davis.resolve(), args.python))
     if args.vos:
@@ -70,12 +69,14 @@ def main() -> None:
         small = [small_copy(folder, scratch / "small" / folder.name) for folder in (truth, prediction)]
         for _ in range(args.rounds):
             for program in programs:
-                cpu, wall = timed(program, truth, prediction, scratch / "out")
+                cpu, wall, _ = timed(program, truth, prediction, scratch / "out")
                 program.cpu_s.append(cpu)
                 program.wall_s.append(wall)
                 program.jf = program.read_jf(prediction, scratch / "out")
                 program.start_up_s.append(timed(program, small[0], small[1], scratch / "out")[0])
-    report(programs, frames)
+        report(programs, frames)
+        if args.workers:
+            report_scaling(truth, prediction, scratch, [int(n) for n in args.workers.split(",")], args.rounds)
 
 
 def vidseg(protocol: str, workers: int = 1) -> Program:
@@ -88,8 +89,7 @@ def vidseg(protocol: str, workers: int = 1) -> Program:
         scores = json.loads((out / "scores.json").read_text())["global"]
         return scores["J&F-Mean"] if "J&F-Mean" in scores else scores["J&F"] / 100
 
-    name = f"vidseg score {protocol}" + (f", {workers} processes" if workers > 1 else "")
-    return Program(name, command, read_jf)
+    return Program(f"vidseg score {protocol}", command, read_jf)
 
 
 def davis2017_evaluation(checkout: Path, python: str) -> Program:
@@ -137,8 +137,8 @@ def small_copy(folder: Path, to: Path) -> Path:
     return to
 
 
-def timed(program: Program, truth: Path, prediction: Path, out: Path) -> tuple[float, float]:
-    """CPU seconds (of the program's children, too) and seconds by the clock."""
+def timed(program: Program, truth: Path, prediction: Path, out: Path) -> tuple[float, float, float]:
+    """CPU seconds (of the program's children, too), seconds by the clock, peak MiB of the largest process."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     command = program.command(truth, prediction, out)
@@ -156,7 +156,7 @@ def timed(program: Program, truth: Path, prediction: Path, out: Path) -> tuple[f
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         sys.exit(f"failed with {child.returncode}: {' '.join(command)}")
-    return usage.ru_utime + usage.ru_stime, time.perf_counter() - began
+    return usage.ru_utime + usage.ru_stime, time.perf_counter() - began, usage.ru_maxrss / 1024
 
 
 def report(programs: list[Program], frames: int) -> None:
@@ -178,6 +178,31 @@ def report(programs: list[Program], frames: int) -> None:
         whole = min(pair[1].cpu_s) / min(pair[0].cpu_s)
         net = (min(pair[1].cpu_s) - min(pair[1].start_up_s)) / (min(pair[0].cpu_s) - min(pair[0].start_up_s))
         print(f"\n{mine}: {whole:.1f} times the frames per CPU second of {theirs}, {net:.1f} net of start-up")
+
+
+def report_scaling(
+    truth: Path, prediction: Path, scratch: Path, counts: list[int], rounds: int, copies: int = 10
+) -> None:
+    """Frames a second by the clock with some numbers of processes, on copies of the sequences."""
+    many = []
+    for folder in (truth, prediction):
+        many.append(scratch / "many" / folder.name)
+        for sequence in (path for path in sorted(folder.iterdir()) if path.is_dir()):
+            for copy in range(copies):
+                shutil.copytree(sequence, many[-1] / f"{sequence.name}-{copy}", copy_function=os.link)
+    frames = sum(len(list(folder.glob("*.png"))) - 2 for folder in many[0].iterdir())
+    of_one = timed(vidseg("davis2017"), truth, prediction, scratch / "out")[2]
+    print(f"\n{frames} scored frames, {copies} times the sequences; with these once: peak {of_one:.0f} MiB\n")
+    print(f"{'processes':>9} {'clock s':>8} {'frames/s':>9} {'of linear':>10} {'peak MiB':>9}")
+    best: dict[int, tuple[float, float, float]] = {}
+    for _ in range(rounds):
+        for count in counts:
+            run = timed(vidseg("davis2017", count), many[0], many[1], scratch / "out")
+            best[count] = min(best.get(count, run), run, key=lambda r: r[1])
+    first = counts[0]
+    for count, (_, wall, peak) in best.items():
+        share = best[first][1] * first / (wall * count)
+        print(f"{count:9} {wall:8.2f} {frames / wall:9.1f} {share:10.0%} {peak:9.0f}")
 
 
 if __name__ == "__main__":

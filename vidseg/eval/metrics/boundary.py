@@ -195,9 +195,10 @@ class _Sheet:
 
     def _met(self, places: Ints, sums: npt.NDArray[np.int32], stride: int) -> npt.NDArray[np.bool_]:
         """Whether each pixel has any of the outlines that were summed up within reach."""
-        # First the largest rectangle, and the one around all: few pixels are neither met by then nor far off.
-        is_met, is_near = _has_any(self.reach.corners[:, :, :2], places, sums, stride)
-        waiting = np.flatnonzero(is_near & ~is_met)
+        # First the largest rectangle, then the one around all: few are neither met by then nor far off.
+        is_met: npt.NDArray[np.bool_] = _has_any(self.reach.corners[:, :, :1], places, sums, stride)[0]
+        waiting = np.flatnonzero(~is_met)
+        waiting = waiting[_has_any(self.reach.corners[:, :, 1:2], places[waiting], sums, stride)[0]]
         at, num_rectangles = 2, self.reach.corners.shape[2]
         while at < num_rectangles and len(waiting):
             to = at + max(1, LOOK_UPS // len(waiting))

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from vidseg.eval.metrics.boundary import Disk, Outline, boundary_radius, disk, f_scores
 
 LabelMap = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 Places = npt.NDArray[np.intp]
 
 
@@ -30,15 +31,16 @@ class FramePair:
         if truth.shape != prediction.shape:
             raise ValueError(f"label maps of {truth.shape} and {prediction.shape}")
         self.size_hw: tuple[int, int] = (truth.shape[0], truth.shape[1])
-        box = _box_of_objects(truth, prediction)
-        truth, prediction = truth[box], prediction[box]
-        self._box_hw: tuple[int, int] = (truth.shape[0], truth.shape[1])
+        # Both ids of a pixel as one number, in four bits each where they fit: fewer bytes to look at.
+        has_few = max(truth.max(), prediction.max()) < 16
+        self._scale = np.uint8(16) if has_few else np.uint16(256)
+        both: Labels = truth * self._scale
+        both += prediction
+        box = _box_of_objects(both)
+        self._box_hw: tuple[int, int] = (box[0].stop - box[0].start, box[1].stop - box[1].start)
         # The last column and the last row stand twice, so that every pixel's neighbours are at the same
         # distance in the flat array, at the frame's edges, too.
-        self._maps: list[LabelMap] = [
-            cv2.copyMakeBorder(label_map, 0, 1, 0, 1, cv2.BORDER_REPLICATE).ravel()
-            for label_map in (truth, prediction)
-        ]
+        self._both: Labels = cv2.copyMakeBorder(both[box], 0, 1, 0, 1, cv2.BORDER_REPLICATE).ravel()
         self._stride = self._box_hw[1] + 1
         self._find_edges()
 
@@ -87,20 +89,18 @@ class FramePair:
         A pixel is on an object's outline when it is of the object and its right, lower or lower-right
         neighbour is not, or the other way round. What lies outside of the frame is no neighbour.
         """
-        return self._outlines(self._maps[0], ids, self._truth_areas)
+        return self._outlines(self._corners // self._scale, ids, self._truth_areas)
 
     def prediction_outlines(self, ids: Sequence[int]) -> list[Outline]:
         """The outlines of predicted objects."""
-        return self._outlines(self._maps[1], ids, self._prediction_areas)
+        return self._outlines(self._corners % self._scale, ids, self._prediction_areas)
 
     def _find_edges(self) -> None:
-        """Where the ids change in either map: all that is needed to measure anything."""
-        (truth, prediction), stride = self._maps, self._stride
-        differs_right = truth[:-1] != truth[1:]
-        differs_right |= prediction[:-1] != prediction[1:]
+        """Where the ids change, and the ids there: all that is needed to measure anything."""
+        both, stride = self._both, self._stride
+        differs_right = both[:-1] != both[1:]
         inner = stride * self._box_hw[0]  # without the row that stands twice
-        differs = truth[: inner - 1] != truth[stride:-1]
-        differs |= prediction[: inner - 1] != prediction[stride:-1]
+        differs = both[: inner - 1] != both[stride:-1]
         differs |= differs_right[: inner - 1]
         differs |= differs_right[stride:]
         places = np.flatnonzero(differs)
@@ -108,10 +108,10 @@ class FramePair:
         rows = places // stride
         cols = places - rows * stride
         is_pixel = cols < stride - 1
-        self._rows, self._cols, self._places = rows[is_pixel], cols[is_pixel], places[is_pixel]
+        self._rows, self._cols, places = rows[is_pixel], cols[is_pixel], places[is_pixel]
+        self._corners: Labels = both[places + np.array([[0], [1], [stride], [stride + 1]])]
 
-    def _outlines(self, label_map: LabelMap, ids: Sequence[int], areas: Places) -> list[Outline]:
-        corners = label_map[self._places + np.array([[0], [1], [self._stride], [self._stride + 1]])]
+    def _outlines(self, corners: Labels, ids: Sequence[int], areas: Places) -> list[Outline]:
         first, right, below, across = corners
         is_mixed = (first != right) | (first != below) | (first != across)
         found = []
@@ -129,17 +129,13 @@ class FramePair:
         """Pixels by true id (row) and predicted id (column), background only within the box."""
         last = self._stride * self._box_hw[0] - 1
         ends = np.append(self._run_ends, last)
-        twice = slice(self._stride - 1, last + 1, self._stride)  # the column that stands twice
-        truth, prediction = self._maps
-        height, width = (int(label_map[ends].max()) + 1 for label_map in self._maps)
-
-        def count(at: Places | slice, weights: Places | None) -> npt.NDArray[np.int64]:
-            cells = truth[at].astype(np.intp) * width + prediction[at]
-            counts = np.bincount(cells, weights, height * width)  # exact up to 2**53 pixels
-            return counts.astype(np.int64).reshape(height, width)
-
         lengths = np.diff(ends, prepend=-1)
-        return count(ends, lengths) - count(twice, None)
+        twice = self._both[self._stride - 1 : last + 1 : self._stride]  # the column that stands twice
+        # Exact up to 2**53 pixels.
+        side = int(self._scale)
+        counts = np.bincount(self._both[ends], lengths, side**2)
+        counts -= np.bincount(twice, minlength=side**2)
+        return counts.astype(np.int64).reshape(side, side)
 
     @cached_property
     def _truth_areas(self) -> npt.NDArray[np.int64]:
@@ -154,12 +150,16 @@ def _ids(areas: npt.NDArray[np.int64]) -> list[int]:
     return [int(i) for i in np.flatnonzero(areas[1:]) + 1]
 
 
-def _box_of_objects(truth: LabelMap, prediction: LabelMap) -> tuple[slice, slice]:
+def _box_of_objects(both: Labels) -> tuple[slice, slice]:
     """Rows and columns of everything that is not background, and one pixel around them."""
-    boxes = [cv2.boundingRect(label_map) for label_map in (truth, prediction)]
-    boxes = [box for box in boxes if box[2]]
-    if not boxes:
+    # OpenCV finds boxes in bytes.
+    left, top, width, height = cv2.boundingRect(
+        both if both.dtype == np.uint8 else (both > 0).astype(np.uint8)
+    )
+    if not width:
         return slice(0, 1), slice(0, 1)
-    left, top = min(x for x, *_ in boxes), min(y for _, y, *_ in boxes)
-    right, bottom = max(x + w for x, _, w, _ in boxes), max(y + h for _, y, _, h in boxes)
-    return slice(max(top - 1, 0), bottom + 1), slice(max(left - 1, 0), right + 1)
+    frame_h, frame_w = both.shape
+    return (
+        slice(max(top - 1, 0), min(top + height + 1, frame_h)),
+        slice(max(left - 1, 0), min(left + width + 1, frame_w)),
+    )
