@@ -121,3 +121,17 @@ def test_several_memory_frames_are_pooled_after_the_rotation(size_term: SizeTerm
     want = dense.out_proj(attend_pooled(q, k, v, 3, (4, 4), size_term))
     torch.testing.assert_close(pooled(x_bnc, memory, (4, 4)), want)
     assert (pooled(x_bnc, memory, (4, 4)) - dense(x_bnc, memory, (4, 4))).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("size_term", ["logits", "keys"])
+@pytest.mark.parametrize("grid_hw", [(4, 4), (3, 5)])
+def test_narrow_values_change_nothing(size_term: SizeTerm, grid_hw: tuple[int, int]) -> None:
+    """Without gradients tokens are averaged first and projected after."""
+    pooled, _ = layers(size_term)
+    num_cells = math.prod(grid_hw)
+    x_bnc, memory = torch.randn(2, num_cells, 16), memory_of(3, num_cells)
+    want = pooled(x_bnc, memory, grid_hw)
+    with torch.no_grad():
+        got = pooled(x_bnc, memory, grid_hw)
+    assert want.requires_grad
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-5)

@@ -23,6 +23,12 @@ LOG2_E = math.log2(math.e)
 ROW_BLOCK_BYTES = 1536
 """Rows of a block times the size of a number: 384 rows in float32, 768 in a half type."""
 KEY_BLOCK = 512
+FIRST_KEYS = 32
+
+# Scores may exceed the running maximum by some measure before it is moved. In float32 no sum may overflow;
+# rounded scores are most accurate near zero, so a coarse type moves it soon.
+LARGEST_WEIGHT = 2.0**64
+HALF_HEADROOM = 2.0
 
 
 def use_blocks(x: Tensor) -> bool:
@@ -46,9 +52,6 @@ class RunningSoftmax:
         self._weights_n1 = queries_nd.new_zeros(queries_nd.shape[0], 1, dtype=torch.float32)
         self._sums_ne = queries_nd.new_zeros(queries_nd.shape[0], value_channels, dtype=torch.float32)
         self._is_first = True
-        # Scores may exceed the running maximum by this much before it is moved. Rounded scores are most
-        # accurate near zero, so a coarse type moves it sooner.
-        self._headroom = 64.0 if queries_nd.dtype == torch.float32 else 2.0
 
     def add(self, keys_dk: Tensor, values_ke: Tensor) -> None:
         """Read one block of keys.
@@ -61,12 +64,18 @@ class RunningSoftmax:
         for start in range(0, self._queries_nd.shape[0], size):
             rows = slice(start, start + size)
             queries = self._queries_nd[rows]
+            if self._is_first:
+                # A few keys are enough to start from; where others exceed them by far the peak moves.
+                self._move_peak(rows, (queries @ keys_dk[:, :FIRST_KEYS]).amax(dim=1, keepdim=True))
             scores_rk = queries @ keys_dk
-            if self._is_first or _exceeds(scores_rk, self._headroom):
-                self._move_peak(rows, scores_rk.amax(dim=1, keepdim=True))
+            if scores_rk.dtype != torch.float32 and _exceeds(scores_rk, HALF_HEADROOM):
+                self._move_peak_for(rows, keys_dk, scores_rk)
+            weights_r1 = scores_rk.exp2_().sum(dim=1, keepdim=True)
+            if scores_rk.dtype == torch.float32 and float(weights_r1.max()) > LARGEST_WEIGHT:
                 torch.mm(queries, keys_dk, out=scores_rk)
-            scores_rk.exp2_()
-            self._weights_n1[rows] += scores_rk.sum(dim=1, keepdim=True)
+                self._move_peak_for(rows, keys_dk, scores_rk)
+                weights_r1 = scores_rk.exp2_().sum(dim=1, keepdim=True)
+            self._weights_n1[rows] += weights_r1
             if scores_rk.dtype == torch.float32:
                 self._sums_ne[rows].addmm_(scores_rk, values_ke)
             else:
@@ -83,12 +92,17 @@ class RunningSoftmax:
         """N x E, float32."""
         return self._sums_ne / self._weights_n1
 
+    def _move_peak_for(self, rows: slice, keys_dk: Tensor, scores_rk: Tensor) -> None:
+        """Move the maximum to that of the scores, and make them anew."""
+        self._move_peak(rows, scores_rk.amax(dim=1, keepdim=True))
+        torch.mm(self._queries_nd[rows], keys_dk, out=scores_rk)
+
     def _move_peak(self, rows: slice, peaks_r1: Tensor) -> None:
         minus_peak = self._minus_peak_n1[rows]
         if self._is_first:
             minus_peak -= peaks_r1
             return
-        before = minus_peak.float()
+        before = minus_peak.to(torch.float32, copy=True)
         minus_peak -= peaks_r1.clamp(min=0)
         # What the channel holds is rounded; the sums move by exactly that.
         factor = (minus_peak.float() - before).exp2()
@@ -106,15 +120,23 @@ def _exceeds(scores: Tensor, limit: float) -> bool:
     return float(scores.max()) > limit
 
 
-def read_tokens(q_nc: Tensor, k_mc: Tensor, tokens_md: Tensor) -> Tensor:
-    """Averages of tokens, weighted by the softmax of q kᵀ / √C: N x D, in the type of the tokens."""
+def read_tokens(
+    q_nc: Tensor, k_mc: Tensor, tokens_md: Tensor, log2_weights_m: Tensor | None = None
+) -> Tensor:
+    """Averages of tokens, weighted by the softmax of q kᵀ / √C: N x D, in the type of the tokens.
+
+    Args:
+        log2_weights_m: logarithms of how often each key counts; None: all once.
+    """
     out_nd = tokens_md.new_empty(q_nc.shape[0], tokens_md.shape[1])
-    keys_mc = torch.cat((k_mc, k_mc.new_ones(k_mc.shape[0], 1)), dim=1)
-    scale = LOG2_E / math.sqrt(q_nc.shape[1])
+    channels = q_nc.shape[1]
+    more = [] if log2_weights_m is None else [log2_weights_m[:, None].to(k_mc.dtype)]
+    keys_mc = torch.cat((k_mc, *more, k_mc.new_ones(k_mc.shape[0], 1)), dim=1)
+    scale = LOG2_E / math.sqrt(channels)
 
     def read(rows: slice) -> None:
-        queries = q_nc.new_empty(rows.stop - rows.start, q_nc.shape[1] + 1)
-        torch.mul(q_nc[rows], scale, out=queries[:, :-1])
+        queries = q_nc.new_ones(rows.stop - rows.start, keys_mc.shape[1])
+        torch.mul(q_nc[rows], scale, out=queries[:, :channels])
         softmax = RunningSoftmax(queries, tokens_md.shape[1])
         for keys_kc, values_kd in zip(keys_mc.split(KEY_BLOCK), tokens_md.split(KEY_BLOCK), strict=True):
             softmax.add(keys_kc.T, values_kd)

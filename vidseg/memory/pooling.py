@@ -6,7 +6,7 @@ logits.
 
 Source: Xiong et al., "Efficient Track Anything", 2024 ("Efficient Memory Cross-Attention").
 
-Layouts in names: B objects · N tokens of the frame · M memory tokens · C channels.
+Layouts in names: B objects · N tokens of the frame · M memory tokens · C channels · D channels of a value.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vidseg.memory.attention import MemoryTokens, RotaryCrossAttention
+from vidseg.memory.blocked_attention import read_tokens, use_blocks
 
 SizeTerm = Literal["logits", "keys"]
 
@@ -33,10 +34,10 @@ def pool_frames(tokens_bmc: Tensor, num_frames: int, grid_hw: tuple[int, int]) -
     return pooled.permute(0, 2, 3, 1).reshape(tokens_bmc.shape[0], -1, tokens_bmc.shape[-1])
 
 
-def log_cells(num_frames: int, grid_hw: tuple[int, int], like: Tensor) -> Tensor:
-    """For each pooled token of `num_frames` frames, the logarithm of how many cells it averages; 1-D."""
+def count_cells(num_frames: int, grid_hw: tuple[int, int], like: Tensor) -> Tensor:
+    """How many cells each pooled token of `num_frames` frames averages; 1-D."""
     cells = F.avg_pool2d(like.new_ones(1, *grid_hw), 2, ceil_mode=True, divisor_override=1)
-    return cells.log().flatten().repeat(num_frames)
+    return cells.flatten().repeat(num_frames)
 
 
 class PooledCrossAttention(RotaryCrossAttention):
@@ -61,14 +62,17 @@ class PooledCrossAttention(RotaryCrossAttention):
         if memory.num_frames == 1:
             return super().forward(x_bnc, memory, grid_hw)
         q, k = self.queries(x_bnc, grid_hw), self.keys(memory, grid_hw)
-        v = self.v_proj(memory.tokens_bmc)
-        return self.out_proj(attend_pooled(q, k, v, memory.num_frames, grid_hw, self.size_term))
+        how = (memory.num_frames, grid_hw, self.size_term)
+        if use_blocks(q):
+            # Averaging the 64-channel tokens and projecting once is a quarter of the work, and the same.
+            return self.out_proj(self.v_proj(attend_pooled(q, k, memory.tokens_bmc, *how)))
+        return self.out_proj(attend_pooled(q, k, self.v_proj(memory.tokens_bmc), *how))
 
 
 def attend_pooled(
     q_bnc: Tensor,
     k_bmc: Tensor,
-    v_bmc: Tensor,
+    v_bmd: Tensor,
     num_frames: int,
     grid_hw: tuple[int, int],
     size_term: SizeTerm = "logits",
@@ -78,22 +82,25 @@ def attend_pooled(
     Args:
         q_bnc: turned queries.
         k_bmc: turned keys: T·H·W of the frames, then those of object pointers.
-        v_bmc: their values.
+        v_bmd: their values.
 
     Returns:
-        B x N x C.
+        B x N x D.
     """
     num_spatial = num_frames * math.prod(grid_hw)
+    num_pointer_tokens = k_bmc.shape[1] - num_spatial
     pooled_k = pool_frames(k_bmc[:, :num_spatial], num_frames, grid_hw)
-    pooled_v = pool_frames(v_bmc[:, :num_spatial], num_frames, grid_hw)
-    bias = None
+    cells = None
     if size_term == "keys":
         pooled_k = pooled_k + 2 * math.log(2)
     else:
-        num_pointer_tokens = k_bmc.shape[1] - num_spatial
-        # One row for all queries; attention broadcasts it without ever writing N x M numbers.
-        bias = F.pad(log_cells(num_frames, grid_hw, q_bnc), (0, num_pointer_tokens))
-        bias = bias.expand(q_bnc.shape[0], 1, 1, -1)
+        cells = F.pad(count_cells(num_frames, grid_hw, q_bnc), (0, num_pointer_tokens), value=1.0)
     k = torch.cat((pooled_k, k_bmc[:, num_spatial:]), dim=1)
-    v = torch.cat((pooled_v, v_bmc[:, num_spatial:]), dim=1)
+    pooled_v = pool_frames(v_bmd[:, :num_spatial], num_frames, grid_hw)
+    v = torch.cat((pooled_v, v_bmd[:, num_spatial:]), dim=1)
+    if use_blocks(q_bnc):
+        log2_cells = None if cells is None else cells.log2()
+        return torch.stack([read_tokens(*row, log2_cells) for row in zip(q_bnc, k, v, strict=True)])
+    # One row for all queries; attention broadcasts it without ever writing N x M numbers.
+    bias = None if cells is None else cells.log().expand(q_bnc.shape[0], 1, 1, -1)
     return F.scaled_dot_product_attention(q_bnc[:, None], k[:, None], v[:, None], attn_mask=bias)[:, 0]
