@@ -13,7 +13,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vidseg.errors import InputError
 from vidseg.eval.bench import STAGES, Measured, _uncounted_operations, efficiency
+from vidseg.eval.bench_memory import bench_memory
 from vidseg.eval.commands.bench import as_plot, as_table, as_text
+from vidseg.eval.tracking import TrackerChoice
 from vidseg.memory.linear import Linear
 from vidseg.pipeline import cli
 
@@ -92,6 +94,40 @@ def test_trackers_are_measured_in_turns(tmp_path: Path, capsys: pytest.CaptureFi
         assert row["score"] is None
     assert document["efficiency"][0]["eer"] == 1
     assert document["efficiency"][1]["parameters_m"] < document["efficiency"][0]["parameters_m"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("tracker", "tokens_a_frame", "frames_read"),
+    [("sam2.1-hiera-tiny", 256, 7), ("edgetam", 512, 7), ("surgical-sam2", 256, 5)],
+)
+def test_memory_is_counted_as_it_is_kept_and_read(
+    tracker: str, tokens_a_frame: int, frames_read: int
+) -> None:
+    """At 256 pixels the grid has 16 x 16 cells; EdgeTAM keeps 512 latents at every size."""
+    choice = TrackerChoice(name=tracker, image_size=256, allow_random_weights=True, device="cpu")
+    row = bench_memory(choice, objects=(1, 2), memory_frames=(1, 7), repeats=1)
+    assert row.bank_tokens == 7 * tokens_a_frame
+    assert row.bank_bytes == row.bank_tokens * 64 * 2 + 16 * 256 * 4
+    assert row.tokens_read == frames_read * tokens_a_frame
+    read = {(reading.objects, reading.memory_frames): reading for reading in row.readings}
+    assert set(read) == {(1, 1), (1, 7), (2, 1), (2, 7)}
+    assert read[1, 1].tokens == tokens_a_frame
+    assert all(reading.ms > 0 for reading in row.readings)
+
+
+def test_memory_is_printed_for_each_tracker(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--allow-random-weights", "--image-size", "64", "--threads", "1", "--device", "cpu"]
+    assert cli.main(["bench", "--memory", "--tracker", "sam2.1-hiera-tiny", *arguments]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split()[:5] == ["tracker", "kept", "KiB", "read", "objects"]
+    assert lines[0].split()[:5] == ["sam2.1-hiera-tiny", "112", "30", "112", "1"]
+    assert [line.split()[0] for line in lines[1:3]] == ["2", "5"]
+
+
+def test_memory_of_a_tracker_without_a_bank_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", "--memory", "--tracker", "flow"]) == 2
+    assert "'flow' keeps no memory bank" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -235,7 +235,7 @@ class _StageClock:
 
     def __init__(self, tracker: Any) -> None:
         self._spent: dict[str, float] = {}
-        self._read: Callable[[], float] = _now_ms
+        self._read: Callable[[], float] = now_ms
         model = _model_of(tracker)
         for name in STAGES:
             if callable(getattr(model, name, None)):
@@ -255,7 +255,7 @@ class _StageClock:
         self.start_frame()
 
     def end_count(self) -> dict[str, float]:
-        self._read = _now_ms
+        self._read = now_ms
         return dict(self._spent)
 
     def _timed(self, name: str, stage: Callable[..., Any]) -> Callable[..., Any]:
@@ -326,7 +326,8 @@ def _model_of(tracker: Any) -> Any:
     return getattr(getattr(tracker, "engine", None), "model", None)
 
 
-def _now_ms() -> float:
+def now_ms() -> float:
+    """Milliseconds, once a GPU has done what it was given."""
     _synchronise()
     return 1000 * time.perf_counter()
 

@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from vidseg.errors import InputError
 
 if TYPE_CHECKING:
     from vidseg.eval.bench import Measured
+    from vidseg.eval.tracking import TrackerChoice
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", choices=["efficiency"], help="parameters, GFLOPs, EER, throughput")
     parser.add_argument(
         "--reference", metavar="NAME", help="the EER's reference model (default: the first one)"
+    )
+    parser.add_argument(
+        "--memory",
+        action="store_true",
+        help="instead: size of the memory bank, and time of memory attention by objects and memory frames",
     )
     parser.add_argument(
         "--results", metavar="LIST", help="evaluations (`vidseg eval`) whose scores to take, by tracker"
@@ -76,6 +83,8 @@ def run(args: argparse.Namespace) -> int:
         )
         for name in args.tracker.split(",")
     ]
+    if args.memory:
+        return _memory(choices, args)
     rows = bench(choices, options)
     for row in rows:
         row.score = scores.get(row.name, row.score)
@@ -86,6 +95,20 @@ def run(args: argparse.Namespace) -> int:
         print(as_table(document["efficiency"]) if args.table else as_text(rows))
     if args.plot is not None:
         write_bytes(args.plot, as_plot(rows).encode())
+    return 0
+
+
+def _memory(choices: Sequence[TrackerChoice], args: argparse.Namespace) -> int:
+    from vidseg.eval.bench_memory import as_text, bench_memory
+    from vidseg.eval.evaluate import machine
+    from vidseg.pipeline.run_record import versions
+
+    rows = [bench_memory(choice, threads=args.threads) for choice in choices]
+    if args.json:
+        facts = {"machine": machine(), "versions": versions(), "trackers": [asdict(row) for row in rows]}
+        print(json.dumps(facts, indent=2))
+    else:
+        print(as_text(rows))
     return 0
 
 
