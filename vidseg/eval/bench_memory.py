@@ -11,7 +11,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,7 +45,7 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryMeasured:
-    """One tracker; the bank is a full one, of one object."""
+    """One tracker; the bank is a full one, of one object, between two frames."""
 
     name: str
     bank_tokens: int
@@ -144,7 +144,7 @@ def _filled(bank: ObjectBank, memory_frames: int, policy: Any, moment: Moment) -
             memory = copy(first)
             memory.frame_idx, memory.is_initial = index, False
             out.tracked[index] = memory
-    policy.evict(out, moment)
+    policy.evict(out, replace(moment, frame_idx=moment.frame_idx - 1))
     return out
 
 
