@@ -68,7 +68,8 @@ def main() -> None:
     options = parser.parse_args()
 
     subjects: dict[tuple[str, str], Callable[[argparse.Namespace], Step]] = {
-        ("matrix product", "float32"): matrix_product
+        ("matrix product", dtype): partial(matrix_product, dtype)
+        for dtype in dict.fromkeys(["float32", *options.dtypes])
     }
     for name in options.trackers:
         for dtype in options.dtypes:
@@ -119,8 +120,8 @@ def serve(line: Connection, make: Callable[[argparse.Namespace], Step], options:
     line.send({name: statistics.median(row[name] for row in rows[1:]) for name in rows[0]})
 
 
-def matrix_product(options: argparse.Namespace) -> Step:
-    matrix = torch.randn(MATRIX_SIZE, MATRIX_SIZE)
+def matrix_product(dtype: str, options: argparse.Namespace) -> Step:
+    matrix = torch.randn(MATRIX_SIZE, MATRIX_SIZE).to(getattr(torch, dtype))
 
     def step(index: int) -> Seconds:
         return fastest(lambda: matrix @ matrix)
@@ -211,11 +212,15 @@ def timed_step(spent: Seconds, step: Callable[[int], object], index: int) -> Sec
 
 
 def report(medians: dict[tuple[str, str], Seconds], threads: int) -> None:
-    product = medians.pop(("matrix product", "float32"))
-    gflop = 2 * MATRIX_SIZE**3 / 1e9
-    rate = gflop / product["cpu"]
     print(f"{cpu_name()}, {threads} threads, torch {torch.__version__}")
-    print(f"float32 matrix product: {gflop / product['wall']:.0f} GFLOP/s, {rate:.0f} for each CPU second\n")
+    gflop = 2 * MATRIX_SIZE**3 / 1e9
+    products = {dtype: row for (name, dtype), row in medians.items() if name == "matrix product"}
+    for dtype, row in products.items():
+        wall, cpu = gflop / row["wall"], gflop / row["cpu"]
+        print(f"{dtype} matrix product: {wall:.0f} GFLOP/s, {cpu:.0f} for each CPU second")
+        del medians["matrix product", dtype]
+    rate = gflop / products["float32"]["cpu"]
+    print()
     print(f"{'CPU seconds a frame':<28}" + "".join(f"{name:>10}" for name in (*STAGES, "cpu", "wall")))
     for (name, kind), row in medians.items():
         line = "".join(f"{row[stage]:10.2f}" for stage in (*STAGES, "cpu", "wall"))
