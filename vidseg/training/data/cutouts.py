@@ -45,26 +45,41 @@ def padded_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     )
 
 
-def made_cut_out(rng: Rng, textures: list[Image], feather_px: float) -> Image:
-    """A made outline filled with one texture, or with one in each of its parts; h x w x 4."""
+def made_cut_out(rng: Rng, textures: list[list[Image]], feather_px: float) -> list[Image]:
+    """A made outline filled with one texture, or with one in each of its parts; h x w x 4, one or T.
+
+    Args:
+        textures: each one picture, or one a frame.
+    """
     outline = made_outline(rng, _OUTLINE_PX)
     y0, y1, x0, x1 = padded_box(outline > 127)
     alpha = outline[y0:y1, x0:x1]
     height, width = alpha.shape
-    surface = cv2.resize(textures[0], (width, height), interpolation=cv2.INTER_AREA)
-    for other in textures[1:]:
-        where = _side_of_line(rng, height, width)
+    soft = cv2.GaussianBlur(alpha, (0, 0), feather_px)
+    parts: list[NDArray[np.float32]] = []
+    for _ in textures[1:]:
+        part = _side_of_line(rng, height, width)
         if rng.random() < 0.4:
-            where &= _side_of_line(rng, height, width)
-        surface[where] = cv2.resize(other, (width, height), interpolation=cv2.INTER_AREA)[where]
-    return np.dstack([surface, cv2.GaussianBlur(alpha, (0, 0), feather_px)])
+            part = part * _side_of_line(rng, height, width)
+        parts.append(part[..., None])
+    made = []
+    for t in range(max(len(texture) for texture in textures)):
+        now = [texture[t % len(texture)] for texture in textures]
+        pieces = [cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA) for p in now]
+        surface = pieces[0]
+        for piece, part in zip(pieces[1:], parts, strict=True):
+            surface = (surface * (1 - part) + piece * part).astype(np.uint8)
+        made.append(np.dstack([surface, soft]))
+    return made
 
 
-def _side_of_line(rng: Rng, height: int, width: int) -> NDArray[np.bool_]:
+def _side_of_line(rng: Rng, height: int, width: int) -> NDArray[np.float32]:
+    """H x W, from 0 on one side of a random line to 1 on the other."""
     angle = rng.uniform(0, 2 * np.pi)
     x0, y0 = rng.uniform(0.3, 0.7) * width, rng.uniform(0.3, 0.7) * height
     y, x = np.ogrid[0:height, 0:width]
-    return np.asarray((x - x0) * np.cos(angle) + (y - y0) * np.sin(angle) > 0)
+    distance = (x - x0) * np.cos(angle) + (y - y0) * np.sin(angle)
+    return np.clip(distance + 0.5, 0, 1).astype(np.float32)
 
 
 def fill_holes(image: Image, known: NDArray[np.bool_]) -> Image:
@@ -91,7 +106,13 @@ def close_hole(rng: Rng, image: Image, hole: NDArray[np.bool_]) -> Image:
     shift = (y1 - y0, 0) if rng.random() < 0.3 else (0, (x1 - x0) * int(rng.choice([-1, 1])))
     elsewhere = np.roll(filled, shift, axis=(0, 1))[y0:y1, x0:x1]
     grain = elsewhere.astype(np.int16) - cv2.blur(elsewhere, (9, 9))
-    inside = hole[y0:y1, x0:x1]
+    inside = cv2.GaussianBlur(hole[y0:y1, x0:x1].astype(np.float32), (0, 0), 3)
     patch = filled[y0:y1, x0:x1]
-    patch[inside] = np.clip(patch[inside] + grain[inside], 0, 255)
+    patch[:] = np.clip(patch + grain * inside[..., None], 0, 255)
     return filled
+
+
+def shadow_of(picture: Image, darkness: float) -> Image:
+    """A soft dark shape with the picture's outline."""
+    alpha = cv2.GaussianBlur(picture[..., 3], (0, 0), 0.03 * max(picture.shape[:2]))
+    return np.dstack([np.zeros_like(picture[..., :3]), (alpha * darkness).astype(np.uint8)])

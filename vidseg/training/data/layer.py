@@ -29,6 +29,8 @@ class Layer:
     """T x G x G x 2: what to add to picture coordinates, in pixels (x, y), on a grid over the picture."""
     slides: FloatArray | None = None
     """T: angle by which the surface has turned inside its outline, as a drum turns; None for never."""
+    light: NDArray[np.float64] | None = None
+    """T x 3: factors on its colours (R, G, B)."""
     covers: bool = False
     """A background: fills the view, mirrored beyond its borders; its alpha is not opacity but the object."""
 
@@ -77,6 +79,8 @@ class Layer:
                 picture, *_full(turned, map_y, box), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
             )
             drawn[..., :3] = surface[..., :3]
+        if self.light is not None:
+            drawn = cv2.multiply(drawn, np.array([*self.light[t], 1.0]))
         return (slice(y0, y1), slice(x0, x1)), drawn
 
     def _source_grid(

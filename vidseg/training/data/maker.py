@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,18 @@ from vidseg.training.data.sources import StillSource, VideoSource, VosSource
 __all__ = ["ClipMaker", "ClipSettings"]
 
 _ATTEMPTS = 60
+_SOURCE_FIELDS = {"stills", "videos", "vos", "still_cache_mb", "video_cache_mb"}
+
+
+@functools.lru_cache(maxsize=2)
+def _sources(fields: str) -> tuple[StillSource, VideoSource, VosSource]:
+    """Makers of one process share what they read: stages of a training run differ in size and length alone."""
+    settings = ClipSettings.model_validate_json(fields)
+    return (
+        StillSource(settings.stills, settings.still_cache_mb),
+        VideoSource(settings.videos, settings.video_cache_mb),
+        VosSource(settings.vos),
+    )
 
 
 class ClipMaker:
@@ -29,9 +42,8 @@ class ClipMaker:
 
     def __init__(self, settings: ClipSettings) -> None:
         self.settings = settings
-        self._stills = StillSource(settings.stills, settings.still_cache_mb)
-        self._videos = VideoSource(settings.videos, settings.video_cache_mb)
-        self._scenes = SceneMaker(settings, self._stills, self._videos, VosSource(settings.vos))
+        self._stills, self._videos, vos = _sources(settings.model_dump_json(include=_SOURCE_FIELDS))
+        self._scenes = SceneMaker(settings, self._stills, self._videos, vos)
 
     def preload(self) -> None:
         """Read stills and videos now: worker processes that are forked later share them."""

@@ -66,7 +66,7 @@ def random_pose(rng: Rng, num_frames: int, speed: float, start: Array, *, turnin
     Args:
         turning: strength of rotation, change of scale and tilt.
     """
-    lively = turning * rng.choice([0.2, 1.0, 2.2], p=(0.35, 0.5, 0.15))
+    lively = turning * rng.choice([0.2, 1.0, 2.2, 4.0], p=(0.3, 0.45, 0.17, 0.08))
     return Pose(
         xy=start + smooth_walk(rng, num_frames, speed, (2,)),
         scale=np.exp(np.clip(smooth_walk(rng, num_frames, 0.03 * lively), -0.9, 0.9)),

@@ -16,7 +16,9 @@ from vidseg.training.data.settings import ClipSettings
 Rng = np.random.Generator
 
 MIN_PIXELS = 60
-_MIN_VISIBLE = 0.35
+# Of what the object shows with nothing before it, and of the picture.
+_MIN_VISIBLE = 0.4
+_MAX_FILL = 0.6
 _MAX_BLUR_PX = 17
 
 
@@ -49,7 +51,7 @@ def render(rng: Rng, scene: Scene, settings: ClipSettings) -> Clip | None:
         masks[k] = visible > 127
         if k == 0:
             seen = np.count_nonzero(masks[0])
-            if seen < MIN_PIXELS or seen < _MIN_VISIBLE * whole or seen > 0.75 * size * size:
+            if seen < MIN_PIXELS or seen < _MIN_VISIBLE * whole or seen > _MAX_FILL * size * size:
                 return None
         images[k] = look.apply(image, k)
     return Clip(images, masks)

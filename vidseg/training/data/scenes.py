@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidseg.training.data.cutouts import close_hole, cut_out, made_cut_out, padded_box
+from vidseg.training.data.cutouts import close_hole, cut_out, made_cut_out, padded_box, shadow_of
 from vidseg.training.data.layer import Layer, hinge_bends, random_bends
 from vidseg.training.data.motion import Pose, camera_path, log_uniform, random_pose, smooth_walk
 from vidseg.training.data.scene import Scene
@@ -56,7 +56,7 @@ class SceneMaker:
         start = np.array([aspect, 1.0]) * rng.uniform(0.15, 0.85, 2)
         view = _view(rng, aspect, start, s.size)
         background, camera = self._background(rng, aspect)
-        picture, textures = self._any_cut_out(rng)
+        pictures, textures = self._any_cut_out(rng)
         fill = _fill(rng)
         pose = random_pose(rng, s.num_frames, _speed(rng), start)
         behind: list[Layer] = []
@@ -64,38 +64,53 @@ class SceneMaker:
         vanishes = rng.random() < s.vanish and s.num_frames > 2
         away = _away(rng, s.num_frames) if vanishes else np.zeros(s.num_frames)
         heading = _heading(rng)
-        if vanishes and rng.random() < 0.5:
+        leaves = vanishes and rng.random() < 0.5
+        if leaves:
             pose.xy[:] += away[:, None] * heading * _beyond(view, s.size)
         elif vanishes:
             front.append(self._cover(rng, aspect, fill, pose, heading, away))
         for _ in range(int(rng.integers(0, s.max_distractors + 1))):
-            other = self._distractor(rng, aspect, fill, picture, textures, start)
+            other = self._distractor(rng, aspect, fill, pictures, textures, start)
             (front if rng.random() < 0.35 else behind).append(other)
         if rng.random() < s.occluder:
             front.append(self._passer(rng, aspect, fill, pose))
-        target = self._object_layer(rng, _harmonised(rng, picture, background), aspect, fill, pose)
+        target = self._object_layer(rng, _harmonised(rng, pictures, background), aspect, fill, pose)
+        if rng.random() < 0.15:
+            behind.append(_shadow(rng, target, fill))
         if rng.random() < 0.6:  # things stay where they are in the world when the camera moves
             for layer in (*behind, target, *front):
                 layer.placements = camera @ layer.placements
-        return Scene([background, *behind, target, *front], 1 + len(behind), view)
+        layers = [background, *behind, target, *front]
+        if not leaves:
+            _follow(rng, layers, pose)
+        return Scene(layers, 1 + len(behind), view)
 
-    def _object_layer(self, rng: Rng, picture: Image, aspect: float, fill: float, pose: Pose) -> Layer:
+    def _object_layer(self, rng: Rng, pictures: list[Image], aspect: float, fill: float, pose: Pose) -> Layer:
         """A cut-out that fills `fill` of the frame on frame 0, with the changes of form drawn for it."""
         s = self._settings
-        height, width = picture.shape[:2]
-        density = max(0.02, float(np.count_nonzero(picture[..., 3] > 127)) / (height * width))
+        height, width = pictures[0].shape[:2]
+        density = max(0.02, float(np.count_nonzero(pictures[0][..., 3] > 127)) / (height * width))
         scene_height = np.sqrt(fill * aspect / density * height / width)
         size = (scene_height * width / height, scene_height)
         return Layer(
-            [picture],
+            pictures,
             pose.matrices(size, (height, width)),
             bends=self._bends(rng, (height, width)),
-            slides=(
-                np.clip(smooth_walk(rng, s.num_frames, rng.uniform(0.05, 0.3)), -1.8, 1.8).astype(np.float32)
-                if rng.random() < s.turn
-                else None
-            ),
+            slides=self._slides(rng) if rng.random() < s.turn else None,
+            light=self._light(rng),
         )
+
+    def _slides(self, rng: Rng) -> NDArray[np.float32]:
+        walk = smooth_walk(rng, self._settings.num_frames, rng.uniform(0.05, 0.35))
+        return np.clip(walk, -1.8, 1.8).astype(np.float32)
+
+    def _light(self, rng: Rng) -> Matrix | None:
+        """T x 3 factors for one object: it walks out of the shade, a lamp's colour falls on it."""
+        if rng.random() > 0.5 * self._settings.light:
+            return None
+        num_frames = self._settings.num_frames
+        brightness = smooth_walk(rng, num_frames, 0.08, (1,))
+        return np.exp(np.clip(brightness + smooth_walk(rng, num_frames, 0.02, (3,)), -0.9, 0.6))
 
     def _bends(self, rng: Rng, px_hw: tuple[int, int]) -> NDArray[np.float32] | None:
         s = self._settings
@@ -109,26 +124,33 @@ class SceneMaker:
         return bends
 
     def _distractor(
-        self, rng: Rng, aspect: float, fill: float, picture: Image, textures: list[Image], near: Matrix
+        self,
+        rng: Rng,
+        aspect: float,
+        fill: float,
+        pictures: list[Image],
+        textures: list[list[Image]],
+        near: Matrix,
     ) -> Layer:
+        """Another object near the followed one; at times its twin, or of the same texture."""
         s = self._settings
         if rng.random() < s.look_alike:
-            if rng.random() < 0.5 or not textures:
-                other = picture if rng.random() < 0.5 else np.ascontiguousarray(picture[:, ::-1])
+            if textures and rng.random() < 0.5:
+                others = made_cut_out(rng, textures, _feather(rng))
             else:
-                other = made_cut_out(rng, textures, _feather(rng))
+                others = pictures if rng.random() < 0.5 else _mirrored(pictures)
             size = fill * np.exp(rng.normal(0, 0.25))
         else:
-            other, _ = self._any_cut_out(rng)
+            others, _ = self._any_cut_out(rng)
             size = _fill(rng)
         start = near + _heading(rng) * rng.uniform(0.15, 0.8)
         pose = random_pose(rng, s.num_frames, _speed(rng), start)
-        return self._object_layer(rng, other, aspect, min(size, 0.2), pose)
+        return self._object_layer(rng, others, aspect, min(size, 0.2), pose)
 
     def _passer(self, rng: Rng, aspect: float, fill: float, pose: Pose) -> Layer:
         """Something that crosses the object's way, in front of it, about the middle of the clip."""
         s = self._settings
-        picture, _ = self._any_cut_out(rng)
+        pictures, _ = self._any_cut_out(rng)
         moment = rng.uniform(0.2, 1.1) * s.num_frames
         meet = pose.xy[min(s.num_frames - 1, int(moment))] + rng.normal(0, 0.25, 2) * np.sqrt(fill)
         away = (np.arange(s.num_frames) - moment)[:, None]
@@ -136,13 +158,13 @@ class SceneMaker:
         size = min(0.35, fill * log_uniform(rng, 0.3, 1.5))
         own = random_pose(rng, s.num_frames, 0.005, meet)
         path = Pose(own.xy + away * _heading(rng) * speed, own.scale, own.angle, own.tilt)
-        return self._object_layer(rng, picture, aspect, size, path)
+        return self._object_layer(rng, pictures, aspect, size, path)
 
     def _cover(
         self, rng: Rng, aspect: float, fill: float, pose: Pose, heading: Matrix, away: Matrix
     ) -> Layer:
         """Something larger that stands before the object while it is `away`."""
-        texture = self._texture(rng)
+        texture = self._texture(rng)[0]
         picture = np.dstack([texture, np.full(texture.shape[:2], 255, np.uint8)])
         pad = 6
         picture = cv2.copyMakeBorder(picture, pad, pad, pad, pad, cv2.BORDER_CONSTANT)
@@ -156,33 +178,32 @@ class SceneMaker:
         matrices = path.matrices((scene_height, scene_height), (height, width))
         return Layer([picture], matrices)
 
-    def _any_cut_out(self, rng: Rng) -> tuple[Image, list[Image]]:
-        """An object of a still, or a made outline; with the textures of the latter."""
+    def _any_cut_out(self, rng: Rng) -> tuple[list[Image], list[list[Image]]]:
+        """An object of a still, or a made outline: one picture or T; with the textures of the latter."""
         if len(self._stills) and rng.random() < 0.5:
             still, mask = self._instance(rng, min_area=700)
             if mask is not None:
-                picture = cut_out(still.image, mask, _feather(rng))
-                if rng.random() < 0.5:
-                    picture = np.ascontiguousarray(picture[:, ::-1])
-                return picture, []
+                pictures = [cut_out(still.image, mask, _feather(rng))]
+                return (pictures if rng.random() < 0.5 else _mirrored(pictures)), []
         textures = [self._texture(rng) for _ in range(int(rng.choice(3, p=(0.5, 0.35, 0.15))) + 1)]
         return made_cut_out(rng, textures, _feather(rng)), textures
 
-    def _texture(self, rng: Rng) -> Image:
-        """A piece of a real picture, or a made one; about 200 x 200."""
+    def _texture(self, rng: Rng) -> list[Image]:
+        """A piece of a real picture, of a running video (T pieces), or a made one."""
         kind = rng.random()
-        image: Image | None = None
         if kind < 0.45 and len(self._stills):
-            image = self._stills.get(int(rng.integers(len(self._stills)))).image
+            pictures = [self._stills.get(int(rng.integers(len(self._stills)))).image]
+        elif kind < 0.55 and len(self._videos):
+            pictures = self._video_run(rng)
         elif kind < 0.8 and len(self._videos):
             video = int(rng.integers(len(self._videos)))
-            image = self._videos.get(video, int(rng.integers(self._videos.frames_of(video))))
-        if image is None:
-            return made_texture(rng, 200, 200)
-        side = min(int(log_uniform(rng, 50, 300)), *image.shape[:2])
-        y = int(rng.integers(image.shape[0] - side + 1))
-        x = int(rng.integers(image.shape[1] - side + 1))
-        return image[y : y + side, x : x + side]
+            pictures = [self._videos.get(video, int(rng.integers(self._videos.frames_of(video))))]
+        else:
+            return [made_texture(rng, 200, 200)]
+        height, width = pictures[0].shape[:2]
+        side = min(int(log_uniform(rng, 50, 300)), height, width)
+        y, x = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
+        return [p[y : y + side, x : x + side] for p in pictures]
 
     def _background(self, rng: Rng, aspect: float) -> tuple[Layer, Matrix]:
         """A layer that covers the frame, and the camera's path over it."""
@@ -199,7 +220,7 @@ class SceneMaker:
             pictures = [made_texture(rng, 270, 480)]
             camera = camera_path(rng, s.num_frames, middle, rng.choice([0.3, 1.0, 2.0]))
         if rng.random() < 0.5:
-            pictures = [p[:, ::-1] for p in pictures]
+            pictures = _mirrored(pictures)
         height, width = pictures[0].shape[:2]
         cover = max(1 / height, aspect / width) * rng.uniform(1.0, 1.5)
         free = np.array([width * cover - aspect, height * cover - 1.0])
@@ -263,7 +284,16 @@ class SceneMaker:
                 rng, s.num_frames, mask.shape, log_uniform(rng, 0.002, 0.012), cells=int(rng.integers(4, 9))
             )
         background = Layer([picture], camera @ to_scene, bends=bends, covers=True)
-        return self._with_company(rng, [background], 0, aspect, view, focus, mask, to_scene)
+        picture = cut_out(still.image, mask, _feather(rng))
+        still_pose = Pose(
+            focus + np.zeros((s.num_frames, 2)),
+            np.ones(s.num_frames),
+            np.zeros(s.num_frames),
+            np.zeros((s.num_frames, 2)),
+        )
+        layers = [background]
+        self._add_company(rng, layers, aspect, _fill_of(mask, to_scene, aspect), picture, still_pose)
+        return Scene(layers, 0, view)
 
     def _in_place(self, rng: Rng) -> Scene | None:
         s = self._settings
@@ -274,46 +304,37 @@ class SceneMaker:
         camera = camera_path(rng, s.num_frames, focus, rng.choice([0.3, 1.0, 2.0]))
         hole = cv2.dilate(mask.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
         background = Layer([_opaque(close_hole(rng, still.image, hole))], camera @ to_scene, covers=True)
-        picture = cut_out(still.image, mask, _feather(rng), extend=False)
+        slides = self._slides(rng) if rng.random() < s.turn else None
+        # Of an object that turns, the rim shows; its old surroundings must not.
+        picture = cut_out(still.image, mask, _feather(rng), extend=slides is not None)
         y0, y1, x0, x1 = padded_box(mask)
         lines = 1 / to_scene[0, 0]
-        pose = random_pose(rng, s.num_frames, _speed(rng), focus)
+        place = (np.array([x0 + x1, y0 + y1]) / 2 * to_scene[0, 0]) + to_scene[:2, 2]
+        pose = random_pose(rng, s.num_frames, _speed(rng), place)
         size = ((x1 - x0) / lines, (y1 - y0) / lines)
         target = Layer(
             [picture],
             camera @ pose.matrices(size, picture.shape[:2]),
             bends=self._bends(rng, picture.shape[:2]),
+            slides=slides,
+            light=self._light(rng),
         )
-        return self._with_company(rng, [background, target], 1, aspect, view, focus, mask, to_scene, pose)
+        layers = [background, target]
+        self._add_company(rng, layers, aspect, _fill_of(mask, to_scene, aspect), picture, pose)
+        _follow(rng, layers, pose)
+        return Scene(layers, 1, view)
 
-    def _with_company(
-        self,
-        rng: Rng,
-        layers: list[Layer],
-        target: int,
-        aspect: float,
-        view: Matrix,
-        focus: Matrix,
-        mask: NDArray[np.bool_],
-        to_scene: Matrix,
-        pose: Pose | None = None,
-    ) -> Scene:
-        """The scene with, at times, something that passes in front or stands about."""
+    def _add_company(
+        self, rng: Rng, layers: list[Layer], aspect: float, fill: float, picture: Image, pose: Pose
+    ) -> None:
+        """Add, at times, what covers the object, passes in front of it or stands about."""
         s = self._settings
-        fill = float(np.count_nonzero(mask)) * to_scene[0, 0] ** 2 / aspect
-        if pose is None:
-            still = np.zeros(s.num_frames)
-            pose = Pose(focus + np.zeros((s.num_frames, 2)), still + 1, still, np.zeros((s.num_frames, 2)))
         if rng.random() < s.vanish and s.num_frames > 2:
             layers.append(self._cover(rng, aspect, fill, pose, _heading(rng), _away(rng, s.num_frames)))
         if rng.random() < s.occluder:
             layers.append(self._passer(rng, aspect, fill, pose))
         for _ in range(int(rng.integers(0, s.max_distractors // 2 + 1))):
-            picture, _ = self._any_cut_out(rng)
-            start = focus + _heading(rng) * rng.uniform(0.2, 0.8)
-            path = random_pose(rng, s.num_frames, _speed(rng), start)
-            layers.append(self._object_layer(rng, picture, aspect, min(0.15, _fill(rng)), path))
-        return Scene(layers, target, view)
+            layers.append(self._distractor(rng, aspect, fill, [picture], [], pose.xy[0]))
 
     # --- real sequences
 
@@ -328,7 +349,7 @@ class SceneMaker:
         obj = int(rng.choice(objects))
         pictures = [np.dstack([image, (labels == obj).astype(np.uint8) * 255]) for image, labels in run]
         if rng.random() < 0.5:
-            pictures = [p[:, ::-1] for p in pictures]
+            pictures = _mirrored(pictures)
         height, width = pictures[0].shape[:2]
         y0, y1, x0, x1 = padded_box(pictures[0][..., 3] > 0)
         aspect = width / height
@@ -344,7 +365,7 @@ def _aspect(rng: Rng) -> float:
 
 
 def _fill(rng: Rng) -> float:
-    return float(np.clip(np.exp(rng.normal(np.log(_TYPICAL_FILL), _FILL_SPREAD)), 0.006, 0.5))
+    return float(np.clip(np.exp(rng.normal(np.log(_TYPICAL_FILL), _FILL_SPREAD)), 0.006, 0.4))
 
 
 def _speed(rng: Rng) -> float:
@@ -401,14 +422,39 @@ def _opaque(image: Image) -> Image:
     return np.dstack([image, np.zeros(image.shape[:2], np.uint8)])
 
 
-def _harmonised(rng: Rng, picture: Image, background: Layer) -> Image:
+def _mirrored(pictures: list[Image]) -> list[Image]:
+    return [np.ascontiguousarray(p[:, ::-1]) for p in pictures]
+
+
+def _fill_of(mask: NDArray[np.bool_], to_scene: Matrix, aspect: float) -> float:
+    """The part of the frame that a still's object fills."""
+    return float(np.count_nonzero(mask) * to_scene[0, 0] ** 2 / aspect)
+
+
+def _follow(rng: Rng, layers: list[Layer], pose: Pose) -> None:
+    """At times, let the camera go after the object: it stays about where it is, the world runs past."""
+    if rng.random() < 0.6:
+        return
+    back = np.tile(np.eye(3), (len(pose.scale), 1, 1))
+    back[:, :2, 2] = -rng.uniform(0.4, 1.0) * (pose.xy - pose.xy[0])
+    for layer in layers:
+        layer.placements = back @ layer.placements
+
+
+def _shadow(rng: Rng, target: Layer, fill: float) -> Layer:
+    """The object's shadow on what is behind it."""
+    offset = np.eye(3)
+    offset[:2, 2] = _heading(rng) * rng.uniform(0.1, 0.5) * np.sqrt(fill)
+    picture = shadow_of(target.pictures[0], rng.uniform(0.2, 0.6))
+    return Layer([picture], offset @ target.placements, bends=target.bends)
+
+
+def _harmonised(rng: Rng, pictures: list[Image], background: Layer) -> list[Image]:
     """The cut-out with its colours drawn towards the background's, more or less."""
     strength = rng.uniform(0, 0.5) if rng.random() < 0.6 else 0.0
     if not strength:
-        return picture
-    inside = picture[..., 3] > 127
-    own = picture[..., :3][inside].mean(axis=0)
+        return pictures
+    own = pictures[0][..., :3][pictures[0][..., 3] > 127].mean(axis=0)
     aim = background.pictures[0][..., :3].reshape(-1, 3)[::37].mean(axis=0)
-    shifted = picture.copy()
-    shifted[..., :3] = np.clip(picture[..., :3] + strength * (aim - own), 0, 255).astype(np.uint8)
-    return shifted
+    shift = np.array([*(strength * (aim - own)), 0.0])
+    return [np.clip(p + shift, 0, 255).astype(np.uint8) for p in pictures]
