@@ -22,7 +22,7 @@ _SOURCE_FIELDS = {"stills", "videos", "vos", "still_cache_mb", "video_cache_mb"}
 
 @functools.lru_cache(maxsize=2)
 def _sources(fields: str) -> tuple[StillSource, VideoSource, VosSource]:
-    """Makers of one process share what they read: stages of a training run differ in size and length alone."""
+    """Makers of one process share what they read: stages of training differ only in size and length."""
     settings = ClipSettings.model_validate_json(fields)
     return (
         StillSource(settings.stills, settings.still_cache_mb),

@@ -60,13 +60,9 @@ class Pose:
         return out
 
 
-def random_pose(rng: Rng, num_frames: int, speed: float, start: Array, *, turning: float = 1.0) -> Pose:
-    """A path from `start` at about `speed` frame heights a frame.
-
-    Args:
-        turning: strength of rotation, change of scale and tilt.
-    """
-    lively = turning * rng.choice([0.2, 1.0, 2.2, 4.0], p=(0.3, 0.45, 0.17, 0.08))
+def random_pose(rng: Rng, num_frames: int, speed: float, start: Array) -> Pose:
+    """A path from `start` at about `speed` frame heights a frame, turning a little or a lot."""
+    lively = rng.choice([0.2, 1.0, 2.2, 4.0], p=(0.3, 0.45, 0.17, 0.08))
     return Pose(
         xy=start + smooth_walk(rng, num_frames, speed, (2,)),
         scale=np.exp(np.clip(smooth_walk(rng, num_frames, 0.03 * lively), -0.9, 0.9)),

@@ -68,7 +68,7 @@ class SceneMaker:
         if leaves:
             pose.xy[:] += away[:, None] * heading * _beyond(view, s.size)
         elif vanishes:
-            front.append(self._cover(rng, aspect, fill, pose, heading, away))
+            front.append(self._cover(rng, _extent(pictures[0], fill, aspect), pose, heading, away))
         for _ in range(int(rng.integers(0, s.max_distractors + 1))):
             other = self._distractor(rng, aspect, fill, pictures, textures, start)
             (front if rng.random() < 0.35 else behind).append(other)
@@ -89,9 +89,7 @@ class SceneMaker:
         """A cut-out that fills `fill` of the frame on frame 0, with the changes of form drawn for it."""
         s = self._settings
         height, width = pictures[0].shape[:2]
-        density = max(0.02, float(np.count_nonzero(pictures[0][..., 3] > 127)) / (height * width))
-        scene_height = np.sqrt(fill * aspect / density * height / width)
-        size = (scene_height * width / height, scene_height)
+        size = _extent(pictures[0], fill, aspect)
         return Layer(
             pictures,
             pose.matrices(size, (height, width)),
@@ -160,23 +158,25 @@ class SceneMaker:
         path = Pose(own.xy + away * _heading(rng) * speed, own.scale, own.angle, own.tilt)
         return self._object_layer(rng, pictures, aspect, size, path)
 
-    def _cover(
-        self, rng: Rng, aspect: float, fill: float, pose: Pose, heading: Matrix, away: Matrix
-    ) -> Layer:
-        """Something larger that stands before the object while it is `away`."""
+    def _cover(self, rng: Rng, extent: Matrix, pose: Pose, heading: Matrix, away: Matrix) -> Layer:
+        """Something that stands before the whole object while it is `away`, and beside it else.
+
+        Args:
+            extent: width and height of the object on its margin, in the scene.
+        """
         texture = self._texture(rng)[0]
-        picture = np.dstack([texture, np.full(texture.shape[:2], 255, np.uint8)])
-        pad = 6
-        picture = cv2.copyMakeBorder(picture, pad, pad, pad, pad, cv2.BORDER_CONSTANT)
-        size = min(0.6, fill * rng.uniform(2.2, 4.0))
-        gap = 1.3 * np.sqrt(max(size, fill) * aspect) + np.sqrt(fill * aspect)
-        xy = pose.xy + heading * ((1 - away) * gap)[:, None]
+        height, width = texture.shape[:2]
+        # From an ellipse to all but a rectangle, always around a rectangle of the object's extent.
+        power = log_uniform(rng, 2.5, 12)
+        y = np.abs(np.linspace(-1.05, 1.05, height))[:, None] ** power
+        x = np.abs(np.linspace(-1.05, 1.05, width)) ** power
+        alpha = cv2.GaussianBlur(((x + y) < 1).astype(np.uint8) * 255, (0, 0), _feather(rng))
+        size = extent * pose.scale.max() * 2 ** (1 / power) * rng.uniform(0.9, 1.3, 2)
+        gap = 0.55 * float(np.hypot(*size) + np.hypot(*extent))
         still = np.zeros(len(away))
-        path = Pose(xy, np.ones(len(away)), still, np.zeros((len(away), 2)))
-        height, width = picture.shape[:2]
-        scene_height = np.sqrt(size * aspect)
-        matrices = path.matrices((scene_height, scene_height), (height, width))
-        return Layer([picture], matrices)
+        tilt = np.zeros((len(away), 2))
+        path = Pose(pose.xy + heading * ((1 - away) * gap)[:, None], still + 1, pose.angle, tilt)
+        return Layer([np.dstack([texture, alpha])], path.matrices(size, (height, width)))
 
     def _any_cut_out(self, rng: Rng) -> tuple[list[Image], list[list[Image]]]:
         """An object of a still, or a made outline: one picture or T; with the textures of the latter."""
@@ -286,7 +286,7 @@ class SceneMaker:
         background = Layer([picture], camera @ to_scene, bends=bends, covers=True)
         picture = cut_out(still.image, mask, _feather(rng))
         still_pose = Pose(
-            focus + np.zeros((s.num_frames, 2)),
+            _center_of(mask, to_scene) + np.zeros((s.num_frames, 2)),
             np.ones(s.num_frames),
             np.zeros(s.num_frames),
             np.zeros((s.num_frames, 2)),
@@ -309,8 +309,7 @@ class SceneMaker:
         picture = cut_out(still.image, mask, _feather(rng), extend=slides is not None)
         y0, y1, x0, x1 = padded_box(mask)
         lines = 1 / to_scene[0, 0]
-        place = (np.array([x0 + x1, y0 + y1]) / 2 * to_scene[0, 0]) + to_scene[:2, 2]
-        pose = random_pose(rng, s.num_frames, _speed(rng), place)
+        pose = random_pose(rng, s.num_frames, _speed(rng), _center_of(mask, to_scene))
         size = ((x1 - x0) / lines, (y1 - y0) / lines)
         target = Layer(
             [picture],
@@ -330,7 +329,8 @@ class SceneMaker:
         """Add, at times, what covers the object, passes in front of it or stands about."""
         s = self._settings
         if rng.random() < s.vanish and s.num_frames > 2:
-            layers.append(self._cover(rng, aspect, fill, pose, _heading(rng), _away(rng, s.num_frames)))
+            extent, away = _extent(picture, fill, aspect), _away(rng, s.num_frames)
+            layers.append(self._cover(rng, extent, pose, _heading(rng), away))
         if rng.random() < s.occluder:
             layers.append(self._passer(rng, aspect, fill, pose))
         for _ in range(int(rng.integers(0, s.max_distractors // 2 + 1))):
@@ -422,8 +422,22 @@ def _opaque(image: Image) -> Image:
     return np.dstack([image, np.zeros(image.shape[:2], np.uint8)])
 
 
+def _extent(picture: Image, fill: float, aspect: float) -> Matrix:
+    """Width and height in the scene of a cut-out whose object fills `fill` of the frame."""
+    height, width = picture.shape[:2]
+    density = max(0.02, float(np.count_nonzero(picture[..., 3] > 127)) / (height * width))
+    scene_height = np.sqrt(fill * aspect / density * height / width)
+    return np.array([scene_height * width / height, scene_height])
+
+
 def _mirrored(pictures: list[Image]) -> list[Image]:
     return [np.ascontiguousarray(p[:, ::-1]) for p in pictures]
+
+
+def _center_of(mask: NDArray[np.bool_], to_scene: Matrix) -> Matrix:
+    """The middle, in the scene, of what `cut_out` cuts from a still."""
+    y0, y1, x0, x1 = padded_box(mask)
+    return np.array([x0 + x1, y0 + y1]) / 2 * to_scene[0, 0] + to_scene[:2, 2]
 
 
 def _fill_of(mask: NDArray[np.bool_], to_scene: Matrix, aspect: float) -> float:
