@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import io
 import json
 import os
+import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -41,6 +47,30 @@ def test_first_command_writes_masks_and_a_picture(place: Path, capsys: pytest.Ca
     ]
     assert all(Path(path.strip()).exists() for path in paths)
     assert printed.err == ""  # no bar where nobody looks
+
+
+def in_terminal(size: tuple[int, int], *call: str) -> str:
+    """What a command shows on a terminal of so many rows and columns."""
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "vidseg", *call])
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", *size, 0, 0))
+    shown = b""
+    with contextlib.suppress(OSError):  # Linux says so when the command has ended
+        while piece := os.read(terminal, 65536):
+            shown += piece
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+    return shown.decode()
+
+
+@pytest.mark.parametrize("size", [(24, 100), (0, 0)], ids=["of a size", "of no size"])
+def test_terminal_shows_how_far_it_is(place: Path, size: tuple[int, int]) -> None:
+    call = ["track", "clip.mp4", "--prompt", "box.json", "--format", "png"]
+    shown = in_terminal(size, *call)
+    assert re.search(r"[0-5]/5 \[.*frames/s\]", shown)
+    assert "done: 5 frames, 1 object, " in shown
+    assert "/5 [" not in in_terminal(size, *call, "--overwrite", "--quiet")
 
 
 def test_json_prints_facts_alone(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

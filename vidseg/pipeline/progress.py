@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 class Progress(Protocol):
@@ -33,15 +37,29 @@ class Silent:
         pass
 
 
+def new_bar(total: int | None, *, of: str, done: int = 0) -> tqdm[Any]:
+    """A bar on standard error, which is a terminal; `of` names what is counted, in the plural."""
+    from tqdm import tqdm
+
+    # A terminal that tells no size (in a container, under a script) would get no bar at all.
+    has_size = os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    return tqdm(
+        total=total,
+        initial=done,
+        unit=f" {of}",
+        file=sys.stderr,
+        dynamic_ncols=has_size,
+        ncols=None if has_size else 80,
+        nrows=None if has_size else 24,
+        leave=False,
+    )
+
+
 class Bar:
     """Frames, frames per second and time left, on standard error."""
 
     def start(self, total: int | None, done: int) -> None:
-        from tqdm import tqdm
-
-        self._bar = tqdm(
-            total=total, initial=done, unit="frame", file=sys.stderr, dynamic_ncols=True, leave=False
-        )
+        self._bar = new_bar(total, of="frames", done=done)
 
     def advance(self) -> None:
         self._bar.update()

@@ -207,9 +207,9 @@ class _Bar:
     """Jobs done, failed and running, frames a second and time left, on standard error."""
 
     def __init__(self, num_jobs: int) -> None:
-        from tqdm import tqdm
+        from vidseg.pipeline.progress import new_bar
 
-        self._bar = tqdm(total=num_jobs, unit="job", file=sys.stderr, dynamic_ncols=True, leave=False)
+        self._bar = new_bar(num_jobs, of="jobs")
 
     def show(self, tally: Tally) -> None:
         bar = self._bar
