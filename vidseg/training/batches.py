@@ -9,31 +9,39 @@ import torch
 from torch.utils.data import DataLoader
 
 from vidseg.training.data import ClipDataset, ClipMaker
-from vidseg.training.settings import TrainSettings
+from vidseg.training.settings import Span, TrainSettings
 from vidseg.training.trainer import Clips
 
 
-def batches(settings: TrainSettings, from_step: int, *, pin_memory: bool = False) -> Iterator[list[Clips]]:
-    """For each step from `from_step` to the last: `accumulate` batches of clips.
+class Batches:
+    """Clips are numbered through the whole run and each is used once; clip i is a function of the seed and i.
 
-    Clips are numbered through the whole run and each is used once; clip i is a function of the seed and i.
+    Raises:
+        ConfigError: the clips cannot be made, for want of a folder, say.
     """
-    for span in settings.spans():
-        first = max(span.first, from_step)
-        if first >= span.end:
-            continue
-        passes = settings.accumulate
-        per_step = span.batch * passes
-        # Of the clips that the span's steps take, those from `first` on.
+
+    def __init__(self, settings: TrainSettings) -> None:
+        self._settings = settings
+        self._spans = [(span, ClipMaker(span.data)) for span in settings.spans()]
+
+    def from_step(self, step: int, *, pin_memory: bool = False) -> Iterator[list[Clips]]:
+        """For each step from `step`, 0-based, to the last: `accumulate` batches of clips."""
+        for span, maker in self._spans:
+            first = max(span.first, step)
+            if first < span.end:
+                yield from self._of_span(span, maker, first, pin_memory)
+
+    def _of_span(self, span: Span, maker: ClipMaker, first: int, pin_memory: bool) -> Iterator[list[Clips]]:
+        settings = self._settings
+        per_step = span.batch * settings.accumulate
         start = span.clips_before + (first - span.first) * per_step
         stop = span.clips_before + (span.end - span.first) * per_step
-        maker = ClipMaker(span.data)
         if settings.workers:
             # Before the fork, so that the workers share what was read.
             maker.preload()
         loader = DataLoader(
             ClipDataset(maker, stop, settings.seed),
-            batch_sampler=[range(i, i + span.batch) for i in range(start, stop, span.batch)],
+            batch_sampler=(list(range(i, i + span.batch)) for i in range(start, stop, span.batch)),
             num_workers=settings.workers,
             worker_init_fn=_start_worker if settings.workers else None,
             pin_memory=pin_memory,
@@ -41,11 +49,11 @@ def batches(settings: TrainSettings, from_step: int, *, pin_memory: bool = False
         )
         clips = iter(loader)
         for _ in range(first, span.end):
-            yield [tuple(next(clips)) for _ in range(passes)]  # type: ignore[misc]
+            yield [tuple(next(clips)) for _ in range(settings.accumulate)]
 
 
 def _start_worker(number: int) -> None:
-    """One thread a worker; and Ctrl-C, which goes to every process of a terminal, is the trainer's to handle."""
+    """One thread each; and Ctrl-C, which goes to every process of a terminal, is the trainer's to handle."""
     import cv2
 
     cv2.setNumThreads(0)

@@ -27,7 +27,8 @@ class Log:
         """Name -> [sum, count] since the last row."""
         self._rows = [row for row in _read(self._path) if int(row["step"]) <= done]
         self._columns = list(self._rows[-1]) if self._rows else []
-        self._rewrite()
+        if self._path.exists():
+            self._rewrite()
 
     def add(self, told: dict[str, float]) -> None:
         for name, value in told.items():

@@ -21,12 +21,15 @@ from typing import Any
 import torch
 
 import vidseg
-from vidseg.errors import OutputError
+from vidseg.errors import InputError, OutputError
 from vidseg.pipeline.atomic import write_json
 from vidseg.pipeline.out_folder import OutFolder
 from vidseg.pipeline.run_record import peak_memory_bytes, versions
 from vidseg.pipeline.stop import Stop
-from vidseg.training.batches import batches
+from vidseg.trackers.engine_tracker import pick_device
+from vidseg.trackers.registry import read_config
+from vidseg.trackers.weights import check_state
+from vidseg.training.batches import Batches
 from vidseg.training.checkpoint import (
     FOLDER,
     Checkpoint,
@@ -51,7 +54,7 @@ def train(
     *,
     resume: bool = False,
     stop: Stop | None = None,
-    on_row: Callable[[dict[str, Any]], None] = lambda row: None,
+    tell: Callable[[str], None] = lambda line: None,
     unroll: Unroll = unroll,
 ) -> dict[str, Any]:
     """Train until the last step, or until a stop is asked for.
@@ -59,7 +62,7 @@ def train(
     Args:
         resume: go on from the newest checkpoint in `out`; with none there, begin.
         stop: asked after every step.
-        on_row: is told each row of the log.
+        tell: is given lines for people.
         unroll: loss of a batch of clips; tests put a quick one here.
 
     Returns:
@@ -77,8 +80,12 @@ def train(
     folder = OutFolder(out)
     folder.claim()
     try:
-        with _deterministic():
-            return _Run(settings, out, stop or Stop(), on_row, unroll).go()
+        with _deterministic(pick_device(settings.device)):
+            return _Run(settings, out, stop or Stop(), tell, unroll).go()
+    except InputError:
+        if not (out / RECORD).exists():
+            folder.undo()
+        raise
     finally:
         folder.release()
         folder.remove_state()
@@ -90,42 +97,50 @@ class _Run:
         settings: TrainSettings,
         out: Path,
         stop: Stop,
-        on_row: Callable[[dict[str, Any]], None],
+        tell: Callable[[str], None],
         unroll: Unroll,
     ) -> None:
-        self.settings, self.out, self.stop, self.on_row = settings, out, stop, on_row
+        self.settings, self.out, self.stop, self.tell = settings, out, stop, tell
         earlier = read_checkpoint_folder(out)
         self.trainer = Trainer(settings, build_trainee(settings), unroll)
+        self.batches = Batches(settings)
         facts: dict[str, Any] = {"seconds": 0.0, "window": None, "sittings": []}
+        now = settings.model_dump(mode="json")
+        changed: dict[str, Any] = {}
         if earlier is not None:
+            shapes = {key: tuple(value.shape) for key, value in self.trainer.model.state_dict().items()}
+            check_state(shapes, earlier.model, where=str(out / FOLDER), tracker=settings.tracker)
             self.trainer.load(earlier.step, earlier.model, earlier.ema, earlier.optimiser)
             facts = earlier.facts
+            changed = {key: value for key, value in now.items() if value != facts["settings"].get(key)}
+            tell(f"going on from step {earlier.step}")
+            for key, value in changed.items():
+                tell(f"changed: {key}, {facts['settings'].get(key)}, now {value}")
         self.seconds: float = facts["seconds"]
         self.sittings: list[dict[str, Any]] = [
             *facts["sittings"],
-            {
-                "from_step": self.trainer.step,
-                "settings_sha256": settings.sha256(),
-                "machine": _machine(self.trainer.device),
-            },
+            {"from_step": self.trainer.step, "changed": changed, "machine": _machine(self.trainer.device)},
         ]
         self.log = Log(out, self.trainer.step, facts["window"])
 
     def go(self) -> dict[str, Any]:
         settings, trainer = self.settings, self.trainer
         saved_at = began = time.monotonic()
-        before = self.seconds
+        before, first = self.seconds, trainer.step
         self._write_record("running")
-        clips = batches(settings, trainer.step, pin_memory=trainer.device.type == "cuda")
+        clips = self.batches.from_step(trainer.step, pin_memory=trainer.device.type == "cuda")
+        waiting_since = began
         for passes in clips:
+            waited = time.monotonic() - waiting_since
             told, result = trainer.take_step(passes)
             step = trainer.step
-            now = time.monotonic()
+            now = waiting_since = time.monotonic()
             self.seconds = before + now - began
-            self.log.add(told)
+            self.log.add({**told, "waited": waited})
             is_last = step == settings.steps
             if step % settings.log_every == 0 or is_last:
-                self.on_row(self.log.write_row(step, self.seconds, settings.clips_before(step)))
+                row = self.log.write_row(step, self.seconds, settings.clips_before(step))
+                self.tell(_line(row, settings.steps, (now - began) / (step - first)))
             if step % settings.sheet_every == 0 or is_last:
                 sheet = self.out / "sheets" / f"step-{step:08d}.png"
                 write_sheet(sheet, *passes[-1], result.predictions_btss)
@@ -150,7 +165,12 @@ class _Run:
             model=trainer.model.state_dict(),
             ema=trainer.ema.state,
             optimiser=trainer.optimiser_tensors(),
-            facts={"seconds": self.seconds, "window": self.log.window, "sittings": self.sittings},
+            facts={
+                "seconds": self.seconds,
+                "window": self.log.window,
+                "sittings": self.sittings,
+                "settings": self.settings.model_dump(mode="json"),
+            },
         )
         write_checkpoint(self.out, checkpoint)
         self._write_average(AVERAGE)
@@ -177,13 +197,22 @@ class _Run:
             "weights": str(self.out / (WEIGHTS if status == "done" else AVERAGE)),
             "parameters": sum(p.numel() for p in self.trainer.model.parameters()),
             "settings": self.settings.model_dump(mode="json"),
-            "settings_sha256": self.settings.sha256(),
+            "tracker": read_config(self.settings.tracker)[1],
             "sittings": self.sittings,
             "peak_memory_bytes": peak_memory_bytes(),
             "versions": versions(),
         }
         write_json(self.out / RECORD, record)
         return record
+
+
+def _line(row: dict[str, Any], steps: int, seconds_a_step: float) -> str:
+    """A row of the log for people."""
+    losses = "  ".join(
+        f"{name} {value:.3g}" for name, value in row.items() if name not in ("step", "seconds", "clips")
+    )
+    left = seconds_a_step * (steps - row["step"]) / 60
+    return f"step {row['step']}/{steps}  {losses}  {seconds_a_step:.2f} s a step, {left:.0f} min left"
 
 
 def _machine(device: torch.device) -> dict[str, Any]:
@@ -196,13 +225,19 @@ def _machine(device: torch.device) -> dict[str, Any]:
 
 
 @contextmanager
-def _deterministic() -> Iterator[None]:
-    """Operations that give the same bits each time, where there are such; no warning where there are none."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+def _deterministic(device: torch.device) -> Iterator[None]:
+    """Operations that give the same bits each time, on the CPU; elsewhere they cost too much."""
+    if device.type != "cpu":
+        yield
+        return
+    was_on = torch.are_deterministic_algorithms_enabled()
+    # Else every new tensor is filled first, for the sake of programs that read what they did not write.
+    deterministic: Any = torch.utils.deterministic
+    filled = deterministic.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    deterministic.fill_uninitialized_memory = False
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0])
-        torch.utils.deterministic.fill_uninitialized_memory = before[1]
+        torch.use_deterministic_algorithms(was_on)
+        deterministic.fill_uninitialized_memory = filled

@@ -82,7 +82,7 @@ class TrainSettings(Strict):
     save_every: SaveEvery = SaveEvery(minutes=5)
     data: ClipSettings
     unroll: UnrollSettings = Field(default_factory=UnrollSettings)
-    stages: list[Stage] = []
+    stages: list[Stage] = Field(default=[])
 
     @model_validator(mode="after")
     def _ordered(self) -> TrainSettings:

@@ -1,4 +1,4 @@
-"""A sheet of clips as a picture: a row a clip, a column a frame; the truth in green, the prediction in pink."""
+"""Clips as a picture: a row a clip, a column a frame; the truth in green, the prediction in pink."""
 
 from __future__ import annotations
 

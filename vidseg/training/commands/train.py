@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vidseg.training.settings import TrainSettings
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
             out,
             resume=args.resume,
             stop=stop,
-            on_row=(lambda row: None) if is_silent else (lambda row: _print_row(row, settings.steps)),
+            tell=(lambda line: None) if is_silent else _print,
         )
     if args.json:
         print(json.dumps(record, indent=2))
@@ -62,12 +62,8 @@ def run(args: argparse.Namespace) -> int:
     return 0 if record["status"] == "done" else EXIT_INTERRUPTED
 
 
-def _print_row(row: dict[str, Any], steps: int) -> None:
-    numbers = "  ".join(
-        f"{name} {value:.4g}" for name, value in row.items() if name not in ("step", "seconds", "clips")
-    )
-    rate = row["clips"] / max(row["seconds"], 1e-9)
-    print(f"step {row['step']}/{steps}  {numbers}  {rate:.1f} clips/s", file=sys.stderr, flush=True)
+def _print(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _show_data(settings: TrainSettings, out: Path) -> list[Path]:
