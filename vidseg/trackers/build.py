@@ -27,7 +27,8 @@ class SpaceTimeSettings(Strict):
     key_channels: int = Field(default=64, ge=8)
     value_channels: int = Field(default=32, ge=2)
     context_channels: int = Field(default=64, ge=8, multiple_of=8)
-    fine_channels: tuple[int, int] = (16, 32)
+    fine_channels: list[int] = Field(default=[16, 32], min_length=2, max_length=2)
+    """At strides 2 and 4."""
     pyramid_channels: int = Field(default=96, ge=8, multiple_of=8)
     prompt_passes: int = Field(default=2, ge=1)
 

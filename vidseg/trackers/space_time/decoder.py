@@ -5,6 +5,7 @@ Layouts: R rows (objects) · C channels · H W the key grid (stride 8) · h w th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -49,7 +50,7 @@ class LabelDecoder(nn.Module):
     fine: channels of the frame's features at strides 2 and 4.
     """
 
-    def __init__(self, in_channels: int, context: int, fine: tuple[int, int]) -> None:
+    def __init__(self, in_channels: int, context: int, fine: Sequence[int]) -> None:
         super().__init__()
         self.enter = nn.Conv2d(in_channels, context, 3, padding=1)
         self.merge = Block(context)

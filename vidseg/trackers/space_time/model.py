@@ -52,7 +52,7 @@ class SpaceTimeModel(nn.Module):
         key_channels: int = 64,
         value_channels: int = 32,
         context_channels: int = 64,
-        fine_channels: tuple[int, int] = (16, 32),
+        fine_channels: Sequence[int] = (16, 32),
         pyramid_channels: int = 96,
         prompt_passes: int = 2,
     ) -> None:

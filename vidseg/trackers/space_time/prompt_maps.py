@@ -23,8 +23,8 @@ def draw(points_bp2: Tensor, labels_bp: Tensor, grid_hw: tuple[int, int], stride
         labels_bp: 1 on the object, 0 off it, 2 and 3 the corners of a box, -1 nothing.
     """
     height, width = grid_hw
-    y = torch.arange(height, device=points_bp2.device) * stride + (stride - 1) / 2
-    x = torch.arange(width, device=points_bp2.device) * stride + (stride - 1) / 2
+    y = (torch.arange(height, device=points_bp2.device) + 0.5) * stride
+    x = (torch.arange(width, device=points_bp2.device) + 0.5) * stride
     dx = x - points_bp2[..., :1]
     dy = y - points_bp2[..., 1:]
     distance_bphw = (dx.square()[:, :, None] + dy.square()[:, :, :, None]).sqrt()

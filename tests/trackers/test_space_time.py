@@ -1,0 +1,108 @@
+"""The space-time memory model on the engine: the contract, shared reads, the fused form, prompts as maps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+import vidseg
+from support.parity import as_frames, moving_picture
+from support.seeded import seeded_weights
+from vidseg.errors import ConfigError
+from vidseg.trackers.build import EngineSettings, build_model
+from vidseg.trackers.check import check_tracker
+from vidseg.trackers.space_time.prompt_maps import draw
+from vidseg.validation import parse
+
+SIZE = 96
+CONFIG: dict[str, Any] = {
+    "image_size": SIZE,
+    "backbone": {"name": "residual", "stem": 8, "widths": [8, 16, 16, 16], "blocks": [1, 1, 1, 1]},
+    "space_time": {
+        "key_channels": 16,
+        "value_channels": 8,
+        "context_channels": 16,
+        "fine_channels": [8, 8],
+        "pyramid_channels": 16,
+    },
+    "bank": {"name": "recent-frames", "recent_frames": 3, "max_pointers": 4},
+}
+
+
+def tracker(folder: Path, **changes: Any) -> Any:
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump({"kind": "engine", **CONFIG, **changes}), encoding="utf-8")
+    settings = parse(EngineSettings, {**CONFIG, **changes}, where="test", error=ConfigError)
+    model, _ = build_model(settings, "test")
+    return vidseg.load(path, weights=seeded_weights(model), device="cpu")
+
+
+def test_it_keeps_the_tracker_contract(tmp_path: Path) -> None:
+    check_tracker(tracker(tmp_path))
+
+
+@pytest.mark.parametrize("policy", ["motion-aware", "distractor-aware", "memory-tree", "similarity-pruning"])
+def test_every_bank_policy_goes_with_it(tmp_path: Path, policy: str) -> None:
+    session = tracker(tmp_path, bank={"name": policy}).start()
+    session.prompt(1, box=[20, 10, 60, 50])
+    for frame in as_frames(moving_picture(5, SIZE)):
+        result = session.step(frame)
+    assert result.masks.shape[0] == 1
+
+
+def test_an_object_is_tracked_the_same_alone_and_among_others(tmp_path: Path) -> None:
+    built = tracker(tmp_path)
+    frames = as_frames(moving_picture(6, SIZE))
+    boxes = {1: [20, 10, 60, 50], 2: [5, 5, 40, 40], 3: [50, 30, 90, 60]}
+
+    def run(ids: list[int], late: int | None = None) -> Any:
+        session = built.start()
+        for obj_id in ids:
+            session.prompt(obj_id, box=boxes[obj_id])
+        for frame in frames:
+            if frame.index == 3 and late is not None:  # from here on, objects read different frames
+                session.prompt(late, box=boxes[late])
+            result = session.step(frame)
+        return result.low_res_logits[0]
+
+    alone = torch.from_numpy(run([1]))
+    torch.testing.assert_close(torch.from_numpy(run([1, 2])), alone, atol=2e-3, rtol=1e-4)
+    torch.testing.assert_close(torch.from_numpy(run([1, 2], late=3)), alone, atol=2e-3, rtol=1e-4)
+
+
+def test_the_fused_form_equals_the_one_that_is_trained() -> None:
+    model, _ = build_model(EngineSettings.model_validate(CONFIG), "test")
+    model.load_state_dict(seeded_weights(model))
+    image = torch.randn(3, SIZE, SIZE)
+    with torch.inference_mode():
+        before = model.encode(image)
+        model.fuse()
+        after = model.encode(image)
+    torch.testing.assert_close(after.top_1chw, before.top_1chw, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(after.high_res, before.high_res, atol=1e-4, rtol=1e-4)
+
+
+def test_prompts_are_drawn_where_they_are() -> None:
+    points = torch.tensor([[[16.0, 8.0], [48.0, 40.0], [32.0, 24.0], [0, 0]]])
+    labels = torch.tensor([[2, 3, 1, -1]], dtype=torch.int32)
+    box, on, off = draw(points, labels, (64, 64), 1)[0]
+    assert box[8:40, 16:48].min() == 1
+    assert box.sum() == 32 * 32
+    assert on[23:25, 31:33].min() == 1
+    assert on[:, :20].max() == 0
+    assert off.max() == 0
+
+
+def test_parts_of_another_model_are_refused() -> None:
+    changed = {**CONFIG, "memory_attention": {"name": "rotary"}}
+    settings = parse(EngineSettings, changed, where="test", error=ConfigError)
+    with pytest.raises(ConfigError, match="memory_attention"):
+        build_model(settings, "test")
+    changed = {**CONFIG, "backbone": {"name": "plain-vit", "variant": "tiny"}}
+    single = parse(EngineSettings, changed, where="test", error=ConfigError)
+    with pytest.raises(ConfigError, match="pyramid"):
+        build_model(single, "test")
