@@ -43,7 +43,8 @@ class Trainer:
         self.engine = engine
         self.device = pick_device(settings.device)
         # Channels last: half the time of a step on CPUs.
-        self.model = engine.model.to(self.device, memory_format=torch.channels_last).train()
+        self.model = engine.model.to(self.device).train()
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = Ema(self.model, settings.ema_decay)
         self.optimiser = _optimiser(self.model, settings)
         self.step = 0
