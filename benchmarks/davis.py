@@ -1,6 +1,7 @@
 """J and F of a tracker on the DAVIS 2016 validation sequences, from the first frame's mask or its tight box.
 
-    python benchmarks/flow_davis.py --root DAVIS [--prompt mask|box] [--tracker flow]
+    python benchmarks/davis.py --root DAVIS [--prompt mask|box] [--tracker NAME] [--weights FILE]
+                               [--image-size S]
 
 DAVIS holds JPEGImages/480p, Annotations/480p and ImageSets/2016/val.txt. The first and the last frame of a
 sequence are left out, as DAVIS does; a figure is the mean over frames, then over sequences. Speed counts
@@ -21,6 +22,8 @@ import numpy.typing as npt
 
 import vidseg
 from vidseg.eval.metrics import boundary_f, region_j
+from vidseg.trackers.contract import Tracker
+from vidseg.trackers.registry import DEFAULT_TRACKER
 
 
 @dataclass(frozen=True)
@@ -36,23 +39,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="the DAVIS folder")
     parser.add_argument("--prompt", choices=("mask", "box"), default="mask")
-    parser.add_argument("--tracker", default="flow", help="name or YAML")
+    parser.add_argument("--tracker", default=DEFAULT_TRACKER, help="name or YAML")
+    parser.add_argument("--weights", type=Path, help="a file; without it, the tracker's own")
+    parser.add_argument("--image-size", type=int)
     parser.add_argument(
         "--set", default="ImageSets/2016/val.txt", help="file of sequence names under the root"
     )
     args = parser.parse_args()
 
+    tracker = vidseg.load(args.tracker, weights=args.weights, image_size=args.image_size)
     scores = {}
     for name in (args.root / args.set).read_text().split():
-        scores[name] = score = score_sequence(args.root, name, args.tracker, args.prompt)
+        scores[name] = score = score_sequence(args.root, name, tracker, args.prompt)
         print(_line(name, [score]), flush=True)
     print(_line(f"mean of {len(scores)}, {args.prompt}", list(scores.values())))
 
 
-def score_sequence(root: Path, name: str, tracker: str, prompt: str) -> SequenceScore:
+def score_sequence(root: Path, name: str, tracker: Tracker, prompt: str) -> SequenceScore:
     """Track one sequence, all its annotated foreground as one object, and score it."""
     truths = [read_mask(path) for path in sorted((root / "Annotations/480p" / name).glob("*.png"))]
-    session = vidseg.load(tracker).start(num_frames=len(truths))
+    session = tracker.start(num_frames=len(truths))
     if prompt == "mask":
         session.prompt(1, mask=truths[0])
     else:

@@ -1,0 +1,115 @@
+"""Does a tracker say that an object is gone, and find it again?
+
+    python benchmarks/vanishing.py [--clips 40] [--tracker NAME ...] [--weights FILE] [--prompt mask|box]
+
+On made clips of 24 frames the object leaves the picture, or goes behind a cover, and comes back. Counted are
+- frames on which no pixel of it is seen: the share on which its state is 'absent';
+- frames on which it is seen: the same share, as a tracker that always says 'absent' would do well above;
+- returns, of which at least half of the first frame's pixels are seen again: the share on which the mask of one
+  of the first five such frames has an IoU of 0.5 or more with the truth.
+
+Clips are made of shapes and textures from numbers alone, from seeds that training does not use.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+import vidseg
+from vidseg.eval.metrics import region_j
+from vidseg.trackers.contract import Tracker
+from vidseg.trackers.registry import DEFAULT_TRACKER
+from vidseg.training.data import Clip, ClipMaker, ClipSettings
+from vidseg.training.data.dataset import clip_seed
+
+BASE_SEED = 10**9
+NUM_FRAMES = 24
+GRACE_FRAMES = 5
+FOUND_IOU = 0.5
+
+
+@dataclass
+class Tally:
+    gone: list[bool] = field(default_factory=list)
+    """For each frame without the object: was it called absent?"""
+    here: list[bool] = field(default_factory=list)
+    """For each frame with it: was it called absent?"""
+    returns: list[bool] = field(default_factory=list)
+    """For each return: was it found?"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--clips", type=int, default=40)
+    parser.add_argument("--tracker", nargs="+", default=[DEFAULT_TRACKER], help="names or YAMLs")
+    parser.add_argument("--weights", type=Path, help="a file; without it, the tracker's own")
+    parser.add_argument("--prompt", choices=("mask", "box"), default="mask")
+    parser.add_argument("--size", type=int, default=384, help="pixels of a clip's side")
+    args = parser.parse_args()
+
+    clips = clips_with_returns(args.clips, args.size)
+    for name in args.tracker:
+        tracker, tally = vidseg.load(name, weights=args.weights), Tally()
+        for clip in clips:
+            follow(tracker, clip, args.prompt, tally)
+        print(
+            f"{name}, {args.prompt}: absent on {np.mean(tally.gone):.1%} of {len(tally.gone)} frames without "
+            f"the object and {np.mean(tally.here):.1%} of {len(tally.here)} with it; found at "
+            f"{np.mean(tally.returns):.1%} of {len(tally.returns)} returns"
+        )
+
+
+def clips_with_returns(count: int, size: int) -> list[Clip]:
+    """The first clips of the seed on which the object is gone for three frames or more, and comes back."""
+    settings = ClipSettings(size=size, num_frames=NUM_FRAMES, vanish=1.0)
+    maker = ClipMaker(settings)
+    clips: list[Clip] = []
+    index = 0
+    while len(clips) < count:
+        clip = maker.make(clip_seed(BASE_SEED, index))
+        index += 1
+        if np.count_nonzero(areas(clip) == 0) >= 3 and return_of(clip) is not None:
+            clips.append(clip)
+    return clips
+
+
+def areas(clip: Clip) -> npt.NDArray[np.int64]:
+    return np.count_nonzero(clip.masks, axis=(1, 2))
+
+
+def return_of(clip: Clip) -> int | None:
+    """The first frame after a gap that shows half of the object again."""
+    area = areas(clip)
+    gone = np.flatnonzero(area == 0)
+    back = np.flatnonzero(area >= 0.5 * area[0])
+    back = back[back > gone[0]] if len(gone) else back[:0]
+    return int(back[0]) if len(back) and back[0] + GRACE_FRAMES <= len(area) else None
+
+
+def follow(tracker: Tracker, clip: Clip, prompt: str, tally: Tally) -> None:
+    session = tracker.start(num_frames=len(clip.images))
+    first = clip.masks[0]
+    if prompt == "mask":
+        session.prompt(1, mask=first)
+    else:
+        rows, columns = np.flatnonzero(first.any(axis=1)), np.flatnonzero(first.any(axis=0))
+        box = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
+        session.prompt(1, box=box)
+    back = return_of(clip)
+    ious = []
+    for index, (image, truth) in enumerate(zip(clip.images, clip.masks, strict=True)):
+        result = session.step(vidseg.Frame(index, index / 24, image))
+        is_absent = result.states[0] == "absent"
+        (tally.here if truth.any() else tally.gone).append(is_absent)
+        ious.append(region_j(result.masks[0], truth))
+    if back is not None:
+        tally.returns.append(max(ious[back : back + GRACE_FRAMES]) >= FOUND_IOU)
+
+
+if __name__ == "__main__":
+    main()
