@@ -5,7 +5,7 @@
 On made clips of 24 frames the object leaves the picture, or goes behind a cover, and comes back. Counted are
 - frames on which no pixel of it is seen: the share on which its state is 'absent';
 - frames on which it is seen: the same share, as a tracker that always says 'absent' would do well above;
-- returns, of which at least half of the first frame's pixels are seen again: the share on which the mask of one
+- returns, with at least half of the first frame's pixels seen again: the share on which the mask of one
   of the first five such frames has an IoU of 0.5 or more with the truth.
 
 Clips are made of shapes and textures from numbers alone, from seeds that training does not use.
