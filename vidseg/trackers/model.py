@@ -246,8 +246,24 @@ class VideoModel(nn.Module):
     def all_passes(
         self, features: Features, conditioned_bchw: Tensor, points_bp2: Tensor, labels_bp: Tensor
     ) -> list[Decoded]:
-        """What training judges of the answer to a prompt: here, the answer."""
-        return [self.decode(features, conditioned_bchw, points_bp2=points_bp2, labels_bp=labels_bp)]
+        """What training judges of the answer to a prompt: here, the answer.
+
+        Rows of prompts with equally many points, padding not counted, are answered together: one click gives
+        other candidates than several do, and padding points would be seen.
+
+        Args:
+            features: of B rows.
+            points_bp2: padded at the end, with labels of -1.
+        """
+        counts = (labels_bp >= 0).sum(dim=1)
+        parts, order = [], []
+        for count in counts.unique().tolist():
+            rows = (counts == count).nonzero()[:, 0]
+            some = Features([x[rows] for x in features.high_res], features.top_1chw[rows])
+            points, labels = points_bp2[rows, :count], labels_bp[rows, :count]
+            parts.append(self.decode(some, conditioned_bchw[rows], points_bp2=points, labels_bp=labels))
+            order.append(rows)
+        return [Decoded.cat(parts).rows(torch.cat(order).argsort().tolist())]
 
     def candidates(
         self,
@@ -279,8 +295,11 @@ class VideoModel(nn.Module):
         """One candidate of each object, and the output token that its pointer is made from."""
         row = torch.arange(chosen_b.shape[0], device=chosen_b.device)
         is_present = candidates.object_score_logits_b > 0
+        logits = candidates.logits_bkhw[row, chosen_b]
+        if not torch.is_grad_enabled():  # else a mask that is wrongly called absent could not be learned from
+            logits = torch.where(is_present[:, None, None], logits, ABSENT_LOGIT)
         return Decoded(
-            torch.where(is_present[:, None, None], candidates.logits_bkhw[row, chosen_b], ABSENT_LOGIT),
+            logits,
             self._pointers(candidates.tokens_bkc[row, token_b], is_present),
             candidates.object_score_logits_b,
             candidates.predicted_ious_bk[row, chosen_b],

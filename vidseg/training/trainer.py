@@ -129,7 +129,11 @@ class Trainer:
         parameters = dict(self.model.named_parameters())
         for key, value in optimiser.items():
             name, moment = key.rsplit("/", 1)
-            self.optimiser.state[parameters[name]][moment] = value.to(self.device)
+            parameter = parameters[name]
+            # AdamW's fused form goes through memory in the parameter's order: in another layout, channels
+            # first, say, a weight would meet the moments of others.
+            here = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
+            self.optimiser.state[parameter][moment] = here.to(self.device).copy_(value)
 
 
 def _optimiser(model: torch.nn.Module, settings: TrainSettings) -> torch.optim.AdamW:

@@ -1,0 +1,154 @@
+"""What a training step sees is what tracking does; what is judged, and how far gradients flow."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import vidseg
+from support.seeded import seeded_weights
+from support.training import SIZE, clips, tracker_yaml, training_settings
+from vidseg.memory.bank import MemoryFrame
+from vidseg.trackers.contract import Frame
+from vidseg.trackers.engine import Engine
+from vidseg.trackers.image_encoder import normalise
+from vidseg.trackers.model import Decoded
+from vidseg.training.losses import dice, focal, true_iou
+from vidseg.training.prompts import sample
+from vidseg.training.trainee import build_trainee
+from vidseg.training.unroll import UnrollSettings, unroll
+
+KINDS = {"mask": (1.0, 0.0), "box": (0.0, 1.0), "clicks": (0.0, 0.0)}
+
+
+def engine_of(folder: Path, *, sam2: bool) -> Engine:
+    engine = build_trainee(training_settings(folder, tracker=tracker_yaml(folder, sam2=sam2)))
+    engine.model.load_state_dict(seeded_weights(engine.model))
+    return engine
+
+
+def only(kind: str, **changes: Any) -> UnrollSettings:
+    mask, box = KINDS[kind]
+    return UnrollSettings.model_validate(
+        {"prompts": {"mask": mask, "box": box, "box_jitter": 0.0}, "corrections": 0.0, **changes}
+    )
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(3)
+
+
+def tracked(tracker: Any, images_t3ss: Tensor, **prompt: Any) -> Tensor:
+    session = tracker.start()
+    session.prompt(1, **prompt)
+    results = [
+        session.step(Frame(t, t / 10, model_input=image, size_hw=(SIZE, SIZE)))
+        for t, image in enumerate(normalise(images_t3ss))
+    ]
+    return torch.stack([torch.from_numpy(result.low_res_logits[0]) for result in results])
+
+
+@pytest.mark.parametrize("sam2", [False, True], ids=["space-time", "sam2.1"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_clip_is_followed_as_in_tracking(tmp_path: Path, kind: str, sam2: bool) -> None:
+    settings = training_settings(tmp_path, data={"size": SIZE, "num_frames": 4, "vanish": 0.0})
+    images, masks = clips(settings, count=3)
+    engine = engine_of(tmp_path, sam2=sam2)
+    with torch.no_grad():
+        seen = unroll(engine, images, masks, only(kind), generator()).predictions_btss
+
+    _, points, labels = sample(masks[:, 0], only(kind).prompts, generator())
+    weights = engine.model.state_dict()
+    tracker = vidseg.load(tracker_yaml(tmp_path, sam2=sam2), weights=weights, device="cpu")
+    for row in range(len(images)):
+        prompt: dict[str, Any] = {"mask": masks[row, 0].numpy()}
+        if kind != "mask":
+            is_box, is_point = labels[row] >= 2, (labels[row] == 0) | (labels[row] == 1)
+            prompt = {"points": points[row, is_point].numpy(), "labels": labels[row, is_point].numpy()}
+            if kind == "box":
+                prompt |= {"box": points[row, is_box].flatten().numpy()}
+                prompt = prompt if is_point.any() else {"box": prompt["box"]}
+        wanted = tracked(tracker, images[row], **prompt)
+        wanted = torch.nn.functional.interpolate(wanted[None], size=(SIZE, SIZE), mode="bilinear")[0]
+        torch.testing.assert_close(seen[row], wanted, atol=2e-2, rtol=1e-3)
+
+
+@pytest.mark.parametrize("sam2", [False, True], ids=["space-time", "sam2.1"])
+def test_every_weight_that_tracks_gets_a_gradient(tmp_path: Path, sam2: bool) -> None:
+    settings = training_settings(tmp_path, data={"size": SIZE, "num_frames": 4})
+    images, masks = clips(settings, count=6)
+    engine = engine_of(tmp_path, sam2=sam2)
+    engine.model.train()
+    shares = {"mask": 0.3, "box": 0.3}
+    unroll(
+        engine,
+        images,
+        masks,
+        UnrollSettings.model_validate({"prompts": shares, "corrections": 1.0}),
+        generator(),
+    ).loss.backward()
+    without = {name for name, p in engine.model.named_parameters() if p.grad is None or not p.grad.any()}
+    # SAM 2 never reads the one, and the other only where its own decoder calls a given mask's object present.
+    unread = {"no_mem_pos_enc", "mask_downsample.weight", "mask_downsample.bias"} if sam2 else set()
+    assert without <= unread
+
+
+def test_losses_are_weighed_and_told(tmp_path: Path) -> None:
+    settings = training_settings(tmp_path)
+    images, masks = clips(settings)
+    engine = engine_of(tmp_path, sam2=False)
+    some = only("box", losses={"focal": 2.0, "dice": 3.0, "hardest": 0.0, "score": 0.5, "iou": 0.25})
+    result = unroll(engine, images, masks, some, generator())
+    parts = result.parts
+    wanted = 2 * parts["focal"] + 3 * parts["dice"] + 0.5 * parts["score"] + 0.25 * parts["iou"]
+    assert result.loss.item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_a_frame_is_judged_by_its_own_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = training_settings(tmp_path)
+    images, masks = clips(settings)
+    engine = engine_of(tmp_path, sam2=False)
+    answers: list[Decoded] = []
+    track = engine.track
+    monkeypatch.setattr(engine, "track", lambda *args: answers.append(track(*args)) or answers[-1])
+    parts = unroll(engine, images, masks, only("mask"), generator()).parts
+    # Prompts that are masks are not judged: what is left are the later frames.
+    logits = torch.cat([answer.low_res_logits_bhw.detach() for answer in answers])
+    targets = torch.nn.functional.avg_pool2d(masks[:, 1:].transpose(0, 1).float(), 2).flatten(0, 1)
+    assert parts["focal"] == pytest.approx(float(focal(logits, targets).mean()))
+    assert parts["dice"] == pytest.approx(float(dice(logits, targets).mean()))
+    assert math.isnan(parts["J_prompt"])
+    is_there = masks[:, 1:].transpose(0, 1).flatten(2).any(dim=2).flatten()
+    assert parts["J_track"] == pytest.approx(float(true_iou(logits, targets)[is_there].mean()))
+
+
+def test_gradients_are_cut_where_truncation_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = training_settings(tmp_path, data={"size": SIZE, "num_frames": 5})
+    images, masks = clips(settings)
+
+    def reached(truncate: int) -> list[bool]:
+        """Whether a later frame's loss reaches the memory of each frame."""
+        engine = engine_of(tmp_path, sam2=False)
+        kept: list[list[Tensor]] = []
+        original = engine.remember
+
+        def remember(*args: Any, **kwargs: Any) -> list[MemoryFrame]:
+            memories = original(*args, **kwargs)
+            tokens = [memory.tokens_nc for memory in memories if memory.tokens_nc is not None]
+            for token in tokens:
+                token.retain_grad()
+            kept.append(tokens)
+            return memories
+
+        monkeypatch.setattr(engine, "remember", remember)
+        unroll(engine, images, masks, only("mask", truncate=truncate), generator()).loss.backward()
+        return [any(t.grad is not None and bool(t.grad.any()) for t in tokens) for tokens in kept]
+
+    assert reached(8) == [True, True, True, True, False]
+    assert reached(2) == [True, False, True, False, False]
+    assert reached(1) == [False] * 5
