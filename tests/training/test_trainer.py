@@ -1,0 +1,297 @@
+"""Training runs: the same to the last bit when repeated or resumed, and what they leave behind."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import vidseg
+from support.parity import as_frames, moving_picture
+from support.training import (
+    assert_same_tensors,
+    clips,
+    log_rows,
+    tracker_yaml,
+    training_settings,
+)
+from vidseg.errors import CheckpointError, ConfigError, OutputError, RunError
+from vidseg.pipeline.stop import Stop
+from vidseg.trackers.weights import read_checkpoint
+from vidseg.training import trainer as trainer_module
+from vidseg.training.checkpoint import read_checkpoint_folder
+from vidseg.training.run import train
+from vidseg.training.settings import TrainSettings
+from vidseg.training.trainee import build_trainee
+from vidseg.training.trainer import Trainer
+from vidseg.training.unroll import Unrolled, unroll
+
+
+def train_until(step: int, settings: TrainSettings, out: Path, **options: Any) -> dict[str, Any]:
+    """Train, and ask for a stop during step `step` (1-based)."""
+    stop = Stop()
+    done = 0
+
+    def unroll_and_stop(*args: Any) -> Unrolled:
+        nonlocal done
+        done += 1
+        if first + done == step * settings.accumulate:
+            stop.is_requested = True
+        return unroll(*args)
+
+    earlier = read_checkpoint_folder(out)
+    first = 0 if earlier is None else earlier.step * settings.accumulate
+    return train(settings, out, stop=stop, unroll=unroll_and_stop, **options)
+
+
+def test_twenty_steps_are_the_same_in_two_runs(tmp_path: Path) -> None:
+    settings = training_settings(tmp_path, steps=20, log_every=1)
+    for run in ("a", "b"):
+        assert train(settings, tmp_path / run)["status"] == "done"
+    rows = log_rows(tmp_path / "a")
+    assert rows == log_rows(tmp_path / "b")
+    assert len({row["loss"] for row in rows}) == 20
+    assert_same_tensors(*(read_checkpoint(tmp_path / run / "weights.safetensors") for run in ("a", "b")))
+
+
+@pytest.mark.parametrize("at", [2, 3])  # between two rows of the log, and not
+def test_resuming_equals_not_stopping(tmp_path: Path, at: int) -> None:
+    settings = training_settings(
+        tmp_path, accumulate=2, stages=[{"from_step": 4, "num_frames": 2, "batch": 1, "size": 96}]
+    )
+    train(settings, tmp_path / "whole")
+    assert train_until(at, settings, tmp_path / "cut")["status"] == "interrupted"
+    record = train(settings, tmp_path / "cut", resume=True)
+    assert record["status"] == "done"
+    assert [sitting["from_step"] for sitting in record["sittings"]] == [0, at]
+
+    assert log_rows(tmp_path / "cut") == log_rows(tmp_path / "whole")
+    whole, cut = (read_checkpoint_folder(tmp_path / run) for run in ("whole", "cut"))
+    assert whole is not None
+    assert cut is not None
+    assert whole.step == cut.step == 6
+    for part in ("model", "ema", "optimiser"):
+        assert_same_tensors(getattr(cut, part), getattr(whole, part))
+
+
+def test_workers_make_the_same_clips(tmp_path: Path) -> None:
+    for workers in (0, 2):
+        train(training_settings(tmp_path, steps=2, log_every=1, workers=workers), tmp_path / str(workers))
+    assert log_rows(tmp_path / "0") == log_rows(tmp_path / "2")
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
+    settings = training_settings(tmp_path, log_every=1, save_every={"steps": 2})
+    train(settings, tmp_path / "whole")
+
+    def die(*args: Any) -> Unrolled:
+        if len(log_rows(tmp_path / "cut") if (tmp_path / "cut" / "log.csv").exists() else []) == 3:
+            raise KeyboardInterrupt
+        return unroll(*args)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, tmp_path / "cut", unroll=die)
+    assert len(log_rows(tmp_path / "cut")) == 3  # one more than what is kept
+    told: list[str] = []
+    train(settings, tmp_path / "cut", resume=True, tell=told.append)
+    assert told[0] == "going on from step 2"
+    assert log_rows(tmp_path / "cut") == log_rows(tmp_path / "whole")
+    assert_same_tensors(
+        *(read_checkpoint(tmp_path / run / "weights.safetensors") for run in ("whole", "cut"))
+    )
+
+
+def test_an_interrupt_leaves_what_can_be_tracked_with(tmp_path: Path) -> None:
+    settings = training_settings(tmp_path)
+    record = train_until(3, settings, tmp_path / "run")
+    assert record["status"] == "interrupted"
+    assert record["steps_done"] == 3
+    assert record["clips"] == 6
+    assert json.loads((tmp_path / "run" / "train.json").read_text()) == record
+    assert not (tmp_path / "run" / "weights.safetensors").exists()
+    assert_tracks(settings.tracker, Path(record["weights"]))
+
+
+def test_the_weights_of_a_run_track(tmp_path: Path) -> None:
+    settings = training_settings(tmp_path)
+    record = train(settings, tmp_path / "run")
+    weights = Path(record["weights"])
+    assert weights == tmp_path / "run" / "weights.safetensors"
+    assert_tracks(settings.tracker, weights)
+    newest = read_checkpoint_folder(tmp_path / "run")
+    assert newest is not None
+    assert_same_tensors(read_checkpoint(weights), newest.ema)
+    assert [path.name for path in (tmp_path / "run" / "sheets").iterdir()] == ["step-00000006.png"]
+
+
+def assert_tracks(tracker: str, weights: Path) -> None:
+    session = vidseg.load(tracker, weights=weights, device="cpu").start()
+    session.prompt(1, box=[20.0, 10.0, 60.0, 50.0])
+    for frame in as_frames(moving_picture(3, 64)):
+        result = session.step(frame)
+    assert np.isfinite(result.low_res_logits).all()
+
+
+def test_changed_settings_are_told(tmp_path: Path) -> None:
+    train_until(2, training_settings(tmp_path), tmp_path / "run")
+    told: list[str] = []
+    changed = training_settings(tmp_path, lr=5e-4)
+    record = train(changed, tmp_path / "run", resume=True, tell=told.append)
+    assert told[:2] == ["going on from step 2", "changed: lr, 0.001, now 0.0005"]
+    assert [sitting["changed"] for sitting in record["sittings"]] == [{}, {"lr": 0.0005}]
+
+
+def test_other_weights_are_not_resumed(tmp_path: Path) -> None:
+    train_until(2, training_settings(tmp_path), tmp_path / "run")
+    other = training_settings(tmp_path, tracker=tracker_yaml(tmp_path, sam2=True))
+    with pytest.raises(CheckpointError, match="do not fit"):
+        train(other, tmp_path / "run", resume=True)
+
+
+def test_a_folder_with_a_run_is_not_written_over(tmp_path: Path) -> None:
+    settings = training_settings(tmp_path, steps=1)
+    train(settings, tmp_path / "run")
+    with pytest.raises(OutputError, match="holds a training run"):
+        train(settings, tmp_path / "run")
+
+
+def test_what_cannot_be_trained_leaves_no_folder(tmp_path: Path) -> None:
+    settings = training_settings(tmp_path, tracker="flow")
+    with pytest.raises(ConfigError, match="nothing to train"):
+        train(settings, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_starts_from_given_weights(tmp_path: Path) -> None:
+    settings = training_settings(tmp_path, steps=1)
+    train(settings, tmp_path / "first")
+    given = str(tmp_path / "first" / "weights.safetensors")
+    engine = build_trainee(training_settings(tmp_path, init=given))
+    assert_same_tensors(engine.model.state_dict(), read_checkpoint(given))
+
+
+def test_fresh_weights_are_a_function_of_the_seed(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    one, again, other = (
+        build_trainee(training_settings(tmp_path, seed=seed)).model.state_dict() for seed in (0, 0, 1)
+    )
+    assert_same_tensors(one, again)
+    assert not torch.equal(one["to_key.weight"], other["to_key.weight"])
+
+
+def trainer_of(
+    folder: Path, change: Callable[[Tensor], Tensor] = lambda loss: loss, **changes: Any
+) -> Trainer:
+    """A trainer whose loss is changed before its gradient is taken."""
+
+    def changed(*args: Any) -> Unrolled:
+        result = unroll(*args)
+        return Unrolled(change(result.loss), result.parts, result.predictions_btss)
+
+    settings = training_settings(folder, **changes)
+    return Trainer(settings, build_trainee(settings), changed)
+
+
+def copies(trainer: Trainer) -> dict[str, Tensor]:
+    both = {**trainer.model.state_dict(), **{f"ema {k}": v for k, v in trainer.ema.state.items()}}
+    # Statistics of batch norms take in every batch that is seen, as they do in training anyway.
+    return {key: value.clone() for key, value in both.items() if "norm.r" not in key and "norm.n" not in key}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_step_without_a_finite_gradient_changes_nothing(tmp_path: Path, value: float) -> None:
+    trainer = trainer_of(tmp_path, lambda loss: loss * value)
+    before = copies(trainer)
+    trainer.take_step([clips(trainer.settings)])
+    assert trainer.step == trainer.skipped == 1
+    assert_same_tensors(copies(trainer), before)
+    trainer._unroll = unroll
+    trainer.take_step([clips(trainer.settings)])
+    assert trainer.skipped == 0
+    assert not torch.equal(copies(trainer)["to_key.weight"], before["to_key.weight"])
+
+
+def test_many_such_steps_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer_module, "MAX_SKIPPED", 3)
+    trainer = trainer_of(tmp_path, lambda loss: loss * math.nan)
+    batch = clips(trainer.settings)
+    for _ in range(2):
+        trainer.take_step([batch])
+    with pytest.raises(RunError, match="no finite gradient in 3 steps, the last one step 2"):
+        trainer.take_step([batch])
+
+
+def test_accumulating_averages_gradients(tmp_path: Path) -> None:
+    trainer = trainer_of(tmp_path)
+    batch = clips(trainer.settings)
+    norms = []
+    for passes in ([batch], [batch, batch]):
+        fresh = trainer_of(tmp_path, unroll={"prompts": {"mask": 1.0, "box": 0.0}, "corrections": 0.0})
+        norms.append(fresh.take_step(passes)[0]["grad_norm"])
+    assert norms[0] == pytest.approx(norms[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("sam2", [False, True], ids=["space-time", "sam2.1"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_steps_on_the_same_clips_lower_the_loss(tmp_path: Path, sam2: bool, dtype: str) -> None:
+    trainer = trainer_of(
+        tmp_path,
+        tracker=tracker_yaml(tmp_path, sam2=sam2),
+        dtype=dtype,
+        steps=100,
+        schedule={"warm_up": 0, "shape": "constant"},
+        unroll={"corrections": 0.0},
+    )
+    batch = clips(trainer.settings)
+    losses = [trainer.take_step([batch])[0]["loss"] for _ in range(15)]
+    assert np.isfinite(losses).all()
+    assert np.mean(losses[-3:]) < 0.85 * losses[0]
+    assert {p.dtype for p in trainer.model.parameters()} == {torch.float32}
+
+
+def test_the_average_follows_the_weights(tmp_path: Path) -> None:
+    trainer = trainer_of(tmp_path)
+    wanted = trainer.model.state_dict()["to_key.weight"].clone()
+    for step in range(3):
+        trainer.take_step([clips(trainer.settings)])
+        share = 1 - min(0.9, (1 + step) / (10 + step))
+        wanted += share * (trainer.model.state_dict()["to_key.weight"] - wanted)
+    torch.testing.assert_close(trainer.ema.state["to_key.weight"], wanted)
+
+
+def test_the_log_is_a_table_of_numbers(tmp_path: Path) -> None:
+    train(training_settings(tmp_path, steps=5), tmp_path / "run")
+    with open(tmp_path / "run" / "log.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["2", "4", "5"]
+    assert [row["clips"] for row in rows] == ["4", "8", "10"]
+    assert all(math.isfinite(float(value)) for row in rows for value in row.values())
+
+
+def test_the_learning_rate_warms_up_and_falls(tmp_path: Path) -> None:
+    cosine = training_settings(tmp_path, steps=100, lr=1.0, schedule={"warm_up": 10, "floor": 0.1})
+    assert [cosine.lr_at(step) for step in (0, 4, 9, 10)] == pytest.approx([0.1, 0.5, 1.0, 1.0])
+    assert cosine.lr_at(55) == pytest.approx(0.55)
+    assert cosine.lr_at(99) == pytest.approx(0.1, abs=1e-3)
+    plan = {"warm_up": 0, "shape": "constant", "decay": 0.2, "floor": 0.0}
+    constant = training_settings(tmp_path, steps=100, lr=1.0, schedule=plan)
+    assert [constant.lr_at(step) for step in (0, 80, 90, 99)] == pytest.approx([1.0, 1.0, 0.5, 0.05])
+
+
+def test_each_clip_is_used_once(tmp_path: Path) -> None:
+    stages = [{"from_step": 2, "batch": 3}, {"from_step": 4, "num_frames": 2}]
+    settings = training_settings(tmp_path, accumulate=2, stages=stages)
+    assert [settings.clips_before(step) for step in range(7)] == [0, 4, 8, 14, 20, 26, 32]
+    assert [(s.first, s.end, s.batch, s.data.num_frames) for s in settings.spans()] == [
+        (0, 2, 2, 3),
+        (2, 4, 3, 3),
+        (4, 6, 3, 2),
+    ]
