@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--frames", type=int, default=24, metavar="N", help="measured frames (default: 24)")
     parser.add_argument("--warm-up", type=int, default=8, metavar="N", help="frames before them (default: 8)")
-    parser.add_argument("--objects", type=int, default=1, metavar="N", help="1 to 3 (default: 1)")
+    parser.add_argument("--objects", type=int, default=1, metavar="N", help="followed at once (default: 1)")
     parser.add_argument("--size", default="1280x720", metavar="WxH", help="of the video (default: 1280x720)")
     parser.add_argument("--threads", type=int, metavar="N", help="threads of each tracker")
     parser.add_argument("--table", choices=["efficiency"], help="parameters, GFLOPs, EER, throughput")
