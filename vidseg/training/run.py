@@ -149,7 +149,7 @@ class _Run:
                 saved_at = time.monotonic()
             if self.stop.is_requested:
                 return self._write_record("interrupted")
-        self._write_average(WEIGHTS)
+        self._write_average(WEIGHTS, getattr(torch, settings.weights_dtype))
         return self._write_record("done")
 
     def _is_due(self, seconds: float) -> bool:
@@ -176,7 +176,7 @@ class _Run:
         self._write_average(AVERAGE)
         self._write_record("running")
 
-    def _write_average(self, name: str) -> None:
+    def _write_average(self, name: str, dtype: torch.dtype = torch.float32) -> None:
         metadata = {
             "format": "pt",
             "tracker": self.settings.tracker,
@@ -185,7 +185,11 @@ class _Run:
             "clips": str(self.settings.clips_before(self.trainer.step)),
             "vidseg": vidseg.__version__,
         }
-        write_tensors(self.out / name, self.trainer.ema.state, metadata)
+        state = {
+            key: value.to(dtype) if value.is_floating_point() else value
+            for key, value in self.trainer.ema.state.items()
+        }
+        write_tensors(self.out / name, state, metadata)
 
     def _write_record(self, status: str) -> dict[str, Any]:
         step = self.trainer.step

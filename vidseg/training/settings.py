@@ -73,6 +73,8 @@ class TrainSettings(Strict):
     """Of the moving average of the weights, which is what a run gives in the end."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: mixed precision; the weights stay float32."""
+    weights_dtype: Literal["float32", "float16"] = "float32"
+    """Of the file of weights that a run gives in the end; float16 halves it."""
     device: str = "auto"
     seed: int = Field(default=0, ge=0)
     workers: int = Field(default=2, ge=0)
