@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import dataclasses
 import io
 import json
 import sys
+import tarfile
 import types
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
@@ -26,6 +29,7 @@ from vidseg.pipeline.writers import FrameMasks
 from vidseg.pipeline.writers.cvat import encode_cvat_rle
 from vidseg.pipeline.writers.exchange import EXCHANGE_FORMATS, NO_LABEL, VideoDescription, convert
 from vidseg.pipeline.writers.masklets import MaskletsWriter
+from vidseg.pipeline.writers.png import PngWriter
 from vidseg.trackers.contract import FrameResult
 
 Seen = dict[tuple[int, int], tuple[np.ndarray, str]]
@@ -203,6 +207,29 @@ def test_cvat_runs_of_the_manuals_example() -> None:
     runs = [3, 5, 7, 7, 5, 9, 3, 11, 2, 11, 2, 12, 1, 12, 1, 26, 1, 12, 1, 12, 2, 11, 3, 9, 5, 7, 7, 5, 3]
     mask = (np.repeat(np.arange(len(runs)) % 2, runs) > 0).reshape(15, 13)
     assert encode_cvat_rle(mask) == runs
+
+
+@settings(max_examples=40)
+@given(frames=masklets(), first_id=st.sampled_from([1, 300]))
+def test_tar_unpacks_to_what_png_writes(
+    tmp_path_factory: pytest.TempPathFactory, frames: list[FrameMasks], first_id: int
+) -> None:
+    out = tmp_path_factory.mktemp("tar")
+    frames = [
+        dataclasses.replace(masks, obj_ids=[obj_id + first_id for obj_id in masks.obj_ids])
+        for masks in frames
+    ]
+    writer = PngWriter(out / "png", [obj_id for masks in frames for obj_id in masks.obj_ids])
+    for masks in frames:
+        writer.write(picture(masks), masks)
+    with tarfile.open(written(out, frames, "tar")) as tar:
+        names = tar.getnames()
+        tar.extractall(out / "unpacked", filter="data")
+    assert len(set(names)) == len(names)
+    pictures = {path.relative_to(out / "png"): path.read_bytes() for path in out.glob("png/**/*.png")}
+    assert pictures == {
+        path.relative_to(out / "unpacked"): path.read_bytes() for path in out.glob("unpacked/**/*.png")
+    }
 
 
 # What else a format holds.

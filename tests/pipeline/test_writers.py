@@ -318,6 +318,7 @@ def test_all_formats_together_leave_only_whole_files(tmp_path: Path) -> None:
     assert files_under(tmp_path) == sorted(
         [
             *(f"masks/{i:05d}.png" for i in range(5)),
+            "masks.tar",
             "masklets.jsonl",
             "masklets.coco.json",
             "masklets.cvat.xml",

@@ -87,6 +87,18 @@ def test_all_bad_lines_are_told_at_once(tmp_path: Path) -> None:
     assert [line_no for line_no, _ in caught.value.problems] == list(range(1, len(BAD) + 1))
 
 
+def test_lines_with_the_same_fault_are_told_together(tmp_path: Path) -> None:
+    lines = [GOOD if k in (4, 7) else "nope" for k in range(1, 3001)]
+    lines[6] = {**GOOD, "id": "../up"}
+    with pytest.raises(JobsFileError) as caught:
+        write(tmp_path, *lines).check()
+    told = str(caught.value).splitlines()
+    assert told[0].startswith("2999 of 3000 lines of ")
+    assert told[1].startswith("  lines 1-3, 5-6, 8-3000: not JSON")
+    assert told[2].startswith("  line 7: the id '../up' cannot be")
+    assert len(told) == 4
+
+
 def test_ids_that_folders_could_not_tell_apart_are_refused(tmp_path: Path) -> None:
     jobs = write(tmp_path, GOOD, {**GOOD, "id": "b"}, {**GOOD, "id": "A"}, {**GOOD, "id": "b"})
     with pytest.raises(JobsFileError) as caught:
@@ -139,6 +151,7 @@ def test_table_becomes_jobs(tmp_path: Path) -> None:
         "id,video,prompt,tracker,direction,end,formats\n"
         'one,a.mp4,a.json,edgetam,both,7,"png,rle"\n'
         '"two",s3://b/c.mp4,"{""box"": [1, 2, 3, 4]}",,,,\n'
+        'three,c.mp4,"{""mask"": ""m.png""}",mine.yaml,,,\n'
     )
     jobs = jobs_of_csv(str(table))
     assert jobs == [
@@ -150,16 +163,26 @@ def test_table_becomes_jobs(tmp_path: Path) -> None:
             "options": {"direction": "both", "end": 7, "formats": ["png", "rle"]},
         },
         {"id": "two", "video": "s3://b/c.mp4", "prompt": {"box": [1, 2, 3, 4]}},
+        {
+            "id": "three",
+            "video": str(tmp_path / "c.mp4"),
+            "prompt": {"mask": str(tmp_path / "m.png")},
+            "tracker": str(tmp_path / "mine.yaml"),
+        },
     ]
-    assert write(tmp_path, *jobs).check() == 2
+    assert write(tmp_path, *jobs[:2]).check() == 2
 
 
 @pytest.mark.parametrize(
     ("text", "what"),
     [
         ("video\na.mp4\n", "lacks the columns"),
-        ("video,prompt\na.mp4\n", "row 1"),
-        ("video,prompt\n,a.json\n", "no video"),
+        ("video,prompt\na.mp4\n", "line 2: more or fewer cells"),
+        ("video,prompt\n,a.json\n", "line 2: no video"),
+        (
+            'video,prompt\n"a\nb.mp4",a.json\nb.mp4, \nc.mp4,\n,c.json',
+            "lines 4-5: no prompt\n  line 6: no video",
+        ),
         ("", "lacks the columns"),
     ],
 )

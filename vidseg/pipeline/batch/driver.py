@@ -289,7 +289,7 @@ def stop_on_signals(driver: Driver, pool_here: Pool[Any] | None = None) -> Itera
 class Report:
     """report.jsonl: a line for each job that has ended, in the order in which they did."""
 
-    def __init__(self, file: IO[str], address: str | None) -> None:
+    def __init__(self, file: IO[bytes], address: str | None) -> None:
         self._file = file
         self._address = address
 
@@ -305,13 +305,13 @@ class Report:
                 "where": outcome.where,
                 "hint": outcome.hint,
             }
-        self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self._file.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
         self._file.flush()
 
     def close(self) -> None:
         if self._address is not None:
             self._file.seek(0)
-            stores.write_whole(self._address, self._file.read().encode())
+            stores.write_whole_from(self._file, self._address)
         self._file.close()
 
 
@@ -327,11 +327,11 @@ def open_report(out: str) -> Report:
         import tempfile
 
         # Closed by `Report.close`.
-        return Report(tempfile.TemporaryFile("w+", encoding="utf-8"), stores.join(out, REPORT))
+        return Report(tempfile.TemporaryFile("w+b"), stores.join(out, REPORT))
     path = stores.local_path(out) / REPORT
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a", encoding="utf-8")  # noqa: SIM115
+        file = open(path, "ab")  # noqa: SIM115
         _lock(file, out)
         file.truncate(0)
     except OSError as error:
@@ -341,7 +341,7 @@ def open_report(out: str) -> Report:
     return Report(file, None)
 
 
-def _lock(file: IO[str], out: str) -> None:
+def _lock(file: IO[bytes], out: str) -> None:
     try:
         import fcntl
     except ModuleNotFoundError:  # Windows: two runs into one folder are the caller's care

@@ -28,7 +28,8 @@ from vidseg.trackers.registry import DEFAULT_TRACKER, read_config
 from vidseg.validation import Strict, parse
 
 MAX_LINE_BYTES = 16 << 20
-SHOWN_PROBLEMS = 20
+REMOTE_FORMATS = ("tar", "rle", "overlay")
+"""What goes to a store unless something else is asked for: a request for each frame would be too many."""
 REPORT, SUMMARY, PAGE = "report.jsonl", "summary.json", "report.html"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _RESERVED = {REPORT, SUMMARY, PAGE}
@@ -102,26 +103,41 @@ class JobDefaults:
 
 
 class JobsFileError(InputError):
-    """Lines that are no jobs.
+    """Lines that are no jobs: all of them, those with the same fault together.
 
     Args:
         problems: (line number, what is wrong with it), in order.
+        so: what became of the command.
     """
 
-    def __init__(self, name: str, num_lines: int, problems: list[tuple[int, str]]) -> None:
-        shown = [f"line {line}: {what}" for line, what in problems[:SHOWN_PROBLEMS]]
-        more = len(problems) - len(shown)
+    def __init__(
+        self, name: str, num_lines: int, problems: list[tuple[int, str]], *, so: str = "nothing was started"
+    ) -> None:
         super().__init__(
-            f"{len(problems)} of {num_lines} lines of '{name}' are no jobs; nothing was started",
+            f"{len(problems)} of {num_lines} lines of '{name}' are no jobs; {so}",
             where=name,
             hint="mend these lines, then run the same command again",
         )
         self.problems = problems
-        self._shown = [*shown, *([f"... and {more} more"] if more > 0 else [])]
 
     def __str__(self) -> str:
-        what, *rest = super().__str__().splitlines()
-        return "\n".join([what, *(f"  {one_line(line)}" for line in self._shown), rest[-1]])
+        first, *rest = super().__str__().splitlines()
+        lines: dict[str, list[int]] = {}
+        for line_no, what in self.problems:
+            lines.setdefault(what, []).append(line_no)
+        told = (f"  {_numbered(numbers)}: {one_line(what)}" for what, numbers in lines.items())
+        return "\n".join([first, *told, rest[-1]])
+
+
+def _numbered(lines: list[int]) -> str:
+    """'line 3', or 'lines 3, 7-9'."""
+    spans: list[list[int]] = []
+    for line_no in lines:
+        if spans and line_no == spans[-1][-1] + 1:
+            spans[-1] = [spans[-1][0], line_no]
+        else:
+            spans.append([line_no])
+    return f"line{'s' if len(lines) > 1 else ''} " + ", ".join("-".join(map(str, span)) for span in spans)
 
 
 class JobsFile:
@@ -148,6 +164,8 @@ class JobsFile:
             InputError: the file cannot be read, or holds no jobs.
         """
         problems: list[tuple[int, str]] = []
+        faults: dict[str, str] = {}
+        """Each text once: a million lines may have the same fault."""
         digests, lines = array("Q"), array("Q")
         line_no = 0
         for line_no, _, line in self._lines():
@@ -157,7 +175,8 @@ class JobsFile:
                 job = self._parse(line)
                 self._check_deeply(job)
             except VidsegError as error:
-                problems.append((line_no, _told(error)))
+                told = _told(error)
+                problems.append((line_no, faults.setdefault(told, told)))
                 continue
             # Folders' names are one where case does not tell them apart.
             digests.append(_digest(job.id))

@@ -6,12 +6,12 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
 from vidseg.errors import InputError
 from vidseg.pipeline.batch import stores
+from vidseg.pipeline.batch.jobs import JobsFileError, with_resolved_masks
 
 VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv"}
 PROMPT_SUFFIXES = (".json", ".png")
@@ -64,44 +64,66 @@ def jobs_of_csv(table: str) -> list[dict[str, Any]]:
     column is an option of that name; a cell left empty says nothing. Paths are relative to the table.
 
     Raises:
+        JobsFileError: some rows are no jobs; all of them are named, by their (last) line.
         InputError: it is no such table.
     """
     try:
         text = stores.read_bytes(table).decode("utf-8-sig")
-        rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"'{table}' is not a CSV table in UTF-8 ({error})") from None
-    if not rows or not {"video", "prompt"} <= rows[0].keys():
+    if not {"video", "prompt"} <= {(name or "").strip() for name in reader.fieldnames or ()}:
         raise InputError(
             f"'{table}' lacks the columns 'video' and 'prompt'", hint="name the columns in the first line"
         )
-    return list(_jobs_of_rows(rows, stores.parent(table), table))
+    jobs, problems = [], []
+    for number, (line_no, row) in enumerate(rows, start=1):
+        fault = _fault(row)
+        if fault:
+            problems.append((line_no, fault))
+        else:
+            jobs.append(_job_of_row(row, stores.parent(table), f"job-{number:0{len(str(len(rows)))}d}"))
+    if problems:
+        raise JobsFileError(table, len(rows), problems, so="nothing was written")
+    return jobs
 
 
-def _jobs_of_rows(rows: list[dict[Any, Any]], folder: str, table: str) -> Iterator[dict[str, Any]]:
-    width = len(str(len(rows)))
-    for number, row in enumerate(rows, start=1):
-        if None in row or None in row.values():
-            raise InputError(
-                "the row has more or fewer cells than the first line", where=f"{table}, row {number}"
-            )
-        said = {key.strip(): value.strip() for key, value in row.items() if value.strip()}
-        for column in ("video", "prompt"):
-            if column not in said:
-                raise InputError(f"no {column}", where=f"{table}, row {number}")
-        prompt = said.pop("prompt")
-        job: dict[str, Any] = {
-            "id": said.pop("id", f"job-{number:0{width}d}"),
-            "video": stores.resolve(said.pop("video"), folder),
-            "prompt": _json(prompt) if prompt.startswith("{") else stores.resolve(prompt, folder),
+def _fault(row: dict[Any, Any]) -> str | None:
+    """Why a row is no job."""
+    if None in row or None in row.values():
+        return "more or fewer cells than the first line"
+    missing = [name for name, cell in row.items() if name.strip() in ("video", "prompt") and not cell.strip()]
+    return f"no {missing[0].strip()}" if missing else None
+
+
+def _job_of_row(row: dict[str, str], folder: str, number: str) -> dict[str, Any]:
+    said = {name.strip(): cell.strip() for name, cell in row.items() if cell.strip()}
+    prompt = said.pop("prompt")
+    job: dict[str, Any] = {
+        "id": said.pop("id", number),
+        "video": stores.resolve(said.pop("video"), folder),
+        "prompt": _prompt(prompt, folder),
+    }
+    if "tracker" in said:
+        tracker = said.pop("tracker")
+        is_path = tracker.endswith((".yaml", ".yml"))
+        job["tracker"] = stores.resolve(tracker, folder) if is_path else tracker
+    if "weights" in said:
+        said["weights"] = stores.resolve(said["weights"], folder)
+    if said:
+        job["options"] = {
+            name: cell.split(",") if name == "formats" else _json(cell) for name, cell in said.items()
         }
-        if "tracker" in said:
-            job["tracker"] = said.pop("tracker")
-        if said:
-            job["options"] = {
-                key: value.split(",") if key == "formats" else _json(value) for key, value in said.items()
-            }
-        yield job
+    return job
+
+
+def _prompt(cell: str, folder: str) -> Any:
+    """A prompt file's address, or a prompt's content; what is malformed is told when the jobs are checked."""
+    if not cell.startswith("{"):
+        return stores.resolve(cell, folder)
+    content = _json(cell)
+    return with_resolved_masks(content, folder) if isinstance(content, dict) else content
 
 
 def _json(cell: str) -> Any:

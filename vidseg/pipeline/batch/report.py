@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from vidseg.errors import VidsegError
 from vidseg.pipeline.batch import stores
 from vidseg.pipeline.batch.jobs import PAGE, REPORT, SUMMARY
+from vidseg.pipeline.batch.scratch import Scratch
 
 MAX_FAILURES = 1000
 MAX_SHEETS = 48
@@ -31,12 +28,16 @@ code { font-size: .9em; } .hint { opacity: .7; } figure { margin: 1.2rem 0; } fi
 """
 
 
-def write_report(out: str) -> str:
+def write_report(out: str, scratch: Scratch | None = None) -> str:
     """Write OUT/report.html from OUT/report.jsonl and the jobs' outputs; returns its address.
 
     Up to 1,000 failures are listed, and contact sheets of up to 48 results are shown, spread evenly over the
     run: a page of a million jobs would help nobody.
+
+    Args:
+        scratch: for pictures that come from a store.
     """
+    scratch = scratch or Scratch()
     summary = json.loads(stores.read_bytes(stores.join(out, SUMMARY)))
     failures: list[dict[str, Any]] = []
     num_good = sum(line["status"] == "done" for line in _lines(out))
@@ -58,7 +59,7 @@ def write_report(out: str) -> str:
         f"{summary['frames_per_second']:.1f} a second; {summary['done_before']} jobs had been done before, "
         f"{summary['retries']} tries were repeated, {summary['left']} jobs are left.</p>",
         *_failures(failures, summary["failed"]),
-        *_results(out, shown, num_good),
+        *_results(out, shown, num_good, scratch),
         "</html>\n",
     ]
     address = stores.join(out, PAGE)
@@ -67,14 +68,8 @@ def write_report(out: str) -> str:
 
 
 def _lines(out: str) -> Iterator[dict[str, Any]]:
-    address = stores.join(out, REPORT)
-    if stores.is_remote(address):
-        lines: Any = io.BytesIO(stores.read_bytes(address))
-    else:
-        lines = open(stores.local_path(address), "rb")  # noqa: SIM115
-    with lines:
-        for line in lines:
-            yield json.loads(line)
+    for line in stores.read_lines(stores.join(out, REPORT)):
+        yield json.loads(line)
 
 
 def _failures(failures: list[dict[str, Any]], total: int) -> Iterator[str]:
@@ -90,20 +85,20 @@ def _failures(failures: list[dict[str, Any]], total: int) -> Iterator[str]:
     yield "</table>"
 
 
-def _results(out: str, lines: list[dict[str, Any]], num_good: int) -> Iterator[str]:
+def _results(out: str, lines: list[dict[str, Any]], num_good: int, scratch: Scratch) -> Iterator[str]:
     if not lines:
         return
     yield f"<h2>Results ({len(lines)} of {num_good})</h2>"
     for line in lines:
         caption = f"<figcaption>{escape(line['id'])}, {line['frames']} frames</figcaption>"
-        sheet = contact_sheet(stores.join(out, line["id"]))
+        sheet = contact_sheet(stores.join(out, line["id"]), scratch)
         picture = ""
         if sheet is not None:
             picture = f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(sheet).decode()}">'
         yield f"<figure>{caption}{picture}</figure>"
 
 
-def contact_sheet(folder: str) -> bytes | None:
+def contact_sheet(folder: str, scratch: Scratch) -> bytes | None:
     """Four pictures of a job's overlay side by side, as JPEG; None where it has no overlay."""
     import cv2
     import numpy as np
@@ -111,14 +106,12 @@ def contact_sheet(folder: str) -> bytes | None:
     from vidseg.pipeline.read import read
 
     address = stores.join(folder, "overlay.mp4")
-    room: Path | None = None
     try:
         if not stores.exists(address):
             return None
         path = stores.local_path(address)
         if stores.is_remote(address):
-            room = Path(tempfile.mkdtemp(prefix="vidseg-report-"))
-            path = room / "overlay.mp4"
+            path = scratch.folder("report") / "overlay.mp4"
             stores.download(address, path)
         with read(path) as source:
             length = source.info.num_frames or source.info.num_frames_from_header or 1
@@ -135,6 +128,3 @@ def contact_sheet(folder: str) -> bytes | None:
         return data.tobytes() if is_good else None
     except (VidsegError, StopIteration):
         return None
-    finally:
-        if room is not None:
-            shutil.rmtree(room, ignore_errors=True)

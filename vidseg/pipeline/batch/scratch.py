@@ -12,7 +12,7 @@ _LOCK = "lock"
 
 
 class Scratch:
-    """A folder of this process alone. What killed processes left beside it is removed first.
+    """A folder of this process alone. What killed processes left beside it is removed, first and last.
 
     Args:
         root: where it is made; the system's folder for temporary files where it is not given.
@@ -29,8 +29,10 @@ class Scratch:
             self._root.mkdir(parents=True, exist_ok=True)
             self._sweep()
             self._folder = Path(tempfile.mkdtemp(dir=self._root))
-            self._lock = os.open(self._folder / _LOCK, os.O_CREAT | os.O_RDWR)
+            new = self._folder / f"{_LOCK}.new"
+            self._lock = os.open(new, os.O_CREAT | os.O_RDWR)
             _lock(self._lock)
+            os.replace(new, self._folder / _LOCK)  # others may look for it from now on
         folder = self._folder / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -41,8 +43,9 @@ class Scratch:
             os.close(self._lock)
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
-            with contextlib.suppress(OSError):  # others have theirs there
-                self._root.rmdir()
+        self._sweep()
+        with contextlib.suppress(OSError):  # others have theirs there
+            self._root.rmdir()
 
     def _sweep(self) -> None:
         for lock in self._root.glob(f"*/{_LOCK}"):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import posixpath
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 from vidseg.errors import ConfigError, InputError, RunError, SourceError, VidsegError
@@ -114,6 +115,22 @@ def write_whole(address: str, data: bytes) -> None:
     with _opened(address) as (fs, path):
         is_whole = _puts_whole(fs)
         fs.pipe_file(path if is_whole else path + PART, data)
+        if not is_whole:
+            fs.mv(path + PART, path)
+
+
+def read_lines(address: str) -> Iterator[bytes]:
+    """The lines of a file, one after the other; it is never in memory as a whole."""
+    with _opened(address) as (fs, path), fs.open(path, "rb") as file:
+        yield from file
+
+
+def write_whole_from(file: IO[bytes], address: str) -> None:
+    """What is left to read of a file as another one, there whole or not at all, and never in memory whole."""
+    with _opened(address) as (fs, path):
+        is_whole = _puts_whole(fs)
+        with fs.open(path if is_whole else path + PART, "wb") as target:
+            shutil.copyfileobj(file, target, 1 << 20)
         if not is_whole:
             fs.mv(path + PART, path)
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vidseg.pipeline.batch.driver import Tally
     from vidseg.pipeline.batch.jobs import Job, JobDefaults, JobsFile
     from vidseg.pipeline.batch.pool import Pool
+    from vidseg.pipeline.batch.scratch import Scratch
 
 _ACTIONS = "a file of jobs; or: status DIR (how a run stands), make FOLDER|CSV (write a file of jobs)"
 
@@ -53,7 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     jobs.add_argument("--image-size", type=int, metavar="S", help="side of the square model input")
     jobs.add_argument("--allow-random-weights", action="store_true", default=None, help="masks mean nothing")
     jobs.add_argument("--direction", choices=["forward", "backward", "both"], help="default: forward")
-    jobs.add_argument("--format", metavar="LIST", help="what to write (default: png,rle,overlay)")
+    jobs.add_argument(
+        "--format",
+        metavar="LIST",
+        help="what to write (default: png,rle,overlay; to a store tar,rle,overlay)",
+    )
     jobs.add_argument("--reader", choices=["pyav", "decord"], help="default: pyav")
     jobs.add_argument(
         "--save-every", type=int, metavar="N", help="frames between saved states (default: 100)"
@@ -104,10 +109,9 @@ def _make(source: str, out: str) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from tempfile import TemporaryDirectory
-
     from vidseg.pipeline.batch import stores
     from vidseg.pipeline.batch.jobs import JobsFile
+    from vidseg.pipeline.batch.scratch import Scratch
 
     if args.workers is not None and args.workers < 0:
         raise ConfigError(f"--workers is {args.workers}", hint="a number of processes, or 0 for this one")
@@ -117,23 +121,33 @@ def _run(args: argparse.Namespace) -> int:
         if (value := getattr(args, name)) is not None and (value < 0 or (name != "gpus" and value == 0)):
             raise ConfigError(f"--{name} is {value}", hint="give a number above 0")
     stores.check_address(args.out)
-    with TemporaryDirectory(prefix="vidseg-jobs-") as folder:
+    scratch = Scratch(_scratch(args))
+    try:
         address = args.what[0]
         if not stores.is_remote(address):
-            return _run_jobs(args, JobsFile(stores.local_path(address), _defaults(args)))
-        path = Path(folder) / "jobs.jsonl"
+            return _run_jobs(args, JobsFile(stores.local_path(address), _defaults(args)), scratch)
+        path = scratch.folder("jobs") / "jobs.jsonl"
         stores.download(address, path)
-        return _run_jobs(args, JobsFile(path, _defaults(args), folder=stores.parent(address)))
+        return _run_jobs(args, JobsFile(path, _defaults(args), folder=stores.parent(address)), scratch)
+    finally:
+        scratch.close()
+
+
+def _scratch(args: argparse.Namespace) -> Path | None:
+    return Path(args.scratch).absolute() if args.scratch else None
 
 
 def _defaults(args: argparse.Namespace) -> JobDefaults:
-    from vidseg.pipeline.batch.jobs import JobDefaults
+    from vidseg.pipeline.batch import stores
+    from vidseg.pipeline.batch.jobs import REMOTE_FORMATS, JobDefaults
     from vidseg.trackers.registry import DEFAULT_TRACKER
 
     names = ("weights", "device", "dtype", "image_size", "allow_random_weights", "direction", "reader")
     said = {name: getattr(args, name) for name in (*names, "save_every")}
     if args.format is not None:
         said["formats"] = [name.strip() for name in args.format.split(",")]
+    elif stores.is_remote(args.out):
+        said["formats"] = list(REMOTE_FORMATS)
     for path in ("weights", "tracker"):  # a worker's working directory is another one
         value = getattr(args, path)
         if value is not None and (path == "weights" or value.endswith((".yaml", ".yml"))):
@@ -146,7 +160,7 @@ def _defaults(args: argparse.Namespace) -> JobDefaults:
     return JobDefaults(tracker=tracker or DEFAULT_TRACKER, options=options)
 
 
-def _run_jobs(args: argparse.Namespace, jobs: JobsFile) -> int:
+def _run_jobs(args: argparse.Namespace, jobs: JobsFile, scratch: Scratch) -> int:
     from vidseg.pipeline.batch.driver import Driver, stop_on_signals
     from vidseg.pipeline.batch.report import write_report
     from vidseg.pipeline.batch.status import as_text, read_status
@@ -163,7 +177,7 @@ def _run_jobs(args: argparse.Namespace, jobs: JobsFile) -> int:
             status = driver.run()
     finally:
         pool.close()
-    page = None if status == "interrupted" else write_report(out)
+    page = None if status == "interrupted" else write_report(out, scratch)
     summary = read_status(out)
     if args.json:
         print(json.dumps(summary, indent=2))
@@ -184,7 +198,7 @@ def _pool(args: argparse.Namespace, out: str, first_job: Job) -> Pool[Any]:
     from vidseg.pipeline.batch.pool import InProcessPool
     from vidseg.pipeline.batch.stage import Stage
 
-    scratch = Path(args.scratch).absolute() if args.scratch else None
+    scratch = _scratch(args)
     if args.workers == 0:
         return InProcessPool(Stage(out, scratch=scratch), first_job)
     from vidseg.pipeline.batch.ray_pool import Needs, RayPool

@@ -1,10 +1,11 @@
-"""Exchange formats for annotation tools, each made from a finished masklets.jsonl: `masklets.<format>.<ext>`.
+"""Formats made from a finished masklets.jsonl: `masklets.<format>.<ext>` for annotation tools, `masks.tar`.
 
     coco    instances per frame, track ids in `attributes`       nothing of absent objects
     ytvis   YouTube-VIS: one annotation per object, null where absent
     sav     SA-V train: RLEs per frame and object, empty where absent
     cvat    CVAT for video 1.1: RLEs of CVAT's own kind
     mot     MOTChallenge: boxes, 1-based
+    tar     the label maps that `png` writes, in one file
 
 Writers read the masklets line by line, in as many passes as the format's order of things wants, and hold no
 frame's masks.
@@ -22,7 +23,13 @@ from typing import TextIO
 
 from vidseg.errors import InputError, unknown
 from vidseg.pipeline.atomic import PART
-from vidseg.pipeline.writers.masklets import MaskletsLine, ObjectLine, masklets_size, read_lines
+from vidseg.pipeline.writers.masklets import (
+    MaskletsLine,
+    ObjectLine,
+    masklets_size,
+    read_lines,
+    read_masklets,
+)
 
 NO_LABEL = "object"
 """The category of objects without a label: every format wants one."""
@@ -137,12 +144,20 @@ def _mot(file: TextIO, masklets: Masklets) -> None:
     write_mot(file, masklets)
 
 
+def _tar(file: TextIO, masklets: Masklets) -> None:
+    from vidseg.pipeline.writers.tar import write_tar
+
+    frames = read_masklets(masklets.path, size_hw=masklets.video.size_hw)
+    write_tar(file.buffer, frames, masklets.obj_ids)
+
+
 EXCHANGE_FORMATS: dict[str, tuple[str, Exchange]] = {
     "coco": ("masklets.coco.json", _coco),
     "ytvis": ("masklets.ytvis.json", _ytvis),
     "sav": ("masklets.sav.json", _sav),
     "cvat": ("masklets.cvat.xml", _cvat),
     "mot": ("masklets.mot.txt", _mot),
+    "tar": ("masks.tar", _tar),
 }
 """Format -> file name, writer."""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ class PngWriter:
 
     def __init__(self, out: Path, obj_ids: Iterable[int]) -> None:
         self.folder = out / "masks"
-        self.is_per_object = max(obj_ids, default=0) > MAX_LABEL
+        self.is_per_object = wants_folders(obj_ids)
 
     def resume(self, is_done: Callable[[int], bool]) -> int:
         kept = set()
@@ -49,18 +50,8 @@ class PngWriter:
         return len(kept)
 
     def write(self, frame: Frame, masks: FrameMasks) -> None:
-        name = f"{masks.frame_idx:05d}.png"
-        if self.is_per_object:
-            for obj_id, mask in zip(masks.obj_ids, masks.masks, strict=True):
-                write_label_png(self.folder / str(obj_id) / name, mask.view(np.uint8))
-            return
-        if max(masks.obj_ids, default=0) > MAX_LABEL:
-            raise InputError(
-                f"object id {max(masks.obj_ids)} came up in a run of ids up to {MAX_LABEL}",
-                where=f"frame {masks.frame_idx}",
-                hint="name every object when the run starts, or number the new one lower",
-            )
-        write_label_png(self.folder / name, masks.label_map().astype(np.uint8))
+        for name, picture in label_pictures(masks, self.is_per_object):
+            write_label_png(self.folder / name, picture)
 
     def sync(self) -> None:
         pass  # every frame was given its final name when it was written
@@ -73,15 +64,47 @@ class PngWriter:
             path.unlink()
 
 
+def wants_folders(obj_ids: Iterable[int]) -> bool:
+    """Whether some id is too high for a label map."""
+    return max(obj_ids, default=0) > MAX_LABEL
+
+
+def label_pictures(masks: FrameMasks, is_per_object: bool) -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
+    """The pictures of one frame with their names: a label map, or a mask for each object in its folder.
+
+    Raises:
+        InputError: an id that a label map cannot hold.
+    """
+    name = f"{masks.frame_idx:05d}.png"
+    if is_per_object:
+        for obj_id, mask in zip(masks.obj_ids, masks.masks, strict=True):
+            yield f"{obj_id}/{name}", mask.view(np.uint8)
+        return
+    if max(masks.obj_ids, default=0) > MAX_LABEL:
+        raise InputError(
+            f"object id {max(masks.obj_ids)} came up in a run of ids up to {MAX_LABEL}",
+            where=f"frame {masks.frame_idx}",
+            hint="name every object when the run starts, or number the new one lower",
+        )
+    yield name, masks.label_map().astype(np.uint8)
+
+
 def write_label_png(path: Path, label_map: npt.NDArray[np.uint8]) -> None:
     """Write uint8 (H, W) as an indexed PNG with the DAVIS palette, whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part.write_bytes(encode_label_png(label_map))
+    os.replace(part, path)
+
+
+def encode_label_png(label_map: npt.NDArray[np.uint8]) -> bytes:
+    """uint8 (H, W) as an indexed PNG with the DAVIS palette."""
     from PIL import Image
 
     picture = Image.fromarray(label_map, mode=None).convert("L")
     picture.putpalette(davis_palette())
-    part = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    file = io.BytesIO()
     # Runs of equal pixels are all there is in a label map: zlib's run-length strategy is as fast as
     # level 1 and makes half the bytes.
-    picture.save(part, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
-    os.replace(part, path)
+    picture.save(file, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
+    return file.getvalue()
