@@ -345,7 +345,7 @@ def test_sources_of_every_kind_give_the_same(tiny, tmp_path):
 def test_video_file_is_read_as_often_as_wanted(tiny, tmp_path):
     video = numbered(tmp_path / "v.mp4", 12)
     with vidseg.read(video) as opened:
-        want = answers_on(tiny, [frame.image for frame in opened])
+        want = answers_on(tiny, list(opened))
     got = answers_on(tiny, video)
     assert [answer[0] for answer in got] == [2, *range(2, 12), 2, 1, 0]
     for (_, _, wanted), (_, _, given) in zip(want, got, strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -205,6 +205,7 @@ class Execution:
 
     def _deliver(self, this: Pass) -> Callable[[Frame, FrameMasks], None]:
         def deliver(frame: Frame, masks: FrameMasks) -> None:
+            frame = replace(frame, decoded=None)  # no writer needs it
             if not this.reports(frame.index):
                 if this.waits(frame.index) and self._waiting is not None:
                     self._waiting.put(frame, masks)

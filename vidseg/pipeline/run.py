@@ -21,7 +21,7 @@ from vidseg.pipeline.run_record import RunRecord, Status, source_facts, what_dif
 from vidseg.pipeline.schedule import Schedule
 from vidseg.pipeline.stop import Stop
 from vidseg.pipeline.video import Video
-from vidseg.trackers.contract import Frame, Tracker
+from vidseg.trackers.contract import Frame, Tracker, takes_decoded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +102,7 @@ class Run:
         try:
             self._check_source_and_prompts()
             self.tracker = self.get_tracker()
+            self.video.keep_decoded = takes_decoded(self.tracker)
             self.facts = self._facts()
             if earlier is None or self.options.overwrite:
                 return self._execute(Checkpoint(), None)

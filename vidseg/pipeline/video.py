@@ -42,6 +42,8 @@ class Video:
         self._reader = reader
         self._queue_frames = queue_frames
         self._on_behind = on_behind
+        self.keep_decoded = True
+        """Whether frames that are read from now on hold their decoded picture; see `vidseg.read`."""
         self._opened: list[Source] = []
         first_look = self._open(start, end)
         self.info: SourceInfo = first_look.info
@@ -110,6 +112,7 @@ class Video:
             reader=self._reader,
             queue_frames=self._queue_frames,
             on_behind=self._on_behind,
+            keep_decoded=self.keep_decoded,
         )
 
     def _count(self) -> int:

@@ -28,12 +28,34 @@ ABSENT_LOGIT = -1024.0
 """Mask logit of every pixel of an absent object (SAM 2's NO_OBJ_SCORE)."""
 
 
+class DecodedPicture(Protocol):
+    """A picture in its decoder's hands, before or beside its conversion to `image`.
+
+    A tracker that takes it says so by an attribute `takes_decoded = True`; readers then keep it for them.
+    """
+
+    @property
+    def image(self) -> npt.NDArray[np.uint8]:
+        """The image that was made of it."""
+        ...
+
+    def resized(self, side: int) -> npt.NDArray[np.uint8]:
+        """uint8 S x S x 3, RGB, as shown, made by the decoder's own scaler; made anew at each call."""
+        ...
+
+
+def takes_decoded(tracker: object) -> bool:
+    """Whether a tracker looks at `Frame.decoded`."""
+    return bool(getattr(tracker, "takes_decoded", False))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """One decoded picture.
 
     Either `image` is given, or `model_input` together with `size_hw`; then the tracker's own resizing and
-    normalising is skipped.
+    normalising is skipped. To change the picture, make a frame with a new image: one that was drawn over in
+    place still has its `decoded`.
     """
 
     index: int
@@ -46,8 +68,12 @@ class Frame:
     """float32 3 x S x S, normalised."""
     size_hw: tuple[int, int] = (0, 0)
     """Height and width of the video; taken from `image` where that is given."""
+    decoded: DecodedPicture | None = None
+    """What `image` was made of, where it came from a video; dropped where the image is another one."""
 
     def __post_init__(self) -> None:
+        if self.decoded is not None and self.decoded.image is not self.image:
+            object.__setattr__(self, "decoded", None)
         if self.image is not None:
             image = self.image
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:

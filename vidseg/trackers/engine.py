@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -197,10 +198,15 @@ class Engine:
                     hint=f"this tracker takes float32 3 x {size} x {size}",
                 )
             return image
+        return normalise(torch.from_numpy(self._resized(frame, size)).permute(2, 0, 1))
+
+    def _resized(self, frame: Frame, size: int) -> npt.NDArray[np.uint8]:
+        """S x S x 3; the aspect ratio is not kept. The official loaders have two ways, and so do we."""
+        if frame.decoded is not None and self.model.takes_decoded:
+            return frame.decoded.resized(size)  # decord's way, for videos
         assert frame.image is not None
-        # Pillow's bicubic is what the official loader of JPEG folders uses; the aspect ratio is not kept.
         resized = Image.fromarray(frame.image).resize((size, size), Image.Resampling.BICUBIC)
-        return normalise(torch.from_numpy(np.array(resized)).permute(2, 0, 1))
+        return np.array(resized)  # Pillow's, for folders of images
 
     def _to_model_points(self, prompt: Prompt, size_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Points in pixels of the model's input; a box is its corners, put before the points."""

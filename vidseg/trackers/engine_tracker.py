@@ -51,6 +51,11 @@ class EngineTracker:
         self.options = options
         self.weights_sha256 = weights_sha256
 
+    @property
+    def takes_decoded(self) -> bool:
+        """See `vidseg.trackers.contract.DecodedPicture`."""
+        return self.engine.model.takes_decoded
+
     @classmethod
     def build(cls, name: str, config: Mapping[str, Any], load: LoadOptions) -> EngineTracker:
         """Build and load.

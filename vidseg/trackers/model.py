@@ -86,6 +86,9 @@ class VideoModel(nn.Module):
         projects_pointer_times: SAM 2.1 gives pointers a projected, signed time code; SAM 2 gives none.
     """
 
+    takes_decoded = True
+    """Frames of videos are resized as the official loader does it: by their decoder."""
+
     def __init__(
         self,
         *,
@@ -244,7 +247,13 @@ class VideoModel(nn.Module):
         return self.take(candidates, chosen, torch.zeros_like(chosen))
 
     def all_passes(
-        self, features: Features, conditioned_bchw: Tensor, points_bp2: Tensor, labels_bp: Tensor
+        self,
+        features: Features,
+        conditioned_bchw: Tensor,
+        points_bp2: Tensor,
+        labels_bp: Tensor,
+        *,
+        previous_logits_bhw: Tensor | None = None,
     ) -> list[Decoded]:
         """What training judges of the answer to a prompt: here, the answer.
 
@@ -254,14 +263,21 @@ class VideoModel(nn.Module):
         Args:
             features: of B rows.
             points_bp2: padded at the end, with labels of -1.
+            previous_logits_bhw: earlier mask logits of the same objects on this frame.
         """
         counts = (labels_bp >= 0).sum(dim=1)
         parts, order = [], []
         for count in counts.unique().tolist():
             rows = (counts == count).nonzero()[:, 0]
             some = Features([x[rows] for x in features.high_res], features.top_1chw[rows])
-            points, labels = points_bp2[rows, :count], labels_bp[rows, :count]
-            parts.append(self.decode(some, conditioned_bchw[rows], points_bp2=points, labels_bp=labels))
+            answer = self.decode(
+                some,
+                conditioned_bchw[rows],
+                points_bp2=points_bp2[rows, :count],
+                labels_bp=labels_bp[rows, :count],
+                previous_logits_bhw=None if previous_logits_bhw is None else previous_logits_bhw[rows],
+            )
+            parts.append(answer)
             order.append(rows)
         return [Decoded.cat(parts).rows(torch.cat(order).argsort().tolist())]
 

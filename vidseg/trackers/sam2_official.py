@@ -146,7 +146,7 @@ def add_prompt(
 
 
 def model_input(frame: Frame, image_size: int) -> Tensor:
-    """float32 (3, S, S): the frame as the official loader of JPEG folders prepares it.
+    """float32 (3, S, S): the frame as the official loaders of videos and of JPEG folders prepare it.
 
     Raises:
         InputError: the frame carries a model input of another size.
@@ -159,9 +159,12 @@ def model_input(frame: Frame, image_size: int) -> Tensor:
                 f"not {(3, image_size, image_size)}"
             )
         return given.float()
-    resized = Image.fromarray(frame.image).resize((image_size, image_size))
+    if frame.decoded is not None:
+        resized = frame.decoded.resized(image_size)
+    else:
+        resized = np.asarray(Image.fromarray(frame.image).resize((image_size, image_size)))
     # As the official loader: divided in float64, rounded to float32, then normalised.
-    pixels = torch.from_numpy(np.asarray(resized) / 255.0).permute(2, 0, 1).float()
+    pixels = torch.from_numpy(resized / 255.0).permute(2, 0, 1).float()
     return (pixels - torch.tensor(IMAGE_MEAN)[:, None, None]) / torch.tensor(IMAGE_STD)[:, None, None]
 
 

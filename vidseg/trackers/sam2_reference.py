@@ -74,6 +74,8 @@ class Sam2ReferenceConfig(Strict):
 class Sam2ReferenceTracker:
     """See `vidseg.trackers.contract.Tracker`."""
 
+    takes_decoded = True
+
     def __init__(
         self,
         name: str,

@@ -26,6 +26,7 @@ def read(
     reader: Literal["pyav", "decord"] = "pyav",
     queue_frames: int = 8,
     on_behind: Literal["wait", "drop"] | None = None,
+    keep_decoded: bool = True,
 ) -> Source:
     """Open a source and read its frames, in order, in bounded memory.
 
@@ -39,6 +40,9 @@ def read(
         queue_frames: how many frames may be decoded ahead.
         on_behind: what a live source does when the consumer is slower than it: 'drop' throws the oldest
             waiting frames away (the default for live sources), 'wait' reads on only when there is room.
+        keep_decoded: frames of videos and streams also hold the picture as it was decoded, from which the
+            SAM 2 family has it resized as SAM 2's own loader does. False saves its memory: as most videos
+            are stored, half of the image's.
 
     Returns:
         A `Source`: iterate over it once for `Frame`s with uint8 RGB images as shown (rotation applied).
@@ -56,7 +60,7 @@ def read(
         raise InputError(unknown("reader", reader, ("pyav", "decord")))
     if on_behind not in (None, "wait", "drop"):
         raise InputError(unknown("on_behind", on_behind, ("wait", "drop")))
-    info, frames = _open(source, span, reverse=reverse, reader=reader)
+    info, frames = _open(source, span, reverse=reverse, reader=reader, keep_decoded=keep_decoded)
     if on_behind == "drop" and info.kind not in ("camera", "stream"):
         frames.close()
         raise InputError(f"'{info.name}' does not run ahead", hint="on_behind='drop' is for live sources")
@@ -66,7 +70,12 @@ def read(
 
 
 def _open(
-    source: str | PathLike[str] | int | Iterable[Any], span: Span, *, reverse: bool, reader: str
+    source: str | PathLike[str] | int | Iterable[Any],
+    span: Span,
+    *,
+    reverse: bool,
+    reader: str,
+    keep_decoded: bool,
 ) -> tuple[SourceInfo, Generator[Frame, None, None]]:
     if isinstance(source, (str, PathLike)):
         text = str(source)
@@ -75,7 +84,7 @@ def _open(
             _refuse_reverse(text, reverse)
             from vidseg.pipeline.read.stream import open_stream
 
-            return open_stream(text, span)
+            return open_stream(text, span, keep_decoded=keep_decoded)
         if text.startswith("file://"):
             path = Path(unquote(urlsplit(text).path))
         if text and path.is_dir():
@@ -86,10 +95,10 @@ def _open(
             if reader == "decord":
                 from vidseg.pipeline.read.decord_video import open_decord_video
 
-                return open_decord_video(path, span, reverse=reverse)
+                return open_decord_video(path, span, reverse=reverse, keep_decoded=keep_decoded)
             from vidseg.pipeline.read.pyav_video import open_video
 
-            return open_video(path, span, reverse=reverse)
+            return open_video(path, span, reverse=reverse, keep_decoded=keep_decoded)
         if not text.isdecimal():
             what = "is neither a file nor a folder" if text and path.exists() else "does not exist"
             raise SourceError(

@@ -6,11 +6,14 @@ read wrongly. The facts of the file come from PyAV either way.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from vidseg.errors import DecodeError, MissingExtraError, SourceError, VidsegError
 from vidseg.pipeline.read.container_walk import find_break
@@ -23,11 +26,14 @@ from vidseg.trackers.contract import Frame
 CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 """Where decord counts frames right; it does not in MPEG-TS or AVI with B-frames."""
 
+HELD_FRAMES = 16
+"""How many resized frames are held for a reader in reverse."""
+
 USE_PYAV = "use the reader 'pyav' for it"
 
 
 def open_decord_video(
-    path: Path, span: Span, *, reverse: bool
+    path: Path, span: Span, *, reverse: bool, keep_decoded: bool = True
 ) -> tuple[SourceInfo, Generator[Frame, None, None]]:
     """As `open_video` does.
 
@@ -40,7 +46,7 @@ def open_decord_video(
     except ImportError:
         raise MissingExtraError("decord", "decord", needed_for="the reader 'decord'") from None
     decord.logging.set_level(decord.logging.QUIET)
-    video = VideoFile(path)
+    video = VideoFile(path, keep_decoded=False)
     what = find_break(path)
     if what is not None:
         raise SourceError(f"decord cannot read '{path.name}': {what}", hint=USE_PYAV)
@@ -53,9 +59,10 @@ def open_decord_video(
     # Decord counts keyframes in storage order: in open groups of pictures its seeks land on the wrong frame.
     can_seek = index is not None and keyframes == index.keyframes.tolist()
     del reader
+    resizing = _Resizing(path, decord, can_seek=can_seek) if keep_decoded else None
 
     def frames_of(piece: range) -> Generator[Frame, None, None]:
-        yield from _forward(_open(path, decord), piece, video.info, can_seek=can_seek)
+        yield from _forward(_open(path, decord), piece, video.info, resizing, can_seek=can_seek)
 
     if not reverse:
         return video.info, frames_of(wanted)
@@ -64,9 +71,9 @@ def open_decord_video(
     return video.info, _reverse(cut, frames_of)
 
 
-def _open(path: Path, decord: Any) -> Any:
+def _open(path: Path, decord: Any, side: int = -1) -> Any:
     try:
-        reader = decord.VideoReader(str(path))
+        reader = decord.VideoReader(str(path), width=side, height=side)
         if len(reader):
             return reader
         reason = "it counts no frames"
@@ -75,23 +82,22 @@ def _open(path: Path, decord: Any) -> Any:
     raise SourceError(f"decord cannot open '{path.name}' ({reason})", hint=USE_PYAV)
 
 
-def _forward(reader: Any, piece: range, info: SourceInfo, *, can_seek: bool) -> Generator[Frame, None, None]:
+def _forward(
+    reader: Any, piece: range, info: SourceInfo, resizing: _Resizing | None, *, can_seek: bool
+) -> Generator[Frame, None, None]:
     number = piece.start
     try:
-        if can_seek:
-            reader.seek_accurate(piece.start)
-        else:
-            for _ in range(piece.start):
-                reader.next()
+        _pass_over(reader, piece.start, can_seek=can_seek)
         for number in piece:
-            image = reader.next().asnumpy()
+            image = _next_picture(reader)
             time_s = float(reader.get_frame_timestamp(number)[0])
             if image.shape[:2] != info.size_hw:
                 raise SourceError(
                     f"decord gives '{info.name}' as {image.shape[1]}x{image.shape[0]}, not upright",
                     hint=USE_PYAV,
                 )
-            yield Frame(number, time_s, np.ascontiguousarray(image))
+            decoded = _Picture(image, number, resizing) if resizing else None
+            yield Frame(number, time_s, image, decoded=decoded)
     except (GeneratorExit, VidsegError):
         raise
     except Exception as failure:  # decord raises its own error, IndexError or StopIteration, as it comes
@@ -101,6 +107,76 @@ def _forward(reader: Any, piece: range, info: SourceInfo, *, can_seek: bool) -> 
             frames_read=number - piece.start,
             hint="the reader 'pyav' goes on after damage",
         ) from None
+
+
+def _pass_over(reader: Any, count: int, *, can_seek: bool) -> None:
+    """Put a fresh reader before frame `count`."""
+    if can_seek:
+        reader.seek_accurate(count)
+    else:
+        for _ in range(count):
+            reader.next()
+
+
+def _next_picture(reader: Any) -> npt.NDArray[np.uint8]:
+    # Not decord's own array, where the program has asked it for those of another library.
+    picture = reader.next()
+    return np.ascontiguousarray(picture.asnumpy() if hasattr(picture, "asnumpy") else picture)
+
+
+class _Resizing:
+    """Gives the frames of a file resized, by a decoder of its own: decord resizes only as it decodes."""
+
+    def __init__(self, path: Path, decord: Any, *, can_seek: bool) -> None:
+        self._path = path
+        self._decord = decord
+        self._can_seek = can_seek
+        self._lock = threading.Lock()
+        self._reader: Any = None
+        self._side = 0
+        self._next = 0
+        self._held: dict[int, npt.NDArray[np.uint8]] = {}
+        """Frames before the last one that was asked for, where they are asked for in falling order."""
+
+    def resize(self, number: int, side: int) -> npt.NDArray[np.uint8]:
+        with self._lock:
+            if side != self._side:
+                self._reader, self._side, self._held = None, side, {}
+            if number not in self._held:
+                self._decode(number, max(0, number - HELD_FRAMES + 1) if number < self._next else number)
+            return self._held.pop(number)
+
+    def _decode(self, number: int, first: int) -> None:
+        """Hold the frames from `first` to `number`."""
+        try:
+            if self._reader is None or first < self._next:
+                self._reader = _open(self._path, self._decord, self._side)
+                _pass_over(self._reader, first, can_seek=self._can_seek)
+            else:
+                _pass_over(self._reader, first - self._next, can_seek=False)
+            self._held = {k: _next_picture(self._reader) for k in range(first, number + 1)}
+            self._next = number + 1
+        except VidsegError:
+            raise
+        except Exception as failure:  # as above
+            raise DecodeError(
+                f"'{self._path.name}' is damaged: {_reason(failure)}",
+                where=f"frame {number}",
+                frames_read=number,
+                hint=USE_PYAV,
+            ) from None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Picture:
+    """See `vidseg.trackers.contract.DecodedPicture`."""
+
+    image: npt.NDArray[np.uint8]
+    number: int
+    resizing: _Resizing
+
+    def resized(self, side: int) -> npt.NDArray[np.uint8]:
+        return self.resizing.resize(self.number, side)
 
 
 def _reverse(

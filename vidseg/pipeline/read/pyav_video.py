@@ -17,6 +17,7 @@ from vidseg.pipeline.read.numbering import ByCounting, ByIndex, IndexDisagreesEr
 from vidseg.pipeline.read.orientation import Orientation
 from vidseg.pipeline.read.packet_index import PacketIndex, index_packets
 from vidseg.pipeline.read.pictures import ToRgb, orientation_of
+from vidseg.pipeline.read.resizing import Resizing
 from vidseg.pipeline.read.reverse import piece_frames, reversed_pictures
 from vidseg.pipeline.read.span import Span, beyond_the_end
 from vidseg.trackers.contract import Frame
@@ -30,7 +31,9 @@ CHECKED_PICTURES = 32
 """How many pictures are decoded to see whether the packets' times give the order of the pictures."""
 
 
-def open_video(path: Path, span: Span, *, reverse: bool) -> tuple[SourceInfo, Generator[Frame, None, None]]:
+def open_video(
+    path: Path, span: Span, *, reverse: bool, keep_decoded: bool = True
+) -> tuple[SourceInfo, Generator[Frame, None, None]]:
     """The facts of a video file, and a generator of its frames. The first picture is decoded here.
 
     A start above 0 or reverse order reads all packets once, without decoding them, for the frames' places.
@@ -39,7 +42,7 @@ def open_video(path: Path, span: Span, *, reverse: bool) -> tuple[SourceInfo, Ge
         SourceError: it cannot be opened, holds no video, no picture of it can be decoded, or it ends before
             the start (said when the first frame is asked for, where the file has to be decoded to know).
     """
-    video = VideoFile(path)
+    video = VideoFile(path, keep_decoded=keep_decoded)
     index = video.index() if span.start > 0 or reverse else None
     if index is not None:
         span.slice(len(index), path.name)
@@ -49,12 +52,16 @@ def open_video(path: Path, span: Span, *, reverse: bool) -> tuple[SourceInfo, Ge
 class VideoFile:
     """One file: its facts, the places of its frames, and the frames.
 
+    Args:
+        keep_decoded: see `vidseg.read`.
+
     Raises:
         SourceError: it cannot be opened, holds no video, or no picture of it can be decoded.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, keep_decoded: bool = True) -> None:
         self.path = path
+        self.keep_decoded = keep_decoded
         decoder = Decoder(self._begin)
         with closing(decoder.frames()) as pictures:
             first = next(pictures, None)
@@ -139,6 +146,7 @@ class _Output:
     def __init__(self, video: VideoFile) -> None:
         self._video = video
         self._to_rgb = ToRgb(video.orientation)
+        self._resizing = Resizing(video.orientation) if video.keep_decoded else None
         self._read = 0
         self._highest_s = 0.0
 
@@ -155,7 +163,9 @@ class _Output:
             )
         self._read += 1
         self._highest_s = max(self._highest_s, time_s)
-        return Frame(number, time_s, self._to_rgb(picture))
+        image = self._to_rgb(picture)
+        decoded = self._resizing.keep(picture, image) if self._resizing else None
+        return Frame(number, time_s, image, decoded=decoded)
 
     def check(self, damage: Damage | None, *, reaches_end: bool) -> None:
         """Raise a DecodeError for damage among the frames read; threads may have met some beyond them."""

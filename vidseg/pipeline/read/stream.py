@@ -12,6 +12,7 @@ from vidseg.errors import DecodeError, SourceError
 from vidseg.pipeline.read.containers import open_container
 from vidseg.pipeline.read.info import SourceInfo
 from vidseg.pipeline.read.pictures import Clock, ToRgb, orientation_of
+from vidseg.pipeline.read.resizing import Resizing
 from vidseg.pipeline.read.span import Span
 from vidseg.trackers.contract import Frame
 
@@ -33,7 +34,9 @@ OPTIONS = {
 }
 
 
-def open_stream(address: str, span: Span) -> tuple[SourceInfo, Generator[Frame, None, None]]:
+def open_stream(
+    address: str, span: Span, *, keep_decoded: bool = True
+) -> tuple[SourceInfo, Generator[Frame, None, None]]:
     """The facts of a stream, and a generator of its frames; waits for the first picture.
 
     Frames are counted from the first one that could be decoded here. Damage on the way is passed over: a
@@ -65,7 +68,8 @@ def open_stream(address: str, span: Span) -> tuple[SourceInfo, Generator[Frame, 
         is_live=container.duration is None,
         can_seek=False,
     )
-    return info, _frames(container, chain([first], pictures), span, info, ToRgb(orientation))
+    resizing = Resizing(orientation) if keep_decoded else None
+    return info, _frames(container, chain([first], pictures), span, info, ToRgb(orientation), resizing)
 
 
 def without_password(address: str) -> str:
@@ -114,6 +118,7 @@ def _frames(
     span: Span,
     info: SourceInfo,
     to_rgb: ToRgb,
+    resizing: Resizing | None,
 ) -> Generator[Frame, None, None]:
     clock = Clock(info.frame_rate)
     read = 0
@@ -133,7 +138,8 @@ def _frames(
                     hint="start again from here",
                 )
             read += 1
-            yield Frame(number, time_s, image)
+            decoded = resizing.keep(picture, image) if resizing else None
+            yield Frame(number, time_s, image, decoded=decoded)
         if read == 0:
             raise SourceError(
                 f"'{info.name}' ended before start frame {span.start}", hint="give a lower start"

@@ -43,6 +43,9 @@ class SpaceTimeModel(nn.Module):
     prompt_passes: how often a box or clicks are answered, each time from the answer before.
     """
 
+    takes_decoded = False
+    """Trained on images that were resized as images."""
+
     def __init__(
         self,
         *,
