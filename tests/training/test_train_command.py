@@ -73,6 +73,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "each from_step must be greater",
     ),
     "two ways to save": ({"save_every": {"steps": 2, "minutes": 1.0}}, "either steps or minutes"),
+    "a teacher of no use": ({"distil": {"teacher": "vidseg-nano"}}, "nothing is learned from the teacher"),
+    "a teacher that is not there": ({"distil": {"teacher": "nono.yaml", "masks": 1.0}}, "nono.yaml"),
     "a device that is not here": ({"device": "cuda:99"}, "cuda:99"),
 }
 

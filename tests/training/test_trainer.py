@@ -53,7 +53,7 @@ def train_until(step: int, settings: TrainSettings, out: Path, **options: Any) -
 
 
 def test_twenty_steps_are_the_same_in_two_runs(tmp_path: Path) -> None:
-    settings = training_settings(tmp_path, steps=20, log_every=1)
+    settings = training_settings(tmp_path, steps=20, batch=1, log_every=1)
     for run in ("a", "b"):
         assert train(settings, tmp_path / run)["status"] == "done"
     rows = log_rows(tmp_path / "a")
@@ -239,8 +239,11 @@ def test_accumulating_averages_gradients(tmp_path: Path) -> None:
     assert norms[0] == pytest.approx(norms[1], rel=1e-4)
 
 
-@pytest.mark.parametrize("sam2", [False, True], ids=["space-time", "sam2.1"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("sam2", "dtype"),
+    [(False, "float32"), (False, "bfloat16"), (True, "bfloat16")],
+    ids=["space-time", "space-time-bfloat16", "sam2.1-bfloat16"],
+)
 def test_steps_on_the_same_clips_lower_the_loss(tmp_path: Path, sam2: bool, dtype: str) -> None:
     trainer = trainer_of(
         tmp_path,
@@ -251,7 +254,7 @@ def test_steps_on_the_same_clips_lower_the_loss(tmp_path: Path, sam2: bool, dtyp
         unroll={"corrections": 0.0},
     )
     batch = clips(trainer.settings)
-    losses = [trainer.take_step([batch])[0]["loss"] for _ in range(15)]
+    losses = [trainer.take_step([batch])[0]["loss"] for _ in range(10)]
     assert np.isfinite(losses).all()
     assert np.mean(losses[-3:]) < 0.85 * losses[0]
     assert {p.dtype for p in trainer.model.parameters()} == {torch.float32}

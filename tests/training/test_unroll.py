@@ -114,8 +114,8 @@ def test_a_frame_is_judged_by_its_own_mask(tmp_path: Path, monkeypatch: pytest.M
     images, masks = clips(settings)
     engine = engine_of(tmp_path, sam2=False)
     answers: list[Decoded] = []
-    track = engine.track
-    monkeypatch.setattr(engine, "track", lambda *args: answers.append(track(*args)) or answers[-1])
+    decode = engine.model.decode
+    monkeypatch.setattr(engine.model, "decode", lambda *args: answers.append(decode(*args)) or answers[-1])
     parts = unroll(engine, images, masks, only("mask"), generator()).parts
     # Prompts that are masks are not judged: what is left are the later frames.
     logits = torch.cat([answer.low_res_logits_bhw.detach() for answer in answers])

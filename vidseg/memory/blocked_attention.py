@@ -32,8 +32,9 @@ HALF_HEADROOM = 2.0
 
 
 def use_blocks(x: Tensor) -> bool:
-    """Whether the blocked kernels serve: on the CPU, where no gradient is wanted."""
-    return x.device.type == "cpu" and not torch.is_grad_enabled()
+    """Whether the blocked kernels serve: on the CPU, with no gradient wanted and no types changed."""
+    is_plain = not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"))
+    return x.device.type == "cpu" and is_plain
 
 
 class RunningSoftmax:

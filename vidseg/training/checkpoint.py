@@ -1,6 +1,7 @@
 """Checkpoints of a training run: a folder each, there whole or not at all. Tensors and JSON, never pickle.
 
 OUT/checkpoints/step-00001200/   model.safetensors  ema.safetensors  optimiser.safetensors  state.json
+                                 projections.safetensors, where distillation needs some
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ KEPT = 2
 """Checkpoints that stay when a newer one is there."""
 FOLDER = "checkpoints"
 _PARTS = ("model", "ema", "optimiser")
+_OPTIONAL = "projections"
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Checkpoint:
     optimiser: dict[str, Tensor]
     facts: dict[str, Any]
     """JSON values."""
+    projections: dict[str, Tensor] = field(default_factory=dict)
+    """Of distillation; none in most runs."""
 
 
 def write_checkpoint(out: Path, checkpoint: Checkpoint) -> Path:
@@ -45,8 +49,10 @@ def write_checkpoint(out: Path, checkpoint: Checkpoint) -> Path:
     part = folder.with_name(folder.name + PART)
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    for name in _PARTS:
-        write_tensors(part / f"{name}.safetensors", getattr(checkpoint, name))
+    for name in (*_PARTS, _OPTIONAL):
+        tensors = getattr(checkpoint, name)
+        if tensors or name != _OPTIONAL:
+            write_tensors(part / f"{name}.safetensors", tensors)
     facts = {"step": checkpoint.step, **checkpoint.facts}
     write_bytes(part / "state.json", json.dumps(facts, indent=2, allow_nan=False).encode())
     if folder.exists():  # the same step again, after a run was resumed and stopped at once
@@ -75,7 +81,8 @@ def read_checkpoint_folder(out: Path) -> Checkpoint | None:
     folder = folders[-1]
     try:
         facts = json.loads((folder / "state.json").read_text())
-        tensors = {name: load_file(folder / f"{name}.safetensors") for name in _PARTS}
+        optional = [_OPTIONAL] if (folder / f"{_OPTIONAL}.safetensors").exists() else []
+        tensors = {name: load_file(folder / f"{name}.safetensors") for name in (*_PARTS, *optional)}
         return Checkpoint(step=facts.pop("step"), facts=facts, **tensors)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise CheckpointError(

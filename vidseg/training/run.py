@@ -37,6 +37,8 @@ from vidseg.training.checkpoint import (
     write_checkpoint,
     write_tensors,
 )
+from vidseg.training.distil.distillation import Distillation
+from vidseg.training.distil.teacher import build_teacher
 from vidseg.training.log import Log
 from vidseg.training.settings import TrainSettings
 from vidseg.training.sheet import write_sheet
@@ -63,7 +65,7 @@ def train(
         resume: go on from the newest checkpoint in `out`; with none there, begin.
         stop: asked after every step.
         tell: is given lines for people.
-        unroll: loss of a batch of clips; tests put a quick one here.
+        unroll: loss of a batch of clips, where there is no teacher; tests put a quick one here.
 
     Returns:
         what `train.json` says; its status is 'done' or 'interrupted'.
@@ -102,7 +104,7 @@ class _Run:
     ) -> None:
         self.settings, self.out, self.stop, self.tell = settings, out, stop, tell
         earlier = read_checkpoint_folder(out)
-        self.trainer = Trainer(settings, build_trainee(settings), unroll)
+        self.trainer = _trainer(settings, unroll)
         self.batches = Batches(settings)
         facts: dict[str, Any] = {"seconds": 0.0, "window": None, "sittings": []}
         now = settings.model_dump(mode="json")
@@ -110,7 +112,9 @@ class _Run:
         if earlier is not None:
             shapes = {key: tuple(value.shape) for key, value in self.trainer.model.state_dict().items()}
             check_state(shapes, earlier.model, where=str(out / FOLDER), tracker=settings.tracker)
-            self.trainer.load(earlier.step, earlier.model, earlier.ema, earlier.optimiser)
+            self.trainer.load(
+                earlier.step, earlier.model, earlier.ema, earlier.optimiser, earlier.projections
+            )
             facts = earlier.facts
             changed = {key: value for key, value in now.items() if value != facts["settings"].get(key)}
             tell(f"going on from step {earlier.step}")
@@ -165,6 +169,7 @@ class _Run:
             model=trainer.model.state_dict(),
             ema=trainer.ema.state,
             optimiser=trainer.optimiser_tensors(),
+            projections=trainer.projections.state_dict(),
             facts={
                 "seconds": self.seconds,
                 "window": self.log.window,
@@ -208,6 +213,15 @@ class _Run:
         }
         write_json(self.out / RECORD, record)
         return record
+
+
+def _trainer(settings: TrainSettings, unroll: Unroll) -> Trainer:
+    engine = build_trainee(settings)
+    if settings.distil is None:
+        return Trainer(settings, engine, unroll)
+    teacher = build_teacher(settings.distil, settings.sizes(), settings.device)
+    distillation = Distillation(settings.distil, teacher, engine, settings.seed)
+    return Trainer(settings, engine, distillation, distillation.projections)
 
 
 def _line(row: dict[str, Any], steps: int, seconds_a_step: float) -> str:

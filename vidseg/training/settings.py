@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from vidseg.errors import ConfigError
 from vidseg.training.data import ClipSettings
+from vidseg.training.distil.settings import DistilSettings
 from vidseg.training.unroll import UnrollSettings
 from vidseg.validation import Strict, parse
 
@@ -84,6 +85,8 @@ class TrainSettings(Strict):
     save_every: SaveEvery = SaveEvery(minutes=5)
     data: ClipSettings
     unroll: UnrollSettings = Field(default_factory=UnrollSettings)
+    distil: DistilSettings | None = None
+    """A teacher to learn from; None: the true masks are all there is."""
     stages: list[Stage] = Field(default=[])
 
     @model_validator(mode="after")
@@ -122,6 +125,10 @@ class TrainSettings(Strict):
                 spans.append(Span(first=first, end=end, batch=batch, clips_before=clips, data=data))
                 clips += (end - first) * batch * self.accumulate
         return spans
+
+    def sizes(self) -> list[int]:
+        """The sides of the run's clips, smallest first."""
+        return sorted({span.data.size for span in self.spans()})
 
     def clips_before(self, step: int) -> int:
         """How many clips the steps before `step`, 0-based, take together."""

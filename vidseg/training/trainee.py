@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from vidseg.errors import ConfigError
@@ -19,23 +21,9 @@ def build_trainee(settings: TrainSettings) -> Engine:
         ConfigError: the tracker is unknown, is none of the engine's, or cannot take the clips' size.
         CheckpointError: the weights to start from are missing or do not fit.
     """
-    name, config = read_config(settings.tracker)
-    kind = config.pop("kind", None)
-    if kind != "engine":
-        raise ConfigError(
-            f"the tracker '{name}' is of kind '{kind}', which has nothing to train",
-            where="field 'tracker'",
-            hint="name a tracker of kind 'engine'",
-        )
+    name, config = read_engine_config(settings.tracker, "field 'tracker'")
     where = f"tracker '{name}'"
-    for size in sorted({span.data.size for span in settings.spans()}, reverse=True):
-        sized = parse(
-            EngineSettings,
-            {**config, "image_size": size},
-            where=f"{where} with clips of {size} pixels",
-            error=ConfigError,
-        )
-        shapes = expected_shapes(sized, where)
+    sized = settings_of_sizes(config, settings.sizes(), where)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model, policy = build_model(sized, where)
@@ -46,6 +34,45 @@ def build_trainee(settings: TrainSettings) -> Engine:
         from vidseg.trackers.weights import check_state, read_checkpoint
 
         state = read_checkpoint(settings.init)
-        check_state(shapes, state, where=settings.init, tracker=name)
+        check_state(expected_shapes(sized, where), state, where=settings.init, tracker=name)
         model.load_state_dict(state)
     return Engine(model, policy)
+
+
+def read_engine_config(tracker: str, field: str) -> tuple[str, dict[str, Any]]:
+    """The name and the YAML of a tracker of the engine, without its `kind`.
+
+    Args:
+        field: where the tracker is named.
+
+    Raises:
+        ConfigError: it is unknown, or of another kind.
+    """
+    name, config = read_config(tracker)
+    kind = config.pop("kind", None)
+    if kind != "engine":
+        raise ConfigError(
+            f"the tracker '{name}' is of kind '{kind}', which has nothing to train",
+            where=field,
+            hint="name a tracker of kind 'engine'",
+        )
+    return name, config
+
+
+def settings_of_sizes(config: dict[str, Any], sizes: list[int], where: str) -> EngineSettings:
+    """The settings for clips of the first of several sizes.
+
+    Raises:
+        ConfigError: the tracker cannot take one of them.
+    """
+    made = []
+    for size in sizes:
+        sized = parse(
+            EngineSettings,
+            {**config, "image_size": size},
+            where=f"{where} with clips of {size} pixels",
+            error=ConfigError,
+        )
+        expected_shapes(sized, where)
+        made.append(sized)
+    return made[0]

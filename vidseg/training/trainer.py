@@ -35,18 +35,30 @@ class Trainer:
 
     Args:
         engine: of `build_trainee`; it is moved to the device.
-        unroll: `vidseg.training.unroll.unroll`.
+        unroll: `vidseg.training.unroll.unroll`, or a `Distillation`.
+        projections: what a loss needs and is trained with the model, and is no part of it.
     """
 
-    def __init__(self, settings: TrainSettings, engine: Engine, unroll: Unroll) -> None:
+    def __init__(
+        self,
+        settings: TrainSettings,
+        engine: Engine,
+        unroll: Unroll,
+        projections: torch.nn.Module | None = None,
+    ) -> None:
         self.settings = settings
         self.engine = engine
         self.device = pick_device(settings.device)
         # Channels last: half the time of a step on CPUs.
         self.model = engine.model.to(self.device).train()
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.projections = (projections or torch.nn.Module()).to(self.device)
         self.ema = Ema(self.model, settings.ema_decay)
-        self.optimiser = _optimiser(self.model, settings)
+        self._trained = {
+            **dict(self.model.named_parameters()),
+            **{f"projections/{name}": p for name, p in self.projections.named_parameters()},
+        }
+        self.optimiser = _optimiser(list(self._trained.values()), settings)
         self.step = 0
         self.skipped = 0
         """How many of the last steps had no finite gradient, and changed nothing."""
@@ -81,7 +93,7 @@ class Trainer:
             for name, value in {"loss": float(result.loss.detach()), **result.parts}.items():
                 told.setdefault(name, []).append(value)
         lr = self.settings.lr_at(self.step)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_grad_norm))
+        norm = float(torch.nn.utils.clip_grad_norm_(self._trained.values(), self.settings.clip_grad_norm))
         if math.isfinite(norm):
             for group in self.optimiser.param_groups:
                 group["lr"] = lr
@@ -114,30 +126,42 @@ class Trainer:
         """AdamW's moments and counters, as 'parameter/moment'."""
         return {
             f"{name}/{moment}": value
-            for name, parameter in self.model.named_parameters()
+            for name, parameter in self._trained.items()
             for moment, value in self.optimiser.state.get(parameter, {}).items()
         }
 
     def load(
-        self, step: int, model: dict[str, Tensor], ema: dict[str, Tensor], optimiser: dict[str, Tensor]
+        self,
+        step: int,
+        model: dict[str, Tensor],
+        ema: dict[str, Tensor],
+        optimiser: dict[str, Tensor],
+        projections: dict[str, Tensor],
     ) -> None:
-        """Go on from a checkpoint's tensors."""
+        """Go on from a checkpoint's tensors. Projections of another teacher, or of none, begin afresh."""
         self.step = step
         self.model.load_state_dict(model)
         for key, value in self.ema.state.items():
             value.copy_(ema[key])
-        parameters = dict(self.model.named_parameters())
+        fresh = set()
+        for key, value in self.projections.state_dict().items():
+            if key in projections and projections[key].shape == value.shape:
+                value.copy_(projections[key])
+            else:
+                fresh.add(f"projections/{key}")
         for key, value in optimiser.items():
             name, moment = key.rsplit("/", 1)
-            parameter = parameters[name]
+            if name not in self._trained or name in fresh:
+                continue
+            parameter = self._trained[name]
             # AdamW's fused form goes through memory in the parameter's order: in another layout, channels
             # first, say, a weight would meet the moments of others.
             here = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
             self.optimiser.state[parameter][moment] = here.to(self.device).copy_(value)
 
 
-def _optimiser(model: torch.nn.Module, settings: TrainSettings) -> torch.optim.AdamW:
-    parameters = [p for p in model.parameters() if p.requires_grad]
+def _optimiser(parameters: list[torch.nn.Parameter], settings: TrainSettings) -> torch.optim.AdamW:
+    parameters = [p for p in parameters if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},

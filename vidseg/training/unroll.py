@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +18,7 @@ from torch import Tensor
 from vidseg.memory.bank import MemoryFrame, Moment, ObjectBank
 from vidseg.trackers.engine import Engine
 from vidseg.trackers.image_encoder import normalise
-from vidseg.trackers.model import Decoded, Features, VideoModel
-from vidseg.trackers.space_time.model import SpaceTimeModel
+from vidseg.trackers.model import Decoded, Features
 from vidseg.training.losses import dice, focal, hardest, true_iou
 from vidseg.training.prompts import PromptShares, correct, sample
 from vidseg.validation import Strict
@@ -67,41 +67,108 @@ def unroll(
         masks_btss: bool; on the first frame every object has pixels.
         generator: draws prompts; on the CPU.
     """
+    script = draw_script(masks_btss, settings, generator)
+    played = play(engine, images_bt3ss, masks_btss, script, settings.truncate, generator)
+    loss, parts = judge(played.answers, masks_btss, settings)
+    return Unrolled(loss, parts, played.predictions(masks_btss.shape[-1]))
+
+
+@dataclass(slots=True)
+class Script:
+    """What users do to a batch of clips: the prompt of each row's first frame, and a later correction."""
+
+    is_mask_b: Tensor
+    """The first prompt is the mask itself; else points."""
+    points_bp2: Tensor
+    labels_bp: Tensor
+    corrected: int
+    """The frame that is corrected by clicks; -1: none."""
+    clicks: tuple[Tensor, Tensor] | None = None
+    """Points and labels given there. They lie in errors, so whoever plays the script first settles them."""
+
+    @property
+    def asked(self) -> Tensor:
+        """The rows whose first prompt has to be answered."""
+        return (~self.is_mask_b).nonzero()[:, 0]
+
+
+def draw_script(masks_btss: Tensor, settings: UnrollSettings, generator: torch.Generator) -> Script:
+    length = masks_btss.shape[1]
+    # Of a single frame with its mask given, there is nothing to judge.
+    shares = settings.prompts if length > 1 else settings.prompts.model_copy(update={"mask": 0.0})
+    script = Script(*sample(masks_btss[:, 0], shares, generator), corrected=-1)
+    if length > 2 and float(torch.rand((), generator=generator)) < settings.corrections:
+        script.corrected = int(torch.randint(1, length - 1, (), generator=generator))
+    return script
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an engine says of some rows on one frame."""
+
+    kind: Literal["prompt", "track", "correct"]
+    frame_idx: int
+    rows: Tensor
+    decoded: Decoded
+    conditioned_rchw: Tensor | None = None
+    """The features as the memory has changed them, or what was read from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    features: Features
+    """Of all frames of all clips: B·T rows."""
+    answers: list[Answer]
+    """All that is judged."""
+    shown: list[Tensor]
+    """Mask logits on the low-res grid, T times B x h x w."""
+
+    def predictions(self, side: int) -> Tensor:
+        """Mask logits B x T x side x side, detached."""
+        logits = torch.stack([logits.detach() for logits in self.shown], dim=1)
+        return F.interpolate(logits.float(), size=(side, side), mode="bilinear")
+
+
+def play(
+    engine: Engine,
+    images_bt3ss: Tensor,
+    masks_btss: Tensor,
+    script: Script,
+    truncate: int,
+    generator: torch.Generator,
+) -> Played:
+    """Track every clip as the script says, frame after frame."""
     batch, length = masks_btss.shape[:2]
     model = engine.model
     every = model.encode_batch(normalise(images_bt3ss.flatten(0, 1)))
     features = [_frame(every, t, length) for t in range(length)]
     banks = [ObjectBank() for _ in range(batch)]
-    judged: list[tuple[Decoded, Tensor, str]] = []
-    shown = []
+    all_rows = torch.arange(batch, device=masks_btss.device)
 
-    answers = _answer_prompts(model, features[0], masks_btss[:, 0], settings, generator)
-    judged += [(answer, masks_btss[rows, 0], "prompt") for rows, answer in answers.judged]
-    _remember(engine, features[0], answers.taken, banks, 0, from_prompt=True)
-    shown.append(answers.taken.low_res_logits_bhw)
-
-    corrected = -1
-    if length > 2 and float(torch.rand((), generator=generator)) < settings.corrections:
-        corrected = int(torch.randint(1, length - 1, (), generator=generator))
+    taken, answers = _answer_prompts(engine, features[0], masks_btss[:, 0], script)
+    _remember(engine, features[0], taken, banks, 0, from_prompt=True)
+    shown = [taken.low_res_logits_bhw]
     for t in range(1, length):
-        if t % settings.truncate == 0:
+        if t % truncate == 0:
             _cut(banks)
         moment = Moment(t)
-        decoded = engine.track(features[t], banks, moment)
-        judged.append((decoded, masks_btss[:, t], "track"))
-        if t == corrected:
-            decoded = _correct(engine, features[t], banks, moment, decoded, masks_btss[:, t], generator)
-            judged.append((decoded, masks_btss[:, t], "correct"))
-        _remember(engine, features[t], decoded, banks, t, from_prompt=t == corrected)
+        # As `Engine.track`; rows of a batch remember the same frames, so that they are read together.
+        recalls = [engine.policy.recall(bank, moment) for bank in banks]
+        conditioned = model.attend(features[t], recalls, engine.policy.pointer_limit(moment))
+        decoded = model.decode(features[t], conditioned)
+        answers.append(Answer("track", t, all_rows, decoded, conditioned))
+        if t == script.corrected:
+            decoded = _correct(engine, features[t], conditioned, decoded, masks_btss[:, t], script, generator)
+            answers.append(Answer("correct", t, all_rows, decoded))
+        _remember(engine, features[t], decoded, banks, t, from_prompt=t == script.corrected)
         for bank in banks:
             engine.policy.evict(bank, moment)
         shown.append(decoded.low_res_logits_bhw)
+    return Played(every, answers, shown)
 
-    loss, parts = _judge(judged, settings)
-    predictions = torch.stack([logits.detach() for logits in shown], dim=1)
-    return Unrolled(
-        loss, parts, F.interpolate(predictions.float(), size=masks_btss.shape[-2:], mode="bilinear")
-    )
+
+def rows_of(features: Features, rows: Tensor) -> Features:
+    return Features([x[rows] for x in features.high_res], features.top_1chw[rows])
 
 
 def _frame(features: Features, t: int, length: int) -> Features:
@@ -109,59 +176,41 @@ def _frame(features: Features, t: int, length: int) -> Features:
     return Features([x[t::length] for x in features.high_res], features.top_1chw[t::length])
 
 
-def _rows(features: Features, rows: Tensor) -> Features:
-    return Features([x[rows] for x in features.high_res], features.top_1chw[rows])
-
-
-@dataclass(frozen=True, slots=True)
-class _Answers:
-    taken: Decoded
-    """What is remembered of each row."""
-    judged: list[tuple[Tensor, Decoded]]
-    """(rows, answer) of every pass."""
-
-
 def _answer_prompts(
-    model: VideoModel | SpaceTimeModel,
-    features: Features,
-    masks_bss: Tensor,
-    settings: UnrollSettings,
-    generator: torch.Generator,
-) -> _Answers:
-    """Give each row a mask, or a box or clicks, as drawn."""
-    is_mask, points, labels = sample(masks_bss, settings.prompts, generator)
-    given, drawn = is_mask.nonzero()[:, 0], (~is_mask).nonzero()[:, 0]
-    taken, judged = [], []
+    engine: Engine, features: Features, masks_bss: Tensor, script: Script
+) -> tuple[Decoded, list[Answer]]:
+    """What is remembered of each row, given masks as they are; and the answers of every pass."""
+    model = engine.model
+    given, asked = script.is_mask_b.nonzero()[:, 0], script.asked
+    taken, answers = [], []
     if len(given):
-        taken.append(model.take_mask(_rows(features, given), masks_bss[given]))
-    if len(drawn):
-        some = _rows(features, drawn)
-        passes = model.all_passes(some, model.attend(some, None, 1), points[drawn], labels[drawn])
-        judged += [(drawn, answer) for answer in passes]
+        taken.append(model.take_mask(rows_of(features, given), masks_bss[given]))
+    if len(asked):
+        some = rows_of(features, asked)
+        conditioned = model.attend(some, None, 1)
+        passes = model.all_passes(some, conditioned, script.points_bp2[asked], script.labels_bp[asked])
+        answers = [Answer("prompt", 0, asked, decoded) for decoded in passes]
         taken.append(passes[-1])
-    order = torch.cat((given, drawn)).argsort()
-    return _Answers(Decoded.cat(taken).rows(order.tolist()), judged)
+    order = torch.cat((given, asked)).argsort()
+    return Decoded.cat(taken).rows(order.tolist()), answers
 
 
 def _correct(
     engine: Engine,
     features: Features,
-    banks: Sequence[ObjectBank],
-    moment: Moment,
+    conditioned_bchw: Tensor,
     decoded: Decoded,
     masks_bss: Tensor,
+    script: Script,
     generator: torch.Generator,
 ) -> Decoded:
     """A click on the largest error of each row, answered with memory, as `Engine.segment` does."""
-    points, labels = correct(decoded.low_res_logits_bhw.detach(), masks_bss, generator)
-    recalls = [engine.policy.recall(bank, moment) for bank in banks]
-    conditioned = engine.model.attend(features, recalls, engine.policy.pointer_limit(moment))
+    logits = decoded.low_res_logits_bhw.detach()
+    if script.clicks is None:
+        script.clicks = correct(logits, masks_bss, generator)
+    points, labels = script.clicks
     return engine.model.decode(
-        features,
-        conditioned,
-        points_bp2=points,
-        labels_bp=labels,
-        previous_logits_bhw=decoded.low_res_logits_bhw.detach(),
+        features, conditioned_bchw, points_bp2=points, labels_bp=labels, previous_logits_bhw=logits
     )
 
 
@@ -191,15 +240,15 @@ def _cut(banks: Sequence[ObjectBank]) -> None:
             cut(memory)
 
 
-def _judge(
-    judged: Sequence[tuple[Decoded, Tensor, str]], settings: UnrollSettings
+def judge(
+    answers: Sequence[Answer], masks_btss: Tensor, settings: UnrollSettings
 ) -> tuple[Tensor, dict[str, float]]:
-    logits = torch.cat([decoded.low_res_logits_bhw for decoded, _, _ in judged])
-    scores = torch.cat([decoded.object_score_logits_b for decoded, _, _ in judged])
-    ious = torch.cat([decoded.predicted_ious_b for decoded, _, _ in judged])
-    masks = torch.cat([mask for _, mask, _ in judged])
-    side = logits.shape[-1]
-    targets = F.adaptive_avg_pool2d(masks[:, None].float(), (side, side))[:, 0]
+    """The loss of answers against true masks, and its parts."""
+    logits = torch.cat([answer.decoded.low_res_logits_bhw for answer in answers])
+    scores = torch.cat([answer.decoded.object_score_logits_b for answer in answers])
+    ious = torch.cat([answer.decoded.predicted_ious_b for answer in answers])
+    masks = torch.cat([masks_btss[answer.rows, answer.frame_idx] for answer in answers])
+    targets = on_grid(masks, logits.shape[-1])
     is_there = masks.flatten(1).any(dim=1)
     true = true_iou(logits.detach(), targets)
     rows = {
@@ -212,8 +261,13 @@ def _judge(
     weights = settings.losses.model_dump()
     loss = torch.stack([weights[name] * row.mean() for name, row in rows.items()]).sum()
     parts = {name: float(row.detach().mean()) for name, row in rows.items()}
-    kinds = [kind for decoded, _, kind in judged for _ in range(len(decoded.object_score_logits_b))]
+    kinds = [answer.kind for answer in answers for _ in answer.rows]
     for kind in ("prompt", "track"):
         of_kind = [float(j) for j, k, here in zip(true, kinds, is_there, strict=True) if k == kind and here]
         parts[f"J_{kind}"] = sum(of_kind) / len(of_kind) if of_kind else float("nan")
     return loss, parts
+
+
+def on_grid(masks_rss: Tensor, side: int) -> Tensor:
+    """How much of each cell of the low-res grid a mask covers: R x side x side."""
+    return F.adaptive_avg_pool2d(masks_rss[:, None].float(), (side, side))[:, 0]

@@ -1,0 +1,1 @@
+"""Distillation: a small tracker learns from a large one, on the same clips and prompts."""

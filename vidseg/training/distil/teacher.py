@@ -1,0 +1,29 @@
+"""The teacher: a tracker with weights, frozen, in the form that tracks."""
+
+from __future__ import annotations
+
+from vidseg.errors import ConfigError
+from vidseg.trackers.engine import Engine
+from vidseg.trackers.engine_tracker import EngineTracker
+from vidseg.trackers.registry import load
+from vidseg.training.distil.settings import DistilSettings
+from vidseg.training.trainee import read_engine_config, settings_of_sizes
+
+
+def build_teacher(settings: DistilSettings, sizes: list[int], device: str) -> Engine:
+    """The teacher's engine, on the device.
+
+    Args:
+        sizes: of the clips.
+
+    Raises:
+        ConfigError: the teacher is unknown, is none of the engine's, or cannot take the clips' sizes.
+        CheckpointError: its weights are missing or do not fit.
+    """
+    name, config = read_engine_config(settings.teacher, "field 'distil.teacher'")
+    settings_of_sizes(config, sizes, f"teacher '{name}'")
+    tracker = load(settings.teacher, weights=settings.teacher_weights, device=device, image_size=sizes[0])
+    if not isinstance(tracker, EngineTracker):
+        raise ConfigError(f"the teacher '{name}' is no tracker of the engine", where="field 'distil.teacher'")
+    tracker.engine.model.requires_grad_(False)
+    return tracker.engine
