@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,19 +16,24 @@ from typing import Any
 
 import pytest
 
-from support.fake_batch import FakeStage, add_job, left_over, make_jobs, masks_of, report_of
+from support.fake_batch import BOX, FakeStage, left_over, make_jobs, masks_of, report_of
+from support.fake_tracker import fake_yaml
 from support.hard_videos import numbered, truncated
-from vidseg.pipeline.batch.driver import Driver, Ticket
+from support.short_clips import write_short_clips
+from vidseg.pipeline.batch import stores
+from vidseg.pipeline.batch.driver import Ticket
 from vidseg.pipeline.batch.jobs import JobsFile
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 TESTS = Path(__file__).parent.parent.parent
+SMALL = 100 << 20
+"""Bytes of a node's object store: nothing goes through it."""
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Any]:
-    """A head without CPUs, so that no worker is on it, and one node with two."""
+def cluster(s3_environment: int) -> Iterator[Any]:
+    """A head without CPUs, so that no worker is on it, and two nodes with one each."""
     pytest.importorskip("ray", reason="needs the extra ray")
     # For raylets and the workers they start: the tests' stage, and patience with a busy machine.
     patch = pytest.MonkeyPatch()
@@ -38,10 +44,10 @@ def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     cluster = Cluster()
-    small = {"object_store_memory": 100 << 20, "include_dashboard": False}
     try:
-        cluster.add_node(num_cpus=0, **small)
-        cluster.add_node(num_cpus=2, object_store_memory=100 << 20)
+        cluster.add_node(num_cpus=0, object_store_memory=SMALL, include_dashboard=False)
+        for _ in range(2):
+            cluster.add_node(num_cpus=1, object_store_memory=SMALL)
         yield cluster
     finally:
         ray.shutdown()
@@ -49,23 +55,147 @@ def cluster() -> Iterator[Any]:
         patch.undo()
 
 
-class Saboteur:
-    """A pool that has something killed when so many jobs have ended."""
+GOOD = 57
+BAD = {"bad-cut": "DecodeError", "bad-prompt": "PromptError", "kills-its-worker": "PoisonousJob"}
 
-    def __init__(self, pool: Any, acts: dict[int, Callable[[Any], None]]) -> None:
-        self._pool = pool
-        self._acts = dict(acts)
-        self._ended = 0
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._pool, name)
+@pytest.fixture(scope="module")
+def sixty(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, bytes]]:
+    """A folder with 60 jobs, three of them bad, and the masks of a quiet serial run of the others.
 
-    def wait(self, timeout_s: float) -> Any:
-        results = self._pool.wait(timeout_s)
-        self._ended += len(results)
-        for at in [at for at in self._acts if at <= self._ended and self._pool.busy_pids]:
-            self._acts.pop(at)(self._pool)
-        return results
+    Every third one is for the tracker that notices a frame left out or given twice, slowly enough to be
+    killed in mid-video; the others are for the weight-free one.
+    """
+    folder = tmp_path_factory.mktemp("sixty")
+    choose = random.Random(6)
+    fake = fake_yaml(folder, seconds_a_frame=0.05)
+    lines: list[dict[str, Any]] = []
+    for number, (video, prompt) in enumerate(write_short_clips(folder / "clips", GOOD, choose)):
+        tracker = {"tracker": str(fake)} if number % 3 == 1 else {}
+        video.with_suffix(".json").write_text(json.dumps(prompt))
+        said = prompt if number % 2 else f"clips/{video.stem}.json"
+        lines.append({"id": f"good-{number:02d}", "video": f"clips/{video.name}", "prompt": said, **tracker})
+    numbered(folder / "whole.mkv", 40, (48, 64), options={"g": "5"})
+    truncated(folder / "whole.mkv", folder / "clips/cut.mkv")
+    lines.append({**lines[0], "id": "bad-cut", "video": "clips/cut.mkv", "prompt": BOX})
+    lines.append({**lines[0], "id": "bad-prompt", "prompt": {"box": [500, 500, 600, 600]}})
+    lines.append({**lines[0], "id": "kills-its-worker"})
+    choose.shuffle(lines)
+    for line in lines:
+        line["options"] = {"save_every": 3}
+    path = folder / "jobs.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    quiet = FakeStage(str(folder / "quiet"))
+    for _, job in JobsFile(path):
+        if job.id not in BAD:
+            quiet.setup(job)
+            assert quiet.process(job).status == "done"
+    return folder, masks_of(folder / "quiet")
+
+
+@pytest.mark.parametrize(("place", "seed"), [("disk", 1), ("store", 2)])
+def test_sixty_jobs_survive_the_kill_of_a_worker_a_raylet_and_the_driver(
+    cluster: Any,
+    sixty: tuple[Path, dict[str, bytes]],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    place: str,
+    seed: int,
+) -> None:
+    folder, masks = sixty
+    jobs, out = str(folder / "jobs.jsonl"), str(tmp_path / "out")
+    if place == "store":  # jobs, videos and outputs
+        bucket = request.getfixturevalue("s3")
+        stores.upload([*(folder / "clips").iterdir(), folder / "jobs.jsonl"], folder, f"{bucket}/in")
+        jobs, out = f"{bucket}/in/jobs.jsonl", f"{bucket}/out"
+    scratch = tmp_path / "scratch"
+    command = [sys.executable, "-m", "support.fake_batch", "batch", jobs, "--workers", "2", "--quiet"]
+    command += ["--ray-address", cluster.address, "--out", out, "--scratch", str(scratch)]
+    if place == "disk":
+        command += ["--format", "png,rle"]
+
+    assert run_with_kills(command, cluster, random.Random(seed), lambda: num_done(out)) == 3
+
+    fetched = tmp_path / "out"
+    if place == "store":
+        stores.download(out, fetched)
+        for tar in fetched.glob("*/masks.tar"):
+            shutil.unpack_archive(tar, tar.parent)
+    report = report_of(fetched)
+    assert len(report) == GOOD + len(BAD)
+    failed = {job_id: line["kind"] for job_id, line in report.items() if line["status"] != "done"}
+    assert failed == BAD
+    assert {name: data for name, data in masks_of(fetched).items() if name.startswith("good-")} == masks
+    assert left_over(fetched) == []
+    assert not (scratch / "vidseg-batch").exists()
+    assert json.loads((fetched / "summary.json").read_text())["done"] == GOOD
+
+
+def num_done(out: str) -> int:
+    """Jobs whose masklets are whole."""
+    if not stores.is_remote(out):
+        return len(list(Path(out).glob("*/masklets.jsonl")))
+    return sum(name.endswith("/masklets.jsonl") for name, _ in stores.list_files(out))
+
+
+def run_with_kills(
+    command: list[str], cluster: Any, choose: random.Random, num_done: Callable[[], int]
+) -> int:
+    """Run a driver to its end, started again when it is killed; returns its exit code.
+
+    A worker that has a job, a raylet, and the driver are killed, in a random order, each when some random
+    number of jobs is done.
+    """
+
+    def kill_worker() -> bool:
+        at_work = workers_at_work(cluster)
+        if at_work:
+            os.kill(choose.choice(at_work), signal.SIGKILL)
+        return bool(at_work)
+
+    def kill_raylet() -> bool:
+        doomed = choose.choice(sorted(cluster.worker_nodes, key=lambda node: str(node.node_id)))
+        cluster.remove_node(doomed, allow_graceful=False)
+        cluster.add_node(num_cpus=1, object_store_memory=SMALL)
+        return True
+
+    def kill_driver() -> bool:
+        drivers[-1].kill()
+        drivers[-1].wait(timeout=60)
+        drivers.append(subprocess.Popen(command))
+        return True
+
+    acts = choose.sample([kill_worker, kill_raylet, kill_driver], 3)
+    moments = sorted(choose.sample(range(4, GOOD - 8), len(acts)))
+    drivers = [subprocess.Popen(command)]
+    until = time.monotonic() + 400
+    try:
+        while acts or drivers[-1].poll() is None:
+            assert time.monotonic() < until
+            assert not acts or drivers[-1].poll() is None, "the run ended before everything was killed"
+            if acts and num_done() >= moments[0] and acts[0]():
+                acts.pop(0)
+                moments.pop(0)
+            time.sleep(0.1)
+        return int(drivers[-1].returncode)
+    finally:
+        drivers[-1].kill()
+        drivers[-1].wait()
+
+
+def workers_at_work(cluster: Any) -> list[int]:
+    """The processes of the cluster's workers that have a job in their hands."""
+    raylets = {node.all_processes["raylet"][0].process.pid for node in cluster.worker_nodes}
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((process / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            title = (process / "cmdline").read_bytes()
+        except OSError:  # it has just ended
+            continue
+        if parent in raylets and title.startswith(b"ray::_Worker.process"):
+            found.append(int(process.name))
+    return sorted(found)
 
 
 def start_pool(stage: FakeStage, jobs: JobsFile, address: str, workers: int | None = 2) -> Any:
@@ -75,52 +205,6 @@ def start_pool(stage: FakeStage, jobs: JobsFile, address: str, workers: int | No
         stage, next(iter(jobs))[1], workers=workers, needs=Needs(cpus=1), address=address
     )
     return pool
-
-
-def test_nothing_is_lost_when_workers_and_a_raylet_are_killed(cluster: Any, tmp_path: Path) -> None:
-    lengths = {f"clip-{k:02d}": 6 + k % 9 for k in range(20)}
-    path = make_jobs(tmp_path / "jobs", lengths, seconds_a_frame=0.03)
-    numbered(tmp_path / "whole.mkv", 40, (48, 64), options={"g": "5"})
-    truncated(tmp_path / "whole.mkv", tmp_path / "cut.mkv")
-    add_job(path, id="bad-cut", video=str(tmp_path / "cut.mkv"))
-    add_job(path, id="bad-missing", video="none.mp4")
-    add_job(path, id="bad-prompt", prompt={"box": [500, 500, 600, 600]})
-    add_job(path, id="kills-its-worker")
-    jobs = JobsFile(path)
-    choose = random.Random(7)
-
-    def kill_worker(pool: Any) -> None:
-        os.kill(choose.choice(pool.busy_pids), signal.SIGKILL)
-
-    def kill_raylet(pool: Any) -> None:
-        doomed = next(node for node in cluster.worker_nodes)
-        cluster.add_node(num_cpus=2, object_store_memory=100 << 20)
-        cluster.remove_node(doomed, allow_graceful=False)
-
-    pool = start_pool(FakeStage(str(tmp_path / "out")), jobs, cluster.address)
-    acts = {3: kill_worker, 7: kill_raylet, 13: kill_worker}
-    try:
-        driver = Driver(jobs, jobs.check(), str(tmp_path / "out"), Saboteur(pool, acts), backoff_s=0.1)
-        assert driver.run() == "done"
-    finally:
-        pool.close()
-
-    report = report_of(tmp_path / "out")
-    failed = {job_id: line["kind"] for job_id, line in report.items() if line["status"] == "failed"}
-    assert failed == {
-        "bad-cut": "DecodeError",
-        "bad-missing": "SourceError",
-        "bad-prompt": "PromptError",
-        "kills-its-worker": "PoisonousJob",
-    }
-    assert sum(line["tries"] > 1 for line in report.values()) >= 3  # the kills did hit jobs
-    quiet = FakeStage(str(tmp_path / "quiet"))
-    for _, job in jobs:
-        if job.id in lengths:
-            quiet.setup(job)
-            assert quiet.process(job).status == "done"
-            assert masks_of(tmp_path / "out" / job.id) == masks_of(tmp_path / "quiet" / job.id), job.id
-    assert left_over(tmp_path / "out") == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
@@ -170,7 +254,7 @@ def test_pool_takes_as_many_workers_as_fit_and_grows_with_the_cluster(
     new = None
     try:
         assert wait_for(pool, 2)
-        new = cluster.add_node(num_cpus=1, object_store_memory=100 << 20)
+        new = cluster.add_node(num_cpus=1, object_store_memory=SMALL)
         assert wait_for(pool, 3)
     finally:
         pool.close()

@@ -27,31 +27,6 @@ def in_memory() -> Iterator[str]:
     fsspec.filesystem("memory").store.clear()
 
 
-@pytest.fixture(scope="module")
-def s3_server() -> Iterator[Any]:
-    pytest.importorskip("s3fs", reason="needs the extra s3")
-    server_module = pytest.importorskip("moto.server", reason="needs moto, of the extra dev")
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def s3(s3_server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of an empty bucket."""
-    host, port = s3_server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    fs = fsspec.filesystem("s3", skip_instance_cache=True)
-    fs.mkdir("bucket")
-    yield "s3://bucket"
-    fs.rm("bucket", recursive=True)
-    type(fs).clear_instance_cache()
-
-
 @pytest.fixture(params=["memory", "s3"])
 def store(request: pytest.FixtureRequest) -> str:
     address: str = request.getfixturevalue({"memory": "in_memory", "s3": "s3"}[request.param])
