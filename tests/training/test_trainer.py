@@ -219,6 +219,16 @@ def test_a_step_without_a_finite_gradient_changes_nothing(tmp_path: Path, value:
     assert not torch.equal(copies(trainer)["to_key.weight"], before["to_key.weight"])
 
 
+def test_a_frame_of_nan_does_not_stay_in_the_statistics(tmp_path: Path) -> None:
+    trainer = trainer_of(tmp_path)
+    images, masks = clips(trainer.settings)
+    trainer.take_step([(images * math.nan, masks)])
+    assert trainer.skipped == 1
+    trainer.take_step([(images, masks)])
+    for state in (trainer.model.state_dict(), trainer.ema.state):
+        assert all(bool(value.isfinite().all()) for value in state.values())
+
+
 def test_many_such_steps_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer_module, "MAX_SKIPPED", 3)
     trainer = trainer_of(tmp_path, lambda loss: loss * math.nan)

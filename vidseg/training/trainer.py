@@ -109,6 +109,10 @@ class Trainer:
 
     def _skip(self) -> None:
         self.skipped += 1
+        # The statistics of norms took in what was wrong, and a running mean never forgets a NaN.
+        for name, buffer in self.model.named_buffers():
+            if name in self.ema.state and buffer.is_floating_point() and not buffer.isfinite().all():
+                buffer.copy_(self.ema.state[name])
         if self.skipped >= MAX_SKIPPED:
             raise RunError(
                 f"no finite gradient in {MAX_SKIPPED} steps, the last one step {self.step}",
