@@ -21,7 +21,7 @@ from vidseg.trackers.model import Decoded
 from vidseg.training.losses import dice, focal, true_iou
 from vidseg.training.prompts import sample
 from vidseg.training.trainee import build_trainee
-from vidseg.training.unroll import UnrollSettings, unroll
+from vidseg.training.unroll import UnrollSettings, draw_script, play, unroll
 
 KINDS = {"mask": (1.0, 0.0), "box": (0.0, 1.0), "clicks": (0.0, 0.0)}
 
@@ -76,6 +76,30 @@ def test_a_clip_is_followed_as_in_tracking(tmp_path: Path, kind: str, sam2: bool
         wanted = tracked(tracker, images[row], **prompt)
         wanted = torch.nn.functional.interpolate(wanted[None], size=(SIZE, SIZE), mode="bilinear")[0]
         torch.testing.assert_close(seen[row], wanted, atol=2e-2, rtol=1e-3)
+
+
+@pytest.mark.parametrize("sam2", [False, True], ids=["space-time", "sam2.1"])
+def test_a_correction_is_answered_as_in_tracking(tmp_path: Path, sam2: bool) -> None:
+    settings = training_settings(tmp_path, data={"size": SIZE, "num_frames": 5, "vanish": 0.0})
+    images, masks = clips(settings, count=3)
+    engine = engine_of(tmp_path, sam2=sam2)
+    script = draw_script(masks, only("mask", corrections=1.0), generator())
+    with torch.no_grad():
+        shown = play(engine, images, masks, script, 4, generator()).shown
+    assert script.clicks is not None
+    assert 1 <= script.corrected <= 3
+
+    weights = engine.model.state_dict()
+    tracker = vidseg.load(tracker_yaml(tmp_path, sam2=sam2), weights=weights, device="cpu")
+    for row, (points, labels) in enumerate(zip(*script.clicks, strict=True)):
+        session = tracker.start()
+        session.prompt(1, mask=masks[row, 0].numpy())
+        for t, image in enumerate(normalise(images[row])):
+            result = session.step(Frame(t, t / 10, model_input=image, size_hw=(SIZE, SIZE)))
+            if t == script.corrected:
+                result = session.refine(1, points=points.tolist(), labels=labels.tolist())
+            wanted = torch.from_numpy(result.low_res_logits[0])
+            torch.testing.assert_close(shown[t][row], wanted, atol=2e-2, rtol=1e-3)
 
 
 @pytest.mark.parametrize("sam2", [False, True], ids=["space-time", "sam2.1"])
