@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import io
 import json
+import re
 import sys
 import tarfile
 import types
@@ -91,7 +92,7 @@ def read_coco(path: Path) -> Seen:
 
 
 def read_ytvis(path: Path) -> Seen:
-    """TrackEval's YouTubeVIS dataset: a mask for each timestep whose segmentation is not null."""
+    """TrackEval's YouTubeVIS dataset, its ground truth: a mask for each timestep that is not null."""
     document = json.loads(path.read_text())
     (video,) = document["videos"]
     names = {category["id"]: category["name"] for category in document["categories"]}
@@ -104,6 +105,7 @@ def read_ytvis(path: Path) -> Seen:
         for timestep, rle in enumerate(track["segmentations"]):
             assert (rle is None) == (track["areas"][timestep] is None) == (track["bboxes"][timestep] is None)
             if rle:
+                rle = coco_mask.frPyObjects(rle, track["height"], track["width"])
                 mask = coco_mask.decode(rle).astype(bool)
                 assert track["areas"][timestep] == mask.sum()
                 assert track["bboxes"][timestep] == coco_mask.toBbox(rle).tolist()
@@ -369,6 +371,89 @@ def test_convert_refuses_a_run_that_is_not_one(
     (finished_run / "run.json").write_text(record)
     assert cli.main(["convert", str(finished_run), "--format", "coco"]) == 2
     assert len(capsys.readouterr().err.splitlines()) <= 3
+
+
+# TrackEval itself, where it is installed (`pip install --no-deps trackeval`; its OpenCV is not ours).
+
+
+def test_trackeval_reads_ytvis(tmp_path: Path) -> None:
+    trackeval = pytest.importorskip("trackeval", reason="needs the trackeval package")
+    frames = moving_squares(6)
+    document = json.loads(written(tmp_path, frames, "ytvis").read_text())
+    gt, ours = tmp_path / "gt/youtube_vis_train", tmp_path / "trackers/youtube_vis_train/ours/data"
+    for folder in (gt, ours):
+        folder.mkdir(parents=True)
+    (gt / "truth.json").write_text(json.dumps(document))
+    for track in document["annotations"]:  # results are a list of tracks, with compressed RLEs
+        track["segmentations"] = [rle and compressed(rle) for rle in track["segmentations"]]
+    (ours / "results.json").write_text(json.dumps(document["annotations"]))
+    dataset = trackeval.datasets.YouTubeVIS(
+        {
+            "GT_FOLDER": f"{tmp_path}/gt/",
+            "TRACKERS_FOLDER": f"{tmp_path}/trackers/",
+            "SPLIT_TO_EVAL": "train",
+            "PRINT_CONFIG": False,
+        }
+    )
+    raw = dataset.get_raw_seq_data("ours", "clip")
+    seen = {
+        (frame_idx, int(obj_id)): coco_mask.decode(rle).astype(bool)
+        for frame_idx in range(raw["num_timesteps"])
+        for obj_id, rle in zip(raw["gt_ids"][frame_idx], raw["gt_dets"][frame_idx], strict=True)
+    }
+    wanted = {(frame_idx, obj_id): mask for frame_idx, obj_id, mask, _ in visible(frames)}
+    assert seen.keys() == wanted.keys()
+    assert all((seen[key] == mask).all() for key, mask in wanted.items())
+    assert_perfect(trackeval, dataset, raw, classes=["dog", LABELS[2]])
+
+
+def compressed(rle: dict[str, Any]) -> dict[str, Any]:
+    packed = coco_mask.frPyObjects(rle, *rle["size"])
+    return {**packed, "counts": packed["counts"].decode()}
+
+
+def test_trackeval_reads_mot(tmp_path: Path) -> None:
+    trackeval = pytest.importorskip("trackeval", reason="needs the trackeval package")
+    frames = moving_squares(6)
+    text = written(tmp_path, frames, "mot").read_text()
+    gt, ours = tmp_path / "gt/clip/gt/gt.txt", tmp_path / "trackers/ours/data/clip.txt"
+    truth = re.sub(r",[^,]*,-1,-1,-1$", ",1,1,1", text, flags=re.MULTILINE)  # with a class, all of it counts
+    for file, content in ((ours, text), (gt, truth)):
+        file.parent.mkdir(parents=True)
+        file.write_text(content)
+    dataset = trackeval.datasets.MotChallenge2DBox(
+        {
+            "GT_FOLDER": f"{tmp_path}/gt/",
+            "TRACKERS_FOLDER": f"{tmp_path}/trackers/",
+            "SEQ_INFO": {"clip": len(frames)},
+            "SKIP_SPLIT_FOL": True,
+            "PRINT_CONFIG": False,
+        }
+    )
+    raw = dataset.get_raw_seq_data("ours", "clip")
+    seen = {
+        (frame_idx, int(obj_id), *map(int, box), float(score))
+        for frame_idx in range(raw["num_timesteps"])
+        for obj_id, box, score in zip(
+            *(raw[key][frame_idx] for key in ("tracker_ids", "tracker_dets", "tracker_confidences")),
+            strict=True,
+        )
+    }
+    wanted = set()
+    for frame_idx, obj_id, mask, score in visible(frames):
+        ys, xs = np.nonzero(mask)
+        box = (xs.min() + 1, ys.min() + 1, np.ptp(xs) + 1, np.ptp(ys) + 1)
+        wanted.add((frame_idx, obj_id, *map(int, box), score))
+    assert seen == wanted
+    assert_perfect(trackeval, dataset, raw, classes=["pedestrian"])
+
+
+def assert_perfect(trackeval: Any, dataset: Any, raw: dict[str, Any], classes: list[str]) -> None:
+    """Scored against themselves, tracks are without fault."""
+    for name in classes:
+        data = dataset.get_preprocessed_seq_data(raw, name)
+        assert data["num_tracker_dets"] == data["num_gt_dets"] > 0
+        assert trackeval.metrics.HOTA().eval_sequence(data)["HOTA"].mean() == 1.0
 
 
 # supervision

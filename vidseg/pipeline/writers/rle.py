@@ -37,11 +37,26 @@ def decode_rle(rle: dict[str, Any]) -> npt.NDArray[np.bool_]:
     import cv2
 
     height, width = rle["size"]
+    runs = _checked_runs(rle)
+    columns = np.repeat(np.arange(len(runs), dtype=np.uint8) & 1, runs).reshape(width, height)
+    return cv2.transpose(columns).reshape(height, width).view(np.bool_)
+
+
+def uncompressed(rle: dict[str, Any]) -> dict[str, Any]:
+    """The same RLE with its runs as a list of numbers, as the data sets that came with COCO's tools have it.
+
+    Raises:
+        InputError: see `decode_rle`.
+    """
+    return {"size": rle["size"], "counts": _checked_runs(rle).tolist()}
+
+
+def _checked_runs(rle: dict[str, Any]) -> npt.NDArray[np.int64]:
+    height, width = rle["size"]
     runs = _runs(rle["counts"])
     if runs is None or (runs < 0).any() or runs.sum() != height * width:
         raise InputError(f"an RLE that does not fill its size of {width}x{height}")
-    columns = np.repeat(np.arange(len(runs), dtype=np.uint8) & 1, runs).reshape(width, height)
-    return cv2.transpose(columns).reshape(height, width).view(np.bool_)
+    return runs
 
 
 def _runs(counts: str) -> npt.NDArray[np.int64] | None:

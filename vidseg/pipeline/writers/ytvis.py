@@ -1,7 +1,8 @@
 """YouTube-VIS: one annotation per object, its masks in a list as long as the video, null where it is absent.
 
 As YouTube-VIS's cocoapi and TrackEval read it (TrackEval, docs/YouTube-VIS-format.txt): the annotation's id
-is the object's id, and a frame's file name starts with the video's name.
+is the object's id, a frame's file name starts with the video's name, and RLEs are not compressed: TrackEval
+takes no others for ground truth.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, TextIO
 
 from vidseg.pipeline.writers.exchange import Masklets
 from vidseg.pipeline.writers.json_stream import JsonStream
+from vidseg.pipeline.writers.rle import uncompressed
 
 COLUMNS = ("segmentation", "area", "bbox")
 
@@ -63,7 +65,7 @@ def _masks_by_object(masklets: Masklets) -> sqlite3.Connection:
                 item.id,
                 line.frame,
                 item.score,
-                json.dumps(item.rle.model_dump()),
+                json.dumps(uncompressed(item.rle.model_dump())),
                 json.dumps(item.area),
                 json.dumps(item.box),
             )
