@@ -109,12 +109,14 @@ def test_sixty_jobs_survive_the_kill_of_a_worker_a_raylet_and_the_driver(
         stores.upload([*(folder / "clips").iterdir(), folder / "jobs.jsonl"], folder, f"{bucket}/in")
         jobs, out = f"{bucket}/in/jobs.jsonl", f"{bucket}/out"
     scratch = tmp_path / "scratch"
-    command = [sys.executable, "-m", "support.fake_batch", "batch", jobs, "--workers", "2", "--quiet"]
+    command = [sys.executable, "-m", "support.fake_batch", "batch", jobs, "--workers", "2", "--json"]
     command += ["--ray-address", cluster.address, "--out", out, "--scratch", str(scratch)]
     if place == "disk":
         command += ["--format", "png,rle"]
 
-    assert run_with_kills(command, cluster, random.Random(seed), lambda: num_done(out)) == 3
+    exit_code, told = run_with_kills(command, cluster, random.Random(seed), lambda: num_done(out))
+    assert exit_code == 3
+    assert json.loads(told)["done"] == GOOD  # nothing of Ray's between it
 
     fetched = tmp_path / "out"
     if place == "store":
@@ -140,12 +142,15 @@ def num_done(out: str) -> int:
 
 def run_with_kills(
     command: list[str], cluster: Any, choose: random.Random, num_done: Callable[[], int]
-) -> int:
-    """Run a driver to its end, started again when it is killed; returns its exit code.
+) -> tuple[int, str]:
+    """Run a driver to its end, started again when it is killed; returns its exit code and what it printed.
 
     A worker that has a job, a raylet, and the driver are killed, in a random order, each when some random
     number of jobs is done.
     """
+
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def kill_worker() -> bool:
         at_work = workers_at_work(cluster)
@@ -162,12 +167,12 @@ def run_with_kills(
     def kill_driver() -> bool:
         drivers[-1].kill()
         drivers[-1].wait(timeout=60)
-        drivers.append(subprocess.Popen(command))
+        drivers.append(start())
         return True
 
     acts = choose.sample([kill_worker, kill_raylet, kill_driver], 3)
     moments = sorted(choose.sample(range(4, GOOD - 8), len(acts)))
-    drivers = [subprocess.Popen(command)]
+    drivers = [start()]
     until = time.monotonic() + 400
     try:
         while acts or drivers[-1].poll() is None:
@@ -177,10 +182,11 @@ def run_with_kills(
                 acts.pop(0)
                 moments.pop(0)
             time.sleep(0.1)
-        return int(drivers[-1].returncode)
+        return int(drivers[-1].returncode), drivers[-1].communicate()[0]
     finally:
-        drivers[-1].kill()
-        drivers[-1].wait()
+        for driver in drivers:
+            driver.kill()
+            driver.wait()
 
 
 def workers_at_work(cluster: Any) -> list[int]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -168,15 +171,15 @@ def _run_jobs(args: argparse.Namespace, jobs: JobsFile, scratch: Scratch) -> int
 
     num_jobs = jobs.check()
     out = _absolute(args.out)
-    pool = _pool(args, out, next(iter(jobs))[1])
-    try:
-        driver = Driver(
-            jobs, num_jobs, out, pool, retries=args.retries, display=_display(num_jobs, quiet=args.quiet)
-        )
-        with stop_on_signals(driver, pool if args.workers == 0 else None):
-            status = driver.run()
-    finally:
-        pool.close()
+    with nullcontext() if args.workers == 0 else _silent_ray():
+        pool = _pool(args, out, next(iter(jobs))[1])
+        try:
+            display = _display(num_jobs, quiet=args.quiet)
+            driver = Driver(jobs, num_jobs, out, pool, retries=args.retries, display=display)
+            with stop_on_signals(driver, pool if args.workers == 0 else None):
+                status = driver.run()
+        finally:
+            pool.close()
     page = None if status == "interrupted" else write_report(out, scratch)
     summary = read_status(out)
     if args.json:
@@ -186,6 +189,13 @@ def _run_jobs(args: argparse.Namespace, jobs: JobsFile, scratch: Scratch) -> int
     if status == "interrupted":
         return EXIT_INTERRUPTED
     return EXIT_SOME_FAILED if summary["failed"] else 0
+
+
+@contextmanager
+def _silent_ray() -> Iterator[None]:
+    """Ray prints pages on standard output when a worker dies, whatever it is told; our report says why."""
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+        yield
 
 
 def _absolute(out: str) -> str:
