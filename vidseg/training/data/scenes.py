@@ -466,9 +466,10 @@ def _shadow(rng: Rng, target: Layer, fill: float) -> Layer:
 def _harmonised(rng: Rng, pictures: list[Image], background: Layer) -> list[Image]:
     """The cut-out with its colours drawn towards the background's, more or less."""
     strength = rng.uniform(0, 0.5) if rng.random() < 0.6 else 0.0
-    if not strength:
+    is_own = pictures[0][..., 3] > 127
+    if not strength or not is_own.any():
         return pictures
-    own = pictures[0][..., :3][pictures[0][..., 3] > 127].mean(axis=0)
+    own = pictures[0][..., :3][is_own].mean(axis=0)
     aim = background.pictures[0][..., :3].reshape(-1, 3)[::37].mean(axis=0)
     shift = np.array([*(strength * (aim - own)), 0.0])
     return [np.clip(p + shift, 0, 255).astype(np.uint8) for p in pictures]
