@@ -17,6 +17,7 @@ from support.fake_tracker import FakeSession, FakeTracker
 from support.hard_videos import numbered, truncated
 from vidseg.errors import CheckpointError, DecodeError, OutputBusyError, RunError, SourceError
 from vidseg.pipeline.batch.jobs import Job, JobsFile
+from vidseg.pipeline.batch.scratch import Scratch
 from vidseg.pipeline.batch.stage import may_pass
 from vidseg.pipeline.batch.stores import StoreError
 from vidseg.pipeline.out_folder import OutFolder
@@ -183,3 +184,17 @@ def test_bad_jobs_fail_with_their_reason_and_leave_nothing_unfinished(
 )
 def test_only_what_may_pass_is_tried_again(error: Exception, answer: bool) -> None:
     assert may_pass(error) is answer
+
+
+def test_scratch_of_killed_workers_is_removed_by_those_that_live(tmp_path: Path) -> None:
+    alive, other = Scratch(tmp_path), Scratch(tmp_path)
+    folder = alive.folder("job")
+    killed = tmp_path / "vidseg-batch/killed"
+    other.folder("job")
+    (killed / "job").mkdir(parents=True)
+    (killed / "lock").touch()  # which nobody holds any more
+    other.close()
+    assert not killed.exists()
+    assert folder.is_dir()
+    alive.close()
+    assert list(tmp_path.iterdir()) == []
