@@ -88,7 +88,7 @@ def test_trackers_are_measured_in_turns(tmp_path: Path, capsys: pytest.CaptureFi
     for row in document["trackers"]:
         assert set(row["ms_by_stage"]) == {*STAGES, "rest"}
         assert set(row["gflops_by_stage"]) == set(STAGES)
-        assert sum(row["gflops_by_stage"].values()) <= row["gflops"]
+        assert sum(row["gflops_by_stage"].values()) <= row["gflops"] * (1 + 1e-9)
         assert all(row["gflops_by_stage"][stage] > 0 for stage in STAGES)
         assert row["peak_memory_bytes"]["host"] > row["weight_bytes"] > 0
         assert row["score"] is None

@@ -6,9 +6,12 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from vidseg.memory.blocked_attention import KEY_BLOCK, read_tokens
+from vidseg.memory import blocked_attention
+from vidseg.memory.attention import attend
+from vidseg.memory.blocked_attention import KEY_BLOCK, MANY_ROWS, attend_in_blocks, fused_lags, read_tokens
 
 NUM_KEYS = 2 * KEY_BLOCK + 100
 
@@ -62,3 +65,42 @@ def test_a_key_that_counts_twice_is_there_twice() -> None:
     twice = read_tokens(q, torch.cat((k, k[:7])), torch.cat((tokens, tokens[:7])))
     torch.testing.assert_close(got, twice)
     torch.testing.assert_close(got.double(), by_definition(q, k, tokens, counts), rtol=0, atol=2e-5)
+
+
+@torch.no_grad()
+def test_heads_and_rows_of_a_batch_are_read_apart() -> None:
+    q, k, v = random(2, 3, 70, 16, seed=1), random(2, 3, 90, 16, seed=2), random(2, 3, 90, 8, seed=3)
+    want = F.scaled_dot_product_attention(q, k, v)
+    torch.testing.assert_close(attend_in_blocks(q, k, v), want, rtol=0, atol=2e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("loudness", [1.0, 6.0])
+def test_blocks_lose_little_accuracy_in_bfloat16(monkeypatch: pytest.MonkeyPatch, loudness: float) -> None:
+    """Scores are rounded before the exponential, but those that count are near zero there."""
+    monkeypatch.setattr(blocked_attention, "_has_only_vectors", lambda: True)
+    q, k, v = (random(2, MANY_ROWS, 64, seed=seed).bfloat16() for seed in (1, 2, 3))
+    q = q * loudness
+    assert fused_lags(q)
+    assert not fused_lags(q[:, 1:])
+    assert not fused_lags(q.float())
+    truth = F.scaled_dot_product_attention(q.double(), k.double(), v.double())
+    fused = F.scaled_dot_product_attention(q, k, v)
+
+    def error(got: Tensor) -> float:
+        return float((got.double() - truth).pow(2).mean().sqrt() / truth.pow(2).mean().sqrt())
+
+    assert error(attend(q, k, v)) < max(0.01, 4 * error(fused))
+
+
+@torch.no_grad()
+def test_rows_that_grow_loud_in_the_middle_leave_the_others_alone() -> None:
+    q, k, tokens = random(300, 24, seed=1), random(NUM_KEYS, 24, seed=2), random(NUM_KEYS, 5, seed=3)
+    k[777, 0], q[:, 0] = 100.0, 0.0
+    even = read_tokens(q.bfloat16(), k.bfloat16(), tokens.bfloat16())
+    q[::7, 0] = 3.0
+    q, k, tokens = q.bfloat16(), k.bfloat16(), tokens.bfloat16()
+    got = read_tokens(q, k, tokens)
+    torch.testing.assert_close(got.double(), by_definition(q, k, tokens), rtol=0, atol=3e-2)
+    quiet = torch.arange(300) % 7 != 0
+    assert torch.equal(got[quiet], even[quiet])

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidseg.memory.blocked_attention import read_tokens, use_blocks
+from vidseg.memory.blocked_attention import attend_in_blocks, fused_lags, read_tokens, use_blocks
 from vidseg.memory.linear import Linear
 from vidseg.memory.rope import axial_rotation, rotate
 from vidseg.memory.rotary_attention import read_spatial_memory
@@ -47,6 +47,8 @@ class _Projections(nn.Module):
 
 def attend(q_bnc: Tensor, k_bmc: Tensor, v_bmc: Tensor) -> Tensor:
     """Single-head scaled dot-product attention."""
+    if fused_lags(q_bnc):
+        return attend_in_blocks(q_bnc[:, None], k_bmc[:, None], v_bmc[:, None])[:, 0]
     return F.scaled_dot_product_attention(q_bnc[:, None], k_bmc[:, None], v_bmc[:, None])[:, 0]
 
 

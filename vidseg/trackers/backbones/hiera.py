@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vidseg.memory.blocked_attention import attend_in_blocks, fused_lags
 from vidseg.memory.linear import Linear
 from vidseg.trackers.mlp import MLP
 
@@ -75,7 +76,10 @@ class PooledAttention(nn.Module):
             q = _pool(q)
             height, width = q.shape[1:3]
         heads_first = [t.flatten(1, 2).unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v)]
-        out = F.scaled_dot_product_attention(*heads_first)
+        if fused_lags(heads_first[0]):
+            out = attend_in_blocks(*heads_first)
+        else:
+            out = F.scaled_dot_product_attention(*heads_first)
         return self.proj(out.transpose(1, 2).reshape(batch, height, width, -1))
 
 
@@ -93,12 +97,30 @@ class Block(nn.Module):
         self.changes_width = dim != out_dim
 
     def forward(self, x_bhwc: Tensor) -> Tensor:
+        # Windows know nothing of each other: a few rows of them at a time stay in the cache.
+        batch, height, width, channels = x_bhwc.shape
+        if not self.window or x_bhwc.device.type != "cpu" or torch.is_grad_enabled():
+            return self._forward(x_bhwc)
+        row_elements = batch * self.window * width * channels
+        size = self.window * max(1, PIECE_ELEMENTS * torch.get_num_threads() // row_elements)
+        first = self._forward(x_bhwc[:, :size])
+        if size >= height:
+            return first
+        stride = 2 if self.pool else 1
+        out = first.new_empty(batch, height // stride, *first.shape[2:])
+        out[:, : size // stride] = first
+        for start in range(size, height, size):
+            rows = slice(start // stride, (start + size) // stride)
+            out[:, rows] = self._forward(x_bhwc[:, start : start + size])
+        return out
+
+    def _forward(self, x_bhwc: Tensor) -> Tensor:
         batch = x_bhwc.shape[0]
         normed = self.norm1(x_bhwc)
         if self.changes_width:
             x_bhwc = _pool(self.proj(normed)) if self.pool else self.proj(normed)
         if self.window:
-            out = in_pieces(self.attn, _to_windows(normed, self.window))
+            out = self.attn(_to_windows(normed, self.window))
             out = _from_windows(out, batch, x_bhwc.shape[1], x_bhwc.shape[2])
         else:
             out = self.attn(normed)
