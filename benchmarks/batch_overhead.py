@@ -2,10 +2,12 @@
 
     python benchmarks/batch_overhead.py --jobs 10000              # in this process
     python benchmarks/batch_overhead.py --jobs 10000 --workers 2  # on Ray
+    python benchmarks/batch_overhead.py --jobs 10000 --workers 2 --crowd 800
 
 `cpu_ms_a_job` is the driver process's own CPU time, `wall_ms_a_job` the run's time divided by its jobs.
 `bytes_a_job` is how much higher the driver's peak of Python memory is than for a tenth of the jobs, a job
-(measured in this process with --workers 0, because tracing slows everything down).
+(measured in this process with --workers 0, because tracing slows everything down). With --crowd, each worker
+takes the jobs of many: the driver waits for as many jobs at a time as on a cluster of that size.
 """
 
 from __future__ import annotations
@@ -52,8 +54,12 @@ def write_jobs(path: Path, count: int) -> JobsFile:
     return JobsFile(path)
 
 
-def run(folder: Path, count: int, workers: int) -> dict[str, float]:
-    """Seconds of a run of so many jobs."""
+def run(folder: Path, count: int, workers: int, crowd: int = 0) -> dict[str, float]:
+    """Seconds of a run of so many jobs.
+
+    Args:
+        crowd: how many jobs are in flight; 0 for one a worker.
+    """
     folder.mkdir()
     jobs = write_jobs(folder / "jobs.jsonl", count)
     began = time.perf_counter()
@@ -66,9 +72,12 @@ def run(folder: Path, count: int, workers: int) -> dict[str, float]:
     else:
         from vidseg.pipeline.batch.ray_pool import RayPool
 
-        pool = RayPool(NoOpStage(), first_job, workers=workers)
-        while pool.num_workers < workers:
-            pool.wait(1.0)
+        ray_pool: RayPool[Ticket] = RayPool(NoOpStage(), first_job, workers=workers)
+        while ray_pool.num_workers < workers:
+            ray_pool.wait(1.0)
+        if crowd:
+            ray_pool._free *= crowd // workers
+        pool = ray_pool
     try:
         cpu_s, began = time.process_time(), time.perf_counter()
         Driver(jobs, num_jobs, str(folder / "out"), pool).run()
@@ -96,12 +105,14 @@ def main() -> None:
     )
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--crowd", type=int, default=0, help="jobs in flight (default: one a worker)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        timed = run(Path(folder) / "timed", args.jobs, args.workers)
+        timed = run(Path(folder) / "timed", args.jobs, args.workers, args.crowd)
         facts: dict[str, Any] = {
             "jobs": args.jobs,
             "workers": args.workers,
+            "in_flight": args.crowd or max(1, args.workers),
             "check_ms_a_job": round(1000 * timed["check_s"] / args.jobs, 3),
             "cpu_ms_a_job": round(1000 * timed["cpu_s"] / args.jobs, 3),
             "wall_ms_a_job": round(1000 * timed["wall_s"] / args.jobs, 3),
