@@ -24,7 +24,7 @@ SPACE_TIME: dict[str, Any] = {
     "backbone": {"name": "residual", "stem": 8, "widths": [8, 16, 16, 16], "blocks": [1, 1, 1, 1]},
     "space_time": {
         "key_channels": 16,
-        "value_channels": 8,
+        "value_channels": 20,
         "context_channels": 16,
         "fine_channels": [8, 8],
         "pyramid_channels": 16,

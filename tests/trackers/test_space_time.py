@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -13,6 +15,7 @@ import vidseg
 from support.parity import as_frames, moving_picture
 from support.seeded import seeded_weights
 from vidseg.errors import ConfigError
+from vidseg.eval.metrics import region_j
 from vidseg.trackers.build import EngineSettings, build_model
 from vidseg.trackers.check import check_tracker
 from vidseg.trackers.space_time.prompt_maps import draw
@@ -24,7 +27,7 @@ CONFIG: dict[str, Any] = {
     "backbone": {"name": "residual", "stem": 8, "widths": [8, 16, 16, 16], "blocks": [1, 1, 1, 1]},
     "space_time": {
         "key_channels": 16,
-        "value_channels": 8,
+        "value_channels": 20,
         "context_channels": 16,
         "fine_channels": [8, 8],
         "pyramid_channels": 16,
@@ -84,6 +87,27 @@ def test_the_fused_form_equals_the_one_that_is_trained() -> None:
         after = model.encode(image)
     torch.testing.assert_close(after.top_1chw, before.top_1chw, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(after.high_res, before.high_res, atol=1e-4, rtol=1e-4)
+
+
+def test_a_mask_is_carried_from_the_frame_before_even_by_an_untrained_model(tmp_path: Path) -> None:
+    """The frame of the prompt is read near by, too: else the first step would have nothing local to go by."""
+    session = tracker(tmp_path).start()
+    model = session.engine.model  # freshly made; its own weights carry what is read
+    fresh, _ = build_model(parse(EngineSettings, CONFIG, where="test", error=ConfigError), "test")
+    model.decoder.carry.load_state_dict(fresh.decoder.carry.state_dict())
+    with torch.no_grad():
+        model.reading.log_penalty.fill_(4.5)
+        for layer in (model.decoder.mask, model.decoder.coarse_mask):
+            layer.weight.zero_()
+            layer.bias.zero_()
+        model.decoder.score[-1].bias.fill_(50.0)
+    picture = as_frames(moving_picture(1, SIZE))[0]
+    mask = np.zeros(picture.size_hw, bool)
+    mask[15:45, 30:70] = True
+    session.prompt(1, mask=mask)
+    for index in range(3):
+        result = session.step(replace(picture, index=index))
+        assert region_j(result.masks[0], mask) > 0.85
 
 
 def test_prompts_are_drawn_where_they_are() -> None:

@@ -38,7 +38,8 @@ class LabelReading(nn.Module):
     def __init__(self, recent_slots: int) -> None:
         super().__init__()
         self.log_sharpness = nn.Parameter(torch.tensor([math.log(14.0)] * 2))
-        self.log_penalty = nn.Parameter(torch.linspace(-4.0, -5.0, recent_slots))
+        # Local from the start: a cell most often has the label it had before, and little has to be learned.
+        self.log_penalty = nn.Parameter(torch.linspace(0.0, -1.5, recent_slots))
 
     def _sharpness(self, read: int) -> Tensor:
         return self.log_sharpness[read].exp().clamp(max=MAX_SHARPNESS)

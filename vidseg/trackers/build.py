@@ -25,7 +25,7 @@ from vidseg.validation import Strict
 
 class SpaceTimeSettings(Strict):
     key_channels: int = Field(default=64, ge=8)
-    value_channels: int = Field(default=32, ge=2)
+    value_channels: int = Field(default=32, gt=16)
     context_channels: int = Field(default=64, ge=8, multiple_of=8)
     fine_channels: list[int] = Field(default=[16, 32], min_length=2, max_length=2)
     """At strides 2 and 4."""

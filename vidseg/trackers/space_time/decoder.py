@@ -62,12 +62,23 @@ class LabelDecoder(nn.Module):
         self.to_2 = nn.Conv2d(fine[1], fine[0], 1)
         self.mask = nn.Conv2d(fine[0], 1, 3, padding=1)
         self.coarse_mask = nn.Conv2d(context, 1, 1)
+        # What was read is the mask, at first; the rest learns what is wrong with it.
+        self.carry = nn.Conv2d(3, 1, 1)
+        with torch.no_grad():
+            self.carry.weight.copy_(torch.tensor([1.0, 5.0, 5.0]).view(1, 3, 1, 1))
+            self.carry.bias.fill_(-2.5)  # type: ignore[union-attr]
+            self.mask.weight.mul_(0.1)
+            self.coarse_mask.weight.mul_(0.1)
         self.score = nn.Sequential(nn.Linear(3 * context + 2, context), nn.ReLU(), nn.Linear(context, 2))
 
-    def forward(self, read_rchw: Tensor, context_rchw: Tensor, fine: list[Tensor]) -> DecodedMaps:
+    def forward(
+        self, read_rchw: Tensor, labels_r3hw: Tensor, context_rchw: Tensor, fine: list[Tensor]
+    ) -> DecodedMaps:
         """Decode.
 
         Args:
+            labels_r3hw: the masks among what is read, on the low-res grid: of conditioning frames, of recent
+                ones, of the prompt.
             context_rchw: the frame's features at stride 8; 1 or R rows.
             fine: the frame's features at strides 2 and 4; 1 or R rows.
         """
@@ -78,7 +89,8 @@ class LabelDecoder(nn.Module):
         at_4 = F.relu(F.interpolate(self.to_4(x), scale_factor=2.0, mode="bilinear") + fine[1])
         at_4 = F.relu(at_4 + self.refine_4(at_4))
         at_2 = F.relu(F.interpolate(self.to_2(at_4), scale_factor=2.0, mode="bilinear") + fine[0])
-        logits = self.mask(at_2) + F.interpolate(coarse_logits, scale_factor=4.0, mode="bilinear")
+        logits = self.mask(at_2) + self.carry(labels_r3hw)
+        logits = logits + F.interpolate(coarse_logits, scale_factor=4.0, mode="bilinear")
         logits = logits[:, 0].float()
 
         weights = F.avg_pool2d(logits.sigmoid()[:, None], 4).to(x.dtype)

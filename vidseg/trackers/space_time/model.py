@@ -19,6 +19,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vidseg.memory.bank import MemoryFrame, Recall
 from vidseg.memory.label_reading import LabelReading
@@ -32,6 +33,10 @@ STRIDE = 8
 """Of keys and values."""
 LOW_RES_STRIDE = 2
 PATCH = STRIDE // LOW_RES_STRIDE
+MASK_CHANNELS = PATCH * PATCH
+
+Sources = tuple[list[MemoryFrame], list[tuple[int, MemoryFrame]]]
+"""Frames read anywhere, and (slot, frame) read near by; slot 0 is the frame before."""
 
 
 class SpaceTimeModel(nn.Module):
@@ -68,15 +73,18 @@ class SpaceTimeModel(nn.Module):
         widths = backbone.channels
         self.laterals = nn.ModuleList(nn.Conv2d(width, pyramid_channels, 1) for width in widths[1:])
         self.smooth = conv(pyramid_channels, pyramid_channels)
-        self.to_key = nn.Conv2d(pyramid_channels, key_channels, 1)
+        # Norms about a mean key: without them all keys are alike at first, and reads are blurs.
+        self.to_key: nn.Module = nn.Sequential(
+            nn.Conv2d(pyramid_channels, key_channels, 1, bias=False), nn.BatchNorm2d(key_channels)
+        )
         self.to_context = nn.Conv2d(pyramid_channels, context_channels, 1)
         self.to_fine_4 = nn.Conv2d(widths[0], fine_channels[1], 1)
         self.to_fine_2 = nn.Sequential(nn.Conv2d(3, fine_channels[0], 3, 2, 1), nn.ReLU())
 
         self.reading = LabelReading(recent_slots)
-        marks = PATCH * PATCH + prompt_maps.CHANNELS
+        marks = MASK_CHANNELS + prompt_maps.CHANNELS
         self.remember_enter = conv(context_channels + marks, context_channels)
-        self.remember_leave = nn.Conv2d(context_channels, value_channels - 1, 3, padding=1)
+        self.remember_leave = nn.Conv2d(context_channels, value_channels - MASK_CHANNELS, 3, padding=1)
         self.no_memory = nn.Parameter(torch.zeros(2 * value_channels + 2))
         self.no_prompt = nn.Parameter(torch.zeros(value_channels))
         self.no_object = nn.Parameter(torch.zeros(key_channels))
@@ -104,6 +112,8 @@ class SpaceTimeModel(nn.Module):
         fuse = getattr(self.backbone, "fuse", None)
         if callable(fuse):
             self.backbone = fuse()
+        if isinstance(self.to_key, nn.Sequential):
+            self.to_key = fuse_conv_bn_eval(*self.to_key)
         # oneDNN's own layout: no map is turned around between two convolutions.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -131,33 +141,51 @@ class SpaceTimeModel(nn.Module):
         grid_hw = _grid(features)
         if recalls is None:
             return self.no_memory[None, :, None, None].expand(1, -1, *grid_hw)
+        sources = [self._sources(recall) for recall in recalls]
         kinds: dict[tuple[int, ...], list[int]] = {}
-        for row, recall in enumerate(recalls):
-            kinds.setdefault(tuple(slot for slot, _ in recall.spatial), []).append(row)
+        for row, (given, near) in enumerate(sources):
+            kinds.setdefault((len(given), *(slot for slot, _ in near)), []).append(row)
         parts = [
-            self._attend_alike(features, [recalls[row] for row in rows], rows) for rows in kinds.values()
+            self._attend_alike(features, [sources[row] for row in rows], [recalls[row] for row in rows], rows)
+            for rows in kinds.values()
         ]
         if len(parts) == 1:
             return parts[0]
         order = [row for rows in kinds.values() for row in rows]
         return torch.cat(parts)[torch.tensor(order, device=self.device).argsort()]
 
-    def _attend_alike(self, features: Features, recalls: Sequence[Recall], rows: Sequence[int]) -> Tensor:
+    def _sources(self, recall: Recall) -> Sources:
+        """What is read anywhere: conditioning frames; and what is read near by: recent frames, also those of
+        the conditioning frames that are as recent."""
+        given = [frame for slot, frame in recall.spatial if slot == self._last_slot]
+        near = [(slot, frame) for slot, frame in recall.spatial if slot != self._last_slot]
+        ids = {id(frame) for frame in given}
+        near += [
+            (back - 1, frame)
+            for back, frame in recall.pointers
+            if id(frame) in ids and 1 <= back <= self._last_slot
+        ]
+        return given, sorted(near, key=lambda source: source[0])
+
+    def _attend_alike(
+        self, features: Features, sources: Sequence[Sources], recalls: Sequence[Recall], rows: Sequence[int]
+    ) -> Tensor:
         """Rows that read frames of the same slots."""
         grid_hw = _grid(features)
         keys_rnd = self._keys(features).flatten(2).transpose(1, 2)
         if keys_rnd.shape[0] > 1:
             keys_rnd = keys_rnd[list(rows)]
-        first = recalls[0]
-        conditioning = [i for i, (slot, _) in enumerate(first.spatial) if slot == self._last_slot]
-        recent = [i for i in range(len(first.spatial)) if i not in conditioning]
-        is_shared = keys_rnd.shape[0] == 1 and len({_frames_of(recall) for recall in recalls}) == 1
+        is_shared = keys_rnd.shape[0] == 1 and len({_frames_of(source) for source in sources}) == 1
         reads = []
-        if conditioning:
-            keys, values = self._memories(recalls, conditioning, is_shared)
+        if sources[0][0]:
+            keys, values = self._memories([given for given, _ in sources], is_shared)
             reads.append(self.reading.anywhere(keys_rnd, keys, values))
-        if recent:
-            frames = [(first.spatial[i][0], *self._memories(recalls, [i], is_shared)) for i in recent]
+        slots = [slot for slot, _ in sources[0][1]]
+        if slots:
+            frames = [
+                (slot, *self._memories([[near[i][1]] for _, near in sources], is_shared))
+                for i, slot in enumerate(slots)
+            ]
             reads.append(self.reading.near_by(keys_rnd, frames, grid_hw))
         # With one kind of memory alone, it is read as both.
         read = torch.cat((reads[0], reads[-1]), dim=2).transpose(1, 2).unflatten(2, grid_hw)
@@ -167,11 +195,9 @@ class SpaceTimeModel(nn.Module):
     def _last_slot(self) -> int:
         return len(self.reading.log_penalty)
 
-    def _memories(
-        self, recalls: Sequence[Recall], places: Sequence[int], is_shared: bool
-    ) -> tuple[Tensor, Tensor]:
-        """Keys (1 row if shared) and values of the recalls' memories at `places`."""
-        tokens = torch.stack([_tokens([recall.spatial[i][1] for i in places]) for recall in recalls])
+    def _memories(self, frames: Sequence[Sequence[MemoryFrame]], is_shared: bool) -> tuple[Tensor, Tensor]:
+        """Keys (1 row if shared) and values of each row's frames, one after the other."""
+        tokens = torch.stack([_tokens(of_row) for of_row in frames])
         keys, values = tokens.to(self.dtype).split((self.key_channels, self.value_channels), dim=2)
         return (keys[:1] if is_shared else keys), values
 
@@ -249,7 +275,13 @@ class SpaceTimeModel(nn.Module):
         return torch.cat((read.transpose(1, 2).unflatten(2, grid_hw), drawn, previous), dim=1)
 
     def _decode_maps(self, features: Features, read_rchw: Tensor) -> Decoded:
-        maps = self.decoder(read_rchw, features.top_1chw[:, self.key_channels :], features.high_res)
+        # The masks that were read of conditioning frames, of recent ones and of the prompt.
+        width = self.value_channels
+        ends = (width, 2 * width, 3 * width + 2)
+        labels = torch.cat(
+            [F.pixel_shuffle(read_rchw[:, end - MASK_CHANNELS : end], PATCH) for end in ends], 1
+        )
+        maps = self.decoder(read_rchw, labels, features.top_1chw[:, self.key_channels :], features.high_res)
         score, iou = maps.scores_r2.unbind(dim=1)
         logits = maps.logits_rhw
         if not torch.is_grad_enabled():
@@ -320,11 +352,11 @@ class SpaceTimeModel(nn.Module):
         return features.top_1chw[:, : self.key_channels]
 
     def _values(self, features: Features, masks_rhw: Tensor, marks_rchw: Tensor) -> Tensor:
-        """R x E x H x W; the mask itself is the last channel."""
+        """R x E x H x W; the mask itself is the last 16 channels."""
         patches = F.pixel_unshuffle(masks_rhw[:, None], PATCH)
         context = features.top_1chw[:, self.key_channels :].expand(masks_rhw.shape[0], -1, -1, -1)
         x = F.relu(self.remember_enter(torch.cat((context, patches, marks_rchw), dim=1)))
-        return torch.cat((self.remember_leave(x), patches.mean(dim=1, keepdim=True)), dim=1)
+        return torch.cat((self.remember_leave(x), patches), dim=1)
 
 
 def _grid(features: Features) -> tuple[int, int]:
@@ -336,5 +368,6 @@ def _tokens(frames: Sequence[MemoryFrame]) -> Tensor:
     return torch.cat([frame.tokens_nc for frame in frames if frame.tokens_nc is not None])
 
 
-def _frames_of(recall: Recall) -> tuple[tuple[int, int], ...]:
-    return tuple((slot, frame.frame_idx) for slot, frame in recall.spatial)
+def _frames_of(sources: Sources) -> tuple[tuple[int, int], ...]:
+    given, near = sources
+    return tuple((-1, frame.frame_idx) for frame in given) + tuple((s, frame.frame_idx) for s, frame in near)
