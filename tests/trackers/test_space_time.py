@@ -105,9 +105,9 @@ def test_a_mask_is_carried_from_the_frame_before_even_by_an_untrained_model(tmp_
     mask = np.zeros(picture.size_hw, bool)
     mask[15:45, 30:70] = True
     session.prompt(1, mask=mask)
-    for index in range(3):
-        result = session.step(replace(picture, index=index))
-        assert region_j(result.masks[0], mask) > 0.85
+    session.step(picture)
+    result = session.step(replace(picture, index=1))
+    assert region_j(result.masks[0], mask) > 0.85
 
 
 def test_prompts_are_drawn_where_they_are() -> None:
