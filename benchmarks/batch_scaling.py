@@ -38,7 +38,9 @@ class CpuTimedStage(Stage):
 
     def setup(self, job: Job) -> None:
         if self.one_core:
-            os.sched_setaffinity(0, {self._take_core()})
+            core = self._take_core()
+            for thread in Path("/proc/self/task").iterdir():
+                os.sched_setaffinity(int(thread.name), {core})
         super().setup(job)
 
     def _take_core(self) -> int:
