@@ -9,7 +9,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vidseg.memory.linear import Linear
 from vidseg.memory.norm import LayerNorm2d
 
 
@@ -41,13 +40,14 @@ class ConvNeXtBlock(nn.Module):
         super().__init__()
         self.dwconv = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
         self.norm = LayerNorm2d(channels)
-        self.pwconv1 = Linear(channels, 4 * channels, "gelu")
-        self.pwconv2 = Linear(4 * channels, channels)
+        self.pwconv1 = nn.Linear(channels, 4 * channels)
+        self.act = nn.GELU()
+        self.pwconv2 = nn.Linear(4 * channels, channels)
         self.gamma = nn.Parameter(torch.full((channels,), 1e-6))
 
     def forward(self, x_bchw: Tensor) -> Tensor:
         x_bhwc = self.norm(self.dwconv(x_bchw)).permute(0, 2, 3, 1)
-        x_bhwc = self.gamma * self.pwconv2(self.pwconv1(x_bhwc))
+        x_bhwc = self.gamma * self.pwconv2(self.act(self.pwconv1(x_bhwc)))
         return x_bchw + x_bhwc.permute(0, 3, 1, 2)
 
 
