@@ -1,4 +1,4 @@
-"""The made clips that a tracker follows worst, as a picture: a row a clip, the truth in green, the mask in pink.
+"""The made clips that a tracker follows worst, as a picture: a row a clip, truth in green, masks in pink.
 
     python benchmarks/failures.py --out sheet.png [--tracker NAME] [--weights FILE] [--clips 60] [--rows 5]
 

@@ -72,8 +72,8 @@ def test_windows_do_not_see_each_other() -> None:
 def test_positions_are_used_as_learned_on_their_own_grid() -> None:
     backbone = PlainViT("tiny", depth=1, global_blocks=(0,))
     learned = backbone.pos_embed[0, 1:].unflatten(0, (14, 14))
-    assert torch.equal(backbone._positions(14, 14)[0], learned)
-    assert backbone._positions(4, 6).shape == (1, 4, 6, 192)
+    assert torch.equal(backbone._make_positions(14, 14)[0], learned)
+    assert backbone._make_positions(4, 6).shape == (1, 4, 6, 192)
 
 
 @torch.no_grad()

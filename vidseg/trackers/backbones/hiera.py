@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from vidseg.memory.blocked_attention import attend_in_blocks, fused_lags
 from vidseg.memory.linear import Linear
+from vidseg.trackers.backbones.kept import KeptPositions
 from vidseg.trackers.mlp import MLP
 
 
@@ -179,20 +180,12 @@ class Hiera(nn.Module):
                 dim = out_dim
             self._stage_ends.append(len(blocks) - 1)
         self.blocks = nn.ModuleList(blocks)
-        self._position_key: tuple[int, ...] = ()
-        self._kept_position = torch.empty(0)
+        self._positions = KeptPositions()
         self.channels: tuple[int, ...] = tuple(embed_dim * 2**stage for stage in range(len(stages)))
         self.strides: tuple[int, ...] = tuple(4 * 2**stage for stage in range(len(stages)))
 
-    def _position(self, height: int, width: int) -> Tensor:
-        """The position embedding of a grid; while tracking it is made once and kept."""
-        weights = (self.pos_embed, self.pos_embed_window)
-        key = (height, width, *(w._version for w in weights), *(w.data_ptr() for w in weights))
-        if torch.is_grad_enabled() or key != self._position_key:
-            self._position_key, self._kept_position = key, self._make_position(height, width)
-        return self._kept_position
-
     def _make_position(self, height: int, width: int) -> Tensor:
+        """The position embedding of a grid."""
         background = F.interpolate(self.pos_embed, size=(height, width), mode="bicubic")
         side = self.pos_embed_window.shape[-1]
         return (background + self.pos_embed_window.tile(1, 1, height // side, width // side)).permute(
@@ -202,7 +195,9 @@ class Hiera(nn.Module):
     def forward(self, images_b3ss: Tensor) -> list[Tensor]:
         """Feature maps B x C x H x W at strides 4, 8, 16 and 32."""
         x_bhwc = self.patch_embed.proj(images_b3ss).permute(0, 2, 3, 1)
-        x_bhwc = x_bhwc + self._position(x_bhwc.shape[1], x_bhwc.shape[2])
+        grid_hw = (x_bhwc.shape[1], x_bhwc.shape[2])
+        weights = (self.pos_embed, self.pos_embed_window)
+        x_bhwc = x_bhwc + self._positions.get(grid_hw, self._make_position, *weights)
         maps = []
         for index, block in enumerate(self.blocks):
             x_bhwc = block(x_bhwc)

@@ -15,7 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vidseg.memory.blocked_attention import attend_in_blocks, fused_lags
 from vidseg.memory.linear import Linear
+from vidseg.trackers.backbones.kept import KeptPositions
 from vidseg.trackers.mlp import MLP
 
 PATCH = 16
@@ -57,7 +59,8 @@ class Attention(nn.Module):
 
     def _attend(self, x_wnc: Tensor) -> Tensor:
         q, k, v = self.qkv(x_wnc).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        attend = attend_in_blocks if fused_lags(q) else F.scaled_dot_product_attention
+        return attend(q, k, v).transpose(1, 2).flatten(2)
 
 
 def _to_windows(x_byxc: Tensor, window: int) -> Tensor:
@@ -122,6 +125,7 @@ class PlainViT(nn.Module):
         # The class token's position comes first; it is in the checkpoints and not used.
         self.pos_embed = nn.Parameter(torch.empty(1, 1 + PRETRAINED_GRID**2, channels))
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        self._positions = KeptPositions()
         self.blocks = nn.ModuleList(
             Block(channels, heads, None if index in global_blocks else window) for index in range(depth)
         )
@@ -130,12 +134,13 @@ class PlainViT(nn.Module):
         """Features: [B x C x S/16 x S/16]. The sides of the images must be multiples of 16."""
         x_byxc = self.patch_embed.proj(images_b3ss).permute(0, 2, 3, 1)
         # Sums keep the layout of their first term: from here on channels are last in memory, too.
-        x_byxc = x_byxc.contiguous() + self._positions(x_byxc.shape[1], x_byxc.shape[2])
+        grid_hw = (x_byxc.shape[1], x_byxc.shape[2])
+        x_byxc = x_byxc.contiguous() + self._positions.get(grid_hw, self._make_positions, self.pos_embed)
         for block in self.blocks:
             x_byxc = block(x_byxc)
         return [x_byxc.permute(0, 3, 1, 2)]
 
-    def _positions(self, height: int, width: int) -> Tensor:
+    def _make_positions(self, height: int, width: int) -> Tensor:
         """Learned positions, resized to the grid: 1 x Y x X x C."""
         learned = self.pos_embed[:, 1:].unflatten(1, (PRETRAINED_GRID, PRETRAINED_GRID))
         if (height, width) == (PRETRAINED_GRID, PRETRAINED_GRID):
