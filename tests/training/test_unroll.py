@@ -14,6 +14,8 @@ import vidseg
 from support.seeded import seeded_weights
 from support.training import SIZE, clips, tracker_yaml, training_settings
 from vidseg.memory.bank import MemoryFrame
+from vidseg.memory.position import sine_grid
+from vidseg.memory.rope import axial_rotation
 from vidseg.trackers.contract import Frame
 from vidseg.trackers.engine import Engine
 from vidseg.trackers.image_encoder import normalise
@@ -176,3 +178,14 @@ def test_gradients_are_cut_where_truncation_says(tmp_path: Path, monkeypatch: py
     assert reached(8) == [True, True, True, True, False]
     assert reached(2) == [True, False, True, False, False]
     assert reached(1) == [False] * 5
+
+
+def test_what_tracking_kept_serves_training() -> None:
+    """Rotations and positions are kept by grid, whoever asks first; tracking runs in inference mode."""
+    axial_rotation.cache_clear()
+    sine_grid.cache_clear()
+    with torch.inference_mode():
+        kept = axial_rotation(8, 2, 2), sine_grid(8, 2, 2)
+    assert not any(tensor.is_inference() for tensor in kept)
+    weight = torch.ones(4, 4, dtype=torch.complex64, requires_grad=True)
+    (weight * kept[0]).abs().sum().backward()

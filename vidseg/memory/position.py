@@ -10,6 +10,7 @@ from torch import Tensor
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept may be needed in training later
 def sine_grid(channels: int, height: int, width: int, device: torch.device | None = None) -> Tensor:
     """Sine encoding of a grid: float32 C x H x W, the first half of the channels for y, the second for x.
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)  # what is kept may be needed in training later
 def axial_rotation(
     channels: int, height: int, width: int, theta: float = 10000.0, device: torch.device | None = None
 ) -> Tensor:
