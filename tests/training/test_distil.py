@@ -33,7 +33,7 @@ BOXES = UnrollSettings.model_validate({"prompts": {"mask": 0.0, "box": 1.0}, "co
 WIDER: dict[str, Any] = {
     "space_time": {
         "key_channels": 24,
-        "value_channels": 20,
+        "value_channels": 24,
         "context_channels": 24,
         "fine_channels": [8, 8],
         "pyramid_channels": 24,
