@@ -32,7 +32,9 @@ OBJECT_STORE_BYTES = 100 << 20
 LOOK_AGAIN_S = 10.0
 """How often the cluster is asked whether it has grown."""
 MAX_FAILED_STARTS = 5
-"""Workers that may die in a row before one has started."""
+"""Workers that may die in a row before one has started,"""
+START_PATIENCE_S = 60.0
+"""and how long: Ray takes a while to see that a machine is gone, and until then sends workers there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +130,7 @@ class RayPool(Generic[T]):
         self._free: list[_Member] = []
         self._is_stopping = False
         self._failed_starts = 0
+        self._failing_since_s = 0.0
         self._next_look_s = 0.0
         if address is None and needs.fit_in(ray.cluster_resources()) < 1:
             have = {name: ray.cluster_resources().get(name, 0) for name in ("CPU", "GPU", "memory")}
@@ -207,8 +210,13 @@ class RayPool(Generic[T]):
 
     def _started(self, member: _Member, result: Any) -> None:
         if isinstance(result, Lost):
+            now = time.monotonic()
+            self._next_look_s = now + 1.0
+            if not self._failed_starts:
+                self._failing_since_s = now
             self._failed_starts += not result.is_by_node
-            if self._failed_starts >= MAX_FAILED_STARTS:
+            is_long = now - self._failing_since_s >= START_PATIENCE_S
+            if self._failed_starts >= MAX_FAILED_STARTS and is_long:
                 raise RunError(f"workers die when they start: {result.reason}", hint="see Ray's logs")
             return
         self._failed_starts = 0
