@@ -14,6 +14,7 @@ import yaml
 import vidseg
 from support.parity import as_frames, moving_picture
 from support.seeded import seeded_weights
+from support.training import SPACE_TIME
 from vidseg.errors import ConfigError
 from vidseg.eval.metrics import region_j
 from vidseg.trackers.build import EngineSettings, build_model
@@ -22,17 +23,8 @@ from vidseg.trackers.space_time.prompt_maps import draw
 from vidseg.validation import parse
 
 SIZE = 96
-CONFIG: dict[str, Any] = {
-    "image_size": SIZE,
-    "backbone": {"name": "residual", "stem": 8, "widths": [8, 16, 16, 16], "blocks": [1, 1, 1, 1]},
-    "space_time": {
-        "key_channels": 16,
-        "value_channels": 20,
-        "context_channels": 16,
-        "fine_channels": [8, 8],
-        "pyramid_channels": 16,
-    },
-    "bank": {"name": "recent-frames", "recent_frames": 3, "max_pointers": 4},
+CONFIG: dict[str, Any] = {key: value for key, value in SPACE_TIME.items() if key != "kind"} | {
+    "image_size": SIZE
 }
 
 

@@ -42,7 +42,8 @@ Sources = tuple[list[MemoryFrame], list[tuple[int, MemoryFrame]]]
 class SpaceTimeModel(nn.Module):
     """Args:
     backbone: a pyramid.
-    key_channels, value_channels: of a memory token; one of the value channels is the mask itself.
+    key_channels, value_channels: of a memory token; the last 16 value channels are the mask
+        itself, 4 x 4 low-res pixels a cell.
     context_channels: of the decoder at stride 8.
     fine_channels: of the decoder at strides 2 and 4.
     prompt_passes: how often a box or clicks are answered, each time from the answer before.
