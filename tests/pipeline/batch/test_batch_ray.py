@@ -268,6 +268,34 @@ def test_pool_takes_as_many_workers_as_fit_and_grows_with_the_cluster(
             cluster.remove_node(new)
 
 
+def test_workers_that_ray_gives_up_before_they_run_are_not_held_against_the_run(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    from vidseg.pipeline.batch import ray_pool
+
+    monkeypatch.setattr(ray_pool, "START_PATIENCE_S", 0.0)
+    jobs = JobsFile(make_jobs(tmp_path / "jobs", {"a": 3}))
+    pool = start_pool(FakeStage(str(tmp_path / "out")), jobs, cluster.address, workers=3)
+    try:
+        assert wait_for(pool, 2)  # the third waits for a machine
+        given_up = 0
+        until = time.monotonic() + 240
+        while given_up < ray_pool.MAX_FAILED_STARTS + 1 and time.monotonic() < until:
+            waiting = [member for member, _ in pool._in_flight.values()]
+            for member in waiting:
+                ray.kill(member.actor)
+                given_up += 1
+            while any(member in waiting for member, _ in pool._in_flight.values()):
+                pool.wait(0.5)
+            pool.wait(0.5)
+        assert given_up > ray_pool.MAX_FAILED_STARTS
+        assert pool.num_workers == 2
+    finally:
+        pool.close()
+
+
 def wait_for(pool: Any, num_workers: int) -> bool:
     until = time.monotonic() + 240
     while pool.num_workers < num_workers and time.monotonic() < until:

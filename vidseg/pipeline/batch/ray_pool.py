@@ -36,6 +36,10 @@ MAX_FAILED_STARTS = 5
 START_PATIENCE_S = 60.0
 """and how long: Ray takes a while to see that a machine is gone, and until then sends workers there."""
 
+_NOT_BY_WORKER = ("its node has died", "The actor never ran")
+"""Ray's words for what no worker is to blame for. It gives up an actor before there is a process of it when a
+message between its own parts is lost, on a busy machine, say; another is asked for."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
@@ -241,7 +245,7 @@ class RayPool(Generic[T]):
 
 
 def _is_node_gone(member: _Member, error: RayError) -> bool:
-    if isinstance(error, ActorUnavailableError) or "its node has died" in str(error):
+    if isinstance(error, ActorUnavailableError) or any(words in str(error) for words in _NOT_BY_WORKER):
         return True
     alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
     return member.node_id is not None and member.node_id not in alive
