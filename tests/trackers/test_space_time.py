@@ -88,7 +88,6 @@ def test_a_mask_is_carried_from_the_frame_before_even_by_an_untrained_model(tmp_
     fresh, _ = build_model(parse(EngineSettings, CONFIG, where="test", error=ConfigError), "test")
     model.decoder.carry.load_state_dict(fresh.decoder.carry.state_dict())
     with torch.no_grad():
-        model.reading.log_penalty.fill_(4.5)
         for layer in (model.decoder.mask, model.decoder.coarse_mask):
             layer.weight.zero_()
             layer.bias.zero_()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidseg.training.losses import dice, focal, hardest, true_iou
+from vidseg.training.losses import dice, focal, hardest, read_loss, true_iou
 
 
 def some_rows(seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -77,3 +77,15 @@ def test_losses_pull_logits_towards_the_target() -> None:
         assert leaf.grad is not None
         assert (leaf.grad[targets == 1] <= 0).all()
         assert (leaf.grad[targets == 0] >= 0).all()
+
+
+def test_reads_are_judged_cell_by_cell_object_and_background_alike() -> None:
+    targets = torch.zeros(2, 8, 8)
+    targets[0, :4, :4] = 1  # one cell of four
+    reads = torch.full((2, 8, 8), 0.25)
+    reads[0, :2, :4] = 0.75  # the cell's mean is a half
+    on, off = -math.log(0.5), -math.log(0.75)
+    wanted = torch.tensor([(on + off) / 2, off / 2])
+    torch.testing.assert_close(read_loss(reads, targets), wanted)
+    assert read_loss(targets, targets).max() < 0.01
+    assert read_loss(1 - targets, targets).isfinite().all()

@@ -22,6 +22,7 @@ from vidseg.trackers.image_encoder import normalise
 from vidseg.trackers.model import Decoded
 from vidseg.training.losses import dice, focal, true_iou
 from vidseg.training.prompts import sample
+from vidseg.training.spoil import spoil
 from vidseg.training.trainee import build_trainee
 from vidseg.training.unroll import UnrollSettings, draw_script, play, unroll
 
@@ -87,7 +88,7 @@ def test_a_correction_is_answered_as_in_tracking(tmp_path: Path, sam2: bool) -> 
     engine = engine_of(tmp_path, sam2=sam2)
     script = draw_script(masks, only("mask", corrections=1.0), generator())
     with torch.no_grad():
-        shown = play(engine, images, masks, script, 4, generator()).shown
+        shown = play(engine, images, masks, script, UnrollSettings(), generator()).shown
     assert script.clicks is not None
     assert 1 <= script.corrected <= 3
 
@@ -189,3 +190,41 @@ def test_what_tracking_kept_serves_training() -> None:
     assert not any(tensor.is_inference() for tensor in kept)
     weight = torch.ones(4, 4, dtype=torch.complex64, requires_grad=True)
     (weight * kept[0]).abs().sum().backward()
+
+
+def test_true_masks_are_remembered_as_often_as_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = training_settings(tmp_path, batch=8, data={"size": SIZE, "num_frames": 4, "vanish": 0.0})
+    images, masks = clips(settings, count=8)
+    engine = engine_of(tmp_path, sam2=False)
+    kept: list[Tensor] = []
+    remember = engine.remember
+
+    def watched(features: Any, decoded: Decoded, *args: Any, **kwargs: Any) -> list[MemoryFrame]:
+        kept.append(decoded.low_res_logits_bhw.detach())
+        return remember(features, decoded, *args, **kwargs)
+
+    monkeypatch.setattr(engine, "remember", watched)
+
+    def ious(forcing: float) -> Tensor:
+        kept.clear()
+        unroll(engine, images, masks, only("box", forcing=forcing), generator())
+        targets = torch.nn.functional.avg_pool2d(masks.transpose(0, 1).float().flatten(0, 1), 2)
+        return true_iou(torch.cat(kept), targets)
+
+    own, forced = ious(0.0), ious(1.0)
+    assert own.mean() < 0.3  # seeded weights know nothing
+    assert 0.5 < forced.mean() < 0.99
+    half = ious(0.5)
+    assert own.mean() + 0.1 < half.mean() < forced.mean() - 0.1
+
+
+def test_spoilt_masks_are_near_true_ones_and_empty_ones_stay_empty() -> None:
+    y, x = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    disks = torch.stack([((x - 32) ** 2 + (y - 32) ** 2 < r**2).float() for r in range(6, 26)])
+    pixels = torch.rand(len(disks), 3, 64, 64, generator=generator())
+    spoilt = spoil(disks, pixels, generator())
+    js = true_iou(spoilt, disks)
+    assert 0.6 < js.mean() < 0.97
+    assert js.min() < 0.8
+    assert torch.equal(spoilt, spoil(disks, pixels, generator()))
+    assert spoil(torch.zeros(3, 64, 64), pixels[:3], generator()).max() < 0

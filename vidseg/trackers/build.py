@@ -115,7 +115,7 @@ def _build_space_time(
     model = SpaceTimeModel(
         backbone=backbone,
         image_size=settings.image_size,
-        recent_slots=policy.recent_frames,
+        given_slot=policy.recent_frames,
         **widths.model_dump(),
     )
     return model.eval(), policy

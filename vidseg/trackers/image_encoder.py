@@ -97,3 +97,10 @@ def normalise(image_3ss: Tensor) -> Tensor:
     mean = torch.tensor(IMAGE_MEAN, device=image_3ss.device)[:, None, None]
     std = torch.tensor(IMAGE_STD, device=image_3ss.device)[:, None, None]
     return (image_3ss.float() / 255.0 - mean) / std
+
+
+def pixels_of(normalised_b3ss: Tensor) -> Tensor:
+    """What `normalise` was given, in float32."""
+    mean = torch.tensor(IMAGE_MEAN, device=normalised_b3ss.device)[:, None, None]
+    std = torch.tensor(IMAGE_STD, device=normalised_b3ss.device)[:, None, None]
+    return (normalised_b3ss.float() * std + mean) * 255.0

@@ -41,6 +41,20 @@ def hardest(logits_rhw: Tensor, targets_rhw: Tensor, share: float) -> Tensor:
     return loss.topk(max(1, int(share * loss.shape[1])), dim=1).values.mean(dim=1)
 
 
+def read_loss(reads_rhw: Tensor, targets_rhw: Tensor, cell: int = 4) -> Tensor:
+    """What was read of memory against the truth, cell by cell: R. Object and background count alike.
+
+    Args:
+        reads_rhw: from 0 to 1.
+        cell: side of a cell on the low-res grid: reads are not meant to be finer.
+    """
+    reads, targets = (F.avg_pool2d(x[:, None].float(), cell).flatten(1) for x in (reads_rhw, targets_rhw))
+    wrong = F.binary_cross_entropy(reads.clamp(1e-3, 1 - 1e-3), targets, reduction="none")
+    on = (wrong * targets).sum(dim=1) / targets.sum(dim=1).clamp(min=1)
+    off = (wrong * (1 - targets)).sum(dim=1) / (1 - targets).sum(dim=1).clamp(min=1)
+    return (on + off) / 2
+
+
 def true_iou(logits_rhw: Tensor, targets_rhw: Tensor) -> Tensor:
     """IoU of each row's mask, cut at 0, with its target: R; 1 where both are empty."""
     masks, targets = (logits_rhw > 0).flatten(1), (targets_rhw > 0.5).flatten(1)

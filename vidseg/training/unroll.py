@@ -7,7 +7,7 @@ features differ from row to row; nothing else is special to training.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -19,8 +19,10 @@ from vidseg.memory.bank import MemoryFrame, Moment, ObjectBank
 from vidseg.trackers.engine import Engine
 from vidseg.trackers.image_encoder import normalise
 from vidseg.trackers.model import Decoded, Features
-from vidseg.training.losses import dice, focal, hardest, true_iou
+from vidseg.trackers.space_time.model import SpaceTimeModel
+from vidseg.training.losses import dice, focal, hardest, read_loss, true_iou
 from vidseg.training.prompts import PromptShares, correct, sample
+from vidseg.training.spoil import spoil
 from vidseg.validation import Strict
 
 
@@ -31,6 +33,8 @@ class LossWeights(Strict):
     """Cross-entropy over the hardest pixels."""
     score: float = 0.2
     iou: float = 0.2
+    read: float = 0.0
+    """Of space-time models: what keys read of memory, before it is decoded."""
 
 
 class UnrollSettings(Strict):
@@ -39,6 +43,9 @@ class UnrollSettings(Strict):
     hardest_share: float = Field(default=0.15, gt=0, le=1)
     corrections: float = Field(default=0.1, ge=0, le=1)
     """How often one of a batch's later frames is corrected by clicks."""
+    forcing: float = Field(default=0.0, ge=0, le=1)
+    """How often the true mask, spoilt a little, is remembered in place of the answer. A young model learns
+    more from good memories than from its own."""
     truncate: int = Field(default=4, ge=1)
     """Gradients flow through at most this many frames' memories."""
 
@@ -68,7 +75,7 @@ def unroll(
         generator: draws prompts; on the CPU.
     """
     script = draw_script(masks_btss, settings, generator)
-    played = play(engine, images_bt3ss, masks_btss, script, settings.truncate, generator)
+    played = play(engine, images_bt3ss, masks_btss, script, settings, generator)
     loss, parts = judge(played.answers, masks_btss, settings)
     return Unrolled(loss, parts, played.predictions(masks_btss.shape[-1]))
 
@@ -112,6 +119,8 @@ class Answer:
     decoded: Decoded
     conditioned_rchw: Tensor | None = None
     """The features as the memory has changed them, or what was read from it."""
+    read_rhw: Tensor | None = None
+    """Of space-time models: the masks that keys read of memory, from 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +143,7 @@ def play(
     images_bt3ss: Tensor,
     masks_btss: Tensor,
     script: Script,
-    truncate: int,
+    settings: UnrollSettings,
     generator: torch.Generator,
 ) -> Played:
     """Track every clip as the script says, frame after frame."""
@@ -145,22 +154,28 @@ def play(
     banks = [ObjectBank() for _ in range(batch)]
     all_rows = torch.arange(batch, device=masks_btss.device)
 
+    def shown_at(t: int) -> tuple[Tensor, Tensor]:
+        return masks_btss[:, t], images_bt3ss[:, t]
+
     taken, answers = _answer_prompts(engine, features[0], masks_btss[:, 0], script)
-    _remember(engine, features[0], taken, banks, 0, from_prompt=True)
+    kept = _forced(taken, *shown_at(0), settings.forcing, generator, asked=script.asked)
+    _remember(engine, features[0], kept, banks, 0, from_prompt=True)
     shown = [taken.low_res_logits_bhw]
     for t in range(1, length):
-        if t % truncate == 0:
+        if t % settings.truncate == 0:
             _cut(banks)
         moment = Moment(t)
         # As `Engine.track`; rows of a batch remember the same frames, so that they are read together.
         recalls = [engine.policy.recall(bank, moment) for bank in banks]
         conditioned = model.attend(features[t], recalls, engine.policy.pointer_limit(moment))
         decoded = model.decode(features[t], conditioned)
-        answers.append(Answer("track", t, all_rows, decoded, conditioned))
+        read = model.masks_read(conditioned) if isinstance(model, SpaceTimeModel) else None
+        answers.append(Answer("track", t, all_rows, decoded, conditioned, read))
         if t == script.corrected:
             decoded = _correct(engine, features[t], conditioned, decoded, masks_btss[:, t], script, generator)
             answers.append(Answer("correct", t, all_rows, decoded))
-        _remember(engine, features[t], decoded, banks, t, from_prompt=t == script.corrected)
+        kept = _forced(decoded, *shown_at(t), settings.forcing, generator)
+        _remember(engine, features[t], kept, banks, t, from_prompt=t == script.corrected)
         for bank in banks:
             engine.policy.evict(bank, moment)
         shown.append(decoded.low_res_logits_bhw)
@@ -214,6 +229,34 @@ def _correct(
     )
 
 
+def _forced(
+    decoded: Decoded,
+    masks_bss: Tensor,
+    images_b3ss: Tensor,
+    share: float,
+    generator: torch.Generator,
+    *,
+    asked: Tensor | None = None,
+) -> Decoded:
+    """What is remembered: of some rows, their true masks, spoilt.
+
+    Args:
+        asked: the rows that may be drawn; None for all.
+    """
+    if not share:
+        return decoded
+    is_forced = (torch.rand(len(masks_bss), generator=generator) < share).to(masks_bss.device)
+    if asked is not None:
+        is_asked = torch.zeros_like(is_forced)
+        is_asked[asked] = True
+        is_forced &= is_asked
+    logits = decoded.low_res_logits_bhw
+    side = logits.shape[-1]
+    pixels = F.adaptive_avg_pool2d(images_b3ss.float() / 255, (side, side))
+    spoilt = spoil(on_grid(masks_bss, side), pixels, generator)
+    return replace(decoded, low_res_logits_bhw=torch.where(is_forced[:, None, None], spoilt, logits))
+
+
 def _remember(
     engine: Engine,
     features: Features,
@@ -259,6 +302,11 @@ def judge(
         "iou": (ious - true).abs(),
     }
     weights = settings.losses.model_dump()
+    reads = [(answer.read_rhw, answer.rows, answer.frame_idx) for answer in answers]
+    known = [(read, masks_btss[of, t]) for read, of, t in reads if read is not None]
+    if known:
+        read = torch.cat([read for read, _ in known])
+        rows["read"] = read_loss(read, on_grid(torch.cat([mask for _, mask in known]), read.shape[-1]))
     loss = torch.stack([weights[name] * row.mean() for name, row in rows.items()]).sum()
     parts = {name: float(row.detach().mean()) for name, row in rows.items()}
     kinds = [answer.kind for answer in answers for _ in answer.rows]

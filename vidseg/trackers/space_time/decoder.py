@@ -1,6 +1,7 @@
 """From what was read to masks: a small U-shaped decoder, one pass for all objects.
 
-Layouts: R rows (objects) · C channels · H W the key grid (stride 8) · h w the low-res grid (stride 2).
+Layouts: R rows (objects) · C channels · M maps · H W the key grid (stride 8) · h w the low-res grid
+(stride 2).
 """
 
 from __future__ import annotations
@@ -13,6 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 GROUPS = 8
+CARRIED = (1.0, 6.0, 5.0, 0.0, 0.0, 2.0, 0.0)
+"""How the maps make up a mask before anything is learned: masks read of conditioning frames, carried from the
+frame before, and read of the prompt; where what is carried does not fit; how likely the colour is by
+conditioning frames and by the prompt; the prompt's mask as it was given."""
+MAPS = len(CARRIED)
 
 
 def conv(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
@@ -45,51 +51,58 @@ class DecodedMaps:
 
 class LabelDecoder(nn.Module):
     """Args:
-    in_channels: of what is read and drawn, per object.
+    in_channels: of what is read and drawn, per object, without the maps.
     context: channels of the frame's features at stride 8.
     fine: channels of the frame's features at strides 2 and 4.
     """
 
     def __init__(self, in_channels: int, context: int, fine: Sequence[int]) -> None:
         super().__init__()
-        self.enter = nn.Conv2d(in_channels, context, 3, padding=1)
+        self.enter = nn.Conv2d(in_channels + MAPS, context, 3, padding=1)
         self.merge = Block(context)
         self.down = conv(context, context, stride=2)
         self.coarse = Block(context)
         self.leave = Block(context)
         self.to_4 = nn.Conv2d(context, fine[1], 1)
+        self.enter_4 = nn.Conv2d(MAPS, fine[1], 3, padding=1, bias=False)
         self.refine_4 = conv(fine[1], fine[1])
         self.to_2 = nn.Conv2d(fine[1], fine[0], 1)
+        self.enter_2 = nn.Conv2d(MAPS, fine[0], 3, padding=1, bias=False)
+        self.refine_2 = conv(fine[0], fine[0])
         self.mask = nn.Conv2d(fine[0], 1, 3, padding=1)
         self.coarse_mask = nn.Conv2d(context, 1, 1)
         # What was read is the mask, at first; the rest learns what is wrong with it.
-        self.carry = nn.Conv2d(3, 1, 1)
+        self.carry = nn.Conv2d(MAPS, 1, 1)
         with torch.no_grad():
-            self.carry.weight.copy_(torch.tensor([1.0, 5.0, 5.0]).view(1, 3, 1, 1))
-            self.carry.bias.fill_(-2.5)  # type: ignore[union-attr]
+            self.carry.weight.copy_(torch.tensor(CARRIED).view(1, MAPS, 1, 1))
+            self.carry.bias.fill_(-3.5)  # type: ignore[union-attr]
             self.mask.weight.mul_(0.1)
             self.coarse_mask.weight.mul_(0.1)
         self.score = nn.Sequential(nn.Linear(3 * context + 2, context), nn.ReLU(), nn.Linear(context, 2))
 
     def forward(
-        self, read_rchw: Tensor, labels_r3hw: Tensor, context_rchw: Tensor, fine: list[Tensor]
+        self, read_rchw: Tensor, maps_rmhw: Tensor, context_rchw: Tensor, fine: list[Tensor]
     ) -> DecodedMaps:
         """Decode.
 
         Args:
-            labels_r3hw: the masks among what is read, on the low-res grid: of conditioning frames, of recent
-                ones, of the prompt.
+            read_rchw: without the maps.
+            maps_rmhw: what is read pixel by pixel, in the order of `CARRIED`.
             context_rchw: the frame's features at stride 8; 1 or R rows.
             fine: the frame's features at strides 2 and 4; 1 or R rows.
         """
-        x = self.merge(F.relu(self.enter(read_rchw) + context_rchw))
+        at_8 = F.avg_pool2d(maps_rmhw, 4)
+        x = self.merge(F.relu(self.enter(torch.cat((read_rchw, at_8), dim=1)) + context_rchw))
         wide = self.coarse(F.relu(self.down(x)))
         x = self.leave(x + F.interpolate(wide, scale_factor=2.0, mode="bilinear"))
         coarse_logits = self.coarse_mask(x)
-        at_4 = F.relu(F.interpolate(self.to_4(x), scale_factor=2.0, mode="bilinear") + fine[1])
+        at_4 = fine[1] + self.enter_4(F.avg_pool2d(maps_rmhw, 2))
+        at_4 = F.relu(F.interpolate(self.to_4(x), scale_factor=2.0, mode="bilinear") + at_4)
         at_4 = F.relu(at_4 + self.refine_4(at_4))
-        at_2 = F.relu(F.interpolate(self.to_2(at_4), scale_factor=2.0, mode="bilinear") + fine[0])
-        logits = self.mask(at_2) + self.carry(labels_r3hw)
+        at_2 = fine[0] + self.enter_2(maps_rmhw)
+        at_2 = F.relu(F.interpolate(self.to_2(at_4), scale_factor=2.0, mode="bilinear") + at_2)
+        at_2 = F.relu(at_2 + self.refine_2(at_2))
+        logits = self.mask(at_2) + self.carry(maps_rmhw)
         logits = logits + F.interpolate(coarse_logits, scale_factor=4.0, mode="bilinear")
         logits = logits[:, 0].float()
 

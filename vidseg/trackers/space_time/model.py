@@ -1,8 +1,8 @@
 """The space-time memory model: encode, attend, decode, remember, as the engine calls them.
 
-Unlike SAM 2's, its memory holds the mask itself beside learned features, at stride 8, and reading it carries
-labels over; that is learned from few examples. Prompts are drawn as maps and read back from the frame itself:
-a cell inside a box that looks like cells outside it is background.
+Unlike SAM 2's, its memory holds the mask itself and the picture beside learned features, and reading it
+carries labels over, by keys and by pixels; that is learned from few examples. Prompts are drawn as maps and
+read back from the frame itself: a cell inside a box that looks like cells outside it is background.
 
 Source: Oh et al., "Space-Time Memory Networks" (ICCV 2019); Cheng et al., "STCN" (NeurIPS 2021), keys that
 belong to frames and values to objects.
@@ -23,7 +23,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vidseg.memory.bank import MemoryFrame, Recall
 from vidseg.memory.label_reading import LabelReading
+from vidseg.memory.pixel_reading import by_colour, carry, follow, mismatch
 from vidseg.trackers.contract import ABSENT_LOGIT
+from vidseg.trackers.image_encoder import pixels_of
 from vidseg.trackers.mask_decoder import Candidates
 from vidseg.trackers.model import MASK_LOGIT_BIAS, MASK_LOGIT_SCALE, Decoded, Features
 from vidseg.trackers.space_time import prompt_maps
@@ -34,16 +36,21 @@ STRIDE = 8
 LOW_RES_STRIDE = 2
 PATCH = STRIDE // LOW_RES_STRIDE
 MASK_CHANNELS = PATCH * PATCH
+PIXEL_CHANNELS = 3 * PATCH * PATCH
+MEMORY_MAPS = 2
+"""Pixel by pixel, of memory: where what is carried does not fit, and colours by conditioning frames."""
+PROMPT_MAPS = 2
+"""Colours by the prompt, and its mask."""
 
-Sources = tuple[list[MemoryFrame], list[tuple[int, MemoryFrame]]]
-"""Frames read anywhere, and (slot, frame) read near by; slot 0 is the frame before."""
+Sources = tuple[list[MemoryFrame], MemoryFrame]
+"""What is read by keys, anywhere: conditioning frames; and the latest frame, which is carried over."""
 
 
 class SpaceTimeModel(nn.Module):
     """Args:
     backbone: a pyramid.
-    key_channels, value_channels: of a memory token; the last 16 value channels are the mask
-        itself, 4 x 4 low-res pixels a cell.
+    key_channels, value_channels: of a memory token, which goes on with 48 channels of pixels; the last
+        16 value channels are the mask itself. Both are 4 x 4 low-res pixels a cell.
     context_channels: of the decoder at stride 8.
     fine_channels: of the decoder at strides 2 and 4.
     prompt_passes: how often a box or clicks are answered, each time from the answer before.
@@ -57,7 +64,7 @@ class SpaceTimeModel(nn.Module):
         *,
         backbone: Any,
         image_size: int,
-        recent_slots: int,
+        given_slot: int,
         key_channels: int = 64,
         value_channels: int = 32,
         context_channels: int = 64,
@@ -67,8 +74,10 @@ class SpaceTimeModel(nn.Module):
     ) -> None:
         super().__init__()
         self.image_size = image_size
+        self.given_slot = given_slot
         self.key_channels = key_channels
         self.value_channels = value_channels
+        self.context_channels = context_channels
         self.prompt_passes = prompt_passes
         self.backbone = backbone
         widths = backbone.channels
@@ -82,11 +91,11 @@ class SpaceTimeModel(nn.Module):
         self.to_fine_4 = nn.Conv2d(widths[0], fine_channels[1], 1)
         self.to_fine_2 = nn.Sequential(nn.Conv2d(3, fine_channels[0], 3, 2, 1), nn.ReLU())
 
-        self.reading = LabelReading(recent_slots)
+        self.reading = LabelReading()
         marks = MASK_CHANNELS + prompt_maps.CHANNELS
         self.remember_enter = conv(context_channels + marks, context_channels)
         self.remember_leave = nn.Conv2d(context_channels, value_channels - MASK_CHANNELS, 3, padding=1)
-        self.no_memory = nn.Parameter(torch.zeros(2 * value_channels + 2))
+        self.no_memory = nn.Parameter(torch.zeros(2 * value_channels + 2 + MEMORY_MAPS * MASK_CHANNELS))
         self.no_prompt = nn.Parameter(torch.zeros(value_channels))
         self.no_object = nn.Parameter(torch.zeros(key_channels))
         read = 3 * value_channels + 2 + prompt_maps.CHANNELS + 1
@@ -132,20 +141,24 @@ class SpaceTimeModel(nn.Module):
         x = F.relu(x + self.smooth(F.relu(x)))
         keys = F.normalize(self.to_key(x), dim=1)
         fine = [self.to_fine_2(images), self.to_fine_4(maps[0])]
-        return Features(fine, torch.cat((keys, self.to_context(x)), dim=1))
+        # Whole numbers up to 255 are exact in bfloat16, as memories keep them.
+        pixels = F.avg_pool2d(pixels_of(images_b3ss), LOW_RES_STRIDE).round()
+        patches = F.pixel_unshuffle(pixels, PATCH).to(keys.dtype)
+        return Features(fine, torch.cat((keys, self.to_context(x), patches), dim=1))
 
     def attend(self, features: Features, recalls: Sequence[Recall] | None, pointer_limit: int) -> Tensor:
-        """What each object's memory says of every cell: R x (2 E + 2) x H x W.
+        """What each object's memory says of every cell: R x (2 E + 2 + 32) x H x W.
 
-        The read of conditioning frames, that of recent frames, and how like the object's pointers a cell is.
+        The read of conditioning frames, what is carried of the latest frame, how like the object's pointers a
+        cell is, and 4 x 4 pixels of each of the `MEMORY_MAPS`.
         """
         grid_hw = _grid(features)
         if recalls is None:
             return self.no_memory[None, :, None, None].expand(1, -1, *grid_hw)
         sources = [self._sources(recall) for recall in recalls]
-        kinds: dict[tuple[int, ...], list[int]] = {}
-        for row, (given, near) in enumerate(sources):
-            kinds.setdefault((len(given), *(slot for slot, _ in near)), []).append(row)
+        kinds: dict[int, list[int]] = {}
+        for row, (given, _) in enumerate(sources):
+            kinds.setdefault(len(given), []).append(row)
         parts = [
             self._attend_alike(features, [sources[row] for row in rows], [recalls[row] for row in rows], rows)
             for rows in kinds.values()
@@ -156,57 +169,61 @@ class SpaceTimeModel(nn.Module):
         return torch.cat(parts)[torch.tensor(order, device=self.device).argsort()]
 
     def _sources(self, recall: Recall) -> Sources:
-        """What is read anywhere: conditioning frames; and what is read near by: recent frames, also those of
-        the conditioning frames that are as recent."""
-        given = [frame for slot, frame in recall.spatial if slot == self._last_slot]
-        near = [(slot, frame) for slot, frame in recall.spatial if slot != self._last_slot]
+        given = [frame for slot, frame in recall.spatial if slot == self.given_slot]
+        tracked = [(slot + 1, frame) for slot, frame in recall.spatial if slot != self.given_slot]
         ids = {id(frame) for frame in given}
-        near += [
-            (back - 1, frame)
-            for back, frame in recall.pointers
-            if id(frame) in ids and 1 <= back <= self._last_slot
-        ]
-        return given, sorted(near, key=lambda source: source[0])
+        tracked += [(back, frame) for back, frame in recall.pointers if id(frame) in ids and back > 0]
+        # With one kind of memory alone, it is read as both.
+        latest = min(tracked, key=lambda source: source[0])[1] if tracked else given[-1]
+        return given or [latest], latest
 
     def _attend_alike(
         self, features: Features, sources: Sequence[Sources], recalls: Sequence[Recall], rows: Sequence[int]
     ) -> Tensor:
-        """Rows that read frames of the same slots."""
+        """Rows that read as many frames."""
         grid_hw = _grid(features)
         keys_rnd = self._keys(features).flatten(2).transpose(1, 2)
+        now = self._pixels(features)
         if keys_rnd.shape[0] > 1:
-            keys_rnd = keys_rnd[list(rows)]
+            keys_rnd, now = keys_rnd[list(rows)], now[list(rows)]
+        # Objects that remember the same frames share what does not hang on their masks.
         is_shared = keys_rnd.shape[0] == 1 and len({_frames_of(source) for source in sources}) == 1
-        reads = []
-        if sources[0][0]:
-            keys, values = self._memories([given for given, _ in sources], is_shared)
-            reads.append(self.reading.anywhere(keys_rnd, keys, values))
-        slots = [slot for slot, _ in sources[0][1]]
-        if slots:
-            frames = [
-                (slot, *self._memories([[near[i][1]] for _, near in sources], is_shared))
-                for i, slot in enumerate(slots)
-            ]
-            reads.append(self.reading.near_by(keys_rnd, frames, grid_hw))
-        # With one kind of memory alone, it is read as both.
-        read = torch.cat((reads[0], reads[-1]), dim=2).transpose(1, 2).unflatten(2, grid_hw)
-        return torch.cat((read, self._likeness(keys_rnd, recalls, grid_hw)), dim=1)
+        keys, values = self._memories([given for given, _ in sources], is_shared)
+        anywhere = self.reading(keys_rnd, keys, values).transpose(1, 2).unflatten(2, grid_hw)
 
-    @property
-    def _last_slot(self) -> int:
-        return len(self.reading.log_penalty)
+        old = [[given[i] for given, _ in sources] for i in range(len(sources[0][0]))]
+        shown_old = [_shown(of_rows, grid_hw, is_shared) for of_rows in old]
+        before, masks = _shown([latest for _, latest in sources], grid_hw, is_shared)
+        now = now.expand(before.shape[0], -1, -1, -1)
+        places = follow(now, before)
+        # The values of the frame before, their masks as finely as they are known.
+        _, values = self._memories([[latest] for _, latest in sources], is_shared)
+        learned = values[..., :-MASK_CHANNELS].transpose(1, 2).unflatten(2, grid_hw)
+        carried = F.pixel_unshuffle(carry(masks, places), PATCH)
+        apart = mismatch(now, before, places).expand(len(sources), -1, -1, -1)
+        # Not by the colours of the latest: what leaked once would be taken for the object's own.
+        maps = torch.cat((apart, by_colour(now, shown_old)), dim=1)
+        likeness = self._likeness(keys_rnd, recalls, grid_hw)
+        parts = (anywhere, carry(learned, places), carried, likeness, F.pixel_unshuffle(maps, PATCH))
+        return torch.cat([part.to(self.dtype) for part in parts], dim=1)
+
+    def masks_read(self, conditioned_rchw: Tensor) -> Tensor:
+        """Of what `attend` gives, the masks that were read by keys, from 0 to 1: R x h x w."""
+        masks = conditioned_rchw[:, self.value_channels - MASK_CHANNELS : self.value_channels]
+        return F.pixel_shuffle(masks, PATCH)[:, 0]
 
     def _memories(self, frames: Sequence[Sequence[MemoryFrame]], is_shared: bool) -> tuple[Tensor, Tensor]:
         """Keys (1 row if shared) and values of each row's frames, one after the other."""
         tokens = torch.stack([_tokens(of_row) for of_row in frames])
-        keys, values = tokens.to(self.dtype).split((self.key_channels, self.value_channels), dim=2)
+        widths = (self.key_channels, self.value_channels, PIXEL_CHANNELS)
+        keys, values, _ = tokens.to(self.dtype).split(widths, dim=2)
         return (keys[:1] if is_shared else keys), values
 
     def _likeness(self, keys_rnd: Tensor, recalls: Sequence[Recall], grid_hw: tuple[int, int]) -> Tensor:
         """Cosine of every cell's key to the object's: of conditioning frames, and of tracked ones."""
         rows = []
         for recall in recalls:
-            given = {id(frame) for slot, frame in recall.spatial if slot == self._last_slot}
+            given = {id(frame) for slot, frame in recall.spatial if slot == self.given_slot}
             old = [frame.pointer_c for _, frame in recall.pointers if id(frame) in given]
             new = [frame.pointer_c for _, frame in recall.pointers if id(frame) not in given]
             both = [torch.stack(p).mean(dim=0) if p else self.no_object for p in (old or new, new or old)]
@@ -246,7 +263,8 @@ class SpaceTimeModel(nn.Module):
         if points_bp2 is None or labels_bp is None:
             rows, _, *grid_hw = conditioned_bchw.shape
             no_prompt = self.no_prompt[None, :, None, None].expand(rows, -1, *grid_hw)
-            drawn = conditioned_bchw.new_zeros(rows, prompt_maps.CHANNELS + 1, *grid_hw)
+            nothing = prompt_maps.CHANNELS + 1 + PROMPT_MAPS * MASK_CHANNELS
+            drawn = conditioned_bchw.new_zeros(rows, nothing, *grid_hw)
             return [self._decode_maps(features, torch.cat((conditioned_bchw, no_prompt, drawn), dim=1))]
         answers: list[Decoded] = []
         for _ in range(self.prompt_passes):
@@ -272,17 +290,26 @@ class SpaceTimeModel(nn.Module):
             previous = F.avg_pool2d(mask[:, None], PATCH)
         values = self._values(features, mask, drawn).flatten(2).transpose(1, 2)
         keys_rnd = self._keys(features).flatten(2).transpose(1, 2)
-        read = self.reading.anywhere(keys_rnd, keys_rnd, values)
-        return torch.cat((read.transpose(1, 2).unflatten(2, grid_hw), drawn, previous), dim=1)
+        read = self.reading(keys_rnd, keys_rnd, values)
+        now = self._pixels(features)
+        maps = torch.cat((by_colour(now, [(now, mask[:, None])]).to(mask.dtype), mask[:, None]), dim=1)
+        read = read.transpose(1, 2).unflatten(2, grid_hw)
+        return torch.cat((read, drawn, previous, F.pixel_unshuffle(maps, PATCH)), dim=1)
 
     def _decode_maps(self, features: Features, read_rchw: Tensor) -> Decoded:
-        # The masks that were read of conditioning frames, of recent ones and of the prompt.
         width = self.value_channels
-        ends = (width, 2 * width, 3 * width + 2)
-        labels = torch.cat(
-            [F.pixel_shuffle(read_rchw[:, end - MASK_CHANNELS : end], PATCH) for end in ends], 1
+        maps_of_memory, maps_of_prompt = MEMORY_MAPS * MASK_CHANNELS, PROMPT_MAPS * MASK_CHANNELS
+        of_memory, memory_maps, of_prompt, drawn_maps = read_rchw.split(
+            (2 * width + 2, maps_of_memory, width + prompt_maps.CHANNELS + 1, maps_of_prompt), dim=1
         )
-        maps = self.decoder(read_rchw, labels, features.top_1chw[:, self.key_channels :], features.high_res)
+        # The masks are the last channels of values.
+        masks = [
+            part[:, end - MASK_CHANNELS : end]
+            for part, end in ((of_memory, width), (of_memory, 2 * width), (of_prompt, width))
+        ]
+        every = F.pixel_shuffle(torch.cat((*masks, memory_maps, drawn_maps), dim=1), PATCH)
+        read = torch.cat((of_memory, of_prompt), dim=1)
+        maps = self.decoder(read, every, self._context(features), features.high_res)
         score, iou = maps.scores_r2.unbind(dim=1)
         logits = maps.logits_rhw
         if not torch.is_grad_enabled():
@@ -341,21 +368,29 @@ class SpaceTimeModel(nn.Module):
         return Decoded(logits, self._pointers(features, logits), scores, torch.ones_like(scores))
 
     def remember(self, features: Features, decoded: Decoded, *, from_prompt: bool) -> Tensor:
-        """Memory tokens, bfloat16 R x N x (D + E): the frame's keys and the objects' values."""
+        """Memory tokens, bfloat16 R x N x (D + E + 48): the frame's keys, the objects' values, the pixels."""
         masks = decoded.low_res_logits_bhw.sigmoid().to(self.dtype)
         grid_hw = _grid(features)
         no_marks = masks.new_zeros(masks.shape[0], prompt_maps.CHANNELS, *grid_hw)
         values = self._values(features, masks, no_marks)
         keys = self._keys(features).expand(values.shape[0], -1, -1, -1)
-        return torch.cat((keys, values), dim=1).flatten(2).transpose(1, 2).to(torch.bfloat16)
+        patches = features.top_1chw[:, -PIXEL_CHANNELS:].expand(values.shape[0], -1, -1, -1)
+        return torch.cat((keys, values, patches), dim=1).flatten(2).transpose(1, 2).to(torch.bfloat16)
 
     def _keys(self, features: Features) -> Tensor:
         return features.top_1chw[:, : self.key_channels]
 
+    def _context(self, features: Features) -> Tensor:
+        return features.top_1chw[:, self.key_channels : self.key_channels + self.context_channels]
+
+    def _pixels(self, features: Features) -> Tensor:
+        """RGB, 0 to 255, on the low-res grid."""
+        return F.pixel_shuffle(features.top_1chw[:, -PIXEL_CHANNELS:].float(), PATCH)
+
     def _values(self, features: Features, masks_rhw: Tensor, marks_rchw: Tensor) -> Tensor:
         """R x E x H x W; the mask itself is the last 16 channels."""
         patches = F.pixel_unshuffle(masks_rhw[:, None], PATCH)
-        context = features.top_1chw[:, self.key_channels :].expand(masks_rhw.shape[0], -1, -1, -1)
+        context = self._context(features).expand(masks_rhw.shape[0], -1, -1, -1)
         x = F.relu(self.remember_enter(torch.cat((context, patches, marks_rchw), dim=1)))
         return torch.cat((self.remember_leave(x), patches), dim=1)
 
@@ -369,6 +404,15 @@ def _tokens(frames: Sequence[MemoryFrame]) -> Tensor:
     return torch.cat([frame.tokens_nc for frame in frames if frame.tokens_nc is not None])
 
 
-def _frames_of(sources: Sources) -> tuple[tuple[int, int], ...]:
-    given, near = sources
-    return tuple((-1, frame.frame_idx) for frame in given) + tuple((s, frame.frame_idx) for s, frame in near)
+def _shown(frames: Sequence[MemoryFrame], grid_hw: tuple[int, int], is_shared: bool) -> tuple[Tensor, Tensor]:
+    """Pixels (1 row if shared) and masks of one remembered frame for each row."""
+    tokens = torch.stack([_tokens([frame]) for frame in frames])
+    patches = tokens.float().transpose(1, 2).unflatten(2, grid_hw)
+    pixels = patches[: 1 if is_shared else None, -PIXEL_CHANNELS:]
+    masks = patches[:, -PIXEL_CHANNELS - MASK_CHANNELS : -PIXEL_CHANNELS]
+    return F.pixel_shuffle(pixels, PATCH), F.pixel_shuffle(masks, PATCH)
+
+
+def _frames_of(sources: Sources) -> tuple[int, ...]:
+    given, latest = sources
+    return (*(frame.frame_idx for frame in given), latest.frame_idx)

@@ -87,9 +87,9 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout(
         title="vidseg nano",
         family="vidseg",
-        marks={"reading.log_penalty": (3,), "to_key.weight": (64, 96, 1, 1)},
+        marks={"reading.log_sharpness": (), "to_key.weight": (64, 96, 1, 1)},
         trackers=("vidseg-nano",),
-        num_params=2_628_122,
+        num_params=2_634_697,
     ),
     # What people hand over by mistake.
     Layout(

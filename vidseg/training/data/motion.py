@@ -62,7 +62,7 @@ class Pose:
 
 def random_pose(rng: Rng, num_frames: int, speed: float, start: Array) -> Pose:
     """A path from `start` at about `speed` frame heights a frame, turning a little or a lot."""
-    lively = rng.choice([0.2, 1.0, 2.2, 4.0], p=(0.3, 0.45, 0.17, 0.08))
+    lively = rng.choice([0.2, 1.0, 2.2, 4.0], p=(0.45, 0.38, 0.12, 0.05))
     return Pose(
         xy=start + smooth_walk(rng, num_frames, speed, (2,)),
         scale=np.exp(np.clip(smooth_walk(rng, num_frames, 0.03 * lively), -0.9, 0.9)),

@@ -370,7 +370,7 @@ def _fill(rng: Rng) -> float:
 
 def _speed(rng: Rng) -> float:
     """Frame heights a frame: mostly slow, at times fast."""
-    return log_uniform(rng, 0.003, 0.08)
+    return log_uniform(rng, 0.002, 0.05)
 
 
 def _feather(rng: Rng) -> float:

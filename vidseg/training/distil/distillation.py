@@ -57,12 +57,13 @@ class Distillation:
         """See `unroll`."""
         weights = self.settings
         script = draw_script(masks_btss, settings, generator)
-        student = play(engine, images_bt3ss, masks_btss, script, settings.truncate, generator)
+        student = play(engine, images_bt3ss, masks_btss, script, settings, generator)
         self.teacher.model.image_size = images_bt3ss.shape[-1]
         losses: dict[str, Tensor | None] = {}
         if weights.memory or weights.masks or weights.prompts:
             with torch.no_grad():
-                teacher = play(self.teacher, images_bt3ss, masks_btss, script, settings.truncate, generator)
+                free = settings.model_copy(update={"forcing": 0.0})
+                teacher = play(self.teacher, images_bt3ss, masks_btss, script, free, generator)
             teacher_maps = teacher.features.top_1chw
             if weights.memory:
                 losses["memory"] = self._memory_loss(student, teacher)

@@ -1,0 +1,71 @@
+"""What each of vidseg-nano's reads is worth: J and F on DAVIS 2016 with one of them blanked while tracking.
+
+    python benchmarks/nano_parts.py --root DAVIS [--prompt mask|box] [--weights FILE] [--parts NAME ...]
+
+The model was trained with all of them: a figure says how much it leans on a read, not how well a model
+trained without it would do. Blanked keys, carried masks and learned values read as nothing; colours as
+undecided; the mismatch as none.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from davis import score_sequence
+from torch import Tensor
+
+import vidseg
+from vidseg.trackers.space_time.model import MASK_CHANNELS, SpaceTimeModel
+
+
+def channels_of(model: SpaceTimeModel) -> dict[str, tuple[slice, float]]:
+    """Name -> its channels of what `attend` gives, and what stands for nothing there."""
+    width = model.value_channels
+    maps = 2 * width + 2
+    return {
+        "keys, anywhere": (slice(0, width), 0.0),
+        "learned values, carried": (slice(width, 2 * width - MASK_CHANNELS), 0.0),
+        "mask, carried": (slice(2 * width - MASK_CHANNELS, 2 * width), 0.0),
+        "likeness to the object": (slice(2 * width, maps), 0.0),
+        "mismatch": (slice(maps, maps + MASK_CHANNELS), 0.0),
+        "colours": (slice(maps + MASK_CHANNELS, maps + 2 * MASK_CHANNELS), 0.5),
+    }
+
+
+def blanked(attend: Callable[..., Tensor], channels: slice, value: float) -> Callable[..., Tensor]:
+    def attend_without(*args: Any) -> Tensor:
+        read = attend(*args).clone()
+        if args[1] is not None:  # of a prompt without memory nothing is read
+            read[:, channels] = value
+        return read
+
+    return attend_without
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--root", type=Path, required=True, help="the DAVIS folder")
+    parser.add_argument("--prompt", choices=("mask", "box"), default="mask")
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--parts", nargs="+")
+    args = parser.parse_args()
+
+    tracker = vidseg.load("vidseg-nano", weights=args.weights)
+    model = tracker.engine.model  # type: ignore[attr-defined]
+    attend = model.attend
+    parts = {"nothing": None, **channels_of(model)}
+    for name in args.parts or parts:
+        part = parts[name]
+        model.attend = attend if part is None else blanked(attend, *part)
+        sequences = (args.root / "ImageSets/2016/val.txt").read_text().split()
+        scores = [score_sequence(args.root, sequence, tracker, args.prompt) for sequence in sequences]
+        mean_j, mean_f = np.mean([s.mean_j for s in scores]), np.mean([s.mean_f for s in scores])
+        print(f"without {name:<28} J {mean_j:.3f}  F {mean_f:.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
