@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -146,6 +147,15 @@ def test_similarity_rounds_to_eight_bits_and_halves_up():
     many = ones.repeat(4, 1)[:1001]  # steps of 4 from 512 on
     assert token_similarity(many, many) == 1000
     assert token_similarity(-ones, ones) == -254
+
+
+@pytest.mark.parametrize(("cosine", "rounded"), [(0.492, 255), (0.47, 254)])
+def test_similarity_takes_what_is_a_last_bit_below_a_half_for_the_half(cosine, rounded):
+    ones = torch.ones(254, 64).bfloat16()
+    one, other = torch.zeros(2, 1, 64).bfloat16()
+    one[0, 0] = 1
+    other[0, 0], other[0, 1] = cosine, math.sqrt(1 - cosine**2)
+    assert token_similarity(torch.cat((ones, one)), torch.cat((ones, other))) == rounded
 
 
 def test_pruned_memories_can_be_freed_at_once():

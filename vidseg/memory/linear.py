@@ -15,6 +15,15 @@ from torch import Tensor, nn
 Activation = Literal["none", "relu", "gelu"]
 
 
+def has_onednn_product(dtype: torch.dtype) -> bool:
+    """Whether oneDNN multiplies matrices of this type here: bfloat16 needs a processor with AVX-512."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    if dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype == torch.float32
+
+
 class Linear(nn.Linear):
     """`nn.Linear` and an activation; parameters have the same names."""
 
@@ -26,9 +35,8 @@ class Linear(nn.Linear):
         if (
             x.device.type == "cpu"
             and x.dtype == self.weight.dtype
-            and x.dtype in (torch.float32, torch.bfloat16)
             and not torch.is_grad_enabled()
-            and torch.backends.mkldnn.is_available()
+            and has_onednn_product(x.dtype)
         ):
             algorithm = "none" if self.activation == "gelu" else ""
             return torch.ops.mkldnn._linear_pointwise(

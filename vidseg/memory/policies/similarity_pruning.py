@@ -15,6 +15,9 @@ from torch import Tensor
 
 from vidseg.memory.bank import MemoryFrame, Moment, ObjectBank, Recall, RecentFrames
 
+NOISE = 1 / 64
+"""Of a step of the rounded sum: four cosines' last bits, at 256 tokens."""
+
 
 @dataclass(frozen=True, slots=True)
 class SimilarityPruning(RecentFrames):
@@ -63,11 +66,12 @@ def token_similarity(one_nc: Tensor, other_nc: Tensor) -> float:
     The official sum is a bfloat16 (steps of 4 at 1024 tokens), so ties are common, and where the true sum
     lies halfway between two of its values the official result depends on the order in which a machine adds.
     Here the sum is taken in float32 and a half goes up: the official results that were at hand agree with
-    that, and on the truth's own terms half to even would be as good.
+    that, and on the truth's own terms half to even would be as good. What lies less than `NOISE` below a half
+    goes up too: processors differ in the last bit of some cosines, and would else prune different frames.
     """
     total = torch.cosine_similarity(one_nc, other_nc, dim=-1).float().sum().item()
     fraction, exponent = math.frexp(total)
-    return math.ldexp(math.floor(fraction * 256 + 0.5), exponent - 8)
+    return math.ldexp(math.floor(fraction * 256 + 0.5 + NOISE), exponent - 8)
 
 
 def _tokens(frame: MemoryFrame) -> Tensor:
