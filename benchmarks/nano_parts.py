@@ -3,8 +3,8 @@
     python benchmarks/nano_parts.py --root DAVIS [--prompt mask|box] [--weights FILE] [--parts NAME ...]
 
 The model was trained with all of them: a figure says how much it leans on a read, not how well a model
-trained without it would do. Blanked keys, carried masks and learned values read as nothing; colours as
-undecided; the mismatch as none.
+trained without it would do. Blanked keys and carried masks read as nothing; colours as undecided; motion and
+mismatch as none.
 """
 
 from __future__ import annotations
@@ -25,15 +25,12 @@ from vidseg.trackers.space_time.model import MASK_CHANNELS, SpaceTimeModel
 def channels_of(model: SpaceTimeModel) -> dict[str, tuple[slice, float]]:
     """Name -> its channels of what `attend` gives, and what stands for nothing there."""
     width = model.value_channels
-    maps = 2 * width + 2
-    return {
-        "keys, anywhere": (slice(0, width), 0.0),
-        "learned values, carried": (slice(width, 2 * width - MASK_CHANNELS), 0.0),
-        "mask, carried": (slice(2 * width - MASK_CHANNELS, 2 * width), 0.0),
-        "likeness to the object": (slice(2 * width, maps), 0.0),
-        "mismatch": (slice(maps, maps + MASK_CHANNELS), 0.0),
-        "colours": (slice(maps + MASK_CHANNELS, maps + 2 * MASK_CHANNELS), 0.5),
-    }
+    channels = {"keys": (slice(0, width), 0.0), "likeness to the object": (slice(width, width + 2), 0.0)}
+    maps = {"mask, carried": 0.0, "mismatch": 0.0, "motion": 0.0, "colours": 0.5, "colours close by": 0.5}
+    for index, (name, nothing) in enumerate(maps.items()):
+        start = width + 2 + index * MASK_CHANNELS
+        channels[name] = (slice(start, start + MASK_CHANNELS), nothing)
+    return channels
 
 
 def blanked(attend: Callable[..., Tensor], channels: slice, value: float) -> Callable[..., Tensor]:

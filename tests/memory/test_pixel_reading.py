@@ -1,4 +1,4 @@
-"""Reading labels by pixels: what moves is followed, what is carried lands there, colours tell sides apart."""
+"""Reading labels by motion: what moves is followed, what is carried lands there, what goes along is known."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidseg.memory.pixel_reading import by_colour, carry, follow, mismatch
+from vidseg.memory.pixel_reading import by_motion, carry, follow, mismatch
 
 SIDE = 96
 
@@ -79,23 +79,40 @@ def test_a_small_picture_stands_still() -> None:
     torch.testing.assert_close(carry(maps, follow(small, small.flip(3))), maps, atol=1e-5, rtol=0)
 
 
-def test_colours_tell_the_object_from_what_is_near_it() -> None:
-    picture = torch.zeros(1, 3, SIDE, SIDE)
-    picture[:] = torch.tensor([40.0, 90.0, 40.0])[:, None, None]
-    picture[..., 30:60, 20:50] = torch.tensor([200.0, 40.0, 30.0])[:, None, None]
-    picture[..., :4] = torch.tensor([20.0, 20.0, 220.0])[:, None, None]
-    masks = torch.zeros(2, 1, SIDE, SIDE)
-    masks[0, :, 30:60, 20:50] = 1
-    masks[1] = 1 - masks[0]
-    ratios = by_colour(picture.flip(3), [(picture, masks)])
-    assert ratios.shape == masks.shape
-    assert ratios[0, 0, 45, SIDE - 35] > 0.95
-    assert ratios[0, 0, 80, 20] < 0.05
-    torch.testing.assert_close(ratios[1], 1 - ratios[0], atol=0.05, rtol=0)
+def moving_object(shift: int, pan: int) -> tuple[Tensor, Tensor, Tensor]:
+    """An object that moves by `shift` pixels, its background by `pan`: before, now, its mask before."""
+    picture, other = textured(6), textured(7)
+    before, now = window(picture, 0, 0).clone(), window(picture, pan, 0).clone()
+    before[..., 32:64, 24:56] = other[..., :32, :32]
+    now[..., 32:64, 24 + shift : 56 + shift] = other[..., :32, :32]
+    mask = torch.zeros(1, 1, SIDE, SIDE)
+    mask[..., 32:64, 24:56] = 1
+    return before, now, mask
 
 
-def test_without_the_object_no_colour_is_its_own() -> None:
-    picture = textured(5)[..., :SIDE, :SIDE]
-    ratios = by_colour(picture, [(picture, torch.zeros(1, 1, SIDE, SIDE))])
-    assert ratios.max() <= 0.5
-    assert ratios.isfinite().all()
+@pytest.mark.parametrize("pan", [0, 4])
+def test_what_moves_with_the_object_is_told_from_what_does_not(pan: int) -> None:
+    before, now, mask = moving_object(5, pan)
+    places = follow(now, before)
+    got = by_motion(carry(mask, places), places)
+    assert got.shape == mask.shape
+    assert got.abs().max() <= 1
+    inner = got[0, 0, 38:58, 36:54]
+    around = torch.cat((got[0, 0, 32:64, 4:20], got[0, 0, 32:64, 72:92]), dim=1)
+    assert inner.mean() > 0.7
+    assert around.mean() < -0.4
+
+
+def test_where_nothing_moves_motion_says_nothing() -> None:
+    before, _, mask = moving_object(0, 0)
+    places = follow(before, before)
+    assert by_motion(mask, places).abs().max() < 0.05
+    assert by_motion(torch.zeros_like(mask), places).abs().max() < 0.05
+
+
+def test_motions_of_objects_of_one_frame_are_those_of_each_alone() -> None:
+    before, now, mask = moving_object(5, 2)
+    places = follow(now, before)
+    masks = torch.cat((mask, mask.flip(3), torch.zeros_like(mask)))
+    together = by_motion(masks, places)
+    torch.testing.assert_close(together, torch.cat([by_motion(one[None], places) for one in masks]))

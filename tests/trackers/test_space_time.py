@@ -19,6 +19,7 @@ from vidseg.errors import ConfigError
 from vidseg.eval.metrics import region_j
 from vidseg.trackers.build import EngineSettings, build_model
 from vidseg.trackers.check import check_tracker
+from vidseg.trackers.space_time.first_guess import first_guess
 from vidseg.trackers.space_time.prompt_maps import draw
 from vidseg.validation import parse
 
@@ -121,3 +122,34 @@ def test_parts_of_another_model_are_refused() -> None:
     single = parse(EngineSettings, changed, where="test", error=ConfigError)
     with pytest.raises(ConfigError, match="pyramid"):
         build_model(single, "test")
+
+
+def marks_of(box: tuple[int, int, int, int] | None, clicks: list[tuple[int, int, int]]) -> torch.Tensor:
+    """Maps as `draw` makes them, on a grid of SIZE x SIZE cells of one pixel; clicks are (x, y, label)."""
+    corners = [] if box is None else [(*box[:2], 2), (*box[2:], 3)]
+    every = torch.tensor([*corners, *clicks], dtype=torch.float32)
+    return draw(every[None, :, :2], every[None, :, 2], (SIZE, SIZE), 1)
+
+
+def test_the_first_guess_at_a_box_is_what_stands_out_in_it() -> None:
+    rng = np.random.default_rng(3)
+    picture = rng.normal((60, 110, 60), 12, (SIZE, SIZE, 3))
+    yy, xx = np.mgrid[:SIZE, :SIZE]
+    disk = (yy - 44) ** 2 + (xx - 50) ** 2 < 18**2
+    picture[disk] = rng.normal((190, 60, 50), 12, (int(disk.sum()), 3))
+    pixels = torch.from_numpy(picture.clip(0, 255)).permute(2, 0, 1)[None].float()
+    boxed = marks_of((30, 24, 71, 65), [])
+    guess = first_guess(pixels, torch.cat((boxed, marks_of(None, [(50, 44, 1)]))))
+    assert guess.shape == (2, SIZE, SIZE)
+    assert region_j(guess[0].numpy() > 0.5, disk) > 0.9
+    # Clicks alone are no more than their disks.
+    assert region_j(guess[1].numpy() > 0.5, (yy + 0.5 - 44) ** 2 + (xx + 0.5 - 50) ** 2 < 5.5**2) > 0.9
+
+
+def test_a_box_in_which_nothing_stands_out_is_the_guess_itself() -> None:
+    plain = torch.full((1, 3, SIZE, SIZE), 90.0)
+    boxed = marks_of((30, 24, 70, 64), [])
+    guess = first_guess(plain, boxed)[0].numpy() > 0.5
+    inside = boxed[0, 0].numpy() > 0.5
+    assert guess[inside].mean() > 0.9
+    assert not guess[~inside].any()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -146,6 +147,15 @@ def test_objects_vanish_and_some_return() -> None:
     returns = [bool(row[np.argmin(row) :].any()) for row in seen[gone]]
     assert gone.sum() >= 6
     assert sum(returns) >= 2
+
+
+def test_after_a_gap_the_first_frame_is_old() -> None:
+    maker = ClipMaker(ClipSettings(size=SIZE, num_frames=4, gap=1, vanish=0))
+    clips = [maker.make(seed) for seed in range(20)]
+    assert {clip.images.shape[0] for clip in clips} == {4}
+    changes = np.array([[(a ^ b).sum() for a, b in pairwise(clip.masks)] for clip in clips])
+    first, *others = np.median(changes, axis=0)
+    assert first > 1.5 * max(others)
 
 
 def test_what_is_for_research_only_is_left_out(tmp_path: Path) -> None:

@@ -1,18 +1,14 @@
-"""Reading labels by pixels: what a remembered frame showed, beside what its keys say. Nothing is learned.
+"""Reading labels by motion: what is remembered of the frame before goes along the optical flow.
 
-Two reads: what is remembered of the frame before, carried along the optical flow between its pixels and
-those of this frame, which is finer than any cell of keys; and how much likelier each pixel's colour is on
-the object than about it, by what memories show, which does not drift.
+Nothing is learned: flow between the pixels of two frames is finer than any cell of keys.
 
-Source: Kroeger et al., "Fast Optical Flow using Dense Inverse Search" (ECCV 2016), by OpenCV; colour ratios
-after Bibby and Reid, "Robust Real-Time Visual Tracking using Pixel-Wise Posteriors" (ECCV 2008).
+Source: Kroeger et al., "Fast Optical Flow using Dense Inverse Search" (ECCV 2016), by OpenCV.
 
-Layouts: R rows (objects) · h w the low-res grid. Pixels are RGB from 0 to 255; masks are from 0 to 1.
+Layouts: R rows (objects) · h w the low-res grid. Pixels are RGB from 0 to 255; masks are from 0 to 1; places
+are where pixels were in the frame before, x and y from -1 to 1 between borders.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -25,12 +21,14 @@ SMALLEST_SIDE = 32
 """Below this DIS finds no pyramid to work on; such a frame is taken to stand still."""
 MISMATCH_RANGE = 64.0
 """A difference of pixels that counts as 1."""
-COLOUR_LEVELS = 16
-"""Of lightness and of either chroma."""
-UNSEEN_SHARE = 1e-4
-"""Share of a colour never seen: with none on either side, neither is likelier."""
-FAR_WEIGHT = 0.05
-"""What surroundings far from the object count for."""
+CELL = 4
+"""Motions are averaged over cells of so many pixels, and over windows of them."""
+FLOW_NOISE_PX = 0.3
+"""Standard deviation of the flow's own error."""
+UNSEEN = 1e-6
+"""Share of the frame: a side with less is not there, and has no motion."""
+FEW = 0.02
+"""Share of a window that must be of one side for its own mean to count for more than the whole side's."""
 
 
 def follow(now_r3hw: Tensor, before_r3hw: Tensor) -> Tensor:
@@ -86,54 +84,45 @@ def _sample(maps_rchw: Tensor, places_rhw2: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def by_colour(now_r3hw: Tensor, memories: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """How much likelier each pixel's colour is on the object than near it: R x 1 x h x w, from 0 to 1.
+def by_motion(masks_r1hw: Tensor, places_rhw2: Tensor) -> Tensor:
+    """How far each pixel moves with the object near it rather than with what is around: R x 1 x h x w.
+
+    From -1 to 1; 0 where both sides move alike, or wildly. Both motions are Gaussians about local means, of
+    one variance: the flow's own error and the spread of the calmer side.
 
     Args:
-        now_r3hw: pixels; of one row if all rows share the frame.
-        memories: (pixels, masks R x 1 x h x w) of each remembered frame; together they are one count.
+        masks_r1hw: carried to this frame.
+        places_rhw2: of one row if all rows share the frames.
     """
-    rows = memories[0][1].shape[0]
-    counts = sum(_count(pixels, masks) for pixels, masks in memories)
-    assert isinstance(counts, Tensor)
-    levels = (COLOUR_LEVELS,) * 3
-    kernel = _smoothing(counts)
-    smooth = F.conv3d(counts.view(-1, 1, *levels), kernel, padding=1).view(rows, 2, -1)
-    shares = smooth / smooth.sum(dim=2, keepdim=True).clamp(min=1e-6) + UNSEEN_SHARE
-    ratios = shares[:, 0] / shares.sum(dim=1)
-    bins = _bins(now_r3hw).flatten(1).expand(rows, -1)
-    return ratios.gather(1, bins).view(rows, 1, *now_r3hw.shape[-2:])
+    rows, _, height, width = masks_r1hw.shape
+    half_size = torch.tensor([width / 2, height / 2], device=masks_r1hw.device)
+    moved = (places_rhw2.to(masks_r1hw) - _still(height, width, masks_r1hw)) * half_size
+    flow = moved.permute(0, 3, 1, 2)
+    # The surest part of either side, away from the contour.
+    wide = F.max_pool2d(masks_r1hw, 3, 1, 1)
+    distances, spreads, seen = [], [], []
+    for weight in ((2 * masks_r1hw - 1).clamp(0, 1), (1 - 2 * wide).clamp(0, 1)):
+        square = flow.square().sum(dim=1, keepdim=True).expand(rows, -1, -1, -1)
+        sums = torch.cat((weight, flow * weight, square * weight), dim=1)
+        cells = F.avg_pool2d(sums, CELL, ceil_mode=True)
+        overall = cells.mean(dim=(2, 3), keepdim=True)
+        seen.append(overall[:, :1])
+        overall = overall / overall[:, :1].clamp(min=UNSEEN)
+        side = 2 * (min(cells.shape[-2:]) // 8) + 1
+        local = F.avg_pool2d(cells, side, 1, side // 2) + FEW * overall
+        mean, mean_square = (local[:, 1:] / local[:, :1].clamp(min=UNSEEN)).split((2, 1), dim=1)
+        spread = (mean_square - mean.square().sum(dim=1, keepdim=True)).clamp(min=0)
+        both = F.interpolate(torch.cat((mean, spread), dim=1), size=(height, width), mode="bilinear")
+        distances.append((flow - both[:, :2]).square().sum(dim=1, keepdim=True))
+        spreads.append(both[:, 2:])
+    variance = FLOW_NOISE_PX**2 + torch.minimum(*spreads) / 2
+    # As a difference of probabilities: tanh of half a log-likelihood ratio.
+    evidence = ((distances[1] - distances[0]) / (4 * variance)).tanh()
+    return evidence * (torch.minimum(*seen) > UNSEEN)
 
 
-def _count(pixels_r3hw: Tensor, masks_r1hw: Tensor) -> Tensor:
-    """R x 2 x colours: the object's pixels, and those about it."""
-    rows = masks_r1hw.shape[0]
-    masks = masks_r1hw.flatten(1).float()
-    about = _near(masks_r1hw).flatten(1).float() * (1 - masks)
-    weights = torch.stack((masks, about), dim=1)
-    bins = _bins(pixels_r3hw).flatten(1)[:, None].expand(rows, 2, -1)
-    return weights.new_zeros(rows, 2, COLOUR_LEVELS**3).scatter_add_(2, bins, weights)
-
-
-def _near(masks_r1hw: Tensor) -> Tensor:
-    """What each pixel tells of an object's surroundings: near ones most, all at least a little."""
-    cells = F.avg_pool2d(masks_r1hw, 4)
-    side = 2 * (min(cells.shape[-2:]) // 8) + 1
-    for _ in range(2):
-        cells = F.avg_pool2d(cells, side, 1, side // 2)
-    cells = cells / cells.amax(dim=(2, 3), keepdim=True).clamp(min=1e-3) + FAR_WEIGHT
-    return F.interpolate(cells, size=masks_r1hw.shape[-2:], mode="nearest")
-
-
-def _bins(pixels_r3hw: Tensor) -> Tensor:
-    """int64 R x h x w: lightness, red against green, yellow against blue."""
-    red, green, blue = pixels_r3hw.float().unbind(dim=1)
-    parts = ((red + green + blue) / 3, red - green + 128, (red + green) / 2 - blue + 128)
-    step = 256 // COLOUR_LEVELS
-    lightness, first, second = ((part / step).long().clamp(0, COLOUR_LEVELS - 1) for part in parts)
-    return (lightness * COLOUR_LEVELS + first) * COLOUR_LEVELS + second
-
-
-def _smoothing(like: Tensor) -> Tensor:
-    line = torch.tensor([0.25, 0.5, 0.25], device=like.device, dtype=like.dtype)
-    return (line[:, None, None] * line[:, None] * line).view(1, 1, 3, 3, 3)
+def _still(height: int, width: int, like: Tensor) -> Tensor:
+    """The places of pixels that have not moved: h x w x 2."""
+    x = (2 * torch.arange(width, device=like.device, dtype=like.dtype) + 1) / width - 1
+    y = (2 * torch.arange(height, device=like.device, dtype=like.dtype) + 1) / height - 1
+    return torch.stack((x.expand(height, -1), y[:, None].expand(-1, width)), dim=-1)

@@ -22,14 +22,16 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vidseg.memory.bank import MemoryFrame, Recall
+from vidseg.memory.colour_reading import by_colour, by_near_colour
 from vidseg.memory.label_reading import LabelReading
-from vidseg.memory.pixel_reading import by_colour, carry, follow, mismatch
+from vidseg.memory.pixel_reading import by_motion, carry, follow, mismatch
 from vidseg.trackers.contract import ABSENT_LOGIT
 from vidseg.trackers.image_encoder import pixels_of
 from vidseg.trackers.mask_decoder import Candidates
 from vidseg.trackers.model import MASK_LOGIT_BIAS, MASK_LOGIT_SCALE, Decoded, Features
 from vidseg.trackers.space_time import prompt_maps
 from vidseg.trackers.space_time.decoder import LabelDecoder, conv
+from vidseg.trackers.space_time.first_guess import first_guess
 
 STRIDE = 8
 """Of keys and values."""
@@ -37,8 +39,9 @@ LOW_RES_STRIDE = 2
 PATCH = STRIDE // LOW_RES_STRIDE
 MASK_CHANNELS = PATCH * PATCH
 PIXEL_CHANNELS = 3 * PATCH * PATCH
-MEMORY_MAPS = 2
-"""Pixel by pixel, of memory: where what is carried does not fit, and colours by conditioning frames."""
+MEMORY_MAPS = 5
+"""Pixel by pixel, of memory: the mask carried from the frame before, where what is carried does not fit, what
+moves as the object does, colours by conditioning frames, and colours by what was close by before."""
 PROMPT_MAPS = 2
 """Colours by the prompt, and its mask."""
 
@@ -95,10 +98,10 @@ class SpaceTimeModel(nn.Module):
         marks = MASK_CHANNELS + prompt_maps.CHANNELS
         self.remember_enter = conv(context_channels + marks, context_channels)
         self.remember_leave = nn.Conv2d(context_channels, value_channels - MASK_CHANNELS, 3, padding=1)
-        self.no_memory = nn.Parameter(torch.zeros(2 * value_channels + 2 + MEMORY_MAPS * MASK_CHANNELS))
+        self.no_memory = nn.Parameter(torch.zeros(value_channels + 2 + MEMORY_MAPS * MASK_CHANNELS))
         self.no_prompt = nn.Parameter(torch.zeros(value_channels))
         self.no_object = nn.Parameter(torch.zeros(key_channels))
-        read = 3 * value_channels + 2 + prompt_maps.CHANNELS + 1
+        read = 2 * value_channels + 2 + prompt_maps.CHANNELS + 1
         self.decoder = LabelDecoder(read, context_channels, fine_channels)
 
     @property
@@ -147,10 +150,10 @@ class SpaceTimeModel(nn.Module):
         return Features(fine, torch.cat((keys, self.to_context(x), patches), dim=1))
 
     def attend(self, features: Features, recalls: Sequence[Recall] | None, pointer_limit: int) -> Tensor:
-        """What each object's memory says of every cell: R x (2 E + 2 + 32) x H x W.
+        """What each object's memory says of every cell: R x (E + 2 + 80) x H x W.
 
-        The read of conditioning frames, what is carried of the latest frame, how like the object's pointers a
-        cell is, and 4 x 4 pixels of each of the `MEMORY_MAPS`.
+        The read of conditioning frames, how like the object's pointers a cell is, and 4 x 4 pixels of each of
+        the `MEMORY_MAPS`.
         """
         grid_hw = _grid(features)
         if recalls is None:
@@ -196,15 +199,13 @@ class SpaceTimeModel(nn.Module):
         before, masks = _shown([latest for _, latest in sources], grid_hw, is_shared)
         now = now.expand(before.shape[0], -1, -1, -1)
         places = follow(now, before)
-        # The values of the frame before, their masks as finely as they are known.
-        _, values = self._memories([[latest] for _, latest in sources], is_shared)
-        learned = values[..., :-MASK_CHANNELS].transpose(1, 2).unflatten(2, grid_hw)
-        carried = F.pixel_unshuffle(carry(masks, places), PATCH)
+        carried = carry(masks, places)
         apart = mismatch(now, before, places).expand(len(sources), -1, -1, -1)
-        # Not by the colours of the latest: what leaked once would be taken for the object's own.
-        maps = torch.cat((apart, by_colour(now, shown_old)), dim=1)
+        # All colours are those of conditioning frames: what leaked once would be taken for the object's own.
+        colours = by_colour(now, shown_old), by_near_colour(now, (before, masks), places)
+        maps = torch.cat((carried, apart, by_motion(carried, places), *colours), dim=1)
         likeness = self._likeness(keys_rnd, recalls, grid_hw)
-        parts = (anywhere, carry(learned, places), carried, likeness, F.pixel_unshuffle(maps, PATCH))
+        parts = (anywhere, likeness, F.pixel_unshuffle(maps, PATCH))
         return torch.cat([part.to(self.dtype) for part in parts], dim=1)
 
     def masks_read(self, conditioned_rchw: Tensor) -> Tensor:
@@ -266,47 +267,41 @@ class SpaceTimeModel(nn.Module):
             nothing = prompt_maps.CHANNELS + 1 + PROMPT_MAPS * MASK_CHANNELS
             drawn = conditioned_bchw.new_zeros(rows, nothing, *grid_hw)
             return [self._decode_maps(features, torch.cat((conditioned_bchw, no_prompt, drawn), dim=1))]
+        height, width = _grid(features)
+        drawn = prompt_maps.draw(points_bp2, labels_bp, (height, width), STRIDE).to(self.dtype)
+        if previous_logits_bhw is None:
+            finely = prompt_maps.draw(points_bp2, labels_bp, (PATCH * height, PATCH * width), LOW_RES_STRIDE)
+            mask = first_guess(self._pixels(features), finely).to(self.dtype)
         answers: list[Decoded] = []
         for _ in range(self.prompt_passes):
-            read = self._read_prompt(features, points_bp2, labels_bp, previous_logits_bhw)
+            if previous_logits_bhw is not None:
+                mask = previous_logits_bhw.sigmoid().to(self.dtype)
+            read = self._read_prompt(features, drawn, mask)
             conditioned = conditioned_bchw.expand(read.shape[0], -1, -1, -1)
             answers.append(self._decode_maps(features, torch.cat((conditioned, read), dim=1)))
             previous_logits_bhw = answers[-1].low_res_logits_bhw.detach()
         return answers
 
-    def _read_prompt(
-        self, features: Features, points_bp2: Tensor, labels_bp: Tensor, previous_logits_rhw: Tensor | None
-    ) -> Tensor:
-        """The prompt, remembered on the frame and read from there, and as it was drawn."""
+    def _read_prompt(self, features: Features, drawn_rchw: Tensor, mask_rhw: Tensor) -> Tensor:
+        """A mask, remembered on the frame and read from there, and the prompt as it was drawn."""
         grid_hw = _grid(features)
-        low_res_hw = (grid_hw[0] * PATCH, grid_hw[1] * PATCH)
-        drawn = prompt_maps.draw(points_bp2, labels_bp, grid_hw, STRIDE).to(self.dtype)
-        if previous_logits_rhw is None:
-            previous = drawn.new_zeros(drawn.shape[0], 1, *grid_hw)
-            fine = prompt_maps.draw(points_bp2, labels_bp, low_res_hw, LOW_RES_STRIDE)
-            mask = fine[:, :2].amax(dim=1).to(self.dtype)
-        else:
-            mask = previous_logits_rhw.sigmoid().to(self.dtype)
-            previous = F.avg_pool2d(mask[:, None], PATCH)
-        values = self._values(features, mask, drawn).flatten(2).transpose(1, 2)
+        mask = mask_rhw[:, None]
+        values = self._values(features, mask_rhw, drawn_rchw).flatten(2).transpose(1, 2)
         keys_rnd = self._keys(features).flatten(2).transpose(1, 2)
-        read = self.reading(keys_rnd, keys_rnd, values)
+        read = self.reading(keys_rnd, keys_rnd, values).transpose(1, 2).unflatten(2, grid_hw)
         now = self._pixels(features)
-        maps = torch.cat((by_colour(now, [(now, mask[:, None])]).to(mask.dtype), mask[:, None]), dim=1)
-        read = read.transpose(1, 2).unflatten(2, grid_hw)
-        return torch.cat((read, drawn, previous, F.pixel_unshuffle(maps, PATCH)), dim=1)
+        maps = torch.cat((by_colour(now, [(now, mask)]).to(mask.dtype), mask), dim=1)
+        coarse = F.avg_pool2d(mask, PATCH)
+        return torch.cat((read, drawn_rchw, coarse, F.pixel_unshuffle(maps, PATCH)), dim=1)
 
     def _decode_maps(self, features: Features, read_rchw: Tensor) -> Decoded:
         width = self.value_channels
         maps_of_memory, maps_of_prompt = MEMORY_MAPS * MASK_CHANNELS, PROMPT_MAPS * MASK_CHANNELS
         of_memory, memory_maps, of_prompt, drawn_maps = read_rchw.split(
-            (2 * width + 2, maps_of_memory, width + prompt_maps.CHANNELS + 1, maps_of_prompt), dim=1
+            (width + 2, maps_of_memory, width + prompt_maps.CHANNELS + 1, maps_of_prompt), dim=1
         )
         # The masks are the last channels of values.
-        masks = [
-            part[:, end - MASK_CHANNELS : end]
-            for part, end in ((of_memory, width), (of_memory, 2 * width), (of_prompt, width))
-        ]
+        masks = [part[:, width - MASK_CHANNELS : width] for part in (of_memory, of_prompt)]
         every = F.pixel_shuffle(torch.cat((*masks, memory_maps, drawn_maps), dim=1), PATCH)
         read = torch.cat((of_memory, of_prompt), dim=1)
         maps = self.decoder(read, every, self._context(features), features.high_res)

@@ -89,7 +89,7 @@ LAYOUTS: tuple[Layout, ...] = (
         family="vidseg",
         marks={"reading.log_sharpness": (), "to_key.weight": (64, 96, 1, 1)},
         trackers=("vidseg-nano",),
-        num_params=2_634_697,
+        num_params=2_612_497,
     ),
     # What people hand over by mistake.
     Layout(

@@ -9,6 +9,7 @@ import numpy as np
 
 from vidseg.errors import RunError
 from vidseg.training.data.clip import Clip
+from vidseg.training.data.motion import log_uniform
 from vidseg.training.data.scene import Scene, render
 from vidseg.training.data.scenes import SceneMaker
 from vidseg.training.data.settings import ClipSettings
@@ -17,6 +18,7 @@ from vidseg.training.data.sources import StillSource, VideoSource, VosSource
 __all__ = ["ClipMaker", "ClipSettings"]
 
 _ATTEMPTS = 60
+_GAPS = 2, 20
 _SOURCE_FIELDS = {"stills", "videos", "vos", "still_cache_mb", "video_cache_mb"}
 
 
@@ -42,13 +44,13 @@ class ClipMaker:
 
     def __init__(self, settings: ClipSettings) -> None:
         self.settings = settings
-        self._stills, self._videos, vos = _sources(settings.model_dump_json(include=_SOURCE_FIELDS))
-        self._scenes = SceneMaker(settings, self._stills, self._videos, vos)
+        self._sources = _sources(settings.model_dump_json(include=_SOURCE_FIELDS))
 
     def preload(self) -> None:
         """Read stills and videos now: worker processes that are forked later share them."""
-        self._stills.preload()
-        self._videos.preload()
+        stills, videos, _ = self._sources
+        stills.preload()
+        videos.preload()
 
     def make(self, seed: int) -> Clip:
         """The clip of `seed` (0 or more).
@@ -58,8 +60,10 @@ class ClipMaker:
         """
         for attempt in range(_ATTEMPTS):
             rng = np.random.default_rng((seed, attempt))
-            scene: Scene | None = self._scenes.make(rng)
-            clip = None if scene is None else render(rng, scene, self.settings)
+            left_out = round(log_uniform(rng, *_GAPS)) if rng.random() < self.settings.gap else 0
+            lasts = self.settings.model_copy(update={"num_frames": self.settings.num_frames + left_out})
+            scene: Scene | None = SceneMaker(lasts, *self._sources).make(rng)
+            clip = None if scene is None else render(rng, scene, lasts, left_out)
             if clip is not None:
                 return clip
         raise RunError(

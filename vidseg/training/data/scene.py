@@ -34,18 +34,23 @@ class Scene:
     """3 x 3, from the scene (frame heights) to pixels of the clip."""
 
 
-def render(rng: Rng, scene: Scene, settings: ClipSettings) -> Clip | None:
-    """The clip of a scene, forwards or backwards; None if its first frame shows too little of the object."""
-    size, num_frames = settings.size, settings.num_frames
+def render(rng: Rng, scene: Scene, settings: ClipSettings, left_out: int = 0) -> Clip | None:
+    """The clip of a scene, forwards or backwards; None if its first frame shows too little of the object.
+
+    Args:
+        left_out: how many of the scene's frames after the first are not shown.
+    """
+    size = settings.size
     for layer in scene.layers:
         layer.shrink(scene.view)
     look = Look(rng, settings)
     shutter = rng.uniform(0.25, 0.8) if rng.random() < settings.motion_blur else 0.0
-    times = list(range(num_frames))
+    times = list(range(settings.num_frames))
     if rng.random() < 0.4:
         times.reverse()
-    images = np.empty((num_frames, size, size, 3), np.uint8)
-    masks = np.empty((num_frames, size, size), np.bool_)
+    del times[1 : 1 + left_out]
+    images = np.empty((len(times), size, size, 3), np.uint8)
+    masks = np.empty((len(times), size, size), np.bool_)
     for k, t in enumerate(times):
         image, visible, whole = _compose(scene, t, size, shutter)
         masks[k] = visible > 127
@@ -53,7 +58,7 @@ def render(rng: Rng, scene: Scene, settings: ClipSettings) -> Clip | None:
             seen = np.count_nonzero(masks[0])
             if seen < MIN_PIXELS or seen < _MIN_VISIBLE * whole or seen > _MAX_FILL * size * size:
                 return None
-        images[k] = look.apply(image, k)
+        images[k] = look.apply(image, t)
     return Clip(images, masks)
 
 

@@ -59,6 +59,8 @@ class ClipSettings(Strict):
     """Probability that something passes in front of the object."""
     vanish: float = Field(default=0.12, ge=0, le=1)
     """Probability that the object goes away for some frames: out of the picture, or behind a cover."""
+    gap: float = Field(default=0.0, ge=0, le=1)
+    """Probability that frames after the first are left out: what it shows is old, as in a long video."""
     turn: float = Field(default=0.25, ge=0, le=1)
     """Probability that the object turns about itself: its surface slides along, what was hidden shows."""
     bend: float = Field(default=0.6, ge=0, le=1)

@@ -1,0 +1,73 @@
+"""A first guess at what a prompt asks for: what GrabCut finds in a box; of clicks, no more than their disks.
+
+Source: Rother et al., "GrabCut" (SIGGRAPH 2004), by OpenCV.
+
+Layouts: R rows (objects) · h w the low-res grid.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+PADDING = 0.3
+"""Surroundings that are looked at, as a share of the box's sides."""
+SIDE_PX = 200
+"""What is looked at is enlarged to this: on few pixels GrabCut finds next to nothing."""
+ROUNDS = 3
+LEAST_SHARE = 0.05
+"""Of the box."""
+UNSURE = 0.12
+"""How likely GrabCut is wrong, about."""
+
+
+@torch.no_grad()
+def first_guess(pixels_r3hw: Tensor, drawn_rchw: Tensor) -> Tensor:
+    """R x h x w, from 0 to 1.
+
+    Args:
+        pixels_r3hw: RGB from 0 to 255; 1 row if all rows share the frame.
+        drawn_rchw: maps of `prompt_maps.draw` on the same grid. Clicks are taken at their word.
+    """
+    pictures = pixels_r3hw.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    drawn = drawn_rchw.float().cpu().numpy()
+    rows = []
+    for row, (box, on, off) in enumerate(drawn):
+        has_box = (box > 0.5).any()
+        rows.append(_grab_cut(pictures[row % len(pictures)], box, on, off) if has_box else on)
+    return torch.from_numpy(np.stack(rows)).to(drawn_rchw)
+
+
+def _grab_cut(picture: np.ndarray, *drawn: np.ndarray) -> np.ndarray:
+    box, on, off = (marks > 0.5 for marks in drawn)
+    window = _window(box)
+    crop = picture[window]
+    scale = max(1.0, SIDE_PX / max(crop.shape[:2]))
+    size = round(crop.shape[1] * scale), round(crop.shape[0] * scale)
+    labels = np.where(box[window], cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8)
+    labels[on[window]], labels[off[window]] = cv2.GC_FGD, cv2.GC_BGD
+    labels = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
+    is_object = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
+    if is_object.any() and not is_object.all():
+        cv2.setRNGSeed(0)  # GrabCut starts from a random k-means
+        models = np.zeros((1, 65)), np.zeros((1, 65))
+        large = cv2.resize(crop, size, interpolation=cv2.INTER_CUBIC)
+        cv2.grabCut(large, labels, None, *models, ROUNDS, cv2.GC_INIT_WITH_MASK)
+        is_object = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
+    found = cv2.resize(is_object.astype(np.float32), crop.shape[1::-1], interpolation=cv2.INTER_AREA)
+    # A box in which GrabCut finds next to nothing is all that is known of the object.
+    answer = box.astype(np.float32)
+    if found.sum() > LEAST_SHARE * box.sum():
+        answer[window] = found
+    return UNSURE + (1 - 2 * UNSURE) * answer
+
+
+def _window(box: np.ndarray) -> tuple[slice, slice]:
+    spans = []
+    for along in (1, 0):
+        inside = np.flatnonzero(box.any(axis=along))
+        pad = round(PADDING * len(inside)) + 1
+        spans.append(slice(max(0, int(inside[0]) - pad), int(inside[-1]) + pad + 1))
+    return spans[0], spans[1]
