@@ -264,7 +264,7 @@ def test_steps_on_the_same_clips_lower_the_loss(tmp_path: Path, sam2: bool, dtyp
         dtype=dtype,
         steps=100,
         schedule={"warm_up": 0, "shape": "constant"},
-        unroll={"corrections": 0.0},
+        unroll={"corrections": 0.0, "prompts": {"mask": 0.0, "box": 1.0}},  # as hard in every step
     )
     batch = clips(trainer.settings)
     losses = [trainer.take_step([batch])[0]["loss"] for _ in range(5 if sam2 else 10)]

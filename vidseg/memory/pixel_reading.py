@@ -64,9 +64,8 @@ def _follow(now_3hw: Tensor, before_3hw: Tensor) -> Tensor:
     y, x = np.mgrid[:height, :width].astype(np.float32)
     if min(height, width) >= SMALLEST_SIDE:
         method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        # To the last pixel of this small picture, and no smoothing: the finest motion at half the time.
+        # To the last pixel: the picture is small.
         method.setFinestScale(0)
-        method.setVariationalRefinementIterations(0)
         flow = method.calc(_grey(now_3hw), _grey(before_3hw), None)
         x, y = x + flow[..., 0], y + flow[..., 1]
     places = np.stack(((2 * x + 1) / width - 1, (2 * y + 1) / height - 1), axis=-1)

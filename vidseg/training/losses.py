@@ -49,7 +49,8 @@ def read_loss(reads_rhw: Tensor, targets_rhw: Tensor, cell: int = 4) -> Tensor:
         cell: side of a cell on the low-res grid: reads are not meant to be finer.
     """
     reads, targets = (F.avg_pool2d(x[:, None].float(), cell).flatten(1) for x in (reads_rhw, targets_rhw))
-    wrong = F.binary_cross_entropy(reads.clamp(1e-3, 1 - 1e-3), targets, reduction="none")
+    # As logits: what is not finite makes a loss that is not, rather than an error.
+    wrong = F.binary_cross_entropy_with_logits(reads.logit(eps=1e-3), targets, reduction="none")
     on = (wrong * targets).sum(dim=1) / targets.sum(dim=1).clamp(min=1)
     off = (wrong * (1 - targets)).sum(dim=1) / (1 - targets).sum(dim=1).clamp(min=1)
     return (on + off) / 2
