@@ -15,8 +15,8 @@ from torch import Tensor
 
 from vidseg.memory.bank import MemoryFrame, Moment, ObjectBank, Recall, RecentFrames
 
-NOISE = 1 / 64
-"""Of a step of the rounded sum: four cosines' last bits, at 256 tokens."""
+NOISE = 1 / 128
+"""Of a step of the rounded sum: two cosines' last bits, at 256 tokens."""
 
 
 @dataclass(frozen=True, slots=True)
