@@ -18,14 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-COLOUR_LEVELS = 16
+LEVELS = 16, 16, 16
 """Of lightness and of either chroma."""
 UNSEEN_SHARE = 1e-4
 """Share of a colour never seen: with none on either side, neither is likelier."""
 FAR_WEIGHT = 0.05
 """What surroundings far from the object count for."""
-NEAR_LEVELS = 8, 4, 4
-"""Of lightness and of either chroma, where few pixels are counted."""
+NEAR_LEVELS, NEAR_STRETCH = (8, 4, 4), 2
+"""Where few pixels are counted."""
 NEAR_CELL = 8
 """Close by is within a window of 3 x 3 cells of so many pixels."""
 NEAR_UNSEEN = 0.02
@@ -43,9 +43,8 @@ def by_colour(now_r3hw: Tensor, memories: Sequence[tuple[Tensor, Tensor]]) -> Te
     rows = memories[0][1].shape[0]
     counts = sum(_count(pixels, masks) for pixels, masks in memories)
     assert isinstance(counts, Tensor)
-    levels = (COLOUR_LEVELS,) * 3
     kernel = _smoothing(counts)
-    smooth = F.conv3d(counts.view(-1, 1, *levels), kernel, padding=1).view(rows, 2, -1)
+    smooth = F.conv3d(counts.view(-1, 1, *LEVELS), kernel, padding=1).view(rows, 2, -1)
     shares = smooth / smooth.sum(dim=2, keepdim=True).clamp(min=1e-6) + UNSEEN_SHARE
     ratios = shares[:, 0] / shares.sum(dim=1)
     bins = _bins(now_r3hw).flatten(1).expand(rows, -1)
@@ -59,7 +58,7 @@ def _count(pixels_r3hw: Tensor, masks_r1hw: Tensor) -> Tensor:
     about = _near(masks_r1hw).flatten(1).float() * (1 - masks)
     weights = torch.stack((masks, about), dim=1)
     bins = _bins(pixels_r3hw).flatten(1)[:, None].expand(rows, 2, -1)
-    return weights.new_zeros(rows, 2, COLOUR_LEVELS**3).scatter_add_(2, bins, weights)
+    return weights.new_zeros(rows, 2, math.prod(LEVELS)).scatter_add_(2, bins, weights)
 
 
 def _near(masks_r1hw: Tensor) -> Tensor:
@@ -72,13 +71,20 @@ def _near(masks_r1hw: Tensor) -> Tensor:
     return F.interpolate(cells, size=masks_r1hw.shape[-2:], mode="nearest")
 
 
-def _bins(pixels_r3hw: Tensor) -> Tensor:
-    """int64 R x h x w: lightness, red against green, yellow against blue."""
+def _bins(pixels_r3hw: Tensor, levels: tuple[int, int, int] = LEVELS, stretch: int = 1) -> Tensor:
+    """int64 R x h x w: lightness, red against green, yellow against blue; few colours are saturated.
+
+    Args:
+        levels: of each of the three.
+        stretch: by how much either chroma is multiplied before it is cut into levels.
+    """
     red, green, blue = pixels_r3hw.float().unbind(dim=1)
-    parts = ((red + green + blue) / 3, red - green + 128, (red + green) / 2 - blue + 128)
-    step = 256 // COLOUR_LEVELS
-    lightness, first, second = ((part / step).long().clamp(0, COLOUR_LEVELS - 1) for part in parts)
-    return (lightness * COLOUR_LEVELS + first) * COLOUR_LEVELS + second
+    chromas = red - green, (red + green) / 2 - blue
+    parts = ((red + green + blue) / 3, *(stretch * chroma + 128 for chroma in chromas))
+    bins = torch.zeros_like(red, dtype=torch.long)
+    for part, count in zip(parts, levels, strict=True):
+        bins = bins * count + (part * (count / 256)).long().clamp(0, count - 1)
+    return bins
 
 
 def _smoothing(like: Tensor) -> Tensor:
@@ -98,7 +104,7 @@ def by_near_colour(now_r3hw: Tensor, before: tuple[Tensor, Tensor], places_rhw2:
     pixels, masks = before
     rows, _, height, width = masks.shape
     grid_h, grid_w = -(-height // NEAR_CELL), -(-width // NEAR_CELL)
-    bins = _near_bins(pixels)
+    bins = _bins(pixels, NEAR_LEVELS, NEAR_STRETCH)
     levels = math.prod(NEAR_LEVELS)
     y, x = (torch.arange(size, device=masks.device) // NEAR_CELL for size in (height, width))
     cells = y[:, None] * grid_w + x
@@ -112,20 +118,12 @@ def by_near_colour(now_r3hw: Tensor, before: tuple[Tensor, Tensor], places_rhw2:
     size = torch.tensor([grid_w, grid_h], device=masks.device)
     column, row = ((places_rhw2 + 1) / 2 * size).long().unbind(dim=-1)
     where = (row.clamp(0, grid_h - 1) * grid_w + column.clamp(0, grid_w - 1)).flatten(1)
-    index = (_near_bins(now_r3hw).flatten(1) * (grid_h * grid_w) + where)[:, None].expand(rows, 2, -1)
+    index = (_bins(now_r3hw, NEAR_LEVELS, NEAR_STRETCH).flatten(1) * (grid_h * grid_w) + where)[
+        :, None
+    ].expand(rows, 2, -1)
     found = seen.flatten(2).gather(2, index)
     # A side that was not seen here has no colours of its own: its ratio is that of what was seen.
     shares = (found + NEAR_UNSEEN / levels) / (
         totals.gather(2, where[:, None].expand(rows, 2, -1)) + NEAR_UNSEEN
     )
     return (shares[:, 0] / shares.sum(dim=1)).view(rows, 1, height, width)
-
-
-def _near_bins(pixels_r3hw: Tensor) -> Tensor:
-    """int64 R x h x w, few levels; chroma is stretched, for few colours are saturated."""
-    red, green, blue = pixels_r3hw.float().unbind(dim=1)
-    parts = ((red + green + blue) / 3, 2 * (red - green) + 128, red + green - 2 * blue + 128)
-    bins = torch.zeros_like(red, dtype=torch.long)
-    for part, levels in zip(parts, NEAR_LEVELS, strict=True):
-        bins = bins * levels + (part * (levels / 256)).long().clamp(0, levels - 1)
-    return bins

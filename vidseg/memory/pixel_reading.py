@@ -93,15 +93,15 @@ def by_motion(masks_r1hw: Tensor, places_rhw2: Tensor) -> Tensor:
         masks_r1hw: carried to this frame.
         places_rhw2: of one row if all rows share the frames.
     """
-    rows, _, height, width = masks_r1hw.shape
+    height, width = masks_r1hw.shape[-2:]
     half_size = torch.tensor([width / 2, height / 2], device=masks_r1hw.device)
     moved = (places_rhw2.to(masks_r1hw) - _still(height, width, masks_r1hw)) * half_size
     flow = moved.permute(0, 3, 1, 2)
+    square = flow.square().sum(dim=1, keepdim=True)
     # The surest part of either side, away from the contour.
     wide = F.max_pool2d(masks_r1hw, 3, 1, 1)
     distances, spreads, seen = [], [], []
     for weight in ((2 * masks_r1hw - 1).clamp(0, 1), (1 - 2 * wide).clamp(0, 1)):
-        square = flow.square().sum(dim=1, keepdim=True).expand(rows, -1, -1, -1)
         sums = torch.cat((weight, flow * weight, square * weight), dim=1)
         cells = F.avg_pool2d(sums, CELL, ceil_mode=True)
         overall = cells.mean(dim=(2, 3), keepdim=True)

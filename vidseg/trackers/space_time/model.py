@@ -201,7 +201,8 @@ class SpaceTimeModel(nn.Module):
         places = follow(now, before)
         carried = carry(masks, places)
         apart = mismatch(now, before, places).expand(len(sources), -1, -1, -1)
-        # All colours are those of conditioning frames: what leaked once would be taken for the object's own.
+        # All colours of a frame are read of conditioning ones alone: what leaked once would be taken for the
+        # object's own.
         colours = by_colour(now, shown_old), by_near_colour(now, (before, masks), places)
         maps = torch.cat((carried, apart, by_motion(carried, places), *colours), dim=1)
         likeness = self._likeness(keys_rnd, recalls, grid_hw)
@@ -271,15 +272,15 @@ class SpaceTimeModel(nn.Module):
         drawn = prompt_maps.draw(points_bp2, labels_bp, (height, width), STRIDE).to(self.dtype)
         if previous_logits_bhw is None:
             finely = prompt_maps.draw(points_bp2, labels_bp, (PATCH * height, PATCH * width), LOW_RES_STRIDE)
-            mask = first_guess(self._pixels(features), finely).to(self.dtype)
+            mask = first_guess(self._pixels(features), finely)
+        else:
+            mask = previous_logits_bhw.sigmoid()
         answers: list[Decoded] = []
         for _ in range(self.prompt_passes):
-            if previous_logits_bhw is not None:
-                mask = previous_logits_bhw.sigmoid().to(self.dtype)
-            read = self._read_prompt(features, drawn, mask)
+            read = self._read_prompt(features, drawn, mask.to(self.dtype))
             conditioned = conditioned_bchw.expand(read.shape[0], -1, -1, -1)
             answers.append(self._decode_maps(features, torch.cat((conditioned, read), dim=1)))
-            previous_logits_bhw = answers[-1].low_res_logits_bhw.detach()
+            mask = answers[-1].low_res_logits_bhw.detach().sigmoid()
         return answers
 
     def _read_prompt(self, features: Features, drawn_rchw: Tensor, mask_rhw: Tensor) -> Tensor:
