@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import vidseg
-from support.parity import VIDEO_HW, as_frames, moving_picture, small_tracker
+from support.parity import NOISE, VIDEO_HW, as_frames, moving_picture, small_tracker
 from vidseg.memory.bank import RecentFrames
 from vidseg.memory.policies.distractor_aware import DistractorAware
 from vidseg.memory.policies.memory_tree import MemoryTree
@@ -20,10 +20,6 @@ from vidseg.trackers.engine_tracker import EngineTracker
 NUM_FRAMES = 34
 BOX = {"box": [20.0, 10.0, 60.0, 50.0]}
 CLICK = {"points": [[70.0, 40.0]], "labels": [1]}
-
-NOISE = 5e-4
-"""Of the logits' deviation: batches of another size are added up in another order, and memories are rounded
-to bfloat16, so that this feeds back."""
 
 POLICIES = {
     "distractor-aware": DistractorAware(min_anchor_iou=0.0, max_area_change=9.0, max_alternative_iou=1.0),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from support.parity import VIDEO_HW, as_frames, moving_picture, small_tracker
+from support.parity import NOISE, VIDEO_HW, as_frames, moving_picture, small_tracker
 from vidseg.memory.bank import RecentFrames
 from vidseg.trackers.contract import Frame, FrameResult
 from vidseg.trackers.engine import Engine
@@ -20,9 +20,6 @@ NUM_FRAMES = 44
 BOX = {"box": [20.0, 10.0, 60.0, 50.0]}
 CLICKS = {"points": [[30.0, 30.0], [80.0, 5.0]], "labels": [1, 0]}
 CLICK = {"points": [[70.0, 40.0]], "labels": [1]}
-
-NOISE = 1e-4
-"""Of the logits' deviation: batches of another size are added up in another order."""
 
 
 def make_mask(shift: int = 0) -> dict[str, Any]:
@@ -108,8 +105,7 @@ def test_conditioning_frames_under_a_cap_are_forgotten_without_effect(tracker, f
             if frame.index % 6 == 0:
                 session.prompt(1, **(BOX if frame.index % 12 else CLICKS))
             told.append(session.step(frame))
-    for want, got in zip(*results, strict=True):
-        assert_near(row(want, 1), row(got, 1), f"frame {want.frame_idx}")
+    assert_same_results(*results)
     kept, bounded = (len(session.banks[1].conditioning) for session in sessions)
     assert (kept, bounded) == (5, 2)
 

@@ -160,7 +160,8 @@ def nearest_conditioning(
     """Split conditioning frames into those that are read, and the rest.
 
     The nearest one before `frame_idx`, the nearest one at or after it, then the nearest others up to `limit`
-    (SAM 2's `select_closest_cond_frames`).
+    (SAM 2's `select_closest_cond_frames`). Those that are read stay in the order of `frames`, so that what is
+    added up, and with it the last bits, is the same whether the rest has been forgotten or not.
     """
     if limit is None or len(frames) <= limit:
         return list(frames.values()), {}
@@ -169,7 +170,7 @@ def nearest_conditioning(
     chosen = [t for t in (before, after) if t is not None]
     others = sorted((t for t in frames if t not in chosen), key=lambda t: abs(t - frame_idx))
     chosen += others[: limit - len(chosen)]
-    return [frames[t] for t in chosen], {t: f for t, f in frames.items() if t not in chosen}
+    return [f for t, f in frames.items() if t in chosen], {t: f for t, f in frames.items() if t not in chosen}
 
 
 @dataclass(frozen=True, slots=True)
