@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ from hypothesis import settings
 
 from support.hard_videos import HardVideos
 from support.shared import shared_folder
+
+# Ray reads this once a process: whether tests in one process had a token would hang on which came first.
+os.environ["RAY_AUTH_MODE"] = "disabled"
 
 # A busy machine is no failure.
 settings.register_profile("vidseg", deadline=None)

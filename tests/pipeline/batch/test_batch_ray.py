@@ -39,7 +39,6 @@ def cluster(s3_environment: int) -> Iterator[Any]:
     patch = pytest.MonkeyPatch()
     patch.setenv("PYTHONPATH", str(TESTS))
     patch.setenv("RAY_raylet_start_wait_time_s", "180")
-    patch.setenv("RAY_AUTH_MODE", "disabled")
     import ray
     from ray.cluster_utils import Cluster
 
