@@ -82,6 +82,27 @@ def test_resuming_equals_not_stopping(tmp_path: Path) -> None:
         assert_same_tensors(getattr(cut, part), getattr(whole, part))
 
 
+def test_a_part_alone_is_trained(tmp_path: Path) -> None:
+    settings = training_settings(tmp_path, only=["decoder.score"])
+    before = build_trainee(settings).model.state_dict()
+    train(settings, tmp_path / "whole")
+    after = read_checkpoint(tmp_path / "whole" / "weights.safetensors")
+    changed = {key for key, value in after.items() if not torch.equal(value, before[key])}
+    # Statistics of norms stay, too.
+    assert changed == {key for key in before if key.startswith("decoder.score.")}
+
+    train_until(3, settings, tmp_path / "cut")
+    train(settings, tmp_path / "cut", resume=True)
+    assert_same_tensors(read_checkpoint(tmp_path / "cut" / "weights.safetensors"), after)
+
+
+def test_a_part_to_train_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no part 'decoder\.sco'") as error:
+        train(training_settings(tmp_path, only=["decoder.sco"]), tmp_path / "run")
+    assert "decoder" in str(error.value.hint)
+    assert not (tmp_path / "run").exists()
+
+
 def test_workers_make_the_same_clips(tmp_path: Path) -> None:
     for workers in (0, 2):
         train(training_settings(tmp_path, steps=2, log_every=1, workers=workers), tmp_path / str(workers))

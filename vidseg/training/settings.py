@@ -60,6 +60,8 @@ class TrainSettings(Strict):
     """The engine tracker to train: a name that `vidseg models` lists, or the path of a YAML."""
     init: str | None = None
     """Weights to start from; None for random ones."""
+    only: list[str] = Field(default=[])
+    """Parts of the model to train, as their weights' names begin; the rest stays as it is. Empty: all."""
     steps: int = Field(ge=1)
     batch: int = Field(default=8, ge=1)
     """Clips of one pass."""

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidseg.errors import RunError
+from vidseg.errors import ConfigError, RunError
 from vidseg.trackers.engine import Engine
 from vidseg.trackers.engine_tracker import pick_device
 from vidseg.training.ema import Ema
@@ -50,12 +50,13 @@ class Trainer:
         self.engine = engine
         self.device = pick_device(settings.device)
         # Channels last: half the time of a step on CPUs.
-        self.model = engine.model.to(self.device).train()
+        self.model = engine.model.to(self.device)
+        _choose(self.model, settings.only)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.projections = (projections or torch.nn.Module()).to(self.device)
         self.ema = Ema(self.model, settings.ema_decay)
         self._trained = {
-            **dict(self.model.named_parameters()),
+            **{name: p for name, p in self.model.named_parameters() if p.requires_grad},
             **{f"projections/{name}": p for name, p in self.projections.named_parameters()},
         }
         self.optimiser = _optimiser(list(self._trained.values()), settings)
@@ -162,6 +163,36 @@ class Trainer:
             # first, say, a weight would meet the moments of others.
             here = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
             self.optimiser.state[parameter][moment] = here.to(self.device).copy_(value)
+
+
+def _choose(model: torch.nn.Module, only: list[str]) -> None:
+    """Have some parts trained, and the rest do as it does when tracking.
+
+    Raises:
+        ConfigError: one of `only` is no part of the model.
+    """
+    if not only:
+        model.train()
+        return
+    names = [name for name, _ in model.named_parameters()]
+    for part in only:
+        if not any(_is_within(name, part) for name in names):
+            heads = sorted({name.split(".")[0] for name in names})
+            raise ConfigError(
+                f"the model has no part '{part}'",
+                where="field 'only'",
+                hint="names begin with one of: " + ", ".join(heads),
+            )
+    model.eval()
+    for name, module in model.named_modules():
+        if any(_is_within(name, part) for part in only):
+            module.train()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(any(_is_within(name, part) for part in only))
+
+
+def _is_within(name: str, part: str) -> bool:
+    return name == part or name.startswith(f"{part}.")
 
 
 def _optimiser(parameters: list[torch.nn.Parameter], settings: TrainSettings) -> torch.optim.AdamW:
