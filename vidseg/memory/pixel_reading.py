@@ -40,17 +40,13 @@ def carry(maps_rchw: Tensor, places_rhw2: Tensor) -> Tensor:
     """Maps of the frame before, moved to where `follow` says.
 
     Args:
-        places_rhw2: of one row if all rows share the frames. Of a finer grid than the maps, a whole number of
-            times: each cell goes as its pixels do on average.
+        places_rhw2: of one row if all rows share the frames.
     """
-    rows, channels, *grid_hw = maps_rchw.shape
-    finer = places_rhw2.shape[1] // grid_hw[0]
-    if finer > 1:
-        places_rhw2 = F.avg_pool2d(places_rhw2.permute(0, 3, 1, 2), finer).permute(0, 2, 3, 1)
+    rows, channels, *size_hw = maps_rchw.shape
     if places_rhw2.shape[0] == rows:
         return _sample(maps_rchw, places_rhw2)
     # Objects side by side, as channels of one picture.
-    return _sample(maps_rchw.reshape(1, rows * channels, *grid_hw), places_rhw2).view(maps_rchw.shape)
+    return _sample(maps_rchw.reshape(1, rows * channels, *size_hw), places_rhw2).view(maps_rchw.shape)
 
 
 def mismatch(now_r3hw: Tensor, before_r3hw: Tensor, places_rhw2: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidseg.trackers.contract import Prompt
+from vidseg.trackers.grab_cut import grab_cut
 
 BoolMask = npt.NDArray[np.bool_]
 Picture = npt.NDArray[np.uint8]
@@ -103,19 +104,7 @@ def _grab_cut(picture: Picture, seeds: Picture, prompt: Prompt, window: tuple[sl
     small_wh = max(1, round(labels.shape[1] * scale)), max(1, round(labels.shape[0] * scale))
     small = cv2.resize(crop, small_wh, interpolation=cv2.INTER_AREA)
     small_labels = cv2.resize(labels, small_wh, interpolation=cv2.INTER_NEAREST)
-    is_object = (small_labels == cv2.GC_FGD) | (small_labels == cv2.GC_PR_FGD)
-    if is_object.any() and not is_object.all():
-        cv2.setRNGSeed(0)  # GrabCut starts from a random k-means
-        models = np.zeros((1, 65)), np.zeros((1, 65))
-        cv2.grabCut(
-            cv2.cvtColor(small, cv2.COLOR_RGB2BGR),
-            small_labels,
-            None,
-            *models,
-            _ROUNDS,
-            cv2.GC_INIT_WITH_MASK,
-        )
-    soft = ((small_labels == cv2.GC_FGD) | (small_labels == cv2.GC_PR_FGD)).astype(np.float32)
+    soft = grab_cut(cv2.cvtColor(small, cv2.COLOR_RGB2BGR), small_labels, _ROUNDS).astype(np.float32)
     found = cv2.resize(soft, labels.shape[::-1], interpolation=cv2.INTER_LINEAR) > 0.5
 
     mask = (seeds == cv2.GC_FGD) | (seeds == cv2.GC_PR_FGD)

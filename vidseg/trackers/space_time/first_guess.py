@@ -1,7 +1,5 @@
 """A first guess at what a prompt asks for: what GrabCut finds in a box; of clicks, no more than their disks.
 
-Source: Rother et al., "GrabCut" (SIGGRAPH 2004), by OpenCV.
-
 Layouts: R rows (objects) · h w the low-res grid.
 """
 
@@ -11,6 +9,8 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
+
+from vidseg.trackers.grab_cut import grab_cut
 
 PADDING = 0.3
 """Surroundings that are looked at, as a share of the box's sides."""
@@ -36,11 +36,11 @@ def first_guess(pixels_r3hw: Tensor, drawn_rchw: Tensor) -> Tensor:
     rows = []
     for row, (box, on, off) in enumerate(drawn):
         has_box = (box > 0.5).any()
-        rows.append(_grab_cut(pictures[row % len(pictures)], box, on, off) if has_box else on)
+        rows.append(_from_box(pictures[row % len(pictures)], box, on, off) if has_box else on)
     return torch.from_numpy(np.stack(rows)).to(drawn_rchw)
 
 
-def _grab_cut(picture: np.ndarray, *drawn: np.ndarray) -> np.ndarray:
+def _from_box(picture: np.ndarray, *drawn: np.ndarray) -> np.ndarray:
     box, on, off = (marks > 0.5 for marks in drawn)
     window = _window(box)
     crop = picture[window]
@@ -49,14 +49,9 @@ def _grab_cut(picture: np.ndarray, *drawn: np.ndarray) -> np.ndarray:
     labels = np.where(box[window], cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8)
     labels[on[window]], labels[off[window]] = cv2.GC_FGD, cv2.GC_BGD
     labels = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
-    is_object = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
-    if is_object.any() and not is_object.all():
-        cv2.setRNGSeed(0)  # GrabCut starts from a random k-means
-        models = np.zeros((1, 65)), np.zeros((1, 65))
-        large = cv2.resize(crop, size, interpolation=cv2.INTER_CUBIC)
-        cv2.grabCut(large, labels, None, *models, ROUNDS, cv2.GC_INIT_WITH_MASK)
-        is_object = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
-    found = cv2.resize(is_object.astype(np.float32), crop.shape[1::-1], interpolation=cv2.INTER_AREA)
+    large = cv2.resize(crop, size, interpolation=cv2.INTER_CUBIC)
+    found = grab_cut(large, labels, ROUNDS).astype(np.float32)
+    found = cv2.resize(found, crop.shape[1::-1], interpolation=cv2.INTER_AREA)
     # A box in which GrabCut finds next to nothing is all that is known of the object.
     answer = box.astype(np.float32)
     if found.sum() > LEAST_SHARE * box.sum():
