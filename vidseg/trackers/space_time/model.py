@@ -308,7 +308,7 @@ class SpaceTimeModel(nn.Module):
         maps = self.decoder(read, every, self._context(features), features.high_res)
         score, iou = maps.scores_r2.unbind(dim=1)
         logits = maps.logits_rhw
-        if not self.training:
+        if not torch.is_grad_enabled():
             logits = torch.where((score > 0)[:, None, None], logits, ABSENT_LOGIT)
         return Decoded(logits, self._pointers(features, logits), score, iou.sigmoid())
 
