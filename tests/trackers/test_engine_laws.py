@@ -20,6 +20,8 @@ NUM_FRAMES = 44
 BOX = {"box": [20.0, 10.0, 60.0, 50.0]}
 CLICKS = {"points": [[30.0, 30.0], [80.0, 5.0]], "labels": [1, 0]}
 CLICK = {"points": [[70.0, 40.0]], "labels": [1]}
+MEAN_NOISE = 1e-4
+"""Root-mean-square, as a share of the logits' deviation; measured: up to 5e-5."""
 
 
 def make_mask(shift: int = 0) -> dict[str, Any]:
@@ -52,6 +54,8 @@ def assert_near(want: np.ndarray, got: np.ndarray, what: str = "") -> None:
     assert (want > -1000).all(), f"{what}: the object is absent, which proves little"
     error = np.abs(want - got).max() / want.std()
     assert error < NOISE, f"{what}: differs by {error:.1e} of the deviation"
+    error = np.sqrt(np.mean((want - got) ** 2)) / want.std()
+    assert error < MEAN_NOISE, f"{what}: differs by {error:.1e} of the deviation, root-mean-square"
 
 
 def assert_same_results(want: Sequence[FrameResult], got: Sequence[FrameResult]) -> None:
