@@ -118,9 +118,8 @@ def by_near_colour(now_r3hw: Tensor, before: tuple[Tensor, Tensor], places_rhw2:
     size = torch.tensor([grid_w, grid_h], device=masks.device)
     column, row = ((places_rhw2 + 1) / 2 * size).long().unbind(dim=-1)
     where = (row.clamp(0, grid_h - 1) * grid_w + column.clamp(0, grid_w - 1)).flatten(1)
-    index = (_bins(now_r3hw, NEAR_LEVELS, NEAR_STRETCH).flatten(1) * (grid_h * grid_w) + where)[
-        :, None
-    ].expand(rows, 2, -1)
+    bins = _bins(now_r3hw, NEAR_LEVELS, NEAR_STRETCH).flatten(1)
+    index = (bins * (grid_h * grid_w) + where)[:, None].expand(rows, 2, -1)
     found = seen.flatten(2).gather(2, index)
     # A side that was not seen here has no colours of its own: its ratio is that of what was seen.
     shares = (found + NEAR_UNSEEN / levels) / (

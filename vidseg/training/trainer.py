@@ -166,7 +166,7 @@ class Trainer:
 
 
 def _choose(model: torch.nn.Module, only: list[str]) -> None:
-    """Have some parts trained, and the rest do as it does when tracking.
+    """Have some parts trained; the rest keeps its weights, and norms their statistics.
 
     Raises:
         ConfigError: one of `only` is no part of the model.
@@ -183,12 +183,15 @@ def _choose(model: torch.nn.Module, only: list[str]) -> None:
                 where="field 'only'",
                 hint="names begin with one of: " + ", ".join(heads),
             )
-    model.eval()
-    for name, module in model.named_modules():
-        if any(_is_within(name, part) for part in only):
+
+    def is_chosen(name: str) -> bool:
+        return any(_is_within(name, part) for part in only)
+
+    for name, module in model.eval().named_modules():
+        if is_chosen(name):
             module.train()
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(any(_is_within(name, part) for part in only))
+        parameter.requires_grad_(is_chosen(name))
 
 
 def _is_within(name: str, part: str) -> bool:
@@ -196,7 +199,6 @@ def _is_within(name: str, part: str) -> bool:
 
 
 def _optimiser(parameters: list[torch.nn.Parameter], settings: TrainSettings) -> torch.optim.AdamW:
-    parameters = [p for p in parameters if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
