@@ -19,6 +19,10 @@ CARRIED = (1.0, 5.0, 6.0, 0.0, 1.0, 0.0, 1.0, 2.0, 0.0)
 prompt, and the one carried from the frame before; where it does not fit, what moves as the object does, how
 likely the colour is by conditioning frames and close by; how likely it is by the prompt, and its mask."""
 MAPS = len(CARRIED)
+POOLS = 3
+"""What `_pool` makes of a map."""
+LIKENESS = 2
+"""Maps of how like the object every cell is: of conditioning frames, and of tracked ones."""
 
 
 def conv(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
@@ -43,10 +47,10 @@ class Block(nn.Module):
 class DecodedMaps:
     logits_rhw: Tensor
     """Mask logits on the low-res grid."""
-    scores_r2: Tensor
-    """Object score logit and the logit of the predicted IoU."""
-    summary_rc: Tensor
-    """What the decoder saw inside its mask."""
+    score_logits_r: Tensor
+    """Is the object there?"""
+    iou_logits_r: Tensor
+    """Of the predicted IoU."""
 
 
 class LabelDecoder(nn.Module):
@@ -78,16 +82,24 @@ class LabelDecoder(nn.Module):
             self.carry.bias.fill_(-3.5)  # type: ignore[union-attr]
             self.mask.weight.mul_(0.1)
             self.coarse_mask.weight.mul_(0.1)
-        self.score = nn.Sequential(nn.Linear(3 * context + 2, context), nn.ReLU(), nn.Linear(context, 2))
+        self.iou = _head(POOLS * context + 2, context)
+        # Whether the object is there is seen in what was read more than in what was made of it.
+        self.score = _head(POOLS * (context + MAPS + 1 + LIKENESS) + 2, context)
 
     def forward(
-        self, read_rchw: Tensor, maps_rmhw: Tensor, context_rchw: Tensor, fine: list[Tensor]
+        self,
+        read_rchw: Tensor,
+        maps_rmhw: Tensor,
+        likeness_rkhw: Tensor,
+        context_rchw: Tensor,
+        fine: list[Tensor],
     ) -> DecodedMaps:
         """Decode.
 
         Args:
             read_rchw: without the maps.
             maps_rmhw: what is read pixel by pixel, in the order of `CARRIED`.
+            likeness_rkhw: the `LIKENESS` maps, which are in what was read, too.
             context_rchw: the frame's features at stride 8; 1 or R rows.
             fine: the frame's features at strides 2 and 4; 1 or R rows.
         """
@@ -107,8 +119,19 @@ class LabelDecoder(nn.Module):
         logits = logits[:, 0].float()
 
         weights = F.avg_pool2d(logits.sigmoid()[:, None], 4).to(x.dtype)
-        inside = (x * weights).sum(dim=(2, 3)) / (weights.sum(dim=(2, 3)) + 1e-3)
         peak = weights.amax(dim=(2, 3))
         area = weights.mean(dim=(2, 3)).sqrt()
-        summary = torch.cat((inside, x.mean(dim=(2, 3)), x.amax(dim=(2, 3)), peak, area), dim=1)
-        return DecodedMaps(logits, self.score(summary).float(), inside)
+        made = torch.cat((_pool(x, weights), peak, area), dim=1)
+        read = _pool(torch.cat((at_8, weights, likeness_rkhw), dim=1), weights)
+        score = self.score(torch.cat((made, read), dim=1))
+        return DecodedMaps(logits, score[:, 0].float(), self.iou(made)[:, 0].float())
+
+
+def _head(in_channels: int, width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(in_channels, width), nn.ReLU(), nn.Linear(width, 1))
+
+
+def _pool(maps_rchw: Tensor, weights_r1hw: Tensor) -> Tensor:
+    """R x 3·C: means by weight, plain means, maxima."""
+    by_weight = (maps_rchw * weights_r1hw).sum(dim=(2, 3)) / (weights_r1hw.sum(dim=(2, 3)) + 1e-3)
+    return torch.cat((by_weight, maps_rchw.mean(dim=(2, 3)), maps_rchw.amax(dim=(2, 3))), dim=1)

@@ -305,12 +305,12 @@ class SpaceTimeModel(nn.Module):
         masks = [part[:, width - MASK_CHANNELS : width] for part in (of_memory, of_prompt)]
         every = F.pixel_shuffle(torch.cat((*masks, memory_maps, drawn_maps), dim=1), PATCH)
         read = torch.cat((of_memory, of_prompt), dim=1)
-        maps = self.decoder(read, every, self._context(features), features.high_res)
-        score, iou = maps.scores_r2.unbind(dim=1)
-        logits = maps.logits_rhw
+        likeness = of_memory[:, width:]
+        maps = self.decoder(read, every, likeness, self._context(features), features.high_res)
+        score, logits = maps.score_logits_r, maps.logits_rhw
         if not torch.is_grad_enabled():
             logits = torch.where((score > 0)[:, None, None], logits, ABSENT_LOGIT)
-        return Decoded(logits, self._pointers(features, logits), score, iou.sigmoid())
+        return Decoded(logits, self._pointers(features, logits), score, maps.iou_logits_r.sigmoid())
 
     def _pointers(self, features: Features, logits_rhw: Tensor) -> Tensor:
         """The object's mean key; the learned `no_object` in so far as there is none."""

@@ -1,0 +1,70 @@
+"""recipes/score_head.py: the head that says whether the object is there, fitted to records of tracking."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import vidseg
+from vidseg.trackers.weights import read_checkpoint
+
+SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "recipes" / "score_head.py"))
+
+
+def made_rows(count: int = 2000) -> dict[str, torch.Tensor]:
+    """Frames of which the third number says how well the mask fits, the fourth how much is seen."""
+    given = torch.randn(count, 6, generator=torch.Generator().manual_seed(0)) * 3 + 5
+    return {
+        "given": given.half(),
+        "area": (given[:, 3] - 5).clamp(min=0),
+        "iou": torch.where(given[:, 3] > 5, ((given[:, 2] - 4.8) / 4).clamp(0, 1), 0.0),
+        "by_sight": torch.zeros(count, dtype=torch.bool),
+        "is_own": torch.arange(count) % 2 == 0,
+    }
+
+
+def shares_absent(rows: dict[str, torch.Tensor]) -> tuple[float, float]:
+    """Of the frames on which a made mask is off its object, and on it."""
+    head = SCRIPT["fitted"](rows, width=16)
+    with torch.no_grad():
+        absent = head(rows["given"].float())[:, 0] < 0
+    on = (rows["iou"] > 0.1) & (rows["area"] > 0)
+    return float(absent[~on].float().mean()), float(absent[on].float().mean())
+
+
+def test_head_tells_masks_on_the_object_from_others() -> None:
+    off, on = shares_absent(made_rows())
+    assert off > 0.9
+    assert on < 0.4
+
+
+def test_after_an_absent_frame_it_is_held_to_what_is_seen() -> None:
+    rows = made_rows()
+    rows["by_sight"][:] = True
+    head = SCRIPT["fitted"](rows, width=16)
+    with torch.no_grad():
+        absent = head(rows["given"].float())[:, 0] < 0
+    seen = rows["area"] > 0.5
+    lost = rows["iou"] == 0
+    assert float(absent[seen & lost].float().mean()) < 0.2
+    assert float(absent[rows["area"] == 0].float().mean()) > 0.9
+
+
+@pytest.mark.slow
+def test_records_make_weights_that_load_and_differ_in_the_head_alone(tmp_path: Path) -> None:
+    SCRIPT["record"](tmp_path / "a.npz", None, 3, 10, 5, None)
+    with np.load(tmp_path / "a.npz") as rows:
+        (count,) = {len(rows[name]) for name in rows}
+        # Of the first frames, those whose mask is given are not decoded.
+        assert 3 * 9 <= count <= 3 * 10
+        assert (rows["area"] == 0).any()
+        assert (rows["area"] > 0).any()
+    SCRIPT["fit"]([tmp_path / "a.npz"], tmp_path / "new.safetensors", None)
+    vidseg.load("vidseg-nano", weights=tmp_path / "new.safetensors")
+    before, after = read_checkpoint(SCRIPT["SHIPPED"]), read_checkpoint(tmp_path / "new.safetensors")
+    changed = {name for name in after if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in before if name.startswith("decoder.score.")}
