@@ -24,6 +24,7 @@ import vidseg
 from vidseg.eval.metrics import boundary_f, region_j
 from vidseg.trackers.contract import Tracker
 from vidseg.trackers.registry import DEFAULT_TRACKER
+from vidseg.training.prompts import tight_box
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,6 @@ def read_mask(path: Path) -> npt.NDArray[np.bool_]:
 
     with Image.open(path) as picture:
         return np.asarray(picture) > 0
-
-
-def tight_box(mask: npt.NDArray[np.bool_]) -> list[float]:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return [float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)]
 
 
 def _line(name: str, scores: list[SequenceScore]) -> str:

@@ -26,6 +26,7 @@ from vidseg.trackers.contract import Tracker
 from vidseg.trackers.registry import DEFAULT_TRACKER
 from vidseg.training.data import Clip, ClipMaker, ClipSettings
 from vidseg.training.data.dataset import clip_seed
+from vidseg.training.prompts import tight_box
 
 BASE_SEED = 10**9
 NUM_FRAMES = 24
@@ -97,9 +98,7 @@ def follow(tracker: Tracker, clip: Clip, prompt: str, tally: Tally) -> None:
     if prompt == "mask":
         session.prompt(1, mask=first)
     else:
-        rows, columns = np.flatnonzero(first.any(axis=1)), np.flatnonzero(first.any(axis=0))
-        box = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
-        session.prompt(1, box=box)
+        session.prompt(1, box=tight_box(first))
     back = return_of(clip)
     ious = []
     for index, (image, truth) in enumerate(zip(clip.images, clip.masks, strict=True)):

@@ -28,14 +28,15 @@ from torch import Tensor, nn
 
 import vidseg
 from vidseg.eval.metrics import region_j
+from vidseg.trackers.registry import read_config
 from vidseg.trackers.weights import read_checkpoint
 from vidseg.training.checkpoint import write_tensors
 from vidseg.training.data import Clip, ClipMaker, ClipSettings
 from vidseg.training.data.dataset import clip_seed
 from vidseg.training.data.settings import StillFolder
+from vidseg.training.prompts import tight_box
 
 TRACKER = "vidseg-nano"
-SHIPPED = Path(vidseg.__file__).parent / "weights" / f"{TRACKER}.safetensors"
 SIZE, VANISH = 256, 0.95
 ANSWERS = {"own": 0.5, "always there": 0.1, "true": 0.15, "wrong at times": 0.25}
 """What the head's answer is taken to be, by share of clips."""
@@ -136,8 +137,7 @@ def _prompt(kind: str, mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
     if kind == "mask":
         return {"mask": mask}
     if kind == "box":
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        return {"box": [float(x) for x in (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)]}
+        return {"box": tight_box(mask)}
     depth = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 3)
     row, column = np.unravel_index(depth.argmax(), depth.shape)
     return {"points": [[float(column) - 0.5, float(row) - 0.5]], "labels": [1]}
@@ -146,7 +146,7 @@ def _prompt(kind: str, mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
 def fit(records: Sequence[Path], out: Path, weights: Path | None) -> None:
     loaded = [np.load(path) for path in records]
     rows = {name: torch.from_numpy(np.concatenate([record[name] for record in loaded])) for name in loaded[0]}
-    state = read_checkpoint(weights or SHIPPED)
+    state = read_checkpoint(weights or read_config(TRACKER)[1]["weights"])
     head = fitted(rows, width=len(state["decoder.score.0.weight"]))
     for name, value in head.state_dict().items():
         state[f"decoder.score.{name}"] = value.to(state[f"decoder.score.{name}"].dtype)

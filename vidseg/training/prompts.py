@@ -76,9 +76,14 @@ def correct(logits_bhw: Tensor, masks_bss: Tensor, generator: torch.Generator) -
     return torch.from_numpy(points).to(masks_bss.device), torch.from_numpy(labels).to(masks_bss.device)
 
 
-def _box(mask: np.ndarray, jitter: float, rng: np.random.Generator) -> np.ndarray:
+def tight_box(mask: np.ndarray) -> list[float]:
+    """(x0, y0, x1, y1) in pixels of a mask that is not empty, the last ones excluded."""
     ys, xs = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
-    box = np.array([[xs[0], ys[0]], [xs[-1] + 1, ys[-1] + 1]], np.float32)
+    return [float(xs[0]), float(ys[0]), float(xs[-1] + 1), float(ys[-1] + 1)]
+
+
+def _box(mask: np.ndarray, jitter: float, rng: np.random.Generator) -> np.ndarray:
+    box = np.array(tight_box(mask), np.float32).reshape(2, 2)
     size = box[1] - box[0]
     # Most boxes that people give are tight; half of these are.
     if rng.random() < 0.5:
