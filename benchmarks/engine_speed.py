@@ -6,6 +6,9 @@ Weights are random (times do not depend on them) and shared. Both banks are fill
 frame's memory (6 recent frames and 15 pointers besides the conditioning frame), so that every measured frame
 costs what a frame in the middle of a video costs. Frames arrive decoded and normalised.
 Needs the extra `sam2`.
+
+On a GPU, `--compile` has both compile, each in its own way, and peaks of the GPU's memory are told: weights,
+banks, and what a step takes above them.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import platform
 import statistics
 import time
 from copy import copy
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,6 +42,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--image-size", type=int, default=1024)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
@@ -45,20 +50,36 @@ def main() -> None:
 
     config = REFERENCE_CONFIG[options.tracker]
     state = vidseg.load("sam2-reference", allow_random_weights=True, config=config).predictor.state_dict()
+    makers = {
+        "vidseg": (partial(vidseg.load, options.tracker), primed_engine),
+        "official": (partial(vidseg.load, "sam2-reference", config=config), primed_official),
+    }
     rows = []
     for objects in options.objects:
-        sessions = {}
+        sessions, held = {}, {}
         for dtype in options.dtypes:
-            common = {"weights": state, "image_size": options.image_size, "dtype": dtype}
-            ours = vidseg.load(options.tracker, device=options.device, **common)
-            official = vidseg.load("sam2-reference", device=options.device, config=config, **common)
-            sessions[f"vidseg {dtype}"] = primed_engine(ours, objects, options.image_size)
-            sessions[f"official {dtype}"] = primed_official(official, objects, options.image_size)
+            common = {
+                "weights": state,
+                "image_size": options.image_size,
+                "dtype": dtype,
+                "device": options.device,
+                "compile": options.compile,
+            }
+            for maker, (load, prime) in makers.items():
+                before = gpu_bytes(options.device)
+                name = f"{maker} {dtype}"
+                sessions[name] = prime(load(**common), objects, options.image_size)
+                held[name] = gpu_bytes(options.device) - before
         times = alternate(sessions, options)
-        for name, (wall, cpu) in times.items():
-            rows.append({"objects": objects, "tracker": name, "seconds_a_frame": wall, "cpu_seconds": cpu})
-            print(f"{objects:3d} objects  {name:20s} {wall:8.3f} s a frame  {cpu:8.3f} CPU s", flush=True)
-        print_ratios(objects, {name: wall for name, (wall, _) in times.items()})
+        for name, row in times.items():
+            row["gpu_gb"] = (held[name] + row["gpu_gb"]) / 1e9
+            rows.append({"objects": objects, "tracker": name, **row})
+            print(
+                f"{objects:3d} objects  {name:20s} {row['seconds_a_frame']:8.4f} s a frame  "
+                f"{row['cpu_seconds']:8.3f} CPU s" + (f"  {row['gpu_gb']:6.2f} GB" if row["gpu_gb"] else ""),
+                flush=True,
+            )
+        print_ratios(objects, {name: row["seconds_a_frame"] for name, row in times.items()})
     facts = {
         "machine": platform.processor() or platform.machine(),
         "cpu": cpu_name(),
@@ -66,7 +87,7 @@ def main() -> None:
         "device": options.device,
         "torch": torch.__version__,
         "image_size": options.image_size,
-        "matmul_gflops": {dtype: matmul_rate(dtype) for dtype in options.dtypes},
+        "matmul_gflops": {dtype: matmul_rate(dtype, options.device) for dtype in options.dtypes},
         "rows": rows,
     }
     print(json.dumps({key: value for key, value in facts.items() if key != "rows"}))
@@ -106,21 +127,51 @@ def primed_official(tracker: Any, objects: int, image_size: int) -> Any:
     return session
 
 
-def alternate(sessions: dict[str, Any], options: argparse.Namespace) -> dict[str, tuple[float, float]]:
-    """Median wall and CPU seconds of a step, every tracker in turn on each frame; the first one warms up."""
+def alternate(sessions: dict[str, Any], options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Median wall and CPU seconds of a step, every tracker in turn on each frame; the first ones warm up.
+
+    And how many bytes of the GPU's memory a step takes at most above what is held between steps.
+    """
     walls: dict[str, list[float]] = {name: [] for name in sessions}
     cpus: dict[str, list[float]] = {name: [] for name in sessions}
-    for repeat in range(options.repeats + 1):
+    above = dict.fromkeys(sessions, 0)
+    warm_up = 5 if options.device.startswith("cuda") else 1
+    for repeat in range(options.repeats + warm_up):
         frame = frame_at(PRIMED_FRAMES + repeat, options.image_size)
         for name, session in sessions.items():
+            before = gpu_bytes(options.device)
             wall, cpu = time.perf_counter(), time.process_time()
             session.step(frame)
-            if options.device.startswith("cuda"):
-                torch.cuda.synchronize()
-            if repeat:
+            synchronise(options.device)
+            if repeat >= warm_up:
                 walls[name].append(time.perf_counter() - wall)
                 cpus[name].append(time.process_time() - cpu)
-    return {n: (statistics.median(walls[n]), statistics.median(cpus[n])) for n in sessions}
+                above[name] = max(above[name], gpu_peak_bytes(options.device) - before)
+    return {
+        name: {
+            "seconds_a_frame": statistics.median(walls[name]),
+            "cpu_seconds": statistics.median(cpus[name]),
+            "gpu_gb": above[name],
+        }
+        for name in sessions
+    }
+
+
+def synchronise(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+def gpu_bytes(device: str) -> int:
+    """What is held of the GPU's memory; 0 on the CPU. The peak is counted from here on."""
+    if not device.startswith("cuda"):
+        return 0
+    torch.cuda.reset_peak_memory_stats()
+    return torch.cuda.memory_allocated()
+
+
+def gpu_peak_bytes(device: str) -> int:
+    return torch.cuda.max_memory_allocated() if device.startswith("cuda") else 0
 
 
 def print_ratios(objects: int, walls: dict[str, float]) -> None:
@@ -132,16 +183,19 @@ def print_ratios(objects: int, walls: dict[str, float]) -> None:
             print(f"{objects:3d} objects  {name}: {', '.join(ratios)}", flush=True)
 
 
-def matmul_rate(dtype: str, size: int = 2048) -> float:
+def matmul_rate(dtype: str, device: str = "cpu") -> float:
     """GFLOP/s of a square matrix product: the yardstick of the machine."""
-    a = torch.randn(size, size).to(getattr(torch, dtype))
-    best = min(_timed(a) for _ in range(5))
+    size = 2048 if device == "cpu" else 8192
+    a = torch.randn(size, size, device=device).to(getattr(torch, dtype))
+    best = min(_timed(a, device) for _ in range(5))
     return round(2 * size**3 / best / 1e9, 1)
 
 
-def _timed(a: torch.Tensor) -> float:
+def _timed(a: torch.Tensor, device: str) -> float:
+    synchronise(device)
     start = time.perf_counter()
     a @ a
+    synchronise(device)
     return time.perf_counter() - start
 
 

@@ -209,5 +209,7 @@ def test_queries_turn_on_the_grid_of_the_frame() -> None:
     layer = LatentCrossAttention(16, 8, window_latents=4)
     x_bnc = torch.randn(1, 15, 16)
     q = layer.queries(x_bnc, (3, 5))
-    want = torch.view_as_complex(layer.q_proj(x_bnc).unflatten(-1, (-1, 2))) * axial_rotation(16, 3, 5)
+    want = torch.view_as_complex(layer.q_proj(x_bnc).unflatten(-1, (-1, 2))) * torch.view_as_complex(
+        axial_rotation(16, 3, 5)
+    )
     torch.testing.assert_close(torch.view_as_complex(q.unflatten(-1, (-1, 2))), want)

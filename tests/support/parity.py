@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,9 +27,11 @@ from support.goldens import normalised
 from support.official import official_predictor
 from support.seeded import seeded_weights
 from vidseg.memory.bank import RecentFrames
+from vidseg.trackers.build import EngineSettings, expected_shapes
 from vidseg.trackers.contract import Frame
 from vidseg.trackers.engine import Engine
 from vidseg.trackers.engine_tracker import EngineTracker
+from vidseg.trackers.registry import read_config
 
 SIZE = 128
 VIDEO_HW = (60, 90)
@@ -74,7 +76,9 @@ def as_frames(inputs: Tensor) -> list[Frame]:
     return [Frame(k, k / 10, model_input=image, size_hw=VIDEO_HW) for k, image in enumerate(inputs)]
 
 
-def parity_weights(model: nn.Module, seed: int, *, is_present: bool = True) -> dict[str, Tensor]:
+def parity_weights(
+    model: nn.Module | Mapping[str, tuple[int, ...]], seed: int, *, is_present: bool = True
+) -> dict[str, Tensor]:
     """Random weights for a model with the official names.
 
     Args:
@@ -91,6 +95,13 @@ def parity_weights(model: nn.Module, seed: int, *, is_present: bool = True) -> d
         elif key == "sam_mask_decoder.iou_prediction_head.layers.2.bias":
             value += 0.5 * favourite
     return state
+
+
+def weights_for(name_or_yaml: str | Path, **settings: Any) -> dict[str, Tensor]:
+    """`parity_weights` for a tracker's configuration, with other settings at its top."""
+    config = {**read_config(name_or_yaml)[1], **settings}
+    del config["kind"]
+    return parity_weights(expected_shapes(EngineSettings.model_validate(config), "test"), seed=5)
 
 
 SMALL_MODEL = """\

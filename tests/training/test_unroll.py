@@ -15,8 +15,8 @@ from support.seeded import seeded_weights
 from support.training import SIZE, clips, tracker_yaml, training_settings
 from vidseg.memory.bank import MemoryFrame
 from vidseg.memory.position import sine_grid
-from vidseg.memory.rope import axial_rotation
-from vidseg.trackers.contract import Frame
+from vidseg.memory.rope import _rotation, axial_rotation
+from vidseg.trackers.contract import ABSENT_LOGIT, Frame
 from vidseg.trackers.engine import Engine
 from vidseg.trackers.image_encoder import normalise
 from vidseg.trackers.model import Decoded
@@ -183,12 +183,12 @@ def test_gradients_are_cut_where_truncation_says(tmp_path: Path, monkeypatch: py
 
 def test_what_tracking_kept_serves_training() -> None:
     """Rotations and positions are kept by grid, whoever asks first; tracking runs in inference mode."""
-    axial_rotation.cache_clear()
+    _rotation.cache_clear()
     sine_grid.cache_clear()
     with torch.inference_mode():
         kept = axial_rotation(8, 2, 2), sine_grid(8, 2, 2)
     assert not any(tensor.is_inference() for tensor in kept)
-    weight = torch.ones(4, 4, dtype=torch.complex64, requires_grad=True)
+    weight = torch.ones(4, 4, 2, requires_grad=True)
     (weight * kept[0]).abs().sum().backward()
 
 
@@ -216,6 +216,36 @@ def test_true_masks_are_remembered_as_often_as_asked(tmp_path: Path, monkeypatch
     assert 0.5 < forced.mean() < 0.99
     half = ious(0.5)
     assert own.mean() + 0.1 < half.mean() < forced.mean() - 0.1
+
+
+@pytest.mark.parametrize("sam2", [False, True], ids=["space-time", "sam2.1"])
+def test_what_is_called_absent_is_remembered_so_where_that_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sam2: bool
+) -> None:
+    settings = training_settings(tmp_path, data={"size": SIZE, "num_frames": 3, "vanish": 0.0})
+    images, masks = clips(settings, count=2)
+    engine = engine_of(tmp_path, sam2=sam2)
+    score = engine.model.sam_mask_decoder.pred_obj_score_head.layers if sam2 else engine.model.decoder.score
+    with torch.no_grad():
+        score[-1].bias -= 100
+    kept: list[Decoded] = []
+    remember = engine.remember
+
+    def watched(features: Any, decoded: Decoded, *args: Any, **kwargs: Any) -> list[MemoryFrame]:
+        kept.append(decoded)
+        return remember(features, decoded, *args, **kwargs)
+
+    monkeypatch.setattr(engine, "remember", watched)
+
+    def remembered(heeds_score: bool) -> list[Decoded]:
+        kept.clear()
+        unroll(engine, images, masks, only("mask", heeds_score=heeds_score), generator()).loss.backward()
+        return kept[1:]
+
+    for decoded in remembered(True):
+        assert bool((decoded.low_res_logits_bhw == ABSENT_LOGIT).all())
+        assert torch.equal(decoded.pointers_bc, engine.model.absent_pointer_c.expand(2, -1))
+    assert all(bool((decoded.low_res_logits_bhw > ABSENT_LOGIT).all()) for decoded in remembered(False))
 
 
 def test_spoilt_masks_are_near_true_ones_and_empty_ones_stay_empty() -> None:

@@ -35,9 +35,10 @@ HALF_HEADROOM = 2.0
 
 
 def use_blocks(x: Tensor) -> bool:
-    """Whether the blocked kernels serve: on the CPU, with no gradient wanted and no types changed."""
-    is_plain = not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"))
-    return x.device.type == "cpu" and is_plain
+    """Whether the blocked kernels serve: on the CPU, not compiled, no gradient wanted, no types changed."""
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    return not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"))
 
 
 def fused_lags(x: Tensor) -> bool:

@@ -36,6 +36,7 @@ class Linear(nn.Linear):
             x.device.type == "cpu"
             and x.dtype == self.weight.dtype
             and not torch.is_grad_enabled()
+            and not torch.compiler.is_compiling()
             and has_onednn_product(x.dtype)
         ):
             algorithm = "none" if self.activation == "gelu" else ""

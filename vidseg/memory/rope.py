@@ -12,12 +12,20 @@ import torch
 from torch import Tensor
 
 
-@lru_cache(maxsize=32)
-@torch.inference_mode(False)  # what is kept may be needed in training later
 def axial_rotation(
     channels: int, height: int, width: int, theta: float = 10000.0, device: torch.device | None = None
 ) -> Tensor:
-    """The rotation of each cell of a grid: complex64 (H·W) x (C/2), row-major. Cached: do not write to it."""
+    """The rotation of each cell of a grid, as cosine and sine: (H·W) x (C/2) x 2, row-major.
+
+    Cached: do not write to it.
+    """
+    make = _rotation.__wrapped__ if torch.compiler.is_compiling() else _rotation
+    return make(channels, height, width, theta, device)
+
+
+@lru_cache(maxsize=32)
+@torch.inference_mode(False)  # what is kept may be needed in training later
+def _rotation(channels: int, height: int, width: int, theta: float, device: torch.device | None) -> Tensor:
     frequency = 1.0 / (
         theta ** (torch.arange(0, channels, 4, device=device)[: channels // 4].float() / channels)
     )
@@ -25,10 +33,15 @@ def axial_rotation(
     x = torch.outer(cell % width, frequency)
     y = torch.outer(torch.div(cell, width, rounding_mode="floor"), frequency)
     angle = torch.cat((x, y), dim=1)
-    return torch.polar(torch.ones_like(angle), angle)
+    return torch.stack((angle.cos(), angle.sin()), dim=-1)
 
 
 def rotate(x_bnc: Tensor, rotation: Tensor) -> Tensor:
-    """Turn the channel pairs of each token; `rotation` is complex, broadcast over the batch."""
-    x = torch.view_as_complex(x_bnc.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(x * rotation).flatten(-2).to(x_bnc.dtype)
+    """Turn the channel pairs of each token; `rotation` is broadcast over the batch."""
+    pairs = x_bnc.float().unflatten(-1, (-1, 2))
+    if torch.compiler.is_compiling():  # to compilers, complex numbers are strangers
+        (even, odd), (cos, sin) = pairs.unbind(-1), rotation.unbind(-1)
+        turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
+    else:
+        turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(rotation))
+    return turned.flatten(-2).to(x_bnc.dtype)

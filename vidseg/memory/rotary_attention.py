@@ -47,7 +47,7 @@ def read_spatial_memory(
     channels, token_channels = key_weight_cd.shape
     num_spatial = tokens_md.shape[0] - num_pointer_tokens
     half = channels // 2
-    rotation = axial_rotation(channels, height, width, device=q_nc.device).view(height, width, -1)
+    rotation = axial_rotation(channels, height, width, device=q_nc.device).view(height, width, -1, 2)
     turn_x = rotation[0, :, : half // 2].repeat_interleave(num_frames, dim=0)
     turn_y = rotation[:, 0, half // 2 :]
     keyed_md = tokens_md + positions_md

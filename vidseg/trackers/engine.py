@@ -198,7 +198,8 @@ class Engine:
                     hint=f"this tracker takes float32 3 x {size} x {size}",
                 )
             return image
-        return normalise(torch.from_numpy(self._resized(frame, size)).permute(2, 0, 1))
+        # A quarter of the bytes goes to a GPU when it does the rest.
+        return normalise(torch.from_numpy(self._resized(frame, size)).to(self.model.device).permute(2, 0, 1))
 
     def _resized(self, frame: Frame, size: int) -> npt.NDArray[np.uint8]:
         """S x S x 3; the aspect ratio is not kept. The official loaders have two ways, and so do we."""

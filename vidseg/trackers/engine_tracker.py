@@ -89,6 +89,8 @@ class EngineTracker:
             weights_sha256 = state_sha256(model.state_dict())
         model.fuse()
         model.to(device=device, dtype=dtype)
+        if load.compile:
+            model.compile_parts()
         options = SessionOptions(
             non_overlap_masks=extra.non_overlap_masks,
             remove_speck_area=extra.remove_speck_area,

@@ -21,6 +21,7 @@ from vidseg.memory.compressor import Compressor
 from vidseg.memory.encoder import MemoryEncoder
 from vidseg.memory.linear import Linear
 from vidseg.memory.position import sine_grid, sine_times
+from vidseg.trackers.compiled import compile_in_place
 from vidseg.trackers.contract import ABSENT_LOGIT
 from vidseg.trackers.image_encoder import ImageEncoder, PyramidNeck
 from vidseg.trackers.mask_decoder import Candidates, MaskDecoder, choose_best, choose_single
@@ -132,6 +133,11 @@ class VideoModel(nn.Module):
         return CHANNELS
 
     @property
+    def absent_pointer_c(self) -> Tensor:
+        """Of an object that is not there."""
+        return self.no_obj_ptr[0]
+
+    @property
     def dtype(self) -> torch.dtype:
         return self.no_mem_embed.dtype
 
@@ -170,6 +176,16 @@ class VideoModel(nn.Module):
             for level, reduce in enumerate((decoder.conv_s0, decoder.conv_s1)):
                 linear = _product(neck.lateral(level), reduce)
                 self.fused_high_res.append(linear)
+
+    def compile_parts(self) -> None:
+        """Compile the parts that every frame goes through; after `fuse`."""
+        encoder = self.image_encoder
+        encoding = (encoder.trunk, encoder.neck) if self.fused_high_res else (encoder,)
+        for part in (*encoding, self.sam_mask_decoder, self.memory_encoder):
+            compile_in_place(part)
+        if self.device.type != "cpu":  # there, its kernels are chosen by hand
+            # Banks grow over the first frames.
+            compile_in_place(self.memory_attention, dynamic=True)
 
     def attend(self, features: Features, recalls: Sequence[Recall] | None, pointer_limit: int) -> Tensor:
         """Features conditioned on the memory of each object: B x C x H x W.

@@ -138,7 +138,8 @@ def load(
         device: 'auto' takes CUDA, then MPS, then the CPU.
         dtype: 'float32', 'bfloat16' or 'float16'.
         image_size: side of the square model input; None for the config's own.
-        compile: compile the engine's static graphs.
+        compile: compile the parts that every frame goes through; on a GPU they are replayed as CUDA graphs.
+            The first frames take minutes.
         allow_random_weights: build the model without weights. Its masks mean nothing.
         **extra: options of one kind of tracker (`non_overlap_masks=True`, `fill_hole_area=8`, ...).
 

@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from vidseg.memory.bank import MemoryFrame, Moment, ObjectBank
+from vidseg.trackers.contract import ABSENT_LOGIT
 from vidseg.trackers.engine import Engine
 from vidseg.trackers.image_encoder import normalise
 from vidseg.trackers.model import Decoded, Features
@@ -46,6 +47,9 @@ class UnrollSettings(Strict):
     forcing: float = Field(default=0.0, ge=0, le=1)
     """How often the true mask, spoilt a little, is remembered in place of the answer. A young model learns
     more from good memories than from its own."""
+    heeds_score: bool = False
+    """Whether an object that is called absent is remembered as absent, as while tracking; else its mask is.
+    The model then learns to go on from there, too. For models whose score is worth something already."""
     truncate: int = Field(default=4, ge=1)
     """Gradients flow through at most this many frames' memories."""
 
@@ -174,7 +178,8 @@ def play(
         if t == script.corrected:
             decoded = _correct(engine, features[t], conditioned, decoded, masks_btss[:, t], script, generator)
             answers.append(Answer("correct", t, all_rows, decoded))
-        kept = _forced(decoded, *shown_at(t), settings.forcing, generator)
+        kept = _heeded(engine, decoded) if settings.heeds_score else decoded
+        kept = _forced(kept, *shown_at(t), settings.forcing, generator)
         _remember(engine, features[t], kept, banks, t, from_prompt=t == script.corrected)
         for bank in banks:
             engine.policy.evict(bank, moment)
@@ -226,6 +231,16 @@ def _correct(
     points, labels = script.clicks
     return engine.model.decode(
         features, conditioned_bchw, points_bp2=points, labels_bp=labels, previous_logits_bhw=logits
+    )
+
+
+def _heeded(engine: Engine, decoded: Decoded) -> Decoded:
+    """As it would be remembered while tracking: without a mask where the object is called absent."""
+    is_absent = decoded.object_score_logits_b.detach() <= 0
+    return replace(
+        decoded,
+        low_res_logits_bhw=torch.where(is_absent[:, None, None], ABSENT_LOGIT, decoded.low_res_logits_bhw),
+        pointers_bc=torch.where(is_absent[:, None], engine.model.absent_pointer_c, decoded.pointers_bc),
     )
 
 

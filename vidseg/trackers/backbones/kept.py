@@ -22,6 +22,8 @@ class KeptPositions:
             make: from height and width.
             weights: what `make` makes it of.
         """
+        if torch.compiler.is_compiling():
+            return make(*grid_hw)
         key = (*grid_hw, *(w._version for w in weights), *(w.data_ptr() for w in weights))
         if torch.is_grad_enabled() or key != self._key:
             self._key, self._kept = key, make(*grid_hw)

@@ -25,6 +25,7 @@ from vidseg.memory.bank import MemoryFrame, Recall
 from vidseg.memory.colour_reading import by_colour, by_near_colour
 from vidseg.memory.label_reading import LabelReading
 from vidseg.memory.pixel_reading import by_motion, carry, follow, mismatch
+from vidseg.trackers.compiled import compile_in_place
 from vidseg.trackers.contract import ABSENT_LOGIT
 from vidseg.trackers.image_encoder import pixels_of
 from vidseg.trackers.mask_decoder import Candidates
@@ -113,6 +114,11 @@ class SpaceTimeModel(nn.Module):
         return self.key_channels
 
     @property
+    def absent_pointer_c(self) -> Tensor:
+        """Of an object that is not there."""
+        return self.no_object
+
+    @property
     def dtype(self) -> torch.dtype:
         return self.no_memory.dtype
 
@@ -129,6 +135,11 @@ class SpaceTimeModel(nn.Module):
             self.to_key = fuse_conv_bn_eval(*self.to_key)
         # oneDNN's own layout: no map is turned around between two convolutions.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def compile_parts(self) -> None:
+        """Compile the parts that every frame goes through; after `fuse`."""
+        for part in (self.backbone, self.decoder):
+            compile_in_place(part)
 
     def encode(self, image_3ss: Tensor) -> Features:
         """A normalised image to features of one row."""
