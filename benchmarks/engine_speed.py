@@ -70,9 +70,8 @@ def main() -> None:
                 name = f"{maker} {dtype}"
                 sessions[name] = prime(load(**common), objects, options.image_size)
                 held[name] = gpu_bytes(options.device) - before
-        times = alternate(sessions, options)
+        times = alternate(sessions, held, options)
         for name, row in times.items():
-            row["gpu_gb"] = (held[name] + row["gpu_gb"]) / 1e9
             rows.append({"objects": objects, "tracker": name, **row})
             print(
                 f"{objects:3d} objects  {name:20s} {row['seconds_a_frame']:8.4f} s a frame  "
@@ -127,10 +126,12 @@ def primed_official(tracker: Any, objects: int, image_size: int) -> Any:
     return session
 
 
-def alternate(sessions: dict[str, Any], options: argparse.Namespace) -> dict[str, dict[str, float]]:
+def alternate(
+    sessions: dict[str, Any], held: dict[str, int], options: argparse.Namespace
+) -> dict[str, dict[str, float]]:
     """Median wall and CPU seconds of a step, every tracker in turn on each frame; the first ones warm up.
 
-    And how many bytes of the GPU's memory a step takes at most above what is held between steps.
+    And the peak of the GPU's memory: the bytes held between steps, and the most that a step takes above them.
     """
     walls: dict[str, list[float]] = {name: [] for name in sessions}
     cpus: dict[str, list[float]] = {name: [] for name in sessions}
@@ -151,7 +152,7 @@ def alternate(sessions: dict[str, Any], options: argparse.Namespace) -> dict[str
         name: {
             "seconds_a_frame": statistics.median(walls[name]),
             "cpu_seconds": statistics.median(cpus[name]),
-            "gpu_gb": above[name],
+            "gpu_gb": (held[name] + above[name]) / 1e9,
         }
         for name in sessions
     }

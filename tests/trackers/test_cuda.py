@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,8 @@ import torch
 
 import vidseg
 from support.parity import as_frames, moving_picture, weights_for
-from support.training import training_values
+from support.training import log_rows, training_settings
 from vidseg.training.run import train
-from vidseg.training.settings import TrainSettings
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -114,7 +112,5 @@ def test_saves_and_goes_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_trains(dtype: str, tmp_path: Path) -> None:
-    values = training_values(tmp_path, device="cuda", dtype=dtype, workers=2)
-    train(TrainSettings.model_validate(values), tmp_path / "out")
-    with open(tmp_path / "out" / "log.csv", encoding="utf-8", newline="") as file:
-        assert all(np.isfinite(float(row["loss"])) for row in csv.DictReader(file))
+    train(training_settings(tmp_path, device="cuda", dtype=dtype, workers=2), tmp_path / "out")
+    assert all(np.isfinite(float(row["loss"])) for row in log_rows(tmp_path / "out"))

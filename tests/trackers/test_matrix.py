@@ -11,9 +11,8 @@ import pytest
 import yaml
 
 import vidseg
-from support.parity import VIDEO_HW, as_frames, moving_picture, parity_weights
+from support.parity import VIDEO_HW, as_frames, moving_picture, weights_for
 from vidseg.errors import ConfigError
-from vidseg.trackers.build import EngineSettings, expected_shapes
 from vidseg.trackers.engine import Engine
 from vidseg.trackers.engine_tracker import EngineTracker
 from vidseg.trackers.parts import BACKBONES, BANK_POLICIES, COMPRESSORS, MEMORY_ATTENTIONS, Part, build_part
@@ -54,9 +53,7 @@ def build(folder: Path, **parts: Any) -> Any:
     config = {"kind": "engine", "image_size": SIZE, "backbone": example(BACKBONES, "hiera"), **parts}
     path = folder / "mixed.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    del config["kind"]
-    shapes = expected_shapes(EngineSettings.model_validate(config), "test")
-    return vidseg.load(path, weights=parity_weights(shapes, seed=5), device="cpu")
+    return vidseg.load(path, weights=weights_for(path), device="cpu")
 
 
 @pytest.fixture(scope="module")

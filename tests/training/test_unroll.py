@@ -46,6 +46,19 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(3)
 
 
+def watched_memories(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[Decoded]:
+    """Filled with all that is remembered from now on."""
+    kept: list[Decoded] = []
+    remember = engine.remember
+
+    def watched(features: Any, decoded: Decoded, *args: Any, **kwargs: Any) -> list[MemoryFrame]:
+        kept.append(decoded)
+        return remember(features, decoded, *args, **kwargs)
+
+    monkeypatch.setattr(engine, "remember", watched)
+    return kept
+
+
 def tracked(tracker: Any, images_t3ss: Tensor, **prompt: Any) -> Tensor:
     session = tracker.start()
     session.prompt(1, **prompt)
@@ -196,20 +209,13 @@ def test_true_masks_are_remembered_as_often_as_asked(tmp_path: Path, monkeypatch
     settings = training_settings(tmp_path, batch=8, data={"size": SIZE, "num_frames": 4, "vanish": 0.0})
     images, masks = clips(settings, count=8)
     engine = engine_of(tmp_path, sam2=False)
-    kept: list[Tensor] = []
-    remember = engine.remember
-
-    def watched(features: Any, decoded: Decoded, *args: Any, **kwargs: Any) -> list[MemoryFrame]:
-        kept.append(decoded.low_res_logits_bhw.detach())
-        return remember(features, decoded, *args, **kwargs)
-
-    monkeypatch.setattr(engine, "remember", watched)
+    kept = watched_memories(engine, monkeypatch)
 
     def ious(forcing: float) -> Tensor:
         kept.clear()
         unroll(engine, images, masks, only("box", forcing=forcing), generator())
         targets = torch.nn.functional.avg_pool2d(masks.transpose(0, 1).float().flatten(0, 1), 2)
-        return true_iou(torch.cat(kept), targets)
+        return true_iou(torch.cat([decoded.low_res_logits_bhw.detach() for decoded in kept]), targets)
 
     own, forced = ious(0.0), ious(1.0)
     assert own.mean() < 0.3  # seeded weights know nothing
@@ -228,14 +234,7 @@ def test_what_is_called_absent_is_remembered_so_where_that_is_asked(
     score = engine.model.sam_mask_decoder.pred_obj_score_head.layers if sam2 else engine.model.decoder.score
     with torch.no_grad():
         score[-1].bias -= 100
-    kept: list[Decoded] = []
-    remember = engine.remember
-
-    def watched(features: Any, decoded: Decoded, *args: Any, **kwargs: Any) -> list[MemoryFrame]:
-        kept.append(decoded)
-        return remember(features, decoded, *args, **kwargs)
-
-    monkeypatch.setattr(engine, "remember", watched)
+    kept = watched_memories(engine, monkeypatch)
 
     def remembered(heeds_score: bool) -> list[Decoded]:
         kept.clear()

@@ -18,6 +18,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from vidseg.memory.cpu_kernels import cpu_kernels_serve
 from vidseg.memory.threads import split_rows
 
 LOG2_E = math.log2(math.e)
@@ -35,10 +36,8 @@ HALF_HEADROOM = 2.0
 
 
 def use_blocks(x: Tensor) -> bool:
-    """Whether the blocked kernels serve: on the CPU, not compiled, no gradient wanted, no types changed."""
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
-        return False
-    return not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"))
+    """Whether the blocked kernels serve: as `cpu_kernels_serve`, and no types are changed."""
+    return cpu_kernels_serve(x) and not torch.is_autocast_enabled("cpu")
 
 
 def fused_lags(x: Tensor) -> bool:

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vidseg.memory.cpu_kernels import cpu_kernels_serve
+
 Activation = Literal["none", "relu", "gelu"]
 
 
@@ -32,13 +34,7 @@ class Linear(nn.Linear):
         self.activation: Activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        if (
-            x.device.type == "cpu"
-            and x.dtype == self.weight.dtype
-            and not torch.is_grad_enabled()
-            and not torch.compiler.is_compiling()
-            and has_onednn_product(x.dtype)
-        ):
+        if cpu_kernels_serve(x) and x.dtype == self.weight.dtype and has_onednn_product(x.dtype):
             algorithm = "none" if self.activation == "gelu" else ""
             return torch.ops.mkldnn._linear_pointwise(
                 x, self.weight, self.bias, self.activation, [], algorithm

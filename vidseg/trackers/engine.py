@@ -54,7 +54,7 @@ class Engine:
 
     def encode(self, frame: Frame) -> Features:
         """Once a frame, for all objects."""
-        return self.model.encode(self._model_input(frame).to(self.model.device))
+        return self.model.encode(self._model_input(frame))
 
     def track(self, features: Features, banks: Sequence[ObjectBank], moment: Moment) -> Decoded:
         """Carry objects into the frame, each with its best candidate."""
@@ -197,7 +197,7 @@ class Engine:
                     f"frame {frame.index}: a model input of shape {tuple(image.shape)}",
                     hint=f"this tracker takes float32 3 x {size} x {size}",
                 )
-            return image
+            return image.to(self.model.device)
         # A quarter of the bytes goes to a GPU when it does the rest.
         return normalise(torch.from_numpy(self._resized(frame, size)).to(self.model.device).permute(2, 0, 1))
 

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidseg.memory.blocked_attention import attend_in_blocks, fused_lags
+from vidseg.memory.cpu_kernels import cpu_kernels_serve
 from vidseg.memory.linear import Linear
 from vidseg.trackers.backbones.kept import KeptPositions
 from vidseg.trackers.mlp import MLP
@@ -45,13 +46,9 @@ PIECE_ELEMENTS = 1 << 20
 """Work on the CPU goes in pieces of this many input elements, whose results stay in the cache."""
 
 
-def _goes_in_pieces(x: Tensor) -> bool:
-    return x.device.type == "cpu" and not (torch.is_grad_enabled() or torch.compiler.is_compiling())
-
-
 def in_pieces(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """`layer(x)` for a layer that treats the entries of the first axis alike and apart."""
-    if not _goes_in_pieces(x):
+    if not cpu_kernels_serve(x):
         return layer(x)
     size = max(1, PIECE_ELEMENTS // x[0].numel()) * torch.get_num_threads()
     first = layer(x[:size])
@@ -104,7 +101,7 @@ class Block(nn.Module):
     def forward(self, x_bhwc: Tensor) -> Tensor:
         # Windows know nothing of each other: a few rows of them at a time stay in the cache.
         batch, height, width, channels = x_bhwc.shape
-        if not self.window or not _goes_in_pieces(x_bhwc):
+        if not self.window or not cpu_kernels_serve(x_bhwc):
             return self._forward(x_bhwc)
         row_elements = batch * self.window * width * channels
         size = self.window * max(1, PIECE_ELEMENTS * torch.get_num_threads() // row_elements)
