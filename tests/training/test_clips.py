@@ -13,6 +13,7 @@ import pytest
 
 from vidseg.errors import ConfigError, RunError
 from vidseg.training.data import Clip, ClipDataset, ClipMaker, ClipSettings, contact_sheet
+from vidseg.training.data.look import Look
 from vidseg.training.data.settings import ClipMix, StillFolder
 from vidseg.training.data.sources import StillSource
 
@@ -147,6 +148,14 @@ def test_objects_vanish_and_some_return() -> None:
     returns = [bool(row[np.argmin(row) :].any()) for row in seen[gone]]
     assert gone.sum() >= 6
     assert sum(returns) >= 2
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_light_stays_within_reason_however_long_the_clip(seed: int) -> None:
+    look = Look(np.random.default_rng(seed), ClipSettings(size=64, num_frames=64, light=1, noise=0))
+    grey = np.full((64, 64, 3), 100, np.uint8)
+    means = [look.apply(grey, t).mean() for t in range(64)]
+    assert 25 < min(means) <= max(means) < 240
 
 
 def test_after_a_gap_the_first_frame_is_old() -> None:

@@ -149,9 +149,12 @@ def test_losses_are_weighed_and_told(tmp_path: Path) -> None:
     assert result.loss.item() == pytest.approx(wanted, rel=1e-5)
 
 
-def test_a_frame_is_judged_by_its_own_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_frame_is_judged_by_its_own_mask_and_without_the_object_by_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = training_settings(tmp_path)
     images, masks = clips(settings)
+    masks[0, -1] = False
     engine = engine_of(tmp_path, sam2=False)
     answers: list[Decoded] = []
     decode = engine.model.decode
@@ -160,10 +163,11 @@ def test_a_frame_is_judged_by_its_own_mask(tmp_path: Path, monkeypatch: pytest.M
     # Prompts that are masks are not judged: what is left are the later frames.
     logits = torch.cat([answer.low_res_logits_bhw.detach() for answer in answers])
     targets = torch.nn.functional.avg_pool2d(masks[:, 1:].transpose(0, 1).float(), 2).flatten(0, 1)
-    assert parts["focal"] == pytest.approx(float(focal(logits, targets).mean()))
-    assert parts["dice"] == pytest.approx(float(dice(logits, targets).mean()))
-    assert math.isnan(parts["J_prompt"])
     is_there = masks[:, 1:].transpose(0, 1).flatten(2).any(dim=2).flatten()
+    assert not is_there.all()
+    assert parts["focal"] == pytest.approx(float((focal(logits, targets) * is_there).mean()))
+    assert parts["dice"] == pytest.approx(float((dice(logits, targets) * is_there).mean()))
+    assert math.isnan(parts["J_prompt"])
     assert parts["J_track"] == pytest.approx(float(true_iou(logits, targets)[is_there].mean()))
 
 

@@ -309,13 +309,16 @@ def judge(
     targets = on_grid(masks, logits.shape[-1])
     is_there = masks.flatten(1).any(dim=1)
     true = true_iou(logits.detach(), targets)
-    rows = {
+    # As in SAM 2, masks say where the object is if it is there, and the score whether it is. Held to nothing
+    # where there is no object, masks would be faint wherever it may be absent: on its return.
+    of_masks = {
         "focal": focal(logits, targets),
         "dice": dice(logits, targets),
         "hardest": hardest(logits, targets, settings.hardest_share),
-        "score": F.binary_cross_entropy_with_logits(scores, is_there.float(), reduction="none"),
         "iou": (ious - true).abs(),
     }
+    rows = {name: row * is_there for name, row in of_masks.items()}
+    rows["score"] = F.binary_cross_entropy_with_logits(scores, is_there.float(), reduction="none")
     weights = settings.losses.model_dump()
     reads = [(answer.read_rhw, answer.rows, answer.frame_idx) for answer in answers]
     known = [(read, masks_btss[of, t]) for read, of, t in reads if read is not None]

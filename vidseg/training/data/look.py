@@ -6,12 +6,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidseg.training.data.motion import smooth_walk
+from vidseg.training.data.motion import bounded, smooth_walk
 from vidseg.training.data.settings import ClipSettings
 from vidseg.training.data.textures import noise_map
 
 Image = NDArray[np.uint8]
 Rng = np.random.Generator
+
+_EXPOSURE, _TINT, _GAMMA = 0.4, 0.12, 0.2
+"""Natural logarithms: how far light, colour and contrast of a clip go at most, either way. On eighteen real
+clips the brightness of what is seen changed by 0.41 at most in 24 frames, on all but one of them by 0.08 or
+less. Without a bound, long clips go black or white."""
 
 
 class Look:
@@ -21,10 +26,10 @@ class Look:
         num_frames, size = settings.num_frames, settings.size
         changes = rng.random() < settings.light
         drift = 0.06 if changes else 0.0
-        self._gain = np.exp(rng.normal(0, 0.12) + smooth_walk(rng, num_frames, drift))
-        tint = rng.normal(0, 0.05, 3) + smooth_walk(rng, num_frames, drift * 0.3, (3,))
-        self._tint = np.exp(tint)
-        self._gamma = np.exp(rng.normal(0, 0.15) + smooth_walk(rng, num_frames, drift * 0.5))
+        gain = rng.normal(0, 0.12) + bounded(smooth_walk(rng, num_frames, drift), _EXPOSURE)
+        tint = rng.normal(0, 0.05, 3) + bounded(smooth_walk(rng, num_frames, drift * 0.3, (3,)), _TINT)
+        gamma = rng.normal(0, 0.15) + bounded(smooth_walk(rng, num_frames, drift * 0.5), _GAMMA)
+        self._gain, self._tint, self._gamma = np.exp(gain), np.exp(tint), np.exp(gamma)
         self._saturation = float(np.clip(rng.normal(1, 0.2), 0, 1.6)) if rng.random() < 0.9 else 0.0
         self._shadow = noise_map(rng, size, size, 3) * 0.35 if changes and rng.random() < 0.35 else None
         self._shadow_path = smooth_walk(rng, num_frames, 8.0, (2,))

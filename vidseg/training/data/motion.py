@@ -21,6 +21,11 @@ def smooth_walk(rng: Rng, num_frames: int, step: float, dims: tuple[int, ...] = 
     return walk
 
 
+def bounded(walk: Array, limit: float) -> Array:
+    """The same walk while it is near 0; it never gets further than `limit`."""
+    return limit * np.tanh(walk / limit)
+
+
 def log_uniform(rng: Rng, low: float, high: float) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
