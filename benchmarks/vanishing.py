@@ -1,6 +1,6 @@
 """Does a tracker say that an object is gone, and find it again?
 
-    python benchmarks/vanishing.py [--clips 40] [--tracker NAME ...] [--weights FILE] [--prompt mask|box]
+    python benchmarks/vanishing.py [--clips 40] [--tracker NAME ...] [--weights FILE] [--prompt mask|box] [--seed N]
 
 On made clips of 24 frames the object leaves the picture, or goes behind a cover, and comes back. Counted are
 - frames on which no pixel of it is seen: the share on which its state is 'absent';
@@ -50,10 +50,11 @@ def main() -> None:
     parser.add_argument("--tracker", nargs="+", default=[DEFAULT_TRACKER], help="names or YAMLs")
     parser.add_argument("--weights", type=Path, help="a file; without it, the tracker's own")
     parser.add_argument("--prompt", choices=("mask", "box"), default="mask")
+    parser.add_argument("--seed", type=int, default=BASE_SEED, help="of the clips")
     parser.add_argument("--size", type=int, default=384, help="pixels of a clip's side")
     args = parser.parse_args()
 
-    clips = clips_with_returns(args.clips, args.size)
+    clips = clips_with_returns(args.clips, args.size, args.seed)
     for name in args.tracker:
         tracker, tally = vidseg.load(name, weights=args.weights), Tally()
         for clip in clips:
@@ -65,14 +66,14 @@ def main() -> None:
         )
 
 
-def clips_with_returns(count: int, size: int) -> list[Clip]:
+def clips_with_returns(count: int, size: int, seed: int = BASE_SEED) -> list[Clip]:
     """The first clips of the seed on which the object is gone for three frames or more, and comes back."""
     settings = ClipSettings(size=size, num_frames=NUM_FRAMES, vanish=1.0)
     maker = ClipMaker(settings)
     clips: list[Clip] = []
     index = 0
     while len(clips) < count:
-        clip = maker.make(clip_seed(BASE_SEED, index))
+        clip = maker.make(clip_seed(seed, index))
         index += 1
         if np.count_nonzero(areas(clip) == 0) >= 3 and return_of(clip) is not None:
             clips.append(clip)

@@ -53,6 +53,8 @@ ON_OBJECT_IOU = 0.1
 SLIVER = 0.1
 """Of the first frame's pixels: whether so little of an object is 'there' is not asked."""
 OWN_WEIGHT = 2.0
+FALSE_RETURN = 4.0
+"""What it costs to call an absent object there; to call one absent that is there costs 1."""
 STEPS, BATCH, RATE, WEIGHT_DECAY = 3000, 256, 1e-3, 0.05
 DROPOUT = 0.1, 0.3
 
@@ -174,7 +176,8 @@ def fitted(rows: dict[str, Tensor], width: int, seed: int = 0) -> nn.Sequential:
         batch = torch.multinomial(odds, BATCH, replacement=True)
         hidden = F.relu(enter(F.dropout(scaled[batch], DROPOUT[0])))
         logits = leave(F.dropout(hidden, DROPOUT[1]))[:, 0]
-        loss = F.binary_cross_entropy_with_logits(logits, target[batch])
+        cost = torch.where(target[batch] > 0, 1.0, FALSE_RETURN)
+        loss = F.binary_cross_entropy_with_logits(logits, target[batch], weight=cost)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

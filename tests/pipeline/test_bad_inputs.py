@@ -212,11 +212,11 @@ OPTIONS = [
     "--weights none.pt",
     "--tracker flow --weights good.json",
     "--dtype float8",
-    "--dtype bfloat16",  # which the flow tracker does not compute in
+    "--tracker flow --dtype bfloat16",  # which it does not compute in
     "--device quantum",
     "--image-size big",
     "--image-size -1",
-    "--image-size 512",  # which the flow tracker has no use for
+    "--tracker flow --image-size 512",  # which it has no use for
     "--queue 0",
     "--queue many",
     "--save-every -1",

@@ -172,6 +172,6 @@ def test_help_loads_nothing_heavy() -> None:
 
 
 def test_weight_free_run_loads_no_torch(place: Path) -> None:
-    run = "import vidseg; vidseg.track('clip.mp4', 'box.json', save_every=2)"
+    run = "import vidseg; vidseg.track('clip.mp4', 'box.json', tracker='flow', save_every=2)"
     restore = "tracker = vidseg.load('flow'); tracker.start().save('state'); tracker.restore('state')"
     assert not modules_after(f"{run}; {restore}", "torch")

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--frames", metavar="N", type=int, default=90, help="length of the video (default: 90)"
     )
     parser.add_argument("--size", metavar="WxH", default="640x360", help="default: 640x360")
-    parser.add_argument("--tracker", metavar="NAME_OR_YAML", help="which tracker (default: flow)")
+    parser.add_argument("--tracker", metavar="NAME_OR_YAML", help="which tracker (default: vidseg-nano)")
     parser.add_argument(
         "--animation", metavar="FILE", type=Path, help="also write the overlay as a small animated .webp"
     )

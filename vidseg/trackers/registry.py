@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vidseg.trackers.contract import Tracker
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-DEFAULT_TRACKER = "flow"
+DEFAULT_TRACKER = "vidseg-nano"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from vidseg.errors import InputError
 from vidseg.pipeline.batch.jobs import JobDefaults, JobsFile, JobsFileError
 from vidseg.pipeline.batch.make_jobs import jobs_of_csv, jobs_of_folder
+from vidseg.trackers.registry import DEFAULT_TRACKER
 
 GOOD = {"id": "a", "video": "a.mp4", "prompt": {"box": [1, 2, 3, 4]}}
 
@@ -28,7 +29,7 @@ def test_jobs_are_read_in_order_and_again_by_their_place(tmp_path: Path) -> None
     assert jobs.check() == 2
     (_, first), (place, second) = jobs
     assert first.video == str(tmp_path / "a.mp4")
-    assert first.tracker == "flow"
+    assert first.tracker == DEFAULT_TRACKER
     assert second.prompt == str(tmp_path / "b.json")
     assert jobs.at(place) == second
 

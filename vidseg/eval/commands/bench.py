@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tracker",
         metavar="LIST",
-        default="flow",
-        help="names or YAML files, separated by commas (default: flow)",
+        default="vidseg-nano",
+        help="names or YAML files, separated by commas (default: vidseg-nano)",
     )
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])

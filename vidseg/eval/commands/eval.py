@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results")
-    parser.add_argument("--tracker", metavar="NAME_OR_YAML", help="which tracker (default: flow)")
+    parser.add_argument("--tracker", metavar="NAME_OR_YAML", help="which tracker (default: vidseg-nano)")
     parser.add_argument("--weights", metavar="FILE", help=".pt or .safetensors; default: the tracker's own")
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])

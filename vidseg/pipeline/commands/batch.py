@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     running.add_argument("--scratch", metavar="DIR", help="disk for what comes from a store (default: /tmp)")
 
     jobs = parser.add_argument_group("jobs that do not say otherwise")
-    jobs.add_argument("--tracker", metavar="NAME_OR_YAML", help="which tracker (default: flow)")
+    jobs.add_argument("--tracker", metavar="NAME_OR_YAML", help="which tracker (default: vidseg-nano)")
     jobs.add_argument("--weights", metavar="FILE", help=".pt or .safetensors; default: the tracker's own")
     jobs.add_argument("--device", metavar="D", help="auto, cpu, cuda, mps (default: auto)")
     jobs.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], help="default: float32")

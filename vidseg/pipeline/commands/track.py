@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", help="output folder (default: runs/<name of the source>)")
 
     tracking = parser.add_argument_group("tracking")
-    tracking.add_argument("--tracker", metavar="NAME_OR_YAML", help="which tracker (default: flow)")
+    tracking.add_argument("--tracker", metavar="NAME_OR_YAML", help="which tracker (default: vidseg-nano)")
     tracking.add_argument("--weights", metavar="FILE", help=".pt or .safetensors; default: the tracker's own")
     tracking.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps")
     tracking.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
