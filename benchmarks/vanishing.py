@@ -1,6 +1,7 @@
 """Does a tracker say that an object is gone, and find it again?
 
-    python benchmarks/vanishing.py [--clips 40] [--tracker NAME ...] [--weights FILE] [--seed N] ...
+    python benchmarks/vanishing.py [--clips 40] [--tracker NAME ...] [--weights FILE] [--prompt mask|box]
+                                   [--seed N]
 
 On made clips of 24 frames the object leaves the picture, or goes behind a cover, and comes back. Counted are
 - frames on which no pixel of it is seen: the share on which its state is 'absent';
@@ -66,7 +67,7 @@ def main() -> None:
         )
 
 
-def clips_with_returns(count: int, size: int, seed: int = BASE_SEED) -> list[Clip]:
+def clips_with_returns(count: int, size: int, seed: int) -> list[Clip]:
     """The first clips of the seed on which the object is gone for three frames or more, and comes back."""
     settings = ClipSettings(size=size, num_frames=NUM_FRAMES, vanish=1.0)
     maker = ClipMaker(settings)

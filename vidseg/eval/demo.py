@@ -14,6 +14,7 @@ import numpy as np
 from vidseg.errors import InputError, OutputError
 from vidseg.pipeline.atomic import write_json
 from vidseg.pipeline.made_video import FRAME_RATE, MadeVideo
+from vidseg.trackers.registry import DEFAULT_TRACKER, load
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -35,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--frames", metavar="N", type=int, default=90, help="length of the video (default: 90)"
     )
     parser.add_argument("--size", metavar="WxH", default="640x360", help="default: 640x360")
-    parser.add_argument("--tracker", metavar="NAME_OR_YAML", help="which tracker (default: vidseg-nano)")
+    parser.add_argument(
+        "--tracker", metavar="NAME_OR_YAML", help=f"which tracker (default: {DEFAULT_TRACKER})"
+    )
     parser.add_argument(
         "--animation", metavar="FILE", type=Path, help="also write the overlay as a small animated .webp"
     )
@@ -65,7 +68,6 @@ def demo(
         OutputError: the folder holds something else than an earlier demo.
     """
     from vidseg.pipeline.track import track
-    from vidseg.trackers.registry import DEFAULT_TRACKER, load
 
     tracker = tracker or DEFAULT_TRACKER
     loaded = load(tracker)  # before anything is written

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidseg.errors import InputError
+from vidseg.trackers.registry import DEFAULT_TRACKER
 
 if TYPE_CHECKING:
     from vidseg.eval.bench import Measured
@@ -23,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tracker",
         metavar="LIST",
-        default="vidseg-nano",
-        help="names or YAML files, separated by commas (default: vidseg-nano)",
+        default=DEFAULT_TRACKER,
+        help=f"names or YAML files, separated by commas (default: {DEFAULT_TRACKER})",
     )
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidseg.errors import InputError
+from vidseg.trackers.registry import DEFAULT_TRACKER
 
 if TYPE_CHECKING:
     from vidseg.eval.tracking import Outcome
@@ -26,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results")
-    parser.add_argument("--tracker", metavar="NAME_OR_YAML", help="which tracker (default: vidseg-nano)")
+    parser.add_argument(
+        "--tracker", metavar="NAME_OR_YAML", help=f"which tracker (default: {DEFAULT_TRACKER})"
+    )
     parser.add_argument("--weights", metavar="FILE", help=".pt or .safetensors; default: the tracker's own")
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
@@ -80,7 +83,6 @@ def run(args: argparse.Namespace) -> int:
     from vidseg.eval.evaluate import EvaluationOptions, evaluate
     from vidseg.eval.tracking import TrackerChoice, Workers
     from vidseg.pipeline.cli import EXIT_SOME_FAILED
-    from vidseg.trackers.registry import DEFAULT_TRACKER
 
     count = 0
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidseg.errors import ConfigError, InputError
+from vidseg.trackers.registry import DEFAULT_TRACKER
 
 if TYPE_CHECKING:
     from vidseg.pipeline.batch.driver import Tally
@@ -50,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     running.add_argument("--scratch", metavar="DIR", help="disk for what comes from a store (default: /tmp)")
 
     jobs = parser.add_argument_group("jobs that do not say otherwise")
-    jobs.add_argument("--tracker", metavar="NAME_OR_YAML", help="which tracker (default: vidseg-nano)")
+    jobs.add_argument("--tracker", metavar="NAME_OR_YAML", help=f"which tracker (default: {DEFAULT_TRACKER})")
     jobs.add_argument("--weights", metavar="FILE", help=".pt or .safetensors; default: the tracker's own")
     jobs.add_argument("--device", metavar="D", help="auto, cpu, cuda, mps (default: auto)")
     jobs.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], help="default: float32")
@@ -143,7 +144,6 @@ def _scratch(args: argparse.Namespace) -> Path | None:
 def _defaults(args: argparse.Namespace) -> JobDefaults:
     from vidseg.pipeline.batch import stores
     from vidseg.pipeline.batch.jobs import REMOTE_FORMATS, JobDefaults
-    from vidseg.trackers.registry import DEFAULT_TRACKER
 
     names = ("weights", "device", "dtype", "image_size", "allow_random_weights", "direction", "reader")
     said = {name: getattr(args, name) for name in (*names, "save_every")}

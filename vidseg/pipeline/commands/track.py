@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vidseg.trackers.registry import DEFAULT_TRACKER, load
+
 if TYPE_CHECKING:
     from vidseg.pipeline.run import TrackSummary
 
@@ -26,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", help="output folder (default: runs/<name of the source>)")
 
     tracking = parser.add_argument_group("tracking")
-    tracking.add_argument("--tracker", metavar="NAME_OR_YAML", help="which tracker (default: vidseg-nano)")
+    tracking.add_argument(
+        "--tracker", metavar="NAME_OR_YAML", help=f"which tracker (default: {DEFAULT_TRACKER})"
+    )
     tracking.add_argument("--weights", metavar="FILE", help=".pt or .safetensors; default: the tracker's own")
     tracking.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps")
     tracking.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
@@ -76,7 +80,6 @@ def run(args: argparse.Namespace) -> int:
     from vidseg.pipeline.progress import bar
     from vidseg.pipeline.run import Run
     from vidseg.pipeline.stop import Stop
-    from vidseg.trackers.registry import DEFAULT_TRACKER, load
 
     asked: dict[str, Any] = {"device": args.device, "dtype": args.dtype, "image_size": args.image_size}
 
