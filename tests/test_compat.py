@@ -154,12 +154,15 @@ def assert_same_answers(pair: Any, script: Script, make_tracker: Callable[[], An
     from support.parity import VIDEO_HW, as_frames, assert_close, moving_picture
 
     inputs = moving_picture(NUM_FRAMES)
-    want = pair.official(lambda p: read_of(script(p, official_state(p, inputs, VIDEO_HW))))
-    ours = SAM2VideoPredictor(make_tracker())
-    got = read_of(script(ours, ours.init_state(as_frames(inputs))))
-    assert [answer[:2] for answer in got] == [answer[:2] for answer in want]
-    for number, ((frame_idx, _, wanted), (_, _, given)) in enumerate(zip(want, got, strict=True)):
-        assert_close("logits", wanted, given, f"answer {number}, frame {frame_idx}")
+
+    def check(want: list[tuple[int, list[int], np.ndarray]]) -> None:
+        ours = SAM2VideoPredictor(make_tracker())
+        got = read_of(script(ours, ours.init_state(as_frames(inputs))))
+        assert [answer[:2] for answer in got] == [answer[:2] for answer in want]
+        for number, ((frame_idx, _, wanted), (_, _, given)) in enumerate(zip(want, got, strict=True)):
+            assert_close("logits", wanted, given, f"answer {number}, frame {frame_idx}")
+
+    pair.compare(lambda p: read_of(script(p, official_state(p, inputs, VIDEO_HW))), check)
 
 
 @pytest.mark.parametrize("script", [*FAST, *(pytest.param(s, marks=pytest.mark.slow) for s in SLOW)])

@@ -47,35 +47,38 @@ def official_logits(predictor: Any) -> dict[str, dict[int, np.ndarray]]:
 @pytest.mark.slow
 def test_every_direction_gives_the_official_masks(tmp_path: Path) -> None:
     pair = Pair("sam2.1_hiera_t", "sam2.1-hiera-tiny")
-    want = pair.official(official_logits)
-    want["both"] = {
-        obj_id: np.where(
-            np.arange(NUM_FRAMES)[:, None, None] >= min(PROMPTS[obj_id]),
-            want["forward"][obj_id],
-            want["backward"][obj_id],
-        )
-        for obj_id in PROMPTS
-    }
-    assert all((logits > 0).any() for carried in want.values() for logits in carried.values())
-    document = {
-        "objects": [
-            {"id": obj_id, "prompts": [{"frame": frame, **prompt} for frame, prompt in on_frames.items()]}
-            for obj_id, on_frames in PROMPTS.items()
-        ]
-    }
-    frames = as_frames(moving_picture(NUM_FRAMES))
-    for direction, logits in want.items():
-        vidseg.track(
-            frames,
-            document,
-            tracker=pair.tracker,
-            out=tmp_path / direction,
-            formats=["rle"],
-            direction=direction,
-        )
-        for line in read_masklets(tmp_path / direction / "masklets.jsonl"):
-            for row, obj_id in enumerate(line.obj_ids):
-                expected = logits[obj_id][line.frame_idx]
-                differs = line.masks[row] != (expected > 0)
-                # Rounding may turn a pixel whose logit is all but zero.
-                assert np.abs(expected[differs]).max(initial=0) < 1e-3, (direction, line.frame_idx, obj_id)
+
+    def check(want: dict[str, dict[int, np.ndarray]]) -> None:
+        want["both"] = {
+            obj_id: np.where(
+                np.arange(NUM_FRAMES)[:, None, None] >= min(PROMPTS[obj_id]),
+                want["forward"][obj_id],
+                want["backward"][obj_id],
+            )
+            for obj_id in PROMPTS
+        }
+        assert all((logits > 0).any() for carried in want.values() for logits in carried.values())
+        document = {
+            "objects": [
+                {"id": obj_id, "prompts": [{"frame": frame, **prompt} for frame, prompt in on_frames.items()]}
+                for obj_id, on_frames in PROMPTS.items()
+            ]
+        }
+        frames = as_frames(moving_picture(NUM_FRAMES))
+        for direction, logits in want.items():
+            vidseg.track(
+                frames,
+                document,
+                tracker=pair.tracker,
+                out=tmp_path / str(pair.seed) / direction,
+                formats=["rle"],
+                direction=direction,
+            )
+            for line in read_masklets(tmp_path / str(pair.seed) / direction / "masklets.jsonl"):
+                for row, obj_id in enumerate(line.obj_ids):
+                    expected = logits[obj_id][line.frame_idx]
+                    differs = line.masks[row] != (expected > 0)
+                    # Rounding may turn a pixel whose logit is all but zero.
+                    assert np.abs(expected[differs]).max(initial=0) < 1e-3, (direction, line.frame_idx, obj_id)
+
+    pair.compare(official_logits, check)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,12 @@ from PIL import Image
 
 import vidseg
 from support.goldens import PromptCall, Propagation
+from vidseg.memory.bank import RecentFrames
 from vidseg.trackers.contract import Frame, FrameResult
 
 pytest.importorskip("sam2", reason="needs the extra 'sam2'")
 
-from support.official import OfficialFrame, official_state, run_official
+from support.official import OfficialFrame, OfficialOutputs, official_state, run_official
 from support.parity import SIZE, VIDEO_HW, Pair, as_frames, assert_close, moving_picture
 
 BOX = {"box": [20.0, 10.0, 60.0, 50.0]}
@@ -36,9 +37,9 @@ def pair():
     return Pair("sam2.1_hiera_t", "sam2.1-hiera-tiny")
 
 
-def official(pair: Pair, num_frames: int, steps: Sequence[Any]) -> Any:
+def compare(pair: Pair, num_frames: int, steps: Sequence[Any], check: Callable[[OfficialOutputs], None]) -> None:
     inputs = moving_picture(num_frames)
-    return pair.official(lambda predictor: run_official(predictor, inputs, VIDEO_HW, steps))
+    pair.compare(lambda predictor: run_official(predictor, inputs, VIDEO_HW, steps), check)
 
 
 def assert_frame(session: Any, got: FrameResult, want: OfficialFrame) -> None:
@@ -62,42 +63,54 @@ def assert_stream(session: Any, frames: Sequence[Frame], want: dict[int, Officia
 def test_objects_prompted_in_every_way(pair, num_frames):
     """20 frames are more than the 16 pointers that are read; 6 are fewer, and scale their times."""
     steps = [PromptCall(0, 1, BOX), PromptCall(0, 7, make_mask()), PromptCall(0, 3, CLICKS), FORWARD]
-    want = official(pair, num_frames, steps).passes[0]
-    session = pair.tracker.start(num_frames=num_frames)
-    for step in steps[:-1]:
-        session.prompt(step.obj_id, **step.prompt)
-    assert_stream(session, as_frames(moving_picture(num_frames)), want)
+
+    def check(want: OfficialOutputs) -> None:
+        session = pair.tracker.start(num_frames=num_frames)
+        for step in steps[:-1]:
+            session.prompt(step.obj_id, **step.prompt)
+        assert_stream(session, as_frames(moving_picture(num_frames)), want.passes[0])
+
+    compare(pair, num_frames, steps, check)
 
 
 def test_sam2_without_the_additions_of_2_1():
     pair = Pair("sam2_hiera_t", "sam2-hiera-tiny")
-    want = official(pair, 5, [PromptCall(0, 1, CLICK), PromptCall(0, 2, BOX), FORWARD]).passes[0]
-    session = pair.tracker.start(num_frames=5)
-    session.prompt(1, **CLICK)
-    session.prompt(2, **BOX)
-    assert_stream(session, as_frames(moving_picture(5)), want)
+
+    def check(want: OfficialOutputs) -> None:
+        session = pair.tracker.start(num_frames=5)
+        session.prompt(1, **CLICK)
+        session.prompt(2, **BOX)
+        assert_stream(session, as_frames(moving_picture(5)), want.passes[0])
+
+    compare(pair, 5, [PromptCall(0, 1, CLICK), PromptCall(0, 2, BOX), FORWARD], check)
 
 
 @pytest.mark.slow
 def test_absent_objects():
     """Their masks are -1024, their pointers and memories marked; who gives a mask says that it is there."""
     pair = Pair("sam2.1_hiera_t", "sam2.1-hiera-tiny", is_present=False)
-    want = official(pair, 5, [PromptCall(0, 1, make_mask()), PromptCall(0, 2, BOX), FORWARD]).passes[0]
-    session = pair.tracker.start(num_frames=5)
-    session.prompt(1, **make_mask())
-    session.prompt(2, **BOX)
-    assert_stream(session, as_frames(moving_picture(5)), want)
-    assert [(logits > -1000).any() for logits in want[0].low_res_logits] == [True, False]
-    assert not (want[4].low_res_logits > -1000).any()
+
+    def check(want: OfficialOutputs) -> None:
+        frames = want.passes[0]
+        session = pair.tracker.start(num_frames=5)
+        session.prompt(1, **make_mask())
+        session.prompt(2, **BOX)
+        assert_stream(session, as_frames(moving_picture(5)), frames)
+        assert [(logits > -1000).any() for logits in frames[0].low_res_logits] == [True, False]
+        assert not (frames[4].low_res_logits > -1000).any()
+
+    compare(pair, 5, [PromptCall(0, 1, make_mask()), PromptCall(0, 2, BOX), FORWARD], check)
 
 
 @pytest.mark.slow
 def test_reverse(pair):
-    want = official(pair, 9, [PromptCall(8, 2, CLICKS), PromptCall(8, 1, BOX), REVERSE]).passes[0]
-    session = pair.tracker.start(num_frames=9, reverse=True)
-    session.prompt(2, **CLICKS)
-    session.prompt(1, **BOX)
-    assert_stream(session, as_frames(moving_picture(9))[::-1], want)
+    def check(want: OfficialOutputs) -> None:
+        session = pair.tracker.start(num_frames=9, reverse=True)
+        session.prompt(2, **CLICKS)
+        session.prompt(1, **BOX)
+        assert_stream(session, as_frames(moving_picture(9))[::-1], want.passes[0])
+
+    compare(pair, 9, [PromptCall(8, 2, CLICKS), PromptCall(8, 1, BOX), REVERSE], check)
 
 
 @pytest.mark.slow
@@ -109,16 +122,19 @@ def test_conditioning_frames_ahead(pair):
         PromptCall(7, 2, CLICK),
         FORWARD,
     ]
-    want = official(pair, 10, steps)
-    frames = as_frames(moving_picture(10))
-    session = pair.tracker.start(num_frames=10)
-    for step, answer in zip(steps[:-1], want.prompts, strict=True):
-        session.prompt(step.obj_id, **step.prompt)
-        result = session.condition(frames[step.frame_idx])
-        row = result.obj_ids.index(step.obj_id)
-        wanted = answer.video_res_logits[answer.obj_ids.index(step.obj_id)]
-        assert_close("logits", wanted, result.video_res_logits[row])
-    assert_stream(session, frames, want.passes[0])
+
+    def check(want: OfficialOutputs) -> None:
+        frames = as_frames(moving_picture(10))
+        session = pair.tracker.start(num_frames=10)
+        for step, answer in zip(steps[:-1], want.prompts, strict=True):
+            session.prompt(step.obj_id, **step.prompt)
+            result = session.condition(frames[step.frame_idx])
+            row = result.obj_ids.index(step.obj_id)
+            wanted = answer.video_res_logits[answer.obj_ids.index(step.obj_id)]
+            assert_close("logits", wanted, result.video_res_logits[row])
+        assert_stream(session, frames, want.passes[0])
+
+    compare(pair, 10, steps, check)
 
 
 @pytest.mark.slow
@@ -133,15 +149,17 @@ def test_object_added_in_mid_stream(pair):
         predictor.add_new_points_or_box(state, 5, 1, **CLICK)  # a new conditioning frame of an old object
         return seen | {t: m.numpy() for t, _, m in predictor.propagate_in_video(state, start_frame_idx=5)}
 
-    want = pair.official(play)
-    session = pair.tracker.start(num_frames=10)
-    session.prompt(1, **BOX)
-    for frame in as_frames(inputs):
-        if frame.index == 5:
-            session.prompt(9, **CLICKS)
-            session.prompt(1, **CLICK)
-        result = session.step(frame)
-        assert_close("logits", want[frame.index][:, 0], result.video_res_logits, f"frame {frame.index}")
+    def check(want: dict[int, np.ndarray]) -> None:
+        session = pair.tracker.start(num_frames=10)
+        session.prompt(1, **BOX)
+        for frame in as_frames(inputs):
+            if frame.index == 5:
+                session.prompt(9, **CLICKS)
+                session.prompt(1, **CLICK)
+            result = session.step(frame)
+            assert_close("logits", want[frame.index][:, 0], result.video_res_logits, f"frame {frame.index}")
+
+    pair.compare(play, check)
 
 
 @pytest.mark.slow
@@ -156,15 +174,31 @@ def test_correction_deep_in_a_stream_reads_what_the_official_one_reads(pair):
         _, _, corrected = predictor.add_new_points_or_box(state, 18, 1, **CLICKS)
         return [corrected.numpy(), *(m.numpy() for _, _, m in predictor.propagate_in_video(state, 19))]
 
-    want = pair.official(play)
-    session = pair.tracker.start(num_frames=21)
-    session.prompt(1, **BOX)
-    frames = as_frames(inputs)
-    for frame in frames[:19]:
-        session.step(frame)
-    got = [session.refine(1, **CLICKS), *(session.step(frame) for frame in frames[19:])]
-    for result, wanted in zip(got, want, strict=True):
-        assert_close("logits", wanted[:, 0], result.video_res_logits, f"frame {result.frame_idx}")
+    def check(want: list[np.ndarray]) -> None:
+        session = pair.tracker.start(num_frames=21)
+        session.prompt(1, **BOX)
+        frames = as_frames(inputs)
+        for frame in frames[:19]:
+            session.step(frame)
+        got = [session.refine(1, **CLICKS), *(session.step(frame) for frame in frames[19:])]
+        for result, wanted in zip(got, want, strict=True):
+            assert_close("logits", wanted[:, 0], result.video_res_logits, f"frame {result.frame_idx}")
+
+    pair.compare(play, check)
+
+
+@pytest.mark.slow
+def test_a_small_mistake_is_found():
+    """One recent frame too few is no knife's edge."""
+    pair = Pair("sam2.1_hiera_t", "sam2.1-hiera-tiny")
+
+    def check(want: OfficialOutputs) -> None:
+        session = pair.tracker_with(policy=RecentFrames(recent_frames=5)).start(num_frames=8)
+        session.prompt(1, **BOX)
+        assert_stream(session, as_frames(moving_picture(8)), want.passes[0])
+
+    with pytest.raises(AssertionError, match="differ by"):
+        compare(pair, 8, [PromptCall(0, 1, BOX), FORWARD], check)
 
 
 @pytest.mark.slow
