@@ -63,13 +63,14 @@ def generator() -> torch.Generator:
 def test_there_is_nothing_to_learn_from_oneself(tmp_path: Path, sam2: bool) -> None:
     settings = training_settings(tmp_path, tracker=tracker_yaml(tmp_path, sam2=sam2))
     engine = engine_of(settings)
-    itself = Engine(copy.deepcopy(engine.model), engine.policy)
+    itself = Engine(copy.deepcopy(engine.model).requires_grad_(False), engine.policy)
     switches = dict.fromkeys(SWITCHES, 1.0)
     distil = DistilSettings(teacher="itself", truth=0, prompt_rounds=2, **switches)
     distillation = Distillation(distil, itself, engine, 0)
     assert len(distillation.projections) == 0
-    with torch.no_grad():  # as in tracking, an absent object has no mask
-        result = distillation(engine, *clips(settings), BOXES, generator())
+    # A teacher always remembers an object that it calls absent as absent; students may, too.
+    heeding = BOXES.model_copy(update={"heeds_score": True})
+    result = distillation(engine, *clips(settings), heeding, generator())
     assert {name: result.parts[f"distil_{name}"] for name in SWITCHES} == dict.fromkeys(SWITCHES, 0.0)
     assert float(result.loss) == 0
 

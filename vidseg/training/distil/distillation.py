@@ -33,7 +33,7 @@ class Distillation:
     are trained with the student, and are no part of it.
 
     Args:
-        teacher: frozen; see `build_teacher`.
+        teacher: without a parameter that asks for gradients; see `build_teacher`.
         student: asked for its widths alone, and in the form of evaluation.
         seed: of the projections' weights.
     """
@@ -61,9 +61,10 @@ class Distillation:
         self.teacher.model.image_size = images_bt3ss.shape[-1]
         losses: dict[str, Tensor | None] = {}
         if weights.memory or weights.masks or weights.prompts:
-            with torch.no_grad():
-                free = settings.model_copy(update={"forcing": 0.0})
-                teacher = play(self.teacher, images_bt3ss, masks_btss, script, free, generator)
+            # It tracks by its own masks, and remembers an object that it calls absent as absent. What it decodes
+            # there is asked of it all the same, as of the student: without gradients, such masks would be empty.
+            as_tracking = settings.model_copy(update={"forcing": 0.0, "heeds_score": True})
+            teacher = play(self.teacher, images_bt3ss, masks_btss, script, as_tracking, generator)
             teacher_maps = teacher.features.top_1chw
             if weights.memory:
                 losses["memory"] = self._memory_loss(student, teacher)
@@ -72,9 +73,8 @@ class Distillation:
             if weights.prompts:
                 losses["prompts"] = self._prompt_loss(engine, student, teacher, script, generator)
         else:
-            with torch.no_grad():
-                frames = normalise(images_bt3ss.flatten(0, 1))
-                teacher_maps = self.teacher.model.encode_batch(frames).top_1chw
+            frames = normalise(images_bt3ss.flatten(0, 1))
+            teacher_maps = self.teacher.model.encode_batch(frames).top_1chw
         if weights.embedding:
             projected = self._project("embedding", student.features.top_1chw)
             losses["embedding"] = feature_distance(projected, teacher_maps)
@@ -120,20 +120,23 @@ class Distillation:
             click, label = correct(logits.detach(), teachers_masks, generator)
             points, labels = _with_click(points, labels, click, label)
             logits = _ask(engine, student, rows, points, labels, logits.detach())
-            with torch.no_grad():
-                wanted = _ask(self.teacher, teacher, rows, points, labels, wanted)
+            wanted = _ask(self.teacher, teacher, rows, points, labels, wanted)
             distances.append(mask_distance(logits, to_grid(wanted, logits.shape[-1])))
         return torch.cat(distances).mean()
 
 
 def _mask_loss(student: Played, teacher: Played, masks_btss: Tensor) -> Tensor | None:
-    """Source: Shu et al., "TinySAM" (arXiv:2312.13789), full-stage distillation with hard mask weighting."""
+    """Where the object is: elsewhere a mask means nothing, the teacher's neither (see `judge`).
+
+    Source: Shu et al., "TinySAM" (arXiv:2312.13789), full-stage distillation with hard mask weighting.
+    """
     weighted = []
     for ours, theirs in _pairs(student, teacher):
         logits = ours.decoded.low_res_logits_bhw
         wanted = to_grid(theirs.decoded.low_res_logits_bhw, logits.shape[-1])
-        targets = on_grid(masks_btss[ours.rows, ours.frame_idx], logits.shape[-1])
-        weighted.append(hard_weight(logits.detach(), wanted, targets) * mask_distance(logits, wanted))
+        masks = masks_btss[ours.rows, ours.frame_idx]
+        weight = hard_weight(logits.detach(), wanted, on_grid(masks, logits.shape[-1]))
+        weighted.append(masks.flatten(1).any(dim=1) * weight * mask_distance(logits, wanted))
     return torch.cat(weighted).mean() if weighted else None
 
 
