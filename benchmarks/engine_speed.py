@@ -54,22 +54,28 @@ def main() -> None:
         "vidseg": (partial(vidseg.load, options.tracker), primed_engine),
         "official": (partial(vidseg.load, "sam2-reference", config=config), primed_official),
     }
+    trackers, weights_bytes = {}, {}
+    for dtype in options.dtypes:
+        common = {
+            "weights": state,
+            "image_size": options.image_size,
+            "dtype": dtype,
+            "device": options.device,
+            "compile": options.compile,
+        }
+        for maker, (load, _) in makers.items():
+            before = gpu_bytes(options.device)
+            name = f"{maker} {dtype}"
+            trackers[name] = load(**common)
+            weights_bytes[name] = gpu_bytes(options.device) - before
     rows = []
     for objects in options.objects:
         sessions, held = {}, {}
-        for dtype in options.dtypes:
-            common = {
-                "weights": state,
-                "image_size": options.image_size,
-                "dtype": dtype,
-                "device": options.device,
-                "compile": options.compile,
-            }
-            for maker, (load, prime) in makers.items():
-                before = gpu_bytes(options.device)
-                name = f"{maker} {dtype}"
-                sessions[name] = prime(load(**common), objects, options.image_size)
-                held[name] = gpu_bytes(options.device) - before
+        for name, tracker in trackers.items():
+            before = gpu_bytes(options.device)
+            _, prime = makers[name.split()[0]]
+            sessions[name] = prime(tracker, objects, options.image_size)
+            held[name] = weights_bytes[name] + gpu_bytes(options.device) - before
         times = alternate(sessions, held, options)
         for name, row in times.items():
             rows.append({"objects": objects, "tracker": name, **row})
