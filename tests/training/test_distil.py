@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,19 @@ import vidseg
 from support.seeded import seeded_weights
 from support.training import assert_same_tensors, clips, log_rows, tracker_yaml, training_settings
 from vidseg.errors import CheckpointError, ConfigError
+from vidseg.trackers.contract import ABSENT_LOGIT
 from vidseg.trackers.engine import Engine
 from vidseg.trackers.weights import read_checkpoint
 from vidseg.training.checkpoint import read_checkpoint_folder, write_tensors
-from vidseg.training.distil.distillation import Distillation, _with_click
-from vidseg.training.distil.losses import feature_distance, hard_weight, mask_distance
+from vidseg.training.distil.distillation import Distillation, _mask_loss, _with_click
+from vidseg.training.distil.losses import divergence, feature_distance, hard_weight, mask_distance
 from vidseg.training.distil.settings import DistilSettings
 from vidseg.training.distil.teacher import build_teacher
 from vidseg.training.run import train
 from vidseg.training.settings import TrainSettings
 from vidseg.training.trainee import build_trainee
 from vidseg.training.trainer import Trainer
-from vidseg.training.unroll import UnrollSettings
+from vidseg.training.unroll import UnrollSettings, draw_script, play
 
 SWITCHES = ["embedding", "memory", "masks", "prompts"]
 BOXES = UnrollSettings.model_validate({"prompts": {"mask": 0.0, "box": 1.0}, "corrections": 1.0})
@@ -72,7 +74,7 @@ def test_there_is_nothing_to_learn_from_oneself(tmp_path: Path, sam2: bool) -> N
     heeding = BOXES.model_copy(update={"heeds_score": True})
     result = distillation(engine, *clips(settings), heeding, generator())
     assert {name: result.parts[f"distil_{name}"] for name in SWITCHES} == dict.fromkeys(SWITCHES, 0.0)
-    assert float(result.loss) == 0
+    assert float(result.loss.detach()) == 0
 
 
 def trainer_of(settings: TrainSettings) -> Trainer:
@@ -222,6 +224,47 @@ def test_masks_are_compared_as_probabilities() -> None:
     both, squares = (p * q).flatten(1).sum(dim=1), (p * p + q * q).flatten(1).sum(dim=1)
     wanted = divergence.flatten(1).mean(dim=1) + 1 - (2 * both + 1) / (squares + 1)
     torch.testing.assert_close(mask_distance(ours, theirs).double(), wanted, atol=1e-5, rtol=1e-4)
+
+
+def test_scores_are_compared_as_probabilities() -> None:
+    ours, theirs = some_logits(0)[0, 0], some_logits(1)[0, 0]
+    p, q = ours.double().sigmoid(), theirs.double().sigmoid()
+    wanted = q * (q / p).log() + (1 - q) * ((1 - q) / (1 - p)).log()
+    torch.testing.assert_close(divergence(ours, theirs).double(), wanted, atol=1e-5, rtol=1e-4)
+
+
+def test_frames_without_the_object_are_judged_by_the_score_alone(tmp_path: Path) -> None:
+    """A teacher's mask says nothing there; and it decodes one where it calls an object absent."""
+    settings = training_settings(tmp_path, distil={**teacher_file(tmp_path, **WIDER), "masks": 1.0})
+    assert settings.distil is not None
+    engine, teacher = engine_of(settings), build_teacher(settings.distil, settings.sizes(), "cpu")
+    images, masks = clips(settings)
+    masks[:, 1:] = False
+    with torch.no_grad():
+        teacher.model.get_parameter("decoder.score.2.bias").sub_(100)
+    script = draw_script(masks, settings.unroll, generator())
+    student, theirs = (
+        play(e, images, masks, script, settings.unroll, generator()) for e in (engine, teacher)
+    )
+
+    def loss_of(shift: float, score: float) -> float:
+        answers = []
+        for answer in theirs.answers:
+            is_later = answer.frame_idx > 0
+            decoded = replace(
+                answer.decoded,
+                low_res_logits_bhw=answer.decoded.low_res_logits_bhw + shift * is_later,
+                object_score_logits_b=answer.decoded.object_score_logits_b + score * is_later,
+            )
+            answers.append(replace(answer, decoded=decoded))
+        loss = _mask_loss(student, replace(theirs, answers=answers), masks)
+        assert loss is not None
+        return float(loss.detach())
+
+    assert loss_of(5.0, 0.0) == loss_of(0.0, 0.0)
+    assert loss_of(0.0, 100.0) != loss_of(0.0, 0.0)
+    assert all((answer.decoded.object_score_logits_b < 0).all() for answer in theirs.answers)
+    assert all((answer.decoded.low_res_logits_bhw > ABSENT_LOGIT).all() for answer in theirs.answers)
 
 
 def test_hard_masks_weigh_more() -> None:

@@ -9,7 +9,13 @@ from torch import Tensor, nn
 
 from vidseg.trackers.engine import Engine
 from vidseg.trackers.image_encoder import normalise
-from vidseg.training.distil.losses import feature_distance, hard_weight, mask_distance, to_grid
+from vidseg.training.distil.losses import (
+    divergence,
+    feature_distance,
+    hard_weight,
+    mask_distance,
+    to_grid,
+)
 from vidseg.training.distil.settings import DistilSettings
 from vidseg.training.prompts import correct
 from vidseg.training.unroll import (
@@ -61,8 +67,8 @@ class Distillation:
         self.teacher.model.image_size = images_bt3ss.shape[-1]
         losses: dict[str, Tensor | None] = {}
         if weights.memory or weights.masks or weights.prompts:
-            # It tracks by its own masks, and remembers an object that it calls absent as absent. What it decodes
-            # there is asked of it all the same, as of the student: without gradients, such masks would be empty.
+            # It tracks by its own masks, and remembers an object that it calls absent as absent. What it
+            # decodes there is known all the same: under `no_grad`, such masks would be empty.
             as_tracking = settings.model_copy(update={"forcing": 0.0, "heeds_score": True})
             teacher = play(self.teacher, images_bt3ss, masks_btss, script, as_tracking, generator)
             teacher_maps = teacher.features.top_1chw
@@ -126,18 +132,21 @@ class Distillation:
 
 
 def _mask_loss(student: Played, teacher: Played, masks_btss: Tensor) -> Tensor | None:
-    """Where the object is: elsewhere a mask means nothing, the teacher's neither (see `judge`).
+    """All that the decoder says; where the object is not, the score alone, as there a mask means nothing.
 
     Source: Shu et al., "TinySAM" (arXiv:2312.13789), full-stage distillation with hard mask weighting.
     """
-    weighted = []
+    distances = []
     for ours, theirs in _pairs(student, teacher):
         logits = ours.decoded.low_res_logits_bhw
         wanted = to_grid(theirs.decoded.low_res_logits_bhw, logits.shape[-1])
         masks = masks_btss[ours.rows, ours.frame_idx]
         weight = hard_weight(logits.detach(), wanted, on_grid(masks, logits.shape[-1]))
-        weighted.append(masks.flatten(1).any(dim=1) * weight * mask_distance(logits, wanted))
-    return torch.cat(weighted).mean() if weighted else None
+        of_iou = (ours.decoded.predicted_ious_b - theirs.decoded.predicted_ious_b).abs()
+        of_score = divergence(ours.decoded.object_score_logits_b, theirs.decoded.object_score_logits_b)
+        of_mask = weight * mask_distance(logits, wanted) + of_iou
+        distances.append(masks.flatten(1).any(dim=1) * of_mask + of_score)
+    return torch.cat(distances).mean() if distances else None
 
 
 def _pairs(student: Played, teacher: Played) -> list[tuple[Answer, Answer]]:

@@ -31,8 +31,7 @@ def mask_distance(student_rhw: Tensor, teacher_rhw: Tensor) -> Tensor:
     """Kullback-Leibler divergence, averaged over pixels, plus Dice loss, of each row: R.
 
     EdgeSAM takes cross-entropy and Dice against the teacher's mask cut at 0. Its probabilities say more, and
-    are met exactly at a loss of 0. TinySAM takes the difference of logits; those of an absent object are
-    -1024 here.
+    are met exactly at a loss of 0. TinySAM takes the difference of logits, whose size says little far from 0.
 
     Source: Zhou et al., "EdgeSAM" (arXiv:2312.06660), prompt-in-the-loop knowledge distillation; Dice with
     squares in its denominator as in Milletari et al., "V-Net" (3DV 2016).
@@ -41,12 +40,16 @@ def mask_distance(student_rhw: Tensor, teacher_rhw: Tensor) -> Tensor:
         student_rhw: mask logits.
         teacher_rhw: mask logits on the same grid.
     """
-    p_teacher = teacher_rhw.sigmoid()
-    entropy = F.binary_cross_entropy_with_logits(teacher_rhw, p_teacher, reduction="none")
-    cross = F.binary_cross_entropy_with_logits(student_rhw, p_teacher, reduction="none")
-    p, q = student_rhw.sigmoid().flatten(1), p_teacher.flatten(1)
+    p, q = student_rhw.sigmoid().flatten(1), teacher_rhw.sigmoid().flatten(1)
     dice = 1 - (2 * (p * q).sum(dim=1) + 1) / ((p * p).sum(dim=1) + (q * q).sum(dim=1) + 1)
-    return (cross - entropy).flatten(1).mean(dim=1) + dice
+    return divergence(student_rhw, teacher_rhw).flatten(1).mean(dim=1) + dice
+
+
+def divergence(student: Tensor, teacher: Tensor) -> Tensor:
+    """Kullback-Leibler, of yes-or-no probabilities given as logits: element by element."""
+    p_teacher = teacher.sigmoid()
+    entropy = F.binary_cross_entropy_with_logits(teacher, p_teacher, reduction="none")
+    return F.binary_cross_entropy_with_logits(student, p_teacher, reduction="none") - entropy
 
 
 def hard_weight(student_rhw: Tensor, teacher_rhw: Tensor, targets_rhw: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ class DistilSettings(Strict):
     memory: float = Field(default=0.0, ge=0)
     """Features as the memory has changed them, or what was read from it (EdgeTAM)."""
     masks: float = Field(default=0.0, ge=0)
-    """The masks of all frames, hard ones first (TinySAM)."""
+    """The masks of all frames, hard ones first, predicted IoU and object score (TinySAM)."""
     prompts: float = Field(default=0.0, ge=0)
     """Answers to the first prompt, and to clicks where teacher and student disagree (EdgeSAM)."""
     prompt_rounds: int = Field(default=1, ge=1)
