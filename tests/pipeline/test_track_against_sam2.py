@@ -79,6 +79,10 @@ def test_every_direction_gives_the_official_masks(tmp_path: Path) -> None:
                     expected = logits[obj_id][line.frame_idx]
                     differs = line.masks[row] != (expected > 0)
                     # Rounding may turn a pixel whose logit is all but zero.
-                    assert np.abs(expected[differs]).max(initial=0) < 1e-3, (direction, line.frame_idx, obj_id)
+                    assert np.abs(expected[differs]).max(initial=0) < 1e-3, (
+                        direction,
+                        line.frame_idx,
+                        obj_id,
+                    )
 
     pair.compare(official_logits, check)

@@ -96,6 +96,8 @@ def parity_weights(
             value += 8 if is_present else -12
         elif key == "sam_mask_decoder.iou_prediction_head.layers.2.bias":
             value += 0.5 * favourite
+        elif key.startswith("image_encoder.trunk.body.") and key.endswith("bn.weight"):
+            value *= 0.75  # RepViT, as in the goldens: else its many layers blow last digits up.
     return state
 
 
@@ -213,7 +215,9 @@ class Pair:
 
         Args:
             play: what the official predictor answers.
-            check: given that, asserts the same of `self.tracker`. Both may be called again, with other weights.
+            check: given that, asserts the same of `self.tracker`.
+
+        Both may be called again, with other weights.
         """
         for _ in range(MAX_DRAWS):
             with measured_margins(self.predictor) as margins:
@@ -230,13 +234,15 @@ class Pair:
         pytest.fail(f"{MAX_DRAWS} draws of weights, and all are on a knife's edge")
 
     def _noise(self, play: Callable[[Any], Any], margins: Margins) -> float:
-        """How far official masks move, as a share of their deviation, when features are nudged."""
+        """How far official masks move, as a share of their deviation, when features are nudged; at least."""
         noise = 0.0
         for share in NUDGES:
             with nudged(self.predictor, share), measured_margins(self.predictor) as again:
                 play(self.predictor)
             pairs = zip(margins.masks, again.masks, strict=True)
             noise = max(noise, *(float((a - b).abs().max() / a.std()) for a, b in pairs))
+            if noise >= CALM:
+                break
         return noise
 
     def tracker_with(

@@ -37,7 +37,9 @@ def pair():
     return Pair("sam2.1_hiera_t", "sam2.1-hiera-tiny")
 
 
-def compare(pair: Pair, num_frames: int, steps: Sequence[Any], check: Callable[[OfficialOutputs], None]) -> None:
+def compare(
+    pair: Pair, num_frames: int, steps: Sequence[Any], check: Callable[[OfficialOutputs], None]
+) -> None:
     inputs = moving_picture(num_frames)
     pair.compare(lambda predictor: run_official(predictor, inputs, VIDEO_HW, steps), check)
 
