@@ -89,3 +89,7 @@ def test_corrections_lie_in_the_error_and_name_its_kind() -> None:
     assert (more[1] == 0).all()
     none = correct(torch.where(true, 5.0, -5.0), true, torch.Generator().manual_seed(0))
     assert (none[1] == -1).all()
+    points, labels = correct(logits, true, torch.Generator().manual_seed(0), harmless=1.0)
+    assert set(labels.unique().tolist()) == {0, 1}
+    for row, (point, label) in enumerate(zip(points[:, 0], labels[:, 0].tolist(), strict=True)):
+        assert is_on((true & shifted if label else ~(true | shifted))[row], point)

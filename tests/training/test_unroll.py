@@ -95,25 +95,32 @@ def test_a_clip_is_followed_as_in_tracking(tmp_path: Path, kind: str, sam2: bool
 
 
 @pytest.mark.parametrize("sam2", [False, True], ids=["space-time", "sam2.1"])
-def test_a_correction_is_answered_as_in_tracking(tmp_path: Path, sam2: bool) -> None:
+@pytest.mark.parametrize(("corrected", "gives_all"), [(0, True), (2, False), (3, True)])
+def test_corrections_are_answered_as_in_tracking(
+    tmp_path: Path, corrected: int, gives_all: bool, sam2: bool
+) -> None:
     settings = training_settings(tmp_path, data={"size": SIZE, "num_frames": 5, "vanish": 0.0})
     images, masks = clips(settings, count=3)
     engine = engine_of(tmp_path, sam2=sam2)
     script = draw_script(masks, only("mask", corrections=1.0), generator())
+    script.corrected, script.num_clicks, script.gives_all_clicks = corrected, 3, gives_all
     with torch.no_grad():
         shown = play(engine, images, masks, script, UnrollSettings(), generator()).shown
-    assert script.clicks is not None
-    assert 1 <= script.corrected <= 3
+    assert len(script.clicks) == 3
 
     weights = engine.model.state_dict()
     tracker = vidseg.load(tracker_yaml(tmp_path, sam2=sam2), weights=weights, device="cpu")
-    for row, (points, labels) in enumerate(zip(*script.clicks, strict=True)):
+    for row in range(len(masks)):
         session = tracker.start()
         session.prompt(1, mask=masks[row, 0].numpy())
         for t, image in enumerate(normalise(images[row])):
             result = session.step(Frame(t, t / 10, model_input=image, size_hw=(SIZE, SIZE)))
             if t == script.corrected:
-                result = session.refine(1, points=points.tolist(), labels=labels.tolist())
+                for number in range(3):
+                    clicks = script.clicks[0 if gives_all else number : number + 1]
+                    points = [points[row, 0].tolist() for points, _ in clicks]
+                    labels = [int(labels[row, 0]) for _, labels in clicks]
+                    result = session.refine(1, points=points, labels=labels)
             wanted = torch.from_numpy(result.low_res_logits[0])
             torch.testing.assert_close(shown[t][row], wanted, atol=2e-2, rtol=1e-3)
 

@@ -57,10 +57,15 @@ def sample(
     )
 
 
-def correct(logits_bhw: Tensor, masks_bss: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def correct(
+    logits_bhw: Tensor, masks_bss: Tensor, generator: torch.Generator, *, harmless: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """One click inside each row's largest error: points B x 1 x 2, labels B x 1.
 
     A click on the object where it was missed, off it where too much was taken; -1 where nothing is wrong.
+
+    Args:
+        harmless: how often the click lies instead where the answer is right, as users' clicks do, too.
     """
     rng = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
     side = masks_bss.shape[-1]
@@ -70,9 +75,12 @@ def correct(logits_bhw: Tensor, masks_bss: Tensor, generator: torch.Generator) -
     pairs = zip((predicted[:, 0] > 0).cpu().numpy(), masks_bss.cpu().numpy(), strict=True)
     for row, (taken, mask) in enumerate(pairs):
         missed, excess = mask & ~taken, taken & ~mask
-        error = missed if missed.sum() >= excess.sum() else excess
+        error, is_on = (missed, True) if missed.sum() >= excess.sum() else (excess, False)
+        if harmless and rng.random() < harmless:
+            is_on = bool(rng.random() < 0.5)
+            error = taken & mask if is_on else ~(taken | mask)
         if error.any():
-            points[row, 0], labels[row, 0] = _inner_point(error, rng), int(error is missed)
+            points[row, 0], labels[row, 0] = _inner_point(error, rng), int(is_on)
     return torch.from_numpy(points).to(masks_bss.device), torch.from_numpy(labels).to(masks_bss.device)
 
 

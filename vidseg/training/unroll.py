@@ -7,7 +7,7 @@ features differ from row to row; nothing else is special to training.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -26,6 +26,11 @@ from vidseg.training.prompts import PromptShares, correct, sample
 from vidseg.training.spoil import spoil
 from vidseg.validation import Strict
 
+MAX_CLICKS = 3
+"""That correct a frame, one after another."""
+HARMLESS = 0.15
+"""Of the clicks of a correction: they say again what is right already."""
+
 
 class LossWeights(Strict):
     focal: float = 10.0
@@ -43,7 +48,7 @@ class UnrollSettings(Strict):
     losses: LossWeights = LossWeights()
     hardest_share: float = Field(default=0.15, gt=0, le=1)
     corrections: float = Field(default=0.1, ge=0, le=1)
-    """How often one of a batch's later frames is corrected by clicks."""
+    """How often one of a batch's frames is corrected by clicks, the first one's prompt, too."""
     forcing: float = Field(default=0.0, ge=0, le=1)
     """How often the true mask, spoilt a little, is remembered in place of the answer. A young model learns
     more from good memories than from its own."""
@@ -94,8 +99,11 @@ class Script:
     labels_bp: Tensor
     corrected: int
     """The frame that is corrected by clicks; -1: none."""
-    clicks: tuple[Tensor, Tensor] | None = None
-    """Points and labels given there. They lie in errors, so whoever plays the script first settles them."""
+    num_clicks: int = 1
+    gives_all_clicks: bool = False
+    """Whether a click is given together with those before it; else alone."""
+    clicks: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    """Points and labels, B x 1 each. They lie in errors, so whoever plays the script first settles them."""
 
     @property
     def asked(self) -> Tensor:
@@ -108,8 +116,10 @@ def draw_script(masks_btss: Tensor, settings: UnrollSettings, generator: torch.G
     # Of a single frame with its mask given, there is nothing to judge.
     shares = settings.prompts if length > 1 else settings.prompts.model_copy(update={"mask": 0.0})
     script = Script(*sample(masks_btss[:, 0], shares, generator), corrected=-1)
-    if length > 2 and float(torch.rand((), generator=generator)) < settings.corrections:
-        script.corrected = int(torch.randint(1, length - 1, (), generator=generator))
+    if length > 1 and float(torch.rand((), generator=generator)) < settings.corrections:
+        script.corrected = int(torch.randint(length - 1, (), generator=generator))
+        script.num_clicks = int(torch.randint(1, MAX_CLICKS + 1, (), generator=generator))
+        script.gives_all_clicks = bool(torch.randint(2, (), generator=generator))
     return script
 
 
@@ -162,6 +172,11 @@ def play(
         return masks_btss[:, t], images_bt3ss[:, t]
 
     taken, answers = _answer_prompts(engine, features[0], masks_btss[:, 0], script)
+    if script.corrected == 0:
+        conditioned = model.attend(features[0], None, 1)
+        corrected = _correct(engine, features[0], conditioned, taken, masks_btss[:, 0], script, generator)
+        answers += [Answer("correct", 0, all_rows, decoded) for decoded in corrected]
+        taken = corrected[-1]
     kept = _forced(taken, *shown_at(0), settings.forcing, generator, asked=script.asked)
     _remember(engine, features[0], kept, banks, 0, from_prompt=True)
     shown = [taken.low_res_logits_bhw]
@@ -176,8 +191,11 @@ def play(
         read = model.masks_read(conditioned) if isinstance(model, SpaceTimeModel) else None
         answers.append(Answer("track", t, all_rows, decoded, conditioned, read))
         if t == script.corrected:
-            decoded = _correct(engine, features[t], conditioned, decoded, masks_btss[:, t], script, generator)
-            answers.append(Answer("correct", t, all_rows, decoded))
+            corrected = _correct(
+                engine, features[t], conditioned, decoded, masks_btss[:, t], script, generator
+            )
+            answers += [Answer("correct", t, all_rows, decoded) for decoded in corrected]
+            decoded = corrected[-1]
         kept = _heeded(engine, decoded) if settings.heeds_score else decoded
         kept = _forced(kept, *shown_at(t), settings.forcing, generator)
         _remember(engine, features[t], kept, banks, t, from_prompt=t == script.corrected)
@@ -223,15 +241,20 @@ def _correct(
     masks_bss: Tensor,
     script: Script,
     generator: torch.Generator,
-) -> Decoded:
-    """A click on the largest error of each row, answered with memory, as `Engine.segment` does."""
-    logits = decoded.low_res_logits_bhw.detach()
-    if script.clicks is None:
-        script.clicks = correct(logits, masks_bss, generator)
-    points, labels = script.clicks
-    return engine.model.decode(
-        features, conditioned_bchw, points_bp2=points, labels_bp=labels, previous_logits_bhw=logits
-    )
+) -> list[Decoded]:
+    """Clicks on the largest error of each row, one after another; each is answered as by `Engine.segment`."""
+    given: list[Decoded] = []
+    for number in range(script.num_clicks):
+        logits = decoded.low_res_logits_bhw.detach()
+        if number == len(script.clicks):
+            script.clicks.append(correct(logits, masks_bss, generator, harmless=HARMLESS))
+        shown = script.clicks[0 if script.gives_all_clicks else number : number + 1]
+        points, labels = (torch.cat(parts, dim=1) for parts in zip(*shown, strict=True))
+        decoded = engine.model.decode(
+            features, conditioned_bchw, points_bp2=points, labels_bp=labels, previous_logits_bhw=logits
+        )
+        given.append(decoded)
+    return given
 
 
 def _heeded(engine: Engine, decoded: Decoded) -> Decoded:
