@@ -3,9 +3,9 @@
     python benchmarks/corrections.py --root DAVIS [--tracker NAME] [--weights FILE] [--clicks N]
 
 Every click lies deepest inside what is wrong: on the object where it was missed, off it where too much was
-taken. It is given alone, as by a user who looks at the answer. First a frame from nothing: the first one. Then
-every 15th frame of a track that begins with the first frame's mask, with J of the five frames that follow, and
-what it was on them without the correction. Means over frames, then over sequences.
+taken. It is given alone, as by a user who looks at the answer. First a frame from nothing: the first one.
+Then every 15th frame of a track that begins with the first frame's mask, with J of the five frames that
+follow, and what it was on them without the correction. Means over frames, then over sequences.
 """
 
 from __future__ import annotations
