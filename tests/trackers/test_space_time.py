@@ -124,32 +124,51 @@ def test_parts_of_another_model_are_refused() -> None:
         build_model(single, "test")
 
 
-def marks_of(box: tuple[int, int, int, int] | None, clicks: list[tuple[int, int, int]]) -> torch.Tensor:
-    """Maps as `draw` makes them, on a grid of SIZE x SIZE cells of one pixel; clicks are (x, y, label)."""
+def prompt_of(
+    box: tuple[int, int, int, int] | None, clicks: list[tuple[int, int, int]]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points and labels of one row; clicks are (x, y, label)."""
     corners = [] if box is None else [(*box[:2], 2), (*box[2:], 3)]
     every = torch.tensor([*corners, *clicks], dtype=torch.float32)
-    return draw(every[None, :, :2], every[None, :, 2], (SIZE, SIZE), 1)
+    return every[None, :, :2], every[None, :, 2].int()
 
 
-def test_the_first_guess_at_a_box_is_what_stands_out_in_it() -> None:
+def disk_and_patch() -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
+    """Pixels of a red disk on green with a blue patch at its side, 1 x 3 x SIZE x SIZE; where these are."""
     rng = np.random.default_rng(3)
     picture = rng.normal((60, 110, 60), 12, (SIZE, SIZE, 3))
     yy, xx = np.mgrid[:SIZE, :SIZE]
     disk = (yy - 44) ** 2 + (xx - 50) ** 2 < 18**2
+    patch = (abs(yy - 44) < 9) & (xx >= 68) & (xx < 84)
     picture[disk] = rng.normal((190, 60, 50), 12, (int(disk.sum()), 3))
-    pixels = torch.from_numpy(picture.clip(0, 255)).permute(2, 0, 1)[None].float()
-    boxed = marks_of((30, 24, 71, 65), [])
-    guess = first_guess(pixels, torch.cat((boxed, marks_of(None, [(50, 44, 1)]))))
-    assert guess.shape == (2, SIZE, SIZE)
-    assert region_j(guess[0].numpy() > 0.5, disk) > 0.9
-    # Clicks alone are no more than their disks.
-    assert region_j(guess[1].numpy() > 0.5, (yy + 0.5 - 44) ** 2 + (xx + 0.5 - 50) ** 2 < 5.5**2) > 0.9
+    picture[patch] = rng.normal((50, 60, 190), 12, (int(patch.sum()), 3))
+    return torch.from_numpy(picture.clip(0, 255)).permute(2, 0, 1)[None].float(), disk, patch
+
+
+def test_the_first_guess_is_what_stands_out_in_a_box_or_at_clicks() -> None:
+    pixels, disk, _ = disk_and_patch()
+    for box, clicks in (((30, 24, 71, 65), []), (None, [(50, 44, 1)])):
+        guess = first_guess(pixels, *prompt_of(box, clicks), 1)
+        assert guess.shape == (1, SIZE, SIZE)
+        assert region_j(guess[0].numpy() > 0.5, disk) > 0.9
+    assert not first_guess(pixels, *prompt_of(None, [(5, 5, 0)]), 1).any()
+
+
+def test_clicks_correct_the_mask_so_far() -> None:
+    pixels, disk, patch = disk_and_patch()
+    both = torch.from_numpy(disk | patch)[None].float()
+    less = first_guess(pixels, *prompt_of(None, [(76, 44, 0)]), 1, both)
+    assert region_j(less[0].numpy() > 0.5, disk) > 0.9
+    more = first_guess(pixels, *prompt_of(None, [(76, 44, 1)]), 1, torch.from_numpy(disk)[None].float())
+    assert region_j(more[0].numpy() > 0.5, disk | patch) > 0.9
+    soft = 0.3 + 0.4 * both
+    assert torch.equal(first_guess(pixels, *prompt_of((30, 24, 71, 65), []), 1, soft), soft)
 
 
 def test_a_box_in_which_nothing_stands_out_is_the_guess_itself() -> None:
     plain = torch.full((1, 3, SIZE, SIZE), 90.0)
-    boxed = marks_of((30, 24, 70, 64), [])
-    guess = first_guess(plain, boxed)[0].numpy() > 0.5
-    inside = boxed[0, 0].numpy() > 0.5
+    guess = first_guess(plain, *prompt_of((30, 24, 70, 64), []), 1)[0].numpy() > 0.5
+    inside = np.zeros((SIZE, SIZE), bool)
+    inside[24:64, 30:70] = True
     assert guess[inside].mean() > 0.9
     assert not guess[~inside].any()

@@ -14,11 +14,11 @@ from vidseg.errors import InputError, PromptError
 from vidseg.trackers.contract import ABSENT_LOGIT, Frame, FrameResult, Prompt
 from vidseg.trackers.flow.config import FlowConfig
 from vidseg.trackers.flow.grid import grid_size, prompt_to_grid, to_grid, to_video_res
-from vidseg.trackers.flow.initial_mask import segment_prompt
 from vidseg.trackers.flow.motion import flow_to_previous
 from vidseg.trackers.flow.objects import TrackedObject
 from vidseg.trackers.flow.propagation import FrameFeatures, arrive, learn, learn_ahead, propagate
 from vidseg.trackers.flow.state import SessionState, save_state
+from vidseg.trackers.initial_mask import segment_prompt
 from vidseg.trackers.pending import checked_id
 
 Picture = npt.NDArray[np.uint8]

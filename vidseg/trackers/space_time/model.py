@@ -281,11 +281,8 @@ class SpaceTimeModel(nn.Module):
             return [self._decode_maps(features, torch.cat((conditioned_bchw, no_prompt, drawn), dim=1))]
         height, width = _grid(features)
         drawn = prompt_maps.draw(points_bp2, labels_bp, (height, width), STRIDE).to(self.dtype)
-        if previous_logits_bhw is None:
-            finely = prompt_maps.draw(points_bp2, labels_bp, (PATCH * height, PATCH * width), LOW_RES_STRIDE)
-            mask = first_guess(self._pixels(features), finely)
-        else:
-            mask = previous_logits_bhw.sigmoid()
+        previous = None if previous_logits_bhw is None else previous_logits_bhw.sigmoid()
+        mask = first_guess(self._pixels(features), points_bp2, labels_bp, LOW_RES_STRIDE, previous)
         answers: list[Decoded] = []
         for _ in range(self.prompt_passes):
             read = self._read_prompt(features, drawn, mask.to(self.dtype))
