@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 import vidseg
@@ -30,3 +32,26 @@ def test_it_follows_made_objects_from_their_boxes() -> None:
         assert index == frame.index
     # 0.92 was measured; 0.03 with random weights.
     assert np.mean(js) > 0.8
+
+
+def test_a_click_corrects_its_mask_and_the_next_frames() -> None:
+    """A ball of which the first mask lacked a half is asked for with a click on that half."""
+    video = MadeVideo(num_frames=60)
+    ball = 2
+    session = vidseg.load("vidseg-nano", device="cpu").start(num_frames=60)
+    js = []
+    for frame, truth in itertools.islice(video, 6):
+        is_ball = truth == ball
+        ys, xs = np.nonzero(is_ball)
+        if frame.index == 0:
+            session.prompt(ball, mask=is_ball & (np.arange(is_ball.shape[1]) < xs.mean()))
+        mask = session.step(frame).masks[0]
+        js.append(region_j(mask, is_ball))
+        if frame.index == 2:
+            x = 0.25 * xs.min() + 0.75 * xs.max()
+            mask = session.refine(ball, points=[(x, ys.mean())], labels=[1]).masks[0]
+            js.append(region_j(mask, is_ball))
+    before, *after = js[2:]
+    # 0.607, then 0.730 and more; of clicks that were no more than disks, 0.644.
+    assert before < 0.7
+    assert min(after) > before + 0.1

@@ -19,6 +19,7 @@ from vidseg.errors import ConfigError
 from vidseg.eval.metrics import region_j
 from vidseg.trackers.build import EngineSettings, build_model
 from vidseg.trackers.check import check_tracker
+from vidseg.trackers.space_time.correction import corrected
 from vidseg.trackers.space_time.first_guess import first_guess
 from vidseg.trackers.space_time.prompt_maps import draw
 from vidseg.validation import parse
@@ -27,6 +28,10 @@ SIZE = 96
 CONFIG: dict[str, Any] = {key: value for key, value in SPACE_TIME.items() if key != "kind"} | {
     "image_size": SIZE
 }
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 def tracker(folder: Path, **changes: Any) -> Any:
@@ -124,13 +129,35 @@ def test_parts_of_another_model_are_refused() -> None:
         build_model(single, "test")
 
 
-def prompt_of(
-    box: tuple[int, int, int, int] | None, clicks: list[tuple[int, int, int]]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Points and labels of one row; clicks are (x, y, label)."""
+def marks_of(box: tuple[int, int, int, int] | None, clicks: list[tuple[int, int, int]]) -> torch.Tensor:
+    """Maps as `draw` makes them, on a grid of SIZE x SIZE cells of one pixel; clicks are (x, y, label)."""
     corners = [] if box is None else [(*box[:2], 2), (*box[2:], 3)]
     every = torch.tensor([*corners, *clicks], dtype=torch.float32)
-    return every[None, :, :2], every[None, :, 2].int()
+    return draw(every[None, :, :2], every[None, :, 2], (SIZE, SIZE), 1)
+
+
+def test_the_first_guess_at_a_box_is_what_stands_out_in_it() -> None:
+    rng = np.random.default_rng(3)
+    picture = rng.normal((60, 110, 60), 12, (SIZE, SIZE, 3))
+    yy, xx = np.mgrid[:SIZE, :SIZE]
+    disk = (yy - 44) ** 2 + (xx - 50) ** 2 < 18**2
+    picture[disk] = rng.normal((190, 60, 50), 12, (int(disk.sum()), 3))
+    pixels = torch.from_numpy(picture.clip(0, 255)).permute(2, 0, 1)[None].float()
+    boxed = marks_of((30, 24, 71, 65), [])
+    guess = first_guess(pixels, torch.cat((boxed, marks_of(None, [(50, 44, 1)]))))
+    assert guess.shape == (2, SIZE, SIZE)
+    assert region_j(guess[0].numpy() > 0.5, disk) > 0.9
+    # Clicks alone are no more than their disks.
+    assert region_j(guess[1].numpy() > 0.5, (yy + 0.5 - 44) ** 2 + (xx + 0.5 - 50) ** 2 < 5.5**2) > 0.9
+
+
+def test_a_box_in_which_nothing_stands_out_is_the_guess_itself() -> None:
+    plain = torch.full((1, 3, SIZE, SIZE), 90.0)
+    boxed = marks_of((30, 24, 70, 64), [])
+    guess = first_guess(plain, boxed)[0].numpy() > 0.5
+    inside = boxed[0, 0].numpy() > 0.5
+    assert guess[inside].mean() > 0.9
+    assert not guess[~inside].any()
 
 
 def disk_and_patch() -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
@@ -145,30 +172,38 @@ def disk_and_patch() -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
     return torch.from_numpy(picture.clip(0, 255)).permute(2, 0, 1)[None].float(), disk, patch
 
 
-def test_the_first_guess_is_what_stands_out_in_a_box_or_at_clicks() -> None:
-    pixels, disk, _ = disk_and_patch()
-    for box, clicks in (((30, 24, 71, 65), []), (None, [(50, 44, 1)])):
-        guess = first_guess(pixels, *prompt_of(box, clicks), 1)
-        assert guess.shape == (1, SIZE, SIZE)
-        assert region_j(guess[0].numpy() > 0.5, disk) > 0.9
-    assert not first_guess(pixels, *prompt_of(None, [(5, 5, 0)]), 1).any()
-
-
 def test_clicks_correct_the_mask_so_far() -> None:
     pixels, disk, patch = disk_and_patch()
-    both = torch.from_numpy(disk | patch)[None].float()
-    less = first_guess(pixels, *prompt_of(None, [(76, 44, 0)]), 1, both)
-    assert region_j(less[0].numpy() > 0.5, disk) > 0.9
-    more = first_guess(pixels, *prompt_of(None, [(76, 44, 1)]), 1, torch.from_numpy(disk)[None].float())
-    assert region_j(more[0].numpy() > 0.5, disk | patch) > 0.9
-    soft = 0.3 + 0.4 * both
-    assert torch.equal(first_guess(pixels, *prompt_of((30, 24, 71, 65), []), 1, soft), soft)
+    so_far = torch.from_numpy(np.stack([disk | patch, disk, disk, np.zeros_like(disk)])).float()
+    points = torch.tensor([[[76.0, 44.0]]] * 3 + [[[50.0, 44.0]]])
+    labels = torch.tensor([[0], [1], [-1], [1]])
+    less, more, same, found = corrected(pixels, so_far, points, labels, 1).numpy()
+    assert region_j(less > 0.5, disk) > 0.9
+    assert region_j(more > 0.5, disk | patch) > 0.9
+    assert np.array_equal(same, disk)
+    assert region_j(found > 0.5, disk) > 0.9
+    # Where nothing changes, a mask stays as sure as it was.
+    soft = corrected(pixels, 0.3 + 0.4 * so_far[:1], points[:1], labels[:1], 1)[0].numpy()
+    assert np.allclose(soft[disk & (less > 0.5)], 0.7)
 
 
-def test_a_box_in_which_nothing_stands_out_is_the_guess_itself() -> None:
-    plain = torch.full((1, 3, SIZE, SIZE), 90.0)
-    guess = first_guess(plain, *prompt_of((30, 24, 70, 64), []), 1)[0].numpy() > 0.5
-    inside = np.zeros((SIZE, SIZE), bool)
-    inside[24:64, 30:70] = True
-    assert guess[inside].mean() > 0.9
-    assert not guess[~inside].any()
+def test_a_box_asks_anew_and_clicks_start_from_the_mask_so_far(tmp_path: Path) -> None:
+    model = tracker(tmp_path).engine.model
+    features = model.encode(torch.randn(3, SIZE, SIZE, generator=generator(0)))
+    conditioned = model.attend(features, None, 1)
+    previous = 10 * torch.randn(1, SIZE // 2, SIZE // 2, generator=generator(1))
+    box = torch.tensor([[[20.0, 20.0], [60.0, 60.0]]]), torch.tensor([[2, 3]])
+    click = torch.tensor([[[4.0, 4.0]]]), torch.tensor([[0]])
+    anew, after = (
+        model.all_passes(features, conditioned, *box, previous_logits_bhw=before)
+        for before in (None, previous)
+    )
+    for one, other in zip(anew, after, strict=True):
+        assert torch.equal(one.low_res_logits_bhw, other.low_res_logits_bhw)
+    first = model.all_passes(features, conditioned, *click)
+    (corrected_once,) = model.all_passes(features, conditioned, *click, previous_logits_bhw=previous)
+    agrees = [
+        float(((answer.low_res_logits_bhw > 0) == (previous > 0)).float().mean())
+        for answer in (first[-1], corrected_once)
+    ]
+    assert agrees[1] > agrees[0] + 0.2

@@ -352,7 +352,7 @@ def judge(
     parts = {name: float(row.detach().mean()) for name, row in rows.items()}
     kinds = [answer.kind for answer in answers for _ in answer.rows]
     rows_of_all = list(zip(true.tolist(), kinds, is_there.tolist(), strict=True))
-    for kind in ("prompt", "track"):
+    for kind in ("prompt", "track", "correct"):
         of_kind = [j for j, k, here in rows_of_all if k == kind and here]
         parts[f"J_{kind}"] = sum(of_kind) / len(of_kind) if of_kind else float("nan")
     return loss, parts

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 GROUPS = 8
-CARRIED = (1.0, 5.0, 6.0, 0.0, 1.0, 0.0, 1.0, 2.0, 4.0)
+CARRIED = (1.0, 5.0, 6.0, 0.0, 1.0, 0.0, 1.0, 2.0, 0.0)
 """How the maps make up a mask before anything is learned: masks read of conditioning frames and of the
 prompt, and the one carried from the frame before; where it does not fit, what moves as the object does, how
 likely the colour is by conditioning frames and close by; how likely it is by the prompt, and its mask."""

@@ -1,4 +1,4 @@
-"""A first guess at what a prompt asks for: what GrabCut finds in a box or by clicks.
+"""A first guess at what a prompt asks for: what GrabCut finds in a box; of clicks, no more than their disks.
 
 Layouts: R rows (objects) · h w the low-res grid.
 """
@@ -10,10 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidseg.trackers.contract import Prompt
 from vidseg.trackers.grab_cut import grab_cut
-from vidseg.trackers.initial_mask import segment_prompt
-from vidseg.trackers.space_time import prompt_maps
 
 PADDING = 0.3
 """Surroundings that are looked at, as a share of the box's sides."""
@@ -24,62 +21,23 @@ LEAST_SHARE = 0.05
 """Of the box."""
 UNSURE = 0.12
 """How likely GrabCut is wrong, about."""
-CLICK_SCALE = 2
-"""The low-res picture is enlarged by this where clicks are looked at."""
 
 
 @torch.no_grad()
-def first_guess(
-    pixels_r3hw: Tensor,
-    points_rp2: Tensor,
-    labels_rp: Tensor,
-    stride: int,
-    previous_rhw: Tensor | None = None,
-) -> Tensor:
+def first_guess(pixels_r3hw: Tensor, drawn_rchw: Tensor) -> Tensor:
     """R x h x w, from 0 to 1.
 
     Args:
         pixels_r3hw: RGB from 0 to 255; 1 row if all rows share the frame.
-        points_rp2: pixels of the model's input.
-        labels_rp: as for `prompt_maps.draw`.
-        stride: of the low-res grid.
-        previous_rhw: the mask so far, from 0 to 1; clicks correct it, and a box says nothing new.
+        drawn_rchw: maps of `prompt_maps.draw` on the same grid. Clicks are taken at their word.
     """
     pictures = pixels_r3hw.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-    height, width = pictures.shape[1:3]
-    drawn = prompt_maps.draw(points_rp2, labels_rp, (height, width), stride).float().cpu().numpy()
-    every = points_rp2.float().cpu().numpy() / stride, labels_rp.cpu().numpy()
-    known = [None] * len(drawn) if previous_rhw is None else list(previous_rhw.float().cpu().numpy())
+    drawn = drawn_rchw.float().cpu().numpy()
     rows = []
-    for row, (points_xy, labels, so_far) in enumerate(zip(*every, known, strict=True)):
-        picture = pictures[row % len(pictures)]
-        if so_far is None and (drawn[row, 0] > 0.5).any():
-            rows.append(_from_box(picture, *drawn[row]))
-            continue
-        is_click = (labels == 0) | (labels == 1)
-        rows.append(_from_clicks(picture, points_xy[is_click], labels[is_click], so_far))
-    return torch.from_numpy(np.stack(rows)).to(pixels_r3hw)
-
-
-def _from_clicks(
-    picture: np.ndarray, points_xy: np.ndarray, labels: np.ndarray, so_far: np.ndarray | None
-) -> np.ndarray:
-    is_object = np.zeros(picture.shape[:2], bool) if so_far is None else so_far > 0.5
-    if not len(labels) or not (is_object.any() or labels.any()):
-        return is_object.astype(np.float32) if so_far is None else so_far  # nothing is said of where it is
-    size = picture.shape[1::-1]
-    large = [CLICK_SCALE * side for side in size]
-    found = segment_prompt(
-        cv2.resize(picture, large, interpolation=cv2.INTER_CUBIC),
-        Prompt.of(points=(points_xy * CLICK_SCALE).tolist(), labels=labels.tolist()),
-        cv2.resize(is_object.astype(np.uint8), large, interpolation=cv2.INTER_NEAREST) > 0,
-    )
-    answer = _unsure(cv2.resize(found.astype(np.float32), size, interpolation=cv2.INTER_AREA))
-    return answer if so_far is None else np.where((answer > 0.5) == is_object, so_far, answer)
-
-
-def _unsure(answer: np.ndarray) -> np.ndarray:
-    return UNSURE + (1 - 2 * UNSURE) * answer
+    for row, (box, on, off) in enumerate(drawn):
+        has_box = (box > 0.5).any()
+        rows.append(_from_box(pictures[row % len(pictures)], box, on, off) if has_box else on)
+    return torch.from_numpy(np.stack(rows)).to(drawn_rchw)
 
 
 def _from_box(picture: np.ndarray, *drawn: np.ndarray) -> np.ndarray:
@@ -98,7 +56,7 @@ def _from_box(picture: np.ndarray, *drawn: np.ndarray) -> np.ndarray:
     answer = box.astype(np.float32)
     if found.sum() > LEAST_SHARE * box.sum():
         answer[window] = found
-    return _unsure(answer)
+    return UNSURE + (1 - 2 * UNSURE) * answer
 
 
 def _window(box: np.ndarray) -> tuple[slice, slice]:

@@ -31,6 +31,7 @@ from vidseg.trackers.image_encoder import pixels_of
 from vidseg.trackers.mask_decoder import Candidates
 from vidseg.trackers.model import MASK_LOGIT_BIAS, MASK_LOGIT_SCALE, Decoded, Features
 from vidseg.trackers.space_time import prompt_maps
+from vidseg.trackers.space_time.correction import corrected
 from vidseg.trackers.space_time.decoder import LabelDecoder, conv
 from vidseg.trackers.space_time.first_guess import first_guess
 
@@ -45,6 +46,9 @@ MEMORY_MAPS = 5
 moves as the object does, colours by conditioning frames, and colours by what was close by before."""
 PROMPT_MAPS = 2
 """Colours by the prompt, and its mask."""
+KNOWN = 8.0
+"""How much more a mask that clicks correct is believed than what is read of the frame anew: half of this is
+added to mask logits where it is, and taken away where it is not."""
 
 Sources = tuple[list[MemoryFrame], MemoryFrame]
 """What is read by keys, anywhere: conditioning frames; and the latest frame, which is carried over."""
@@ -57,7 +61,8 @@ class SpaceTimeModel(nn.Module):
         16 value channels are the mask itself. Both are 4 x 4 low-res pixels a cell.
     context_channels: of the decoder at stride 8.
     fine_channels: of the decoder at strides 2 and 4.
-    prompt_passes: how often a box or clicks are answered, each time from the answer before.
+    prompt_passes: how often a box or clicks are answered, each time from the answer before; corrections
+        are answered once.
     """
 
     takes_decoded = False
@@ -281,13 +286,21 @@ class SpaceTimeModel(nn.Module):
             return [self._decode_maps(features, torch.cat((conditioned_bchw, no_prompt, drawn), dim=1))]
         height, width = _grid(features)
         drawn = prompt_maps.draw(points_bp2, labels_bp, (height, width), STRIDE).to(self.dtype)
-        previous = None if previous_logits_bhw is None else previous_logits_bhw.sigmoid()
-        mask = first_guess(self._pixels(features), points_bp2, labels_bp, LOW_RES_STRIDE, previous)
+        is_click = (labels_bp == 0) | (labels_bp == 1)
+        known, passes = None, self.prompt_passes
+        # A box alone asks anew.
+        if previous_logits_bhw is not None and not ((labels_bp == 2).any() and not is_click.any()):
+            mask = previous_logits_bhw.sigmoid()
+            mask = corrected(self._pixels(features), mask, points_bp2, labels_bp, LOW_RES_STRIDE)
+            known, passes = KNOWN * (mask - 0.5), 1
+        else:
+            finely = prompt_maps.draw(points_bp2, labels_bp, (PATCH * height, PATCH * width), LOW_RES_STRIDE)
+            mask = first_guess(self._pixels(features), finely)
         answers: list[Decoded] = []
-        for _ in range(self.prompt_passes):
+        for _ in range(passes):
             read = self._read_prompt(features, drawn, mask.to(self.dtype))
             conditioned = conditioned_bchw.expand(read.shape[0], -1, -1, -1)
-            answers.append(self._decode_maps(features, torch.cat((conditioned, read), dim=1)))
+            answers.append(self._decode_maps(features, torch.cat((conditioned, read), dim=1), known))
             mask = answers[-1].low_res_logits_bhw.detach().sigmoid()
         return answers
 
@@ -303,7 +316,7 @@ class SpaceTimeModel(nn.Module):
         coarse = F.avg_pool2d(mask, PATCH)
         return torch.cat((read, drawn_rchw, coarse, F.pixel_unshuffle(maps, PATCH)), dim=1)
 
-    def _decode_maps(self, features: Features, read_rchw: Tensor) -> Decoded:
+    def _decode_maps(self, features: Features, read_rchw: Tensor, known_rhw: Tensor | None = None) -> Decoded:
         width = self.value_channels
         maps_of_memory, maps_of_prompt = MEMORY_MAPS * MASK_CHANNELS, PROMPT_MAPS * MASK_CHANNELS
         of_memory, memory_maps, of_prompt, drawn_maps = read_rchw.split(
@@ -316,6 +329,8 @@ class SpaceTimeModel(nn.Module):
         likeness = of_memory[:, width:]
         maps = self.decoder(read, every, likeness, self._context(features), features.high_res)
         score, logits = maps.score_logits_r, maps.logits_rhw
+        if known_rhw is not None:
+            logits = logits + known_rhw
         if not torch.is_grad_enabled():
             logits = torch.where((score > 0)[:, None, None], logits, ABSENT_LOGIT)
         return Decoded(logits, self._pointers(features, logits), score, maps.iou_logits_r.sigmoid())
