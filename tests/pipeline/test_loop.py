@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -91,6 +91,34 @@ class TestSchedule:
             ("step", 3),
             ("step", 4),
         ]
+
+    @pytest.mark.parametrize("clicks_correct", [False, True])
+    def test_clicks_on_later_frames_correct_where_the_tracker_says_so(self, clicks_correct: bool) -> None:
+        class Session:
+            calls: ClassVar[list[Any]] = []
+
+            def prompt(self, obj_id: int, *, box: Any, points: Any, labels: Any) -> None:
+                self.calls.append("box" if box else "clicks")
+
+            def condition(self, frame: Frame) -> None:
+                self.calls.append(("condition", frame.index))
+
+        on_frames = [
+            {"frame": 1, "points": [[10, 10]], "labels": [1]},
+            {"frame": 3, "points": [[10, 10]], "labels": [0]},
+            {"frame": 4, "box": [10, 10, 20, 20]},
+        ]
+        objects = read_prompts({"objects": [{"id": 1, "prompts": on_frames}]}).objects
+        schedule = Schedule(objects=objects, read_frame=frame, clicks_correct=clicks_correct)
+        session, calls = Session(), {}
+        for index in range(6):
+            session.calls.clear()
+            schedule.prompt(session, index - 1, index)  # type: ignore[arg-type]
+            calls[index] = list(session.calls)
+        at_start = ["box", ("condition", 4), "clicks"]
+        if not clicks_correct:
+            at_start = ["clicks", ("condition", 3), *at_start]
+        assert calls == {0: [], 1: at_start, 2: [], 3: ["clicks"] if clicks_correct else [], 4: [], 5: []}
 
     def test_objects_that_start_together_share_the_frames_ahead(self) -> None:
         tracker = FakeTracker()

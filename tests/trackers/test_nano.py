@@ -55,3 +55,24 @@ def test_a_click_corrects_its_mask_and_the_next_frames() -> None:
     # 0.607, then 0.730 and more; of clicks that were no more than disks, 0.644.
     assert before < 0.7
     assert min(after) > before + 0.1
+
+
+def test_clicks_on_the_frame_to_come_correct_what_is_tracked_into_it() -> None:
+    """As `refine` does once it is there; and not what they would be taken for on their own."""
+    video = MadeVideo(num_frames=60)
+    star = video.prompts()["objects"][0]
+    click = {"points": [[2.0, 2.0]], "labels": [0]}
+    results = []
+    for is_before in (True, False):
+        session = vidseg.load("vidseg-nano", device="cpu").start(num_frames=60)
+        session.prompt(star["id"], box=star["prompts"][0]["box"])
+        for frame, _ in itertools.islice(video, 5):
+            if frame.index == 3 and is_before:
+                session.prompt(star["id"], **click)
+            result = session.step(frame)
+            if frame.index == 3 and not is_before:
+                result = session.refine(star["id"], **click)
+            results.append(result)
+    for one, other in zip(results[:5], results[5:], strict=True):
+        assert np.array_equal(one.low_res_logits, other.low_res_logits)
+    assert region_j(results[3].masks[0], results[2].masks[0]) > 0.8

@@ -127,7 +127,11 @@ class Run:
         if video.can_read_again and video.num_frames is None and last > (options.start or 0):
             with suppress(DecodeError):  # the run itself will come to where the source is broken
                 video.frame(last, self.prompts.where)
-        schedule = Schedule(objects=self.prompts.objects, read_frame=self._read_frame())
+        schedule = Schedule(
+            objects=self.prompts.objects,
+            read_frame=self._read_frame(),
+            clicks_correct=getattr(self.tracker, "clicks_correct", False),
+        )
         self.passes = plan_passes(schedule, options)
 
     def _read_frame(self) -> Callable[[int], Frame] | None:

@@ -4,6 +4,9 @@ The rule is that of SAM 2's own scripts, object by object (`vos_separate_inferen
 tools/vos_inference.py, facebookresearch/sam2): all prompted frames of an object are segmented first, then the
 object is carried from the frame it starts on. Objects do not see each other's memories, so starting one in
 the middle of a pass gives what a video state of its own would.
+
+Trackers whose `clicks_correct` is true take clicks on a later frame for what they mostly are, a correction of
+what is tracked into it: these are given when the frame comes.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ class Schedule:
     read_frame: Callable[[int], Frame] | None = None
     """Reads one frame out of turn; None where the source cannot be sought in. Later prompts are then given
     when their frame comes, as corrections."""
+    clicks_correct: bool = False
 
     def start_of(self, thing: ObjectPrompts) -> int:
         return thing.first_frame if self.start_on == "first" else thing.last_frame
@@ -63,14 +67,21 @@ class Schedule:
                     _give(session, thing.obj_id, due[-1])
             return
         starting = [thing for thing in self.objects if is_due(self.start_of(thing))]
-        elsewhere = sorted({i for o in starting for i in o.on_frames if i != self.start_of(o)})
+        elsewhere = sorted({i for o in starting for i in o.on_frames if self._lies_ahead(o, i)})
         for idx in elsewhere:
             for thing in starting:
-                if idx in thing.on_frames and idx != self.start_of(thing):
+                if idx in thing.on_frames and self._lies_ahead(thing, idx):
                     _give(session, thing.obj_id, thing.on_frames[idx])
             session.condition(self.read_frame(idx))
-        for thing in starting:
-            _give(session, thing.obj_id, thing.on_frames[self.start_of(thing)])
+        for thing in self.objects:
+            now = [i for i in thing.on_frames if is_due(i) and not self._lies_ahead(thing, i)]
+            if now:
+                _give(session, thing.obj_id, thing.on_frames[now[-1]])
+
+    def _lies_ahead(self, thing: ObjectPrompts, idx: int) -> bool:
+        """Whether a prompt is answered before the object is carried to its frame."""
+        prompt = thing.on_frames[idx]
+        return idx != self.start_of(thing) and not (self.clicks_correct and prompt.is_clicks)
 
 
 def _give(session: Session, obj_id: int, prompt: Prompt) -> None:

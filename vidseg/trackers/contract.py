@@ -102,6 +102,11 @@ class Prompt:
     mask: BoolArray | None = None
     """bool H x W at the video's size."""
 
+    @property
+    def is_clicks(self) -> bool:
+        """Points and nothing else."""
+        return self.mask is None and self.box is None
+
     @classmethod
     def of(
         cls,
@@ -372,7 +377,12 @@ class Session(Protocol):
 
 @runtime_checkable
 class Tracker(Protocol):
-    """A model, or a method without one, that can follow objects through videos."""
+    """A model, or a method without one, that can follow objects through videos.
+
+    One with an attribute `clicks_correct = True` takes clicks on the frame to come, for an object that it
+    follows already, as a correction of what it tracks into that frame. Without, as in SAM 2, they segment the
+    frame anew.
+    """
 
     @property
     def name(self) -> str: ...

@@ -101,6 +101,10 @@ class EngineTracker:
         engine = Engine(model, policy, fill_hole_area=extra.fill_hole_area)
         return cls(name, settings, engine, options, weights_sha256)
 
+    @property
+    def clicks_correct(self) -> bool:
+        return self.engine.model.clicks_correct
+
     def start(
         self, num_frames: int | None = None, reverse: bool = False, *, keep_all: bool = False
     ) -> EngineSession:

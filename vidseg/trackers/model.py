@@ -90,6 +90,9 @@ class VideoModel(nn.Module):
     takes_decoded = True
     """Frames of videos are resized as the official loader does it: by their decoder."""
 
+    clicks_correct = False
+    """See `vidseg.trackers.contract.Tracker`."""
+
     def __init__(
         self,
         *,

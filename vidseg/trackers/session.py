@@ -96,10 +96,16 @@ class EngineSession:
     @torch.inference_mode()
     def step(self, frame: Frame) -> FrameResult:
         moment = self._moment(frame)
-        for obj_id, prompt in self._take_prompts(frame).items():
+        prompts = self._take_prompts(frame)
+        corrected = [obj_id for obj_id, prompt in prompts.items() if self._corrects(obj_id, prompt, moment)]
+        if corrected:
+            self.engine.advance(self.features(frame), [self.banks[obj_id] for obj_id in corrected], moment)
+        for obj_id, prompt in prompts.items():
             self._answer(obj_id, prompt, frame, moment)
         tracked = []
         for obj_id, bank in self.banks.items():
+            if obj_id in corrected:
+                continue
             conditioning = bank.conditioning.get(frame.index)
             if conditioning is None:
                 earlier = bank.tracked.get(frame.index)
@@ -185,6 +191,14 @@ class EngineSession:
             self.features(frame)  # a frame that cannot be encoded leaves the prompts waiting
         self.pending.clear()
         return fitted
+
+    def _corrects(self, obj_id: int, prompt: Prompt, moment: Moment) -> bool:
+        """Whether a prompt corrects what has first to be tracked into the frame."""
+        if not (self.engine.model.clicks_correct and prompt.is_clicks and obj_id in self.banks):
+            return False
+        bank = self.banks[obj_id]
+        is_followed = any(moment.frames_back(t) > 0 for t in (*bank.conditioning, *bank.tracked))
+        return is_followed and bank.at(moment.frame_idx) is None
 
     def _answer(
         self,

@@ -17,6 +17,8 @@ from vidseg.validation import parse
 class FlowTracker:
     """Follows objects by dense optical flow and by what they look like; nothing to download, CPU alone."""
 
+    clicks_correct = True
+
     def __init__(self, config: FlowConfig | None = None, *, name: str = "flow") -> None:
         self._name = name
         self.config = config or FlowConfig()

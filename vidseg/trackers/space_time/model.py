@@ -68,6 +68,9 @@ class SpaceTimeModel(nn.Module):
     takes_decoded = False
     """Trained on images that were resized as images."""
 
+    clicks_correct = True
+    """See `vidseg.trackers.contract.Tracker`."""
+
     def __init__(
         self,
         *,
