@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 
 import vidseg
 from vidseg.eval.metrics import region_j
 from vidseg.pipeline.made_video import MadeVideo
+from vidseg.pipeline.writers import read_masklets
 from vidseg.trackers.registry import read_config
 
 
@@ -57,8 +59,8 @@ def test_a_click_corrects_its_mask_and_the_next_frames() -> None:
     assert min(after) > before + 0.1
 
 
-def test_clicks_on_the_frame_to_come_correct_what_is_tracked_into_it() -> None:
-    """As `refine` does once it is there; and not what they would be taken for on their own."""
+def test_clicks_on_the_frame_to_come_correct_what_is_tracked_into_it(tmp_path: Path) -> None:
+    """As `refine` does once it is there, and in a prompt file; on their own they would say little."""
     video = MadeVideo(num_frames=60)
     star = video.prompts()["objects"][0]
     click = {"points": [[2.0, 2.0]], "labels": [0]}
@@ -76,3 +78,10 @@ def test_clicks_on_the_frame_to_come_correct_what_is_tracked_into_it() -> None:
     for one, other in zip(results[:5], results[5:], strict=True):
         assert np.array_equal(one.low_res_logits, other.low_res_logits)
     assert region_j(results[3].masks[0], results[2].masks[0]) > 0.8
+
+    prompts = [{"frame": 0, "box": star["prompts"][0]["box"]}, {"frame": 3, **click}]
+    document = {"objects": [{"id": star["id"], "prompts": prompts}]}
+    frames = [frame for frame, _ in itertools.islice(video, 5)]
+    vidseg.track(frames, document, tracker="vidseg-nano", device="cpu", out=tmp_path / "out", formats=["rle"])
+    for line in read_masklets(tmp_path / "out" / "masklets.jsonl"):
+        assert np.array_equal(line.masks[0], results[line.frame_idx].masks[0])

@@ -14,14 +14,14 @@ from vidseg.errors import ConfigError, DecodeError, OutputError, VidsegError
 from vidseg.pipeline.checkpoint import Checkpoint, CheckpointStore
 from vidseg.pipeline.execution import Execution
 from vidseg.pipeline.out_folder import OutFolder
-from vidseg.pipeline.plan import TrackOptions, default_out, plan_passes
+from vidseg.pipeline.plan import Pass, TrackOptions, default_out, plan_passes
 from vidseg.pipeline.progress import Progress, Silent
 from vidseg.pipeline.prompts import read_prompts
 from vidseg.pipeline.run_record import RunRecord, Status, source_facts, what_differs
 from vidseg.pipeline.schedule import Schedule
 from vidseg.pipeline.stop import Stop
 from vidseg.pipeline.video import Video
-from vidseg.trackers.contract import Frame, Tracker, takes_decoded
+from vidseg.trackers.contract import Frame, Tracker, clicks_correct, takes_decoded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +102,7 @@ class Run:
         try:
             self._check_source_and_prompts()
             self.tracker = self.get_tracker()
+            self.passes = self._planned()
             self.video.keep_decoded = takes_decoded(self.tracker)
             self.facts = self._facts()
             if earlier is None or self.options.overwrite:
@@ -127,12 +128,14 @@ class Run:
         if video.can_read_again and video.num_frames is None and last > (options.start or 0):
             with suppress(DecodeError):  # the run itself will come to where the source is broken
                 video.frame(last, self.prompts.where)
+
+    def _planned(self) -> list[Pass]:
         schedule = Schedule(
             objects=self.prompts.objects,
             read_frame=self._read_frame(),
-            clicks_correct=getattr(self.tracker, "clicks_correct", False),
+            clicks_correct=clicks_correct(self.tracker),
         )
-        self.passes = plan_passes(schedule, options)
+        return plan_passes(schedule, self.options)
 
     def _read_frame(self) -> Callable[[int], Frame] | None:
         return partial(self.video.frame, where=self.prompts.where) if self.video.can_read_again else None

@@ -44,6 +44,11 @@ class DecodedPicture(Protocol):
         ...
 
 
+def clicks_correct(tracker: object) -> bool:
+    """Whether clicks on the frame to come correct what a tracker tracks into it; see `Tracker`."""
+    return bool(getattr(tracker, "clicks_correct", False))
+
+
 def takes_decoded(tracker: object) -> bool:
     """Whether a tracker looks at `Frame.decoded`."""
     return bool(getattr(tracker, "takes_decoded", False))

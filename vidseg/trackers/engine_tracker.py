@@ -56,6 +56,11 @@ class EngineTracker:
         """See `vidseg.trackers.contract.DecodedPicture`."""
         return self.engine.model.takes_decoded
 
+    @property
+    def clicks_correct(self) -> bool:
+        """See `vidseg.trackers.contract.Tracker`."""
+        return self.engine.model.clicks_correct
+
     @classmethod
     def build(cls, name: str, config: Mapping[str, Any], load: LoadOptions) -> EngineTracker:
         """Build and load.
@@ -100,10 +105,6 @@ class EngineTracker:
         )
         engine = Engine(model, policy, fill_hole_area=extra.fill_hole_area)
         return cls(name, settings, engine, options, weights_sha256)
-
-    @property
-    def clicks_correct(self) -> bool:
-        return self.engine.model.clicks_correct
 
     def start(
         self, num_frames: int | None = None, reverse: bool = False, *, keep_all: bool = False
