@@ -17,15 +17,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
-from davis import frames_of, read_mask
+from davis import frames_of, truths_of
 
 import vidseg
 from vidseg.eval.metrics import region_j
 from vidseg.trackers.contract import Tracker
 from vidseg.trackers.registry import DEFAULT_TRACKER
+from vidseg.training.prompts import depth_inside
 
 EVERY = 15
 FOLLOWING = 5
@@ -64,7 +64,7 @@ def main() -> None:
 
 def correct_sequence(root: Path, name: str, tracker: Tracker, num_clicks: int) -> Corrections:
     frames = list(frames_of(root / "JPEGImages/480p" / name))
-    truth = [read_mask(path) for path in sorted((root / "Annotations/480p" / name).glob("*.png"))]
+    truth = truths_of(root / "Annotations/480p" / name)
     found = Corrections()
 
     session = tracker.start()
@@ -106,7 +106,7 @@ def click(mask: Mask, truth: Mask) -> tuple[float, float, int]:
     """x and y in pixels, and 1 on the object or 0 off it."""
     best = (-1.0, 0.0, 0.0, 1)
     for label, error in ((1, truth & ~mask), (0, mask & ~truth)):
-        depth = cv2.distanceTransform(np.pad(error, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
+        depth = depth_inside(error)
         y, x = np.unravel_index(depth.argmax(), depth.shape)
         best = max(best, (float(depth[y, x]), x + 0.5, y + 0.5, label))
     return best[1:]

@@ -58,7 +58,7 @@ def main() -> None:
 
 def score_sequence(root: Path, name: str, tracker: Tracker, prompt: str) -> SequenceScore:
     """Track one sequence, all its annotated foreground as one object, and score it."""
-    truths = [read_mask(path) for path in sorted((root / "Annotations/480p" / name).glob("*.png"))]
+    truths = truths_of(root / "Annotations/480p" / name)
     session = tracker.start(num_frames=len(truths))
     if prompt == "mask":
         session.prompt(1, mask=truths[0])
@@ -78,6 +78,10 @@ def score_sequence(root: Path, name: str, tracker: Tracker, prompt: str) -> Sequ
 def frames_of(folder: Path) -> Iterator[vidseg.Frame]:
     for index, path in enumerate(sorted(folder.glob("*.jpg"))):
         yield vidseg.Frame(index, index / 24, cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB))
+
+
+def truths_of(folder: Path) -> list[npt.NDArray[np.bool_]]:
+    return [read_mask(path) for path in sorted(folder.glob("*.png"))]
 
 
 def read_mask(path: Path) -> npt.NDArray[np.bool_]:

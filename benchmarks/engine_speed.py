@@ -63,17 +63,16 @@ def main() -> None:
             "device": options.device,
             "compile": options.compile,
         }
-        for maker, (load, _) in makers.items():
+        for maker, (load, prime) in makers.items():
             before = gpu_bytes(options.device)
             name = f"{maker} {dtype}"
-            trackers[name] = load(**common)
+            trackers[name] = load(**common), prime
             weights_bytes[name] = gpu_bytes(options.device) - before
     rows = []
     for objects in options.objects:
         sessions, held = {}, {}
-        for name, tracker in trackers.items():
+        for name, (tracker, prime) in trackers.items():
             before = gpu_bytes(options.device)
-            _, prime = makers[name.split()[0]]
             sessions[name] = prime(tracker, objects, options.image_size)
             held[name] = weights_bytes[name] + gpu_bytes(options.device) - before
         times = alternate(sessions, held, options)

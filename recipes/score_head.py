@@ -19,7 +19,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -34,7 +33,7 @@ from vidseg.training.checkpoint import write_tensors
 from vidseg.training.data import Clip, ClipMaker, ClipSettings
 from vidseg.training.data.dataset import clip_seed
 from vidseg.training.data.settings import StillFolder
-from vidseg.training.prompts import tight_box
+from vidseg.training.prompts import depth_inside, tight_box
 
 TRACKER = "vidseg-nano"
 SIZE, VANISH = 256, 0.95
@@ -140,9 +139,9 @@ def _prompt(kind: str, mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
         return {"mask": mask}
     if kind == "box":
         return {"box": tight_box(mask)}
-    depth = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 3)
+    depth = depth_inside(mask)
     row, column = np.unravel_index(depth.argmax(), depth.shape)
-    return {"points": [[float(column) - 0.5, float(row) - 0.5]], "labels": [1]}
+    return {"points": [[float(column) + 0.5, float(row) + 0.5]], "labels": [1]}
 
 
 def fit(records: Sequence[Path], out: Path, weights: Path | None) -> None:

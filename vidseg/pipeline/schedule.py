@@ -31,6 +31,7 @@ class Schedule:
     """Reads one frame out of turn; None where the source cannot be sought in. Later prompts are then given
     when their frame comes, as corrections."""
     clicks_correct: bool = False
+    """Of the tracker: clicks are given when their frame comes, too."""
 
     def start_of(self, thing: ObjectPrompts) -> int:
         return thing.first_frame if self.start_on == "first" else thing.last_frame
@@ -60,28 +61,23 @@ class Schedule:
                 return prompted_idx == frame_idx
             return (-1 if previous_idx is None else previous_idx) < prompted_idx <= frame_idx
 
-        if self.read_frame is None:
-            for thing in self.objects:
-                due = [prompt for idx, prompt in thing.on_frames.items() if is_due(idx)]
-                if due:
-                    _give(session, thing.obj_id, due[-1])
-            return
         starting = [thing for thing in self.objects if is_due(self.start_of(thing))]
         elsewhere = sorted({i for o in starting for i in o.on_frames if self._lies_ahead(o, i)})
         for idx in elsewhere:
             for thing in starting:
                 if idx in thing.on_frames and self._lies_ahead(thing, idx):
                     _give(session, thing.obj_id, thing.on_frames[idx])
+            assert self.read_frame is not None
             session.condition(self.read_frame(idx))
         for thing in self.objects:
-            now = [i for i in thing.on_frames if is_due(i) and not self._lies_ahead(thing, i)]
-            if now:
-                _give(session, thing.obj_id, thing.on_frames[now[-1]])
+            due = [idx for idx in thing.on_frames if is_due(idx) and not self._lies_ahead(thing, idx)]
+            if due:
+                _give(session, thing.obj_id, thing.on_frames[due[-1]])
 
     def _lies_ahead(self, thing: ObjectPrompts, idx: int) -> bool:
         """Whether a prompt is answered before the object is carried to its frame."""
-        prompt = thing.on_frames[idx]
-        return idx != self.start_of(thing) and not (self.clicks_correct and prompt.is_clicks)
+        corrects = self.clicks_correct and thing.on_frames[idx].is_clicks
+        return self.read_frame is not None and idx != self.start_of(thing) and not corrects
 
 
 def _give(session: Session, obj_id: int, prompt: Prompt) -> None:

@@ -90,6 +90,12 @@ def tight_box(mask: np.ndarray) -> list[float]:
     return [float(xs[0]), float(ys[0]), float(xs[-1] + 1), float(ys[-1] + 1)]
 
 
+def depth_inside(mask: np.ndarray) -> np.ndarray:
+    """How far each pixel is from what is not on the mask, beyond the picture's edge too; in pixels."""
+    depth: np.ndarray = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    return depth
+
+
 def _box(mask: np.ndarray, jitter: float, rng: np.random.Generator) -> np.ndarray:
     box = np.array(tight_box(mask), np.float32).reshape(2, 2)
     size = box[1] - box[0]
@@ -101,7 +107,7 @@ def _box(mask: np.ndarray, jitter: float, rng: np.random.Generator) -> np.ndarra
 
 def _inner_point(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A pixel well inside: people do not click on edges."""
-    depth = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    depth = depth_inside(mask)
     ys, xs = np.nonzero(depth >= 0.5 * depth.max())
     pick = int(rng.integers(len(ys)))
     return np.array([xs[pick] + 0.5, ys[pick] + 0.5], np.float32)

@@ -172,11 +172,14 @@ def play(
         return masks_btss[:, t], images_bt3ss[:, t]
 
     taken, answers = _answer_prompts(engine, features[0], masks_btss[:, 0], script)
+
+    def corrected_at(t: int, conditioned_bchw: Tensor, decoded: Decoded) -> Decoded:
+        given = _correct(engine, features[t], conditioned_bchw, decoded, masks_btss[:, t], script, generator)
+        answers.extend(Answer("correct", t, all_rows, each) for each in given)
+        return given[-1]
+
     if script.corrected == 0:
-        conditioned = model.attend(features[0], None, 1)
-        corrected = _correct(engine, features[0], conditioned, taken, masks_btss[:, 0], script, generator)
-        answers += [Answer("correct", 0, all_rows, decoded) for decoded in corrected]
-        taken = corrected[-1]
+        taken = corrected_at(0, model.attend(features[0], None, 1), taken)
     kept = _forced(taken, *shown_at(0), settings.forcing, generator, asked=script.asked)
     _remember(engine, features[0], kept, banks, 0, from_prompt=True)
     shown = [taken.low_res_logits_bhw]
@@ -191,11 +194,7 @@ def play(
         read = model.masks_read(conditioned) if isinstance(model, SpaceTimeModel) else None
         answers.append(Answer("track", t, all_rows, decoded, conditioned, read))
         if t == script.corrected:
-            corrected = _correct(
-                engine, features[t], conditioned, decoded, masks_btss[:, t], script, generator
-            )
-            answers += [Answer("correct", t, all_rows, decoded) for decoded in corrected]
-            decoded = corrected[-1]
+            decoded = corrected_at(t, conditioned, decoded)
         kept = _heeded(engine, decoded) if settings.heeds_score else decoded
         kept = _forced(kept, *shown_at(t), settings.forcing, generator)
         _remember(engine, features[t], kept, banks, t, from_prompt=t == script.corrected)

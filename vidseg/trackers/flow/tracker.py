@@ -18,6 +18,7 @@ class FlowTracker:
     """Follows objects by dense optical flow and by what they look like; nothing to download, CPU alone."""
 
     clicks_correct = True
+    """See `vidseg.trackers.contract.Tracker`."""
 
     def __init__(self, config: FlowConfig | None = None, *, name: str = "flow") -> None:
         self._name = name

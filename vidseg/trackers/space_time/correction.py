@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vidseg.trackers.contract import Prompt
 from vidseg.trackers.initial_mask import segment_prompt
-from vidseg.trackers.space_time.first_guess import UNSURE
+from vidseg.trackers.space_time.first_guess import pictures_of, unsure
 
 SCALE = 2
 """What is looked at is enlarged by this: on few pixels GrabCut finds next to nothing."""
@@ -31,7 +31,7 @@ def corrected(
         labels_rp: 1 on the object, 0 off it; others are passed over.
         stride: of the low-res grid.
     """
-    pictures = pixels_r3hw.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    pictures = pictures_of(pixels_r3hw)
     points, labels = points_rp2.float().cpu().numpy() / stride, labels_rp.cpu().numpy()
     rows = []
     for row, mask in enumerate(mask_rhw.float().cpu().numpy()):
@@ -55,4 +55,4 @@ def _corrected(
         cv2.resize(is_object.astype(np.uint8), large_wh, interpolation=cv2.INTER_NEAREST) > 0,
     )
     answer = cv2.resize(found.astype(np.float32), size_wh, interpolation=cv2.INTER_AREA)
-    return np.where((answer > 0.5) == is_object, mask, UNSURE + (1 - 2 * UNSURE) * answer)
+    return np.where((answer > 0.5) == is_object, mask, unsure(answer))

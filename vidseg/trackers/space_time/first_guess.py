@@ -31,13 +31,23 @@ def first_guess(pixels_r3hw: Tensor, drawn_rchw: Tensor) -> Tensor:
         pixels_r3hw: RGB from 0 to 255; 1 row if all rows share the frame.
         drawn_rchw: maps of `prompt_maps.draw` on the same grid. Clicks are taken at their word.
     """
-    pictures = pixels_r3hw.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    pictures = pictures_of(pixels_r3hw)
     drawn = drawn_rchw.float().cpu().numpy()
     rows = []
     for row, (box, on, off) in enumerate(drawn):
         has_box = (box > 0.5).any()
         rows.append(_from_box(pictures[row % len(pictures)], box, on, off) if has_box else on)
     return torch.from_numpy(np.stack(rows)).to(drawn_rchw)
+
+
+def pictures_of(pixels_r3hw: Tensor) -> np.ndarray:
+    """As OpenCV takes them: uint8 R x h x w x 3."""
+    return pixels_r3hw.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def unsure(answer: np.ndarray) -> np.ndarray:
+    """How likely each pixel is on the object, given GrabCut's answer from 0 to 1."""
+    return UNSURE + (1 - 2 * UNSURE) * answer
 
 
 def _from_box(picture: np.ndarray, *drawn: np.ndarray) -> np.ndarray:
@@ -56,7 +66,7 @@ def _from_box(picture: np.ndarray, *drawn: np.ndarray) -> np.ndarray:
     answer = box.astype(np.float32)
     if found.sum() > LEAST_SHARE * box.sum():
         answer[window] = found
-    return UNSURE + (1 - 2 * UNSURE) * answer
+    return unsure(answer)
 
 
 def _window(box: np.ndarray) -> tuple[slice, slice]:

@@ -289,10 +289,10 @@ class SpaceTimeModel(nn.Module):
             return [self._decode_maps(features, torch.cat((conditioned_bchw, no_prompt, drawn), dim=1))]
         height, width = _grid(features)
         drawn = prompt_maps.draw(points_bp2, labels_bp, (height, width), STRIDE).to(self.dtype)
-        is_click = (labels_bp == 0) | (labels_bp == 1)
+        has_clicks = bool(((labels_bp == 0) | (labels_bp == 1)).any())
+        asks_anew = bool((labels_bp == 2).any()) and not has_clicks  # by a box alone
         known, passes = None, self.prompt_passes
-        # A box alone asks anew.
-        if previous_logits_bhw is not None and not ((labels_bp == 2).any() and not is_click.any()):
+        if previous_logits_bhw is not None and not asks_anew:
             mask = previous_logits_bhw.sigmoid()
             mask = corrected(self._pixels(features), mask, points_bp2, labels_bp, LOW_RES_STRIDE)
             known, passes = KNOWN * (mask - 0.5), 1
