@@ -175,3 +175,29 @@ def test_weight_free_run_loads_no_torch(place: Path) -> None:
     run = "import vidseg; vidseg.track('clip.mp4', 'box.json', tracker='flow', save_every=2)"
     restore = "tracker = vidseg.load('flow'); tracker.start().save('state'); tracker.restore('state')"
     assert not modules_after(f"{run}; {restore}", "torch")
+
+
+@pytest.mark.parametrize(
+    ("own", "spins"),
+    [
+        ({}, "20000"),
+        ({"GOMP_SPINCOUNT": "7"}, "7"),
+        ({"OMP_WAIT_POLICY": "active"}, None),
+    ],
+)
+def test_threads_share_cores_unless_told_otherwise(
+    own: dict[str, str], spins: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")  # so that it is as before after the test
+        monkeypatch.delenv(name)
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    assert main(["schema", "prompt"]) == 0
+    assert os.environ.get("GOMP_SPINCOUNT") == spins
+
+
+def test_threads_are_told_before_torch_is_loaded() -> None:
+    code = "import sys, vidseg.pipeline.cli; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.split() == ["False", "False"]
