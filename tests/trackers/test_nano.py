@@ -36,6 +36,23 @@ def test_it_follows_made_objects_from_their_boxes() -> None:
     assert np.mean(js) > 0.8
 
 
+def test_a_click_asks_for_what_hangs_together_with_it() -> None:
+    """Of two balls of one colour, the one that is clicked; both, if both are; and all of a box."""
+    rng = np.random.default_rng(0)
+    picture = rng.normal((70, 110, 60), 10, (240, 320, 3))
+    y, x = np.mgrid[:240, :320]
+    balls = [(y - 120) ** 2 + (x - centre) ** 2 < 40**2 for centre in (80, 240)]
+    picture[balls[0] | balls[1]] = (200, 50, 40)
+    session = vidseg.load("vidseg-nano", device="cpu").start()
+    session.prompt(1, points=[(80, 120)])
+    session.prompt(2, points=[(80, 120), (240, 120)])
+    session.prompt(3, box=(39, 79, 281, 161), points=[(80, 120)])
+    one, both, boxed = session.step(vidseg.Frame(0, 0.0, picture.clip(0, 255).astype(np.uint8))).masks
+    assert one[balls[0]].mean() > 0.9
+    assert not one[balls[1]].any()
+    assert all(mask[ball].mean() > 0.9 for mask in (both, boxed) for ball in balls)
+
+
 def test_a_click_corrects_its_mask_and_the_next_frames() -> None:
     """A ball of which the first mask lacked a half is asked for with a click on that half."""
     video = MadeVideo(num_frames=60)

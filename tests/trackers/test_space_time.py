@@ -21,6 +21,7 @@ from vidseg.trackers.build import EngineSettings, build_model
 from vidseg.trackers.check import check_tracker
 from vidseg.trackers.space_time.correction import corrected
 from vidseg.trackers.space_time.first_guess import first_guess
+from vidseg.trackers.space_time.pieces import unclicked_pieces
 from vidseg.trackers.space_time.prompt_maps import draw
 from vidseg.validation import parse
 
@@ -207,3 +208,17 @@ def test_a_box_asks_anew_and_clicks_start_from_the_mask_so_far(tmp_path: Path) -
         for answer in (first[-1], corrected_once)
     ]
     assert agrees[1] > agrees[0] + 0.2
+
+
+def test_pieces_that_no_click_lies_on_are_not_asked_for() -> None:
+    mask = torch.zeros(4, 8, 12, dtype=torch.bool)
+    mask[:, 1:4, 1:4] = True
+    mask[:, 4, 4] = True  # hangs on by its corner
+    mask[:, 5:7, 8:11] = True
+    clicks = torch.zeros_like(mask)
+    clicks[0, 2, 2] = True
+    clicks[1, 2, 2] = clicks[1, 6, 9] = True
+    clicks[2, 0, 7] = True  # beside all of them
+    dropped = unclicked_pieces(mask, clicks)
+    assert torch.equal(dropped[0].nonzero(), (mask[0] & (torch.arange(12) > 6)).nonzero())
+    assert not dropped[1:].any()

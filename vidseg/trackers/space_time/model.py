@@ -34,6 +34,7 @@ from vidseg.trackers.space_time import prompt_maps
 from vidseg.trackers.space_time.correction import corrected
 from vidseg.trackers.space_time.decoder import LabelDecoder, conv
 from vidseg.trackers.space_time.first_guess import first_guess
+from vidseg.trackers.space_time.pieces import unclicked_pieces
 
 STRIDE = 8
 """Of keys and values."""
@@ -291,7 +292,7 @@ class SpaceTimeModel(nn.Module):
         drawn = prompt_maps.draw(points_bp2, labels_bp, (height, width), STRIDE).to(self.dtype)
         has_clicks = bool(((labels_bp == 0) | (labels_bp == 1)).any())
         asks_anew = bool((labels_bp == 2).any()) and not has_clicks  # by a box alone
-        known, passes = None, self.prompt_passes
+        known, clicks, passes = None, None, self.prompt_passes
         if previous_logits_bhw is not None and not asks_anew:
             mask = previous_logits_bhw.sigmoid()
             mask = corrected(self._pixels(features), mask, points_bp2, labels_bp, LOW_RES_STRIDE)
@@ -299,11 +300,13 @@ class SpaceTimeModel(nn.Module):
         else:
             finely = prompt_maps.draw(points_bp2, labels_bp, (PATCH * height, PATCH * width), LOW_RES_STRIDE)
             mask = first_guess(self._pixels(features), finely)
+            box, clicks = finely[:, 0] > 0.5, finely[:, 1] > 0.5
+            clicks &= ~box.flatten(1).any(dim=1)[:, None, None]  # a box holds all that it asks for
         answers: list[Decoded] = []
         for _ in range(passes):
             read = self._read_prompt(features, drawn, mask.to(self.dtype))
             conditioned = conditioned_bchw.expand(read.shape[0], -1, -1, -1)
-            answers.append(self._decode_maps(features, torch.cat((conditioned, read), dim=1), known))
+            answers.append(self._decode_maps(features, torch.cat((conditioned, read), dim=1), known, clicks))
             mask = answers[-1].low_res_logits_bhw.detach().sigmoid()
         return answers
 
@@ -319,7 +322,13 @@ class SpaceTimeModel(nn.Module):
         coarse = F.avg_pool2d(mask, PATCH)
         return torch.cat((read, drawn_rchw, coarse, F.pixel_unshuffle(maps, PATCH)), dim=1)
 
-    def _decode_maps(self, features: Features, read_rchw: Tensor, known_rhw: Tensor | None = None) -> Decoded:
+    def _decode_maps(
+        self,
+        features: Features,
+        read_rchw: Tensor,
+        known_rhw: Tensor | None = None,
+        clicks_rhw: Tensor | None = None,
+    ) -> Decoded:
         width = self.value_channels
         maps_of_memory, maps_of_prompt = MEMORY_MAPS * MASK_CHANNELS, PROMPT_MAPS * MASK_CHANNELS
         of_memory, memory_maps, of_prompt, drawn_maps = read_rchw.split(
@@ -335,6 +344,8 @@ class SpaceTimeModel(nn.Module):
         if known_rhw is not None:
             logits = logits + known_rhw
         if not torch.is_grad_enabled():
+            if clicks_rhw is not None:
+                logits = logits.masked_fill(unclicked_pieces(logits > 0, clicks_rhw), -KNOWN / 2)
             logits = torch.where((score > 0)[:, None, None], logits, ABSENT_LOGIT)
         return Decoded(logits, self._pointers(features, logits), score, maps.iou_logits_r.sigmoid())
 

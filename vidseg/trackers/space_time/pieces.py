@@ -1,0 +1,27 @@
+"""What a click asks for hangs together with it: a piece elsewhere that looks alike is another object.
+
+Layouts: R rows (objects) · h w the low-res grid.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def unclicked_pieces(masks_rhw: Tensor, clicks_rhw: Tensor) -> Tensor:
+    """Connected pieces (of 8 neighbours) of a mask that no click lies on, bool R x h x w.
+
+    Nothing of a mask all of whose pieces lie elsewhere.
+
+    Args:
+        masks_rhw, clicks_rhw: bool; the clicks as disks.
+    """
+    rows = []
+    for mask, clicked in zip(masks_rhw.cpu().numpy(), clicks_rhw.cpu().numpy(), strict=True):
+        _, pieces = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+        asked_for = np.unique(pieces[clicked & mask])
+        rows.append(mask & ~np.isin(pieces, asked_for) if len(asked_for) else np.zeros_like(mask))
+    return torch.from_numpy(np.stack(rows)).to(masks_rhw.device)
