@@ -25,7 +25,7 @@ import vidseg
 from vidseg.eval.metrics import region_j
 from vidseg.trackers.contract import Tracker
 from vidseg.trackers.registry import DEFAULT_TRACKER
-from vidseg.training.prompts import depth_inside
+from vidseg.training.prompts import deepest_point, depth_inside
 
 EVERY = 15
 FOLLOWING = 5
@@ -106,9 +106,7 @@ def click(mask: Mask, truth: Mask) -> tuple[float, float, int]:
     """x and y in pixels, and 1 on the object or 0 off it."""
     best = (-1.0, 0.0, 0.0, 1)
     for label, error in ((1, truth & ~mask), (0, mask & ~truth)):
-        depth = depth_inside(error)
-        y, x = np.unravel_index(depth.argmax(), depth.shape)
-        best = max(best, (float(depth[y, x]), x + 0.5, y + 0.5, label))
+        best = max(best, (float(depth_inside(error).max()), *deepest_point(error), label))
     return best[1:]
 
 

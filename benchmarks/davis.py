@@ -1,7 +1,9 @@
-"""J and F of a tracker on the DAVIS 2016 validation sequences, from the first frame's mask or its tight box.
+"""J and F of a tracker on the DAVIS 2016 validation sequences, from the first frame's mask, box or a click.
 
-    python benchmarks/davis.py --root DAVIS [--prompt mask|box] [--tracker NAME] [--weights FILE]
+    python benchmarks/davis.py --root DAVIS [--prompt mask|box|click] [--tracker NAME] [--weights FILE]
                                [--image-size S]
+
+The box is the tight one, the click the point of the object that is furthest from its contour.
 
 DAVIS holds JPEGImages/480p, Annotations/480p and ImageSets/2016/val.txt. The first and the last frame of a
 sequence are left out, as DAVIS does; a figure is the mean over frames, then over sequences. Speed counts
@@ -24,7 +26,7 @@ import vidseg
 from vidseg.eval.metrics import boundary_f, region_j
 from vidseg.trackers.contract import Tracker
 from vidseg.trackers.registry import DEFAULT_TRACKER
-from vidseg.training.prompts import tight_box
+from vidseg.training.prompts import deepest_point, tight_box
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class SequenceScore:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="the DAVIS folder")
-    parser.add_argument("--prompt", choices=("mask", "box"), default="mask")
+    parser.add_argument("--prompt", choices=("mask", "box", "click"), default="mask")
     parser.add_argument("--tracker", default=DEFAULT_TRACKER, help="name or YAML")
     parser.add_argument("--weights", type=Path, help="a file; without it, the tracker's own")
     parser.add_argument("--image-size", type=int)
@@ -62,8 +64,10 @@ def score_sequence(root: Path, name: str, tracker: Tracker, prompt: str) -> Sequ
     session = tracker.start(num_frames=len(truths))
     if prompt == "mask":
         session.prompt(1, mask=truths[0])
-    else:
+    elif prompt == "box":
         session.prompt(1, box=tight_box(truths[0]))
+    else:
+        session.prompt(1, points=[deepest_point(truths[0])])
     js, fs, wall_s, cpu_s = [], [], 0.0, 0.0
     for frame in frames_of(root / "JPEGImages/480p" / name):
         wall, cpu = time.perf_counter(), time.process_time()

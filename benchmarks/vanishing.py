@@ -1,6 +1,6 @@
 """Does a tracker say that an object is gone, and find it again?
 
-    python benchmarks/vanishing.py [--clips 40] [--tracker NAME ...] [--weights FILE] [--prompt mask|box]
+    python benchmarks/vanishing.py [--clips 40] [--tracker NAME ...] [--weights FILE] [--prompt mask|box|click]
                                    [--seed N]
 
 On made clips of 24 frames the object leaves the picture, or goes behind a cover, and comes back. Counted are
@@ -27,7 +27,7 @@ from vidseg.trackers.contract import Tracker
 from vidseg.trackers.registry import DEFAULT_TRACKER
 from vidseg.training.data import Clip, ClipMaker, ClipSettings
 from vidseg.training.data.dataset import clip_seed
-from vidseg.training.prompts import tight_box
+from vidseg.training.prompts import deepest_point, tight_box
 
 BASE_SEED = 10**9
 NUM_FRAMES = 24
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=40)
     parser.add_argument("--tracker", nargs="+", default=[DEFAULT_TRACKER], help="names or YAMLs")
     parser.add_argument("--weights", type=Path, help="a file; without it, the tracker's own")
-    parser.add_argument("--prompt", choices=("mask", "box"), default="mask")
+    parser.add_argument("--prompt", choices=("mask", "box", "click"), default="mask")
     parser.add_argument("--seed", type=int, default=BASE_SEED, help="of the clips")
     parser.add_argument("--size", type=int, default=384, help="pixels of a clip's side")
     args = parser.parse_args()
@@ -99,8 +99,10 @@ def follow(tracker: Tracker, clip: Clip, prompt: str, tally: Tally) -> None:
     first = clip.masks[0]
     if prompt == "mask":
         session.prompt(1, mask=first)
-    else:
+    elif prompt == "box":
         session.prompt(1, box=tight_box(first))
+    else:
+        session.prompt(1, points=[deepest_point(first)])
     back = return_of(clip)
     ious = []
     for index, (image, truth) in enumerate(zip(clip.images, clip.masks, strict=True)):

@@ -33,7 +33,7 @@ from vidseg.training.checkpoint import write_tensors
 from vidseg.training.data import Clip, ClipMaker, ClipSettings
 from vidseg.training.data.dataset import clip_seed
 from vidseg.training.data.settings import StillFolder
-from vidseg.training.prompts import depth_inside, tight_box
+from vidseg.training.prompts import deepest_point, tight_box
 
 TRACKER = "vidseg-nano"
 SIZE, VANISH = 256, 0.95
@@ -77,6 +77,7 @@ def record(
     out: Path, weights: Path | None, clips: int, num_frames: int, seed: int, data: Path | None
 ) -> None:
     tracker: Any = vidseg.load(TRACKER, weights=weights)
+    tracker.engine.model.score_shift = lambda *_: 0.0  # the head as it is
     decoder = tracker.engine.model.decoder
     decoder.score = head = Head(decoder.score)
     shown: list[Tensor] = []
@@ -139,9 +140,7 @@ def _prompt(kind: str, mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
         return {"mask": mask}
     if kind == "box":
         return {"box": tight_box(mask)}
-    depth = depth_inside(mask)
-    row, column = np.unravel_index(depth.argmax(), depth.shape)
-    return {"points": [[float(column) + 0.5, float(row) + 0.5]], "labels": [1]}
+    return {"points": [deepest_point(mask)], "labels": [1]}
 
 
 def fit(records: Sequence[Path], out: Path, weights: Path | None) -> None:

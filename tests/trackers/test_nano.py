@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 import vidseg
 from vidseg.eval.metrics import region_j
@@ -36,21 +38,47 @@ def test_it_follows_made_objects_from_their_boxes() -> None:
     assert np.mean(js) > 0.8
 
 
-def test_a_click_asks_for_what_hangs_together_with_it() -> None:
-    """Of two balls of one colour, the one that is clicked; both, if both are; and all of a box."""
+def balls(*centres_xy: tuple[int, int], radius: int) -> tuple[npt.NDArray[np.uint8], list[Any]]:
+    """A picture of balls of one colour on a rough ground, and where each of them is."""
     rng = np.random.default_rng(0)
     picture = rng.normal((70, 110, 60), 10, (240, 320, 3))
     y, x = np.mgrid[:240, :320]
-    balls = [(y - 120) ** 2 + (x - centre) ** 2 < 40**2 for centre in (80, 240)]
-    picture[balls[0] | balls[1]] = (200, 50, 40)
+    masks = [(y - at_y) ** 2 + (x - at_x) ** 2 < radius**2 for at_x, at_y in centres_xy]
+    picture[np.any(masks, axis=0)] = (200, 50, 40)
+    return picture.clip(0, 255).astype(np.uint8), masks
+
+
+def test_a_click_asks_for_what_hangs_together_with_it() -> None:
+    """Of two balls of one colour, the one that is clicked; both, if both are; and all of a box."""
+    picture, (left, right) = balls((80, 120), (240, 120), radius=40)
     session = vidseg.load("vidseg-nano", device="cpu").start()
     session.prompt(1, points=[(80, 120)])
     session.prompt(2, points=[(80, 120), (240, 120)])
     session.prompt(3, box=(39, 79, 281, 161), points=[(80, 120)])
-    one, both, boxed = session.step(vidseg.Frame(0, 0.0, picture.clip(0, 255).astype(np.uint8))).masks
-    assert one[balls[0]].mean() > 0.9
-    assert not one[balls[1]].any()
-    assert all(mask[ball].mean() > 0.9 for mask in (both, boxed) for ball in balls)
+    one, both, boxed = session.step(vidseg.Frame(0, 0.0, picture)).masks
+    assert one[left].mean() > 0.9
+    assert not one[right].any()
+    assert all(mask[ball].mean() > 0.9 for mask in (both, boxed) for ball in (left, right))
+
+
+def test_what_was_clicked_stays_there_among_its_likes(tmp_path: Path) -> None:
+    """They have its colours and keys, too, which took the score below 0 on the next frame."""
+    centres = [(x, y) for x in (60, 160, 260) for y in (60, 180)]
+    tracker: Any = vidseg.load("vidseg-nano", device="cpu")
+    session = tracker.start()
+    session.prompt(1, points=[centres[0]])
+    session.prompt(2, box=(29, 29, 91, 91))
+    for index in range(6):
+        if index == 3:
+            session.save(tmp_path / "session")
+            session = tracker.restore(tmp_path / "session")
+        picture, (ball, *_) = balls(*((x + 2 * index, y) for x, y in centres), radius=30)
+        result = session.step(vidseg.Frame(index, index / 24, picture))
+        assert result.states[0] != "absent"
+        assert region_j(result.masks[0], ball) > 0.6
+    clicked, boxed = (bank.conditioning[0].score_shift for bank in session.banks.values())
+    assert clicked > 0
+    assert boxed == 0  # a box has the whole object
 
 
 def test_a_click_corrects_its_mask_and_the_next_frames() -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = "vidseg-session"
-VERSION = 1
+VERSION = 2
 
 
 def write_session(

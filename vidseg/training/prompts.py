@@ -96,6 +96,13 @@ def depth_inside(mask: np.ndarray) -> np.ndarray:
     return depth
 
 
+def deepest_point(mask: np.ndarray) -> tuple[float, float]:
+    """x and y of the pixel of a mask that is furthest from what is not on it: of its centre."""
+    depth = depth_inside(mask)
+    row, column = np.unravel_index(depth.argmax(), depth.shape)
+    return float(column) + 0.5, float(row) + 0.5
+
+
 def _box(mask: np.ndarray, jitter: float, rng: np.random.Generator) -> np.ndarray:
     box = np.array(tight_box(mask), np.float32).reshape(2, 2)
     size = box[1] - box[0]
