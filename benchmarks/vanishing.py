@@ -1,7 +1,7 @@
 """Does a tracker say that an object is gone, and find it again?
 
-    python benchmarks/vanishing.py [--clips 40] [--tracker NAME ...] [--weights FILE] [--prompt mask|box|click]
-                                   [--seed N]
+    python benchmarks/vanishing.py [--clips 40] [--tracker NAME ...] [--weights FILE]
+                                   [--prompt mask|box|click] [--seed N]
 
 On made clips of 24 frames the object leaves the picture, or goes behind a cover, and comes back. Counted are
 - frames on which no pixel of it is seen: the share on which its state is 'absent';

@@ -77,7 +77,6 @@ def record(
     out: Path, weights: Path | None, clips: int, num_frames: int, seed: int, data: Path | None
 ) -> None:
     tracker: Any = vidseg.load(TRACKER, weights=weights)
-    tracker.engine.model.score_shift = lambda *_: 0.0  # the head as it is
     decoder = tracker.engine.model.decoder
     decoder.score = head = Head(decoder.score)
     shown: list[Tensor] = []

@@ -61,24 +61,20 @@ def test_a_click_asks_for_what_hangs_together_with_it() -> None:
     assert all(mask[ball].mean() > 0.9 for mask in (both, boxed) for ball in (left, right))
 
 
-def test_what_was_clicked_stays_there_among_its_likes(tmp_path: Path) -> None:
-    """They have its colours and keys, too, which took the score below 0 on the next frame."""
+def test_what_goes_on_as_before_is_not_called_absent() -> None:
+    """A ball among its likes: they have its colours and keys, too, which takes the head's score below 0."""
     centres = [(x, y) for x in (60, 160, 260) for y in (60, 180)]
-    tracker: Any = vidseg.load("vidseg-nano", device="cpu")
-    session = tracker.start()
-    session.prompt(1, points=[centres[0]])
-    session.prompt(2, box=(29, 29, 91, 91))
+    session = vidseg.load("vidseg-nano", device="cpu").start()
+    session.prompt(1, box=(29, 29, 91, 91))
     for index in range(6):
-        if index == 3:
-            session.save(tmp_path / "session")
-            session = tracker.restore(tmp_path / "session")
-        picture, (ball, *_) = balls(*((x + 2 * index, y) for x, y in centres), radius=30)
+        picture, (ball, *_) = balls(*((x + 3 * index, y) for x, y in centres), radius=30)
         result = session.step(vidseg.Frame(index, index / 24, picture))
         assert result.states[0] != "absent"
-        assert region_j(result.masks[0], ball) > 0.6
-    clicked, boxed = (bank.conditioning[0].score_shift for bank in session.banks.values())
-    assert clicked > 0
-    assert boxed == 0  # a box has the whole object
+        assert region_j(result.masks[0], ball) > 0.9
+    gone, _ = balls((200, 180), radius=30)
+    for index in range(6, 9):
+        result = session.step(vidseg.Frame(index, index / 24, gone))
+    assert result.states[0] == "absent"
 
 
 def test_a_click_corrects_its_mask_and_the_next_frames() -> None:

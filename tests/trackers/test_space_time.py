@@ -19,6 +19,7 @@ from vidseg.errors import ConfigError
 from vidseg.eval.metrics import region_j
 from vidseg.trackers.build import EngineSettings, build_model
 from vidseg.trackers.check import check_tracker
+from vidseg.trackers.space_time.continuity import goes_on
 from vidseg.trackers.space_time.correction import corrected
 from vidseg.trackers.space_time.first_guess import first_guess
 from vidseg.trackers.space_time.pieces import unclicked_pieces
@@ -222,3 +223,23 @@ def test_pieces_that_no_click_lies_on_are_not_asked_for() -> None:
     dropped = unclicked_pieces(mask, clicks)
     assert torch.equal(dropped[0].nonzero(), (mask[0] & (torch.arange(12) > 6)).nonzero())
     assert not dropped[1:].any()
+
+
+def test_an_object_goes_on_where_the_flow_takes_it() -> None:
+    there = torch.zeros(1, 16, 16)
+    there[:, 4:12, 4:12] = 1
+    nowhere, calm, loud = torch.zeros_like(there), 0.2 * torch.ones_like(there), torch.ones_like(there)
+    half, third = there.clone(), there.clone()
+    half[:, :, 9:], third[:, :, 7:] = 0, 0
+    seen = {
+        (there, there, calm): True,
+        (half, there, calm): True,
+        (there, there, loud): False,  # something else is where it should be
+        (third, there, calm): False,
+        (there, third, calm): False,
+        (nowhere, there, calm): False,
+        (there, nowhere, calm): False,  # it was absent before
+        (nowhere, nowhere, calm): False,
+    }
+    for (decoded, carried, mismatch), answer in seen.items():
+        assert goes_on(decoded > 0, carried, mismatch).tolist() == [answer]

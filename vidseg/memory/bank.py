@@ -42,8 +42,6 @@ class MemoryFrame:
     """Tracking has passed here (False: conditioned ahead of its time)."""
     was_corrected: bool = False
     """A tracked frame whose mask answers a later prompt."""
-    score_shift: float = 0.0
-    """Of a conditioning frame: what a model adds to the object's scores where it is read."""
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidseg.memory.attention import MemoryAttention, MemoryTokens
-from vidseg.memory.bank import MemoryFrame, Recall, stack_tokens
+from vidseg.memory.bank import Recall, stack_tokens
 from vidseg.memory.compressor import Compressor
 from vidseg.memory.encoder import MemoryEncoder
 from vidseg.memory.linear import Linear
@@ -189,10 +189,6 @@ class VideoModel(nn.Module):
         if self.device.type != "cpu":  # there, its kernels are chosen by hand
             # Banks grow over the first frames.
             compile_in_place(self.memory_attention, dynamic=True)
-
-    def score_shift(self, features: Features, memory: MemoryFrame) -> float:
-        """What to add to scores where a frame that the object was clicked on is read: SAM 2's stand as is."""
-        return 0.0
 
     def attend(self, features: Features, recalls: Sequence[Recall] | None, pointer_limit: int) -> Tensor:
         """Features conditioned on the memory of each object: B x C x H x W.

@@ -223,8 +223,6 @@ class EngineSession:
         memory.is_initial = is_initial
         memory.was_visited = was_visited
         if is_initial or self.options.corrections_condition:
-            if prompt.is_clicks:  # a box or a mask has the whole object
-                memory.score_shift = self.engine.model.score_shift(features, memory)
             bank.conditioning[frame.index] = memory
             bank.tracked.pop(frame.index, None)
         else:
@@ -313,7 +311,6 @@ def session_tensors(session: EngineSession) -> tuple[dict[str, Tensor], dict[str
                     "is_initial": memory.is_initial,
                     "was_visited": memory.was_visited,
                     "was_corrected": memory.was_corrected,
-                    "score_shift": memory.score_shift,
                 }
             )
         objects.append(
@@ -357,7 +354,6 @@ def fill_session(session: EngineSession, tensors: dict[str, Tensor], facts: dict
                     fact["is_initial"],
                     fact["was_visited"],
                     fact["was_corrected"],
-                    fact["score_shift"],
                 )
             )
         conditioning = {frames[n].frame_idx: frames[n] for n in entry["conditioning"]}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = "vidseg-session"
-VERSION = 2
+VERSION = 1
 
 
 def write_session(

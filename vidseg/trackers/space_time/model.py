@@ -31,6 +31,7 @@ from vidseg.trackers.image_encoder import pixels_of
 from vidseg.trackers.mask_decoder import Candidates
 from vidseg.trackers.model import MASK_LOGIT_BIAS, MASK_LOGIT_SCALE, Decoded, Features
 from vidseg.trackers.space_time import prompt_maps
+from vidseg.trackers.space_time.continuity import STAYS, goes_on
 from vidseg.trackers.space_time.correction import corrected
 from vidseg.trackers.space_time.decoder import LabelDecoder, conv
 from vidseg.trackers.space_time.first_guess import first_guess
@@ -50,8 +51,6 @@ PROMPT_MAPS = 2
 KNOWN = 8.0
 """How much more a mask that clicks correct is believed than what is read of the frame anew: half of this is
 added to mask logits where it is, and taken away where it is not."""
-SEEN = 1.5
-"""The least score of an object on the frame that it was clicked on, when that is read from its own memory."""
 
 Sources = tuple[list[MemoryFrame], MemoryFrame]
 """What is read by keys, anywhere: conditioning frames; and the latest frame, which is carried over."""
@@ -172,15 +171,14 @@ class SpaceTimeModel(nn.Module):
         return Features(fine, torch.cat((keys, self.to_context(x), patches), dim=1))
 
     def attend(self, features: Features, recalls: Sequence[Recall] | None, pointer_limit: int) -> Tensor:
-        """What each object's memory says of every cell: R x (E + 2 + 80 + 1) x H x W.
+        """What each object's memory says of every cell: R x (E + 2 + 80) x H x W.
 
-        The read of conditioning frames, how like the object's pointers a cell is, 4 x 4 pixels of each of
-        the `MEMORY_MAPS`, and what is to be added to the object's score.
+        The read of conditioning frames, how like the object's pointers a cell is, and 4 x 4 pixels of each of
+        the `MEMORY_MAPS`.
         """
         grid_hw = _grid(features)
         if recalls is None:
-            nothing = self.no_memory[None, :, None, None].expand(1, -1, *grid_hw)
-            return torch.cat((nothing, torch.zeros_like(nothing[:, :1])), dim=1)
+            return self.no_memory[None, :, None, None].expand(1, -1, *grid_hw)
         sources = [self._sources(recall) for recall in recalls]
         kinds: dict[int, list[int]] = {}
         for row, (given, _) in enumerate(sources):
@@ -229,9 +227,7 @@ class SpaceTimeModel(nn.Module):
         colours = by_colour(now, shown_old), by_near_colour(now, (before, masks), places)
         maps = torch.cat((carried, apart, by_motion(carried, places), *colours), dim=1)
         likeness = self._likeness(keys_rnd, recalls, grid_hw)
-        shifts = [sum(frame.score_shift for frame in given) / len(given) for given, _ in sources]
-        shift = torch.tensor(shifts, device=self.device)[:, None, None, None].expand(-1, 1, *grid_hw)
-        parts = (anywhere, likeness, F.pixel_unshuffle(maps, PATCH), shift)
+        parts = (anywhere, likeness, F.pixel_unshuffle(maps, PATCH))
         return torch.cat([part.to(self.dtype) for part in parts], dim=1)
 
     def masks_read(self, conditioned_rchw: Tensor) -> Tensor:
@@ -287,14 +283,12 @@ class SpaceTimeModel(nn.Module):
         previous_logits_bhw: Tensor | None = None,
     ) -> list[Decoded]:
         """The answers of every pass, the last one the best; without a prompt there is one pass."""
-        conditioned_bchw, shift_b1hw = conditioned_bchw.split((conditioned_bchw.shape[1] - 1, 1), dim=1)
         if points_bp2 is None or labels_bp is None:
             rows, _, *grid_hw = conditioned_bchw.shape
             no_prompt = self.no_prompt[None, :, None, None].expand(rows, -1, *grid_hw)
             nothing = prompt_maps.CHANNELS + 1 + PROMPT_MAPS * MASK_CHANNELS
             drawn = conditioned_bchw.new_zeros(rows, nothing, *grid_hw)
-            read = torch.cat((conditioned_bchw, no_prompt, drawn), dim=1)
-            return [self._decode_maps(features, read, shift_r=shift_b1hw[:, 0, 0, 0])]
+            return [self._decode_maps(features, torch.cat((conditioned_bchw, no_prompt, drawn), dim=1))]
         height, width = _grid(features)
         drawn = prompt_maps.draw(points_bp2, labels_bp, (height, width), STRIDE).to(self.dtype)
         has_clicks = bool(((labels_bp == 0) | (labels_bp == 1)).any())
@@ -335,7 +329,6 @@ class SpaceTimeModel(nn.Module):
         read_rchw: Tensor,
         known_rhw: Tensor | None = None,
         clicks_rhw: Tensor | None = None,
-        shift_r: Tensor | None = None,
     ) -> Decoded:
         width = self.value_channels
         maps_of_memory, maps_of_prompt = MEMORY_MAPS * MASK_CHANNELS, PROMPT_MAPS * MASK_CHANNELS
@@ -345,15 +338,15 @@ class SpaceTimeModel(nn.Module):
         # The masks are the last channels of values.
         masks = [part[:, width - MASK_CHANNELS : width] for part in (of_memory, of_prompt)]
         every = F.pixel_shuffle(torch.cat((*masks, memory_maps, drawn_maps), dim=1), PATCH)
+        carried, apart = every[:, len(masks)], every[:, len(masks) + 1]
         read = torch.cat((of_memory, of_prompt), dim=1)
         likeness = of_memory[:, width:]
         maps = self.decoder(read, every, likeness, self._context(features), features.high_res)
         score, logits = maps.score_logits_r, maps.logits_rhw
-        if shift_r is not None:
-            score = score + shift_r
         if known_rhw is not None:
             logits = logits + known_rhw
         if not torch.is_grad_enabled():
+            score = score + STAYS * goes_on(logits > 0, carried, apart)
             if clicks_rhw is not None:
                 logits = logits.masked_fill(unclicked_pieces(logits > 0, clicks_rhw), -KNOWN / 2)
             logits = torch.where((score > 0)[:, None, None], logits, ABSENT_LOGIT)
@@ -419,19 +412,6 @@ class SpaceTimeModel(nn.Module):
         keys = self._keys(features).expand(values.shape[0], -1, -1, -1)
         patches = features.top_1chw[:, -PIXEL_CHANNELS:].expand(values.shape[0], -1, -1, -1)
         return torch.cat((keys, values, patches), dim=1).flatten(2).transpose(1, 2).to(torch.bfloat16)
-
-    def score_shift(self, features: Features, memory: MemoryFrame) -> float:
-        """What to add to an object's scores where a frame that it was clicked on is read.
-
-        A mask that holds a part of its object, as one click often gives, leaves the same keys and colours on
-        either side of its contour, and what is followed then looks like something else to the score's head
-        from the first frame on. How far it is misled shows on the clicked frame: there the object is.
-        """
-        if torch.is_grad_enabled() or memory.object_score_logit <= 0:
-            return 0.0
-        recall = Recall([(self.given_slot, memory)], [(1, memory)])
-        read = self.decode(features, self.attend(features, [recall], 1))
-        return max(0.0, SEEN - float(read.object_score_logits_b))
 
     def _keys(self, features: Features) -> Tensor:
         return features.top_1chw[:, : self.key_channels]
