@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import itertools
 import resource
 import struct
@@ -158,6 +160,9 @@ def test_a_change_of_size_in_the_middle_is_an_error_that_names_the_frame(tmp_pat
 def resident_mib() -> float:
     if sys.platform != "linux":
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    # What is free goes back first: glibc has a heap for each thread, and those of ended ones fill by chance.
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
 
@@ -189,7 +194,7 @@ def test_many_videos_one_after_the_other_leave_nothing_behind(hard_videos: HardV
         return resident_mib()
 
     early = read_many(60)
-    assert read_many(300) - early < 10
+    assert read_many(300) - early < 5
     assert sum(str(path) == str(link.resolve()) for link in Path("/proc/self/fd").iterdir()) == 0
 
 
