@@ -106,6 +106,8 @@ def encode(
                 stream = output.add_stream(codec, rate=rate, options=options or {})
                 stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, pix_fmt
                 stream.codec_context.time_base = time_base
+                if codec == "libx264":  # else the same pictures may give other bytes
+                    stream.codec_context.thread_count = 1
                 stream.time_base = time_base
                 prepare(stream)
             if frame.format.name != pix_fmt:
