@@ -26,7 +26,7 @@ import vidseg
 from vidseg.eval.metrics import boundary_f, region_j
 from vidseg.trackers.contract import Tracker
 from vidseg.trackers.registry import DEFAULT_TRACKER
-from vidseg.training.prompts import deepest_point, tight_box
+from vidseg.training.prompts import prompt_of
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,7 @@ def score_sequence(root: Path, name: str, tracker: Tracker, prompt: str) -> Sequ
     """Track one sequence, all its annotated foreground as one object, and score it."""
     truths = truths_of(root / "Annotations/480p" / name)
     session = tracker.start(num_frames=len(truths))
-    if prompt == "mask":
-        session.prompt(1, mask=truths[0])
-    elif prompt == "box":
-        session.prompt(1, box=tight_box(truths[0]))
-    else:
-        session.prompt(1, points=[deepest_point(truths[0])])
+    session.prompt(1, **prompt_of(prompt, truths[0]))
     js, fs, wall_s, cpu_s = [], [], 0.0, 0.0
     for frame in frames_of(root / "JPEGImages/480p" / name):
         wall, cpu = time.perf_counter(), time.process_time()

@@ -27,7 +27,7 @@ from vidseg.trackers.contract import Tracker
 from vidseg.trackers.registry import DEFAULT_TRACKER
 from vidseg.training.data import Clip, ClipMaker, ClipSettings
 from vidseg.training.data.dataset import clip_seed
-from vidseg.training.prompts import deepest_point, tight_box
+from vidseg.training.prompts import prompt_of
 
 BASE_SEED = 10**9
 NUM_FRAMES = 24
@@ -97,12 +97,7 @@ def return_of(clip: Clip) -> int | None:
 def follow(tracker: Tracker, clip: Clip, prompt: str, tally: Tally) -> None:
     session = tracker.start(num_frames=len(clip.images))
     first = clip.masks[0]
-    if prompt == "mask":
-        session.prompt(1, mask=first)
-    elif prompt == "box":
-        session.prompt(1, box=tight_box(first))
-    else:
-        session.prompt(1, points=[deepest_point(first)])
+    session.prompt(1, **prompt_of(prompt, first))
     back = return_of(clip)
     ious = []
     for index, (image, truth) in enumerate(zip(clip.images, clip.masks, strict=True)):

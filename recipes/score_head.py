@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -33,7 +32,7 @@ from vidseg.training.checkpoint import write_tensors
 from vidseg.training.data import Clip, ClipMaker, ClipSettings
 from vidseg.training.data.dataset import clip_seed
 from vidseg.training.data.settings import StillFolder
-from vidseg.training.prompts import deepest_point, tight_box
+from vidseg.training.prompts import prompt_of
 
 TRACKER = "vidseg-nano"
 SIZE, VANISH = 256, 0.95
@@ -99,7 +98,7 @@ def record(
             overruled = {"own": None, "always there": True, "true": there, "wrong at times": there ^ is_wrong}
             head.overruled = None if index in prompts else overruled[answers]
             if index in prompts:
-                session.prompt(1, **_prompt(prompts[index], truth))
+                session.prompt(1, **prompt_of(prompts[index], truth))
             result = session.step(vidseg.Frame(index, index / 24, image))
             # Masks given by users are not decoded.
             if prompts.get(index) != "mask":
@@ -132,14 +131,6 @@ def _clips(count: int, num_frames: int, seed: int, data: Path | None) -> Iterato
         if clip.masks[0].any():
             count -= 1
             yield clip
-
-
-def _prompt(kind: str, mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    if kind == "mask":
-        return {"mask": mask}
-    if kind == "box":
-        return {"box": tight_box(mask)}
-    return {"points": [deepest_point(mask)], "labels": [1]}
 
 
 def fit(records: Sequence[Path], out: Path, weights: Path | None) -> None:

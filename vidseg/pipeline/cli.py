@@ -152,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _let_threads_share_cores() -> None:
-    """Have OpenMP's threads spin for a tenth of a millisecond, not several, before they sleep.
+    """Have OpenMP's threads spin a fifteenth as long as by default before they sleep.
 
     PyTorch's, waiting for the next operation, else hold the cores that OpenCV, the decoder and other programs
     want: with one busy program on each core tracking was two to four times slower. GNU's OpenMP (libgomp, in

@@ -175,8 +175,15 @@ def _padded_window(marked: BoolMask, padding: float) -> tuple[slice, slice]:
 
 def _components_at(mask: BoolMask, points_xy: npt.NDArray[np.float32]) -> BoolMask:
     """The connected components of the mask that points lie in."""
-    _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
     height, width = mask.shape
-    wanted = {int(labels[min(int(y), height - 1), min(int(x), width - 1)]) for x, y in points_xy} - {0}
-    kept: BoolMask = np.isin(labels, sorted(wanted))
+    marked = np.zeros_like(mask)
+    for x, y in points_xy:
+        marked[min(int(y), height - 1), min(int(x), width - 1)] = True
+    return components_on(mask, marked)
+
+
+def components_on(mask: BoolMask, marked: BoolMask) -> BoolMask:
+    """The connected components (of 8 neighbours) of the mask that have a marked pixel."""
+    _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    kept: BoolMask = np.isin(labels, np.unique(labels[mask & marked]))
     return kept

@@ -5,6 +5,8 @@ Layouts: B rows · P points · S the side of the image. Points are x, y in pixel
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import torch
@@ -101,6 +103,13 @@ def deepest_point(mask: np.ndarray) -> tuple[float, float]:
     depth = depth_inside(mask)
     row, column = np.unravel_index(depth.argmax(), depth.shape)
     return float(column) + 0.5, float(row) + 0.5
+
+
+def prompt_of(kind: str, mask: np.ndarray) -> dict[str, Any]:
+    """What `Session.prompt` takes: an object's 'mask', its tight 'box', or a 'click' where it is deepest."""
+    if kind == "mask":
+        return {"mask": mask}
+    return {"box": tight_box(mask)} if kind == "box" else {"points": [deepest_point(mask)]}
 
 
 def _box(mask: np.ndarray, jitter: float, rng: np.random.Generator) -> np.ndarray:

@@ -5,10 +5,11 @@ Layouts: R rows (objects) · h w the low-res grid.
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
+
+from vidseg.trackers.initial_mask import components_on
 
 
 def unclicked_pieces(masks_rhw: Tensor, clicks_rhw: Tensor) -> Tensor:
@@ -21,7 +22,6 @@ def unclicked_pieces(masks_rhw: Tensor, clicks_rhw: Tensor) -> Tensor:
     """
     rows = []
     for mask, clicked in zip(masks_rhw.cpu().numpy(), clicks_rhw.cpu().numpy(), strict=True):
-        _, pieces = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
-        asked_for = np.unique(pieces[clicked & mask])
-        rows.append(mask & ~np.isin(pieces, asked_for) if len(asked_for) else np.zeros_like(mask))
+        asked_for = components_on(mask, clicked)
+        rows.append(mask & ~asked_for if asked_for.any() else np.zeros_like(mask))
     return torch.from_numpy(np.stack(rows)).to(masks_rhw.device)
