@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from vidseg.eval.label_png import read_label_png
+from vidseg.eval.metrics.assignment import best_pairs
 from vidseg.eval.protocols.contract import (
     VOID,
     Objects,
@@ -39,8 +40,6 @@ class Davis2017Unsupervised:
         return jobs_of_folders(root, mask_root(prediction, "--pred"), names, only=only)
 
     def score(self, job: SequenceJob) -> SequenceScore:
-        from scipy.optimize import linear_sum_assignment
-
         count = int(without_void(read_label_png(job.truth / job.frames[0])).max())
         objects, proposals = range(1, count + 1), range(1, MAX_PROPOSALS + 1)
         j, f = np.zeros((2, MAX_PROPOSALS, count, len(job.frames)))
@@ -71,12 +70,12 @@ class Davis2017Unsupervised:
             f[:, :, i] = np.reshape(scores, (MAX_PROPOSALS, count))
         num_proposals = max(highest, count)  # empty ones fill up
         j, f = j[:num_proposals], f[:num_proposals]
-        matched = linear_sum_assignment(-(j.mean(2) + f.mean(2)) / 2)
+        matched = best_pairs((j.mean(2) + f.mean(2)) / 2)
         scores_of = {}
         matches = {}
-        for place, (p, o) in enumerate(zip(*matched, strict=True), start=1):
+        for place, (p, o) in enumerate(matched, start=1):
             scores_of[str(place)] = davis_score(job.frames, j[p, o], f[p, o])
-            matches[str(place)] = {"object": int(o) + 1, "proposal": int(p) + 1}
+            matches[str(place)] = {"object": o + 1, "proposal": p + 1}
         return SequenceScore(scores_of, {"matches": matches})
 
     def total(self, objects: Objects) -> dict[str, float]:
