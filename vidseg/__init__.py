@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vidseg.trackers.contract import FrameResult as FrameResult
     from vidseg.trackers.registry import load as load
     from vidseg.trackers.registry import register_tracker as register_tracker
+    from vidseg.trackers.registry import register_tracker_config as register_tracker_config
 
 _HOME = {
     "Frame": "vidseg.trackers.contract",
@@ -29,6 +30,7 @@ _HOME = {
     "load": "vidseg.trackers.registry",
     "read": "vidseg.pipeline.read",
     "register_tracker": "vidseg.trackers.registry",
+    "register_tracker_config": "vidseg.trackers.registry",
     "track": "vidseg.pipeline.track",
 }
 
@@ -41,6 +43,7 @@ __all__ = [  # noqa: RUF022 (the order of a first session)
     "VidsegError",
     "check_tracker",
     "register_tracker",
+    "register_tracker_config",
 ]
 
 

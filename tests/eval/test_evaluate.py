@@ -9,7 +9,7 @@ import re
 import shutil
 import signal
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,8 +64,10 @@ TOP_FOLDERS = {
 
 
 @pytest.fixture(autouse=True)
-def _fake_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(TRACKER_KINDS, "fake", fake_tracker.build)
+def _fake_kind() -> Iterator[None]:
+    TRACKER_KINDS.register("fake", fake_tracker.build)
+    yield
+    TRACKER_KINDS.unregister("fake")
 
 
 def run_eval(name: str, root: Path, out: Path, *more: str) -> int:

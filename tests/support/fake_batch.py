@@ -27,7 +27,8 @@ class FakeStage(Stage):
     """A stage that knows the tracker kind `fake`, and that ids starting with 'kills' are to kill it."""
 
     def setup(self, job: Job) -> None:
-        TRACKER_KINDS.setdefault("fake", build)
+        if "fake" not in TRACKER_KINDS:
+            TRACKER_KINDS.register("fake", build)
         super().setup(job)
 
     def process(self, job: Job) -> Outcome:

@@ -150,4 +150,4 @@ def test_a_part_is_registered_once(register, key):
         with pytest.raises(ConfigError, match="'made-for-a-test' is there already"):
             register("made-for-a-test", part)
     finally:
-        TABLES[key].pop("made-for-a-test", None)
+        TABLES[key].unregister("made-for-a-test")

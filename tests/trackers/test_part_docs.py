@@ -30,7 +30,7 @@ def block(text: str, language: str) -> str:
 @pytest.mark.parametrize("page", TABLES)
 def test_the_example_of_a_new_part_works(page, tmp_path):
     text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
-    before = dict(TABLES[page])
+    before = set(TABLES[page])
     try:
         exec(compile(block(text, "python"), f"docs/{page}.md", "exec"), {"__name__": "docs"})
         assert len(TABLES[page]) == len(before) + 1
@@ -41,8 +41,8 @@ def test_the_example_of_a_new_part_works(page, tmp_path):
         for frame in as_frames(moving_picture(3, 64)):
             assert session.step(frame).obj_ids == [1]
     finally:
-        for name in set(TABLES[page]) - set(before):
-            del TABLES[page][name]
+        for name in set(TABLES[page]) - before:
+            TABLES[page].unregister(name)
 
 
 @pytest.mark.parametrize("page", TABLES)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import NoReturn
 
-from vidseg import __version__
+from vidseg import __version__, plugins
 from vidseg.errors import VidsegError, one_line, unknown
 
 EXIT_FAILED = 1
@@ -97,7 +97,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Errors are one to three lines, never a traceback."""
-    args = list(sys.argv[1:] if argv is None else argv)
+    args, modules = _take_plugins(list(sys.argv[1:] if argv is None else argv))
     if not args or args[0] in ("-h", "--help", "help"):
         print(_overview())
         return 0
@@ -110,6 +110,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"vidseg: {one_line(unknown('command', name, COMMANDS))}\n  fix: vidseg --help", file=sys.stderr
         )
         return EXIT_USAGE
+    try:
+        plugins.use(*modules)
+    except VidsegError as error:
+        print(f"vidseg: {error}", file=sys.stderr)
+        return error.exit_code
+    if not {"-h", "--help"}.isdisjoint(args):
+        plugins.load()  # help lists names
     command = COMMANDS[name]
     _let_threads_share_cores()
     module = import_module(command.module)
@@ -121,12 +128,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     module.add_arguments(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument(
+        "--plugin",
+        metavar="MODULE",
+        help="a module or a .py file that adds names; may be given several times",
+    )
     try:
         options = parser.parse_args(args[1:])
     except SystemExit as stop:
+        _warn_of_broken_plugins()
         return stop.code if isinstance(stop.code, int) else 0
     try:
-        return int(module.run(options))
+        code = int(module.run(options))
+        if not getattr(options, "quiet", False):
+            _warn_of_broken_plugins()
+        return code
     except KeyboardInterrupt:
         print("vidseg: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -149,6 +165,30 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return EXIT_FAILED
+
+
+def _take_plugins(args: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The arguments without `--plugin MODULE`, wherever it stands, and its modules.
+
+    They are wanted before the command's own arguments are read, whose help lists names.
+    """
+    rest: list[str] = []
+    modules: list[str] = []
+    words = iter(args)
+    for word in words:
+        if word == "--plugin" and (module := next(words, None)) is not None:
+            modules.append(module)
+        elif word.startswith("--plugin="):
+            modules.append(word.partition("=")[2])
+        else:
+            rest.append(word)  # a last --plugin without a module too: the command's parser says so
+    return rest, modules
+
+
+def _warn_of_broken_plugins() -> None:
+    """Tell of those that were wanted for their names; the command did without."""
+    for line in plugins.broken():
+        print(f"vidseg: warning: {line}", file=sys.stderr)
 
 
 def _let_threads_share_cores() -> None:

@@ -27,6 +27,7 @@ from vidseg.memory.attention import (
 )
 from vidseg.memory.bank import BankPolicy, RecentFrames
 from vidseg.memory.compressor import Compressor, MapPooling, is_square
+from vidseg.registry import Registry
 from vidseg.trackers.model import CHANNELS, MEMORY_CHANNELS
 from vidseg.validation import Strict, parse
 
@@ -266,30 +267,46 @@ _SMALL_ATTENTION = {"layers": 1, "feedforward": 64}
 _SMALL_HIERA = {"embed_dim": 16, "heads": 1, "stages": [1, 1, 2, 1], "global_blocks": [3]}
 _SMALL_RESIDUAL = {"stem": 8, "widths": [8, 8, 16, 16], "blocks": [1, 1, 1, 1]}
 
-BACKBONES: dict[str, Part] = {
-    "hiera": Part(HieraSettings, _hiera, _SMALL_HIERA),
-    "plain-vit": Part(PlainViTSettings, _plain_vit, {"variant": "tiny"}),
-    "repvit": Part(RepViTSettings, _repvit),
-    "residual": Part(ResidualSettings, _residual, _SMALL_RESIDUAL),
-}
-COMPRESSORS: dict[str, Part] = {
-    "global-perceiver": Part(GlobalPerceiverSettings, _global_perceiver, {"global_latents": 8, "layers": 1}),
-    "none": Part(NoSettings, lambda _: None),
-    "perceiver": Part(PerceiverSettings, _perceiver, {"global_latents": 8, "window_latents": 4, "layers": 1}),
-    "pooling": Part(PoolingSettings, lambda settings: MapPooling(settings.side), {"side": 2}),
-}
-MEMORY_ATTENTIONS: dict[str, Part] = {
-    "latent": Part(LatentSettings, _latent, {**_SMALL_ATTENTION, "window_latents": 4}),
-    "pooled": Part(PooledSettings, _pooled, _SMALL_ATTENTION),
-    "rotary": Part(AttentionSettings, _rotary, _SMALL_ATTENTION),
-}
-BANK_POLICIES: dict[str, Part] = {
-    "distractor-aware": Part(DistractorAwareSettings, _distractor_aware),
-    "memory-tree": Part(MemoryTreeSettings, _memory_tree),
-    "motion-aware": Part(MotionAwareSettings, _motion_aware),
-    "recent-frames": Part(RecentFramesSettings, _recent_frames),
-    "similarity-pruning": Part(SimilarityPruningSettings, _similarity_pruning),
-}
+BACKBONES = Registry(
+    "backbone",
+    {
+        "hiera": Part(HieraSettings, _hiera, _SMALL_HIERA),
+        "plain-vit": Part(PlainViTSettings, _plain_vit, {"variant": "tiny"}),
+        "repvit": Part(RepViTSettings, _repvit),
+        "residual": Part(ResidualSettings, _residual, _SMALL_RESIDUAL),
+    },
+)
+COMPRESSORS = Registry(
+    "compressor",
+    {
+        "global-perceiver": Part(
+            GlobalPerceiverSettings, _global_perceiver, {"global_latents": 8, "layers": 1}
+        ),
+        "none": Part(NoSettings, lambda _: None),
+        "perceiver": Part(
+            PerceiverSettings, _perceiver, {"global_latents": 8, "window_latents": 4, "layers": 1}
+        ),
+        "pooling": Part(PoolingSettings, lambda settings: MapPooling(settings.side), {"side": 2}),
+    },
+)
+MEMORY_ATTENTIONS = Registry(
+    "memory attention",
+    {
+        "latent": Part(LatentSettings, _latent, {**_SMALL_ATTENTION, "window_latents": 4}),
+        "pooled": Part(PooledSettings, _pooled, _SMALL_ATTENTION),
+        "rotary": Part(AttentionSettings, _rotary, _SMALL_ATTENTION),
+    },
+)
+BANK_POLICIES = Registry(
+    "bank policy",
+    {
+        "distractor-aware": Part(DistractorAwareSettings, _distractor_aware),
+        "memory-tree": Part(MemoryTreeSettings, _memory_tree),
+        "motion-aware": Part(MotionAwareSettings, _motion_aware),
+        "recent-frames": Part(RecentFramesSettings, _recent_frames),
+        "similarity-pruning": Part(SimilarityPruningSettings, _similarity_pruning),
+    },
+)
 
 
 def register_backbone(name: str, part: Part) -> None:
@@ -298,40 +315,34 @@ def register_backbone(name: str, part: Part) -> None:
     Raises:
         ConfigError: the name is taken; so too for the other three.
     """
-    _register(BACKBONES, "backbone", name, part)
+    BACKBONES.register(name, part)
 
 
 def register_compressor(name: str, part: Part) -> None:
     """The same for `compressor:`; what is built is a `vidseg.memory.compressor.Compressor`."""
-    _register(COMPRESSORS, "compressor", name, part)
+    COMPRESSORS.register(name, part)
 
 
 def register_memory_attention(name: str, part: Part) -> None:
     """The same for `memory_attention:`; what is built is, or behaves as, a `MemoryAttention`."""
-    _register(MEMORY_ATTENTIONS, "memory attention", name, part)
+    MEMORY_ATTENTIONS.register(name, part)
 
 
 def register_bank_policy(name: str, part: Part) -> None:
     """The same for `bank:`; what is built is a `vidseg.memory.bank.BankPolicy`."""
-    _register(BANK_POLICIES, "bank policy", name, part)
+    BANK_POLICIES.register(name, part)
 
 
-def _register(table: dict[str, Part], kind: str, name: str, part: Part) -> None:
-    if name in table:
-        raise ConfigError(f"the {kind} '{name}' is there already", hint="choose another name")
-    table[name] = part
-
-
-def build_part(table: Mapping[str, Part], kind: str, entry: Mapping[str, Any], where: str) -> Any:
+def build_part(table: Registry[Part], kind: str, entry: Mapping[str, Any], where: str) -> Any:
     """One part from its mapping in the YAML.
+
+    Args:
+        kind: the key of the mapping: 'backbone', 'memory_attention', ...
 
     Raises:
         ConfigError: the name is not in the table, or a key or value does not fit.
     """
-    name = entry.get("name")
-    if name not in table:
-        raise ConfigError(unknown(kind.replace("_", " "), name, table), where=f"{where}, field '{kind}.name'")
-    part = table[str(name)]
+    part = table.lookup(entry.get("name"), where=f"{where}, field '{kind}.name'")
     rest = {key: value for key, value in entry.items() if key != "name"}
     settings = parse(part.settings, rest, where=f"{where}, in '{kind}'", error=ConfigError)
     return part.build(settings)

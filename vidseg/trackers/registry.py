@@ -1,6 +1,7 @@
 """Names to trackers: a table, one YAML per name in `vidseg/configs/`, imports only when asked for.
 
-A YAML's `kind` says which builder reads it. A plug-in calls `register_tracker(kind, builder)`.
+A YAML's `kind` says which builder reads it. A plug-in calls `register_tracker(kind, builder)` for a kind of
+its own, and `register_tracker_config(name, path)` for a name.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from vidseg.errors import ConfigError, unknown
+from vidseg.errors import ConfigError
+from vidseg.registry import Registry
 
 if TYPE_CHECKING:
     import torch
@@ -61,7 +63,11 @@ def _sam2_reference(name: str, config: Mapping[str, Any], options: LoadOptions) 
     return Sam2ReferenceTracker.build(name, config, options)
 
 
-TRACKER_KINDS: dict[str, Builder] = {"engine": _engine, "flow": _flow, "sam2-reference": _sam2_reference}
+TRACKER_KINDS: Registry[Builder] = Registry(
+    "tracker kind", {"engine": _engine, "flow": _flow, "sam2-reference": _sam2_reference}
+)
+TRACKERS: Registry[Path] = Registry("tracker", {path.stem: path for path in CONFIGS.glob("*.yaml")})
+"""Name -> YAML."""
 
 
 def register_tracker(kind: str, builder: Builder) -> None:
@@ -70,14 +76,24 @@ def register_tracker(kind: str, builder: Builder) -> None:
     Raises:
         ConfigError: the kind is taken.
     """
-    if kind in TRACKER_KINDS:
-        raise ConfigError(f"the tracker kind '{kind}' is taken", hint="choose another name")
-    TRACKER_KINDS[kind] = builder
+    TRACKER_KINDS.register(kind, builder)
+
+
+def register_tracker_config(name: str, path: str | PathLike[str]) -> None:
+    """Make `load(NAME)` and `--tracker NAME` read a YAML file: `Path(__file__).with_name("mine.yaml")`, say.
+
+    Raises:
+        ConfigError: the name is taken, or there is no such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"tracker '{name}' has no configuration", where=str(path))
+    TRACKERS.register(name, path)
 
 
 def tracker_names() -> list[str]:
-    """The names that `load` takes besides paths of YAML files."""
-    return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+    """The names that `load` takes besides paths of YAML files, those of plug-ins among them."""
+    return list(TRACKERS)
 
 
 def read_config(name_or_yaml: str | PathLike[str]) -> tuple[str, dict[str, Any]]:
@@ -89,13 +105,10 @@ def read_config(name_or_yaml: str | PathLike[str]) -> tuple[str, dict[str, Any]]
     import yaml
 
     text = str(name_or_yaml)
-    is_path = text.endswith((".yaml", ".yml"))
-    path = Path(text) if is_path else CONFIGS / f"{text}.yaml"
-    if not is_path and text not in tracker_names():
-        raise ConfigError(
-            unknown("tracker", text, tracker_names()),
-            hint="give one of these names, or the path of a .yaml file",
-        )
+    if text.endswith((".yaml", ".yml")):
+        path, name = Path(text), Path(text).stem
+    else:
+        path, name = TRACKERS.lookup(text, hint="give one of these names, or the path of a .yaml file"), text
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -115,7 +128,7 @@ def read_config(name_or_yaml: str | PathLike[str]) -> tuple[str, dict[str, Any]]
         )
     if isinstance(config.get("weights"), str):
         config["weights"] = str(path.parent / config["weights"])
-    return path.stem, config
+    return name, config
 
 
 def load(
@@ -148,9 +161,7 @@ def load(
         CheckpointError: weights are missing or do not fit.
     """
     name, config = read_config(name_or_yaml)
-    kind = config.pop("kind", None)
-    if kind not in TRACKER_KINDS:
-        raise ConfigError(unknown("tracker kind", kind, TRACKER_KINDS), where=f"{name}.yaml, field 'kind'")
+    build = TRACKER_KINDS.lookup(config.pop("kind", None), where=f"{name}.yaml, field 'kind'")
     options = LoadOptions(
         weights=weights,
         device=device,
@@ -160,4 +171,4 @@ def load(
         allow_random_weights=allow_random_weights,
         extra=extra,
     )
-    return TRACKER_KINDS[kind](name, config, options)
+    return build(name, config, options)

@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from vidseg import plugins
 from vidseg.errors import ConfigError, MissingExtraError, RunError, VidsegError
 from vidseg.pipeline.batch.jobs import Job
 from vidseg.pipeline.batch.pool import JobStage, Lost
@@ -60,11 +61,13 @@ class Needs:
 class _Worker:
     """An actor: a stage, and somebody to ask it to stop while it works."""
 
-    def __init__(self, stage: JobStage) -> None:
+    def __init__(self, stage: JobStage, named_plugins: tuple[str, ...]) -> None:
         self.stage = stage
+        self._named_plugins = named_plugins
 
     def setup(self, job: Job) -> tuple[str, int]:
         """The node it is on, and its process id there."""
+        plugins.use(*self._named_plugins)  # a machine of the cluster has not inherited our environment
         self.stage.setup(job)
         return ray.get_runtime_context().get_node_id(), os.getpid()
 
@@ -209,7 +212,7 @@ class RayPool(Generic[T]):
             # At least one: an autoscaler starts machines for those who wait.
             target = max(1, self._needs.fit_in(ray.cluster_resources()))
         for _ in range(target - len(self._free) - len(self._in_flight)):
-            member = _Member(self._actor_class.remote(self._stage))
+            member = _Member(self._actor_class.remote(self._stage, plugins.named()))
             self._in_flight[member.actor.setup.remote(self._first_job)] = (member, None)
 
     def _started(self, member: _Member, result: Any) -> None:

@@ -1,0 +1,157 @@
+"""Names from outside: entry points and `--plugin`, in this process and in others; broken plug-ins."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vidseg import plugins
+from vidseg.errors import ConfigError
+from vidseg.registry import Registry
+
+DISTRIBUTION = "made-up"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A folder on the path of modules with an installed distribution that has two plug-ins, one broken."""
+    info = tmp_path / "site" / "made_up-1.2.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {DISTRIBUTION}\nVersion: 1.2\n")
+    (info / "entry_points.txt").write_text("[vidseg]\nsound = made_up_sound\nsick = made_up_sick\n")
+    (info.parent / "made_up_sound.py").write_text(
+        "from vidseg.trackers.parts import NoSettings, Part, register_backbone\n"
+        "register_backbone('sound', Part(NoSettings, lambda settings: 'built'))\n"
+    )
+    (info.parent / "made_up_sick.py").write_text("import a_module_that_is_not_there\n")
+    return info.parent
+
+
+def run(code: str, *paths: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """A new process, which nothing has been imported into yet."""
+    path = os.pathsep.join([*map(str, paths), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path, **variables},
+        capture_output=True,
+        text=True,
+    )
+
+
+def vidseg(*call: str, paths: tuple[Path, ...] = ()) -> subprocess.CompletedProcess[str]:
+    return run(f"import sys; from vidseg.pipeline.cli import main; sys.exit(main({list(call)!r}))", *paths)
+
+
+def table() -> Registry[int]:
+    return Registry("number", {"one": 1, "two": 2})
+
+
+def test_a_name_is_looked_up_and_a_taken_one_refused() -> None:
+    numbers = table()
+    numbers.register("three", 3)
+    assert numbers["three"] == 3
+    assert list(numbers) == ["one", "three", "two"]
+    with pytest.raises(ConfigError, match="the number 'two' is there already"):
+        numbers.register("two", 3)
+    numbers.unregister("three")
+    assert "three" not in numbers
+
+
+@pytest.mark.parametrize("name", ["thre", None, ["one"], {"one": 1}])
+def test_an_unknown_name_is_told_with_the_known_ones(name: object) -> None:
+    with pytest.raises(ConfigError, match=r"unknown number .*known: one, two") as told:
+        table().lookup(name, where="x.yaml, field 'number'", hint="count")
+    assert "at: x.yaml, field 'number'" in str(told.value)
+    assert "fix: count" in str(told.value)
+
+
+def test_known_names_import_no_plugin_and_unknown_ones_do(site: Path) -> None:
+    code = (
+        "import json, sys\n"
+        "from vidseg.trackers.parts import BACKBONES, build_part\n"
+        "BACKBONES['hiera']\n"
+        "before = 'made_up_sound' in sys.modules\n"
+        "built = build_part(BACKBONES, 'backbone', {'name': 'sound'}, '')\n"
+        "print(json.dumps([before, built, list(BACKBONES)]))"
+    )
+    before, built, names = json.loads(run(code, site).stdout)
+    assert not before
+    assert built == "built"
+    assert "sound" in names
+    assert "hiera" in names
+
+
+def test_a_broken_plugin_is_named_where_a_name_is_missed(site: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("kind: engine\nimage_size: 64\nbackbone: {name: soun}\n")
+    done = vidseg("bench", "--tracker", str(tmp_path / "mine.yaml"), paths=(site,))
+    assert done.returncode == 2
+    first, *rest = done.stderr.splitlines()
+    assert "unknown backbone 'soun'; did you mean 'sound'?" in first
+    assert rest[-1].startswith("  fix: plug-in 'sick' of made-up 1.2 cannot be loaded: ModuleNotFoundError: ")
+    assert len(done.stderr.splitlines()) == 3
+
+
+def test_a_broken_plugin_is_a_warning_where_names_are_listed(site: Path) -> None:
+    done = vidseg("models", paths=(site,))
+    assert done.returncode == 0
+    assert "vidseg-nano" in done.stdout
+    warning = "vidseg: warning: plug-in 'sick' of made-up 1.2 cannot be loaded: ModuleNotFoundError: "
+    assert done.stderr.startswith(warning)
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_name_taken_by_another_plugin_tells_whose_it_is(site: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text((site / "made_up_sound.py").read_text())
+    done = vidseg("models", "--plugin", str(tmp_path / "mine.py"), paths=(site,))
+    assert done.returncode == 0
+    assert (
+        f"plug-in '{tmp_path / 'mine.py'}' cannot be loaded: the backbone 'sound' is there already "
+        "(plug-in 'sound' of made-up 1.2 added it)"
+    ) in done.stderr
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_a_file_adds_a_tracker_by_name(place: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("kind: flow\n")
+    (tmp_path / "mine.py").write_text(
+        "from pathlib import Path\n"
+        "from vidseg import register_tracker_config\n"
+        "register_tracker_config('mine', Path(__file__).with_name('mine.yaml'))\n"
+    )
+    option = ["--plugin", str(tmp_path / "mine.py")]
+    call = [*option, "models", "--json"] if place == "before" else ["models", "--json", *option]
+    rows = {row["name"]: row for row in json.loads(vidseg(*call).stdout)}
+    assert rows["mine"]["weights"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        ("there_is_no_such_module", "there is no module 'there_is_no_such_module'"),
+        ("nowhere/mine.py", "there is no plug-in file 'nowhere/mine.py'"),
+        ("some/folder", "neither a module's name nor a .py file"),
+    ],
+)
+def test_a_plugin_that_is_not_there_is_told_at_once(
+    module: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from vidseg.pipeline.cli import main
+
+    assert main(["models", "--plugin", module]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_children_inherit_what_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(plugins.VARIABLE, "")
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text("")
+    plugins.use("mine.py", "json")
+    plugins.use("json")
+    assert plugins.named() == (str(tmp_path / "mine.py"), "json")
+    done = run("from vidseg import plugins; print(*plugins.named())")
+    assert done.stdout.split() == [str(tmp_path / "mine.py"), "json"]
