@@ -278,7 +278,8 @@ def prompts_of(sequence: SequenceToTrack, kind: PromptKind, folder: Path) -> dic
         folder: gets the masks whose ids had to be merged first.
     """
     objects = []
-    for given in sequence.given:
+    # In the order of SAM 2's exporter: of objects whose logits are the same, the first one has the pixel.
+    for given in sorted(sequence.given, key=lambda given: given.obj_id):
         label_map = read_label_png(given.path)
         mask = label_map > 0 if given.merges_ids else label_map == given.obj_id
         if not mask.any() and len(set(np.unique(label_map)) - {0}) == 1:

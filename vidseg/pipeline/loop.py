@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from vidseg.pipeline.progress import Progress
 from vidseg.pipeline.run_record import RunRecord
@@ -96,16 +97,21 @@ def with_all_objects(masks: FrameMasks, obj_ids: Sequence[int]) -> FrameMasks:
     if list(masks.obj_ids) == list(obj_ids):
         return masks
     rows = {obj_id: row for row, obj_id in enumerate(masks.obj_ids)}
-    all_masks = np.zeros((len(obj_ids), *masks.size_hw), np.bool_)
-    for place, obj_id in enumerate(obj_ids):
-        if obj_id in rows:
-            all_masks[place] = masks.masks[rows[obj_id]]
+
+    def in_order(pixels: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        ordered = np.zeros((len(obj_ids), *masks.size_hw), np.bool_)
+        for place, obj_id in enumerate(obj_ids):
+            if obj_id in rows:
+                ordered[place] = pixels[rows[obj_id]]
+        return ordered
+
     return FrameMasks(
         masks.frame_idx,
         masks.pts_seconds,
         masks.size_hw,
         list(obj_ids),
-        all_masks,
+        in_order(masks.masks),
         [masks.scores[rows[i]] if i in rows else 0.0 for i in obj_ids],
         [masks.states[rows[i]] if i in rows else "absent" for i in obj_ids] if masks.states else [],
+        None if masks.hidden is None else in_order(masks.hidden),
     )

@@ -2,19 +2,24 @@
 
 Between the first object's start and the last one's, both passes visit a frame: the forward pass follows the
 objects that have started, the reverse pass the others. The latter's masks wait on the disk, run-length coded.
+
+Where objects of one pass overlap, their logits have decided which of them a label map shows. Logits do not
+wait on the disk: where objects of two passes overlap, the one with the higher score on that frame is shown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from vidseg.pipeline.schedule import Schedule
 from vidseg.pipeline.writers.contract import FrameMasks
 from vidseg.pipeline.writers.masklets import FILE_NAME, MaskletsWriter, read_masklets
 from vidseg.trackers.contract import Frame
+from vidseg.trackers.label_map import hidden_pixels
 
 
 class WaitingMasks:
@@ -55,7 +60,7 @@ class WaitingMasks:
             return masks
         from_forward = [first <= masks.frame_idx for first in self._first_frames]
         sources = [masks if is_forward else waiting for is_forward in from_forward]
-        return FrameMasks(
+        merged = FrameMasks(
             masks.frame_idx,
             masks.pts_seconds,
             masks.size_hw,
@@ -68,6 +73,8 @@ class WaitingMasks:
                 for row, source in enumerate(sources)
             ],
         )
+        merged.hidden = _hidden(merged, sources)
+        return merged
 
     def _waiting_on(self, frame_idx: int) -> FrameMasks | None:
         if self._lines is None:
@@ -76,3 +83,21 @@ class WaitingMasks:
         while self._line is not None and self._line.frame_idx < frame_idx:
             self._line = next(self._lines, None)
         return self._line if self._line is not None and self._line.frame_idx == frame_idx else None
+
+
+def _hidden(merged: FrameMasks, sources: Sequence[FrameMasks]) -> npt.NDArray[np.bool_] | None:
+    """What the passes hid themselves, and what an object of one pass hides of one of the other.
+
+    Args:
+        sources: the frame's masks that each row was taken from.
+    """
+    within = np.zeros_like(merged.masks)
+    for row, source in enumerate(sources):
+        if source.hidden is not None:
+            within[row] = source.hidden[row]
+    # What is left is one object's at most in each pass, so that only objects of two passes meet.
+    scores = np.asarray(merged.scores, np.float32)[:, None, None]
+    strengths = np.broadcast_to(scores, merged.masks.shape)
+    across = hidden_pixels(merged.masks & ~within, strengths, merged.boxes)
+    hidden = within if across is None else within | across
+    return hidden if hidden.any() else None

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from vidseg.trackers.label_map import hidden_pixels, mask_boxes, paint_label_map
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -34,11 +36,14 @@ class FrameMasks:
     """(N,): the tracker's confidence, 0 to 1."""
     states: Sequence[str] = field(default_factory=list)
     """(N,): 'visible', 'uncertain' or 'absent'; empty where nobody said."""
+    hidden: npt.NDArray[np.bool_] | None = None
+    """bool (N, H, W): the pixels of each mask that another object has in a label map; None where no masks
+    overlap. See `vidseg.trackers.label_map`."""
 
     @classmethod
     def of(cls, result: FrameResult) -> FrameMasks:
         """A tracker's result, at the video's size."""
-        return cls(
+        masks = cls(
             result.frame_idx,
             result.pts_seconds,
             result.size_hw,
@@ -47,23 +52,17 @@ class FrameMasks:
             [float(score) for score in result.scores],
             list(result.states),
         )
+        masks.hidden = hidden_pixels(masks.masks, result.video_res_logits, masks.boxes)
+        return masks
 
     @cached_property
     def boxes(self) -> list[tuple[int, int, int, int]]:
         """(x, y, w, h) of each mask in pixels; all 0 where the mask is empty."""
-        import cv2
-
-        boxes = (cv2.boundingRect(mask.view(np.uint8)) for mask in self.masks)
-        return [(x, y, w, h) for x, y, w, h in boxes]
+        return mask_boxes(self.masks)
 
     def label_map(self) -> npt.NDArray[np.int32]:
-        """int32 (H, W): the object id of each pixel, 0 is background; the lowest id is on top."""
-        picture = np.zeros(self.size_hw, np.int32)
-        for row in sorted(range(len(self.obj_ids)), key=lambda i: -self.obj_ids[i]):
-            x, y, w, h = self.boxes[row]
-            inside = self.masks[row, y : y + h, x : x + w]
-            picture[y : y + h, x : x + w][inside] = self.obj_ids[row]
-        return picture
+        """int32 (H, W): the object id of each pixel, 0 is background; see `vidseg.trackers.label_map`."""
+        return paint_label_map(self.obj_ids, self.masks, self.boxes, self.hidden)
 
 
 class Writer(Protocol):

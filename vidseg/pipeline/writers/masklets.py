@@ -2,6 +2,9 @@
 
 {"frame": 0, "time": 0.0, "objects": [{"id": 1, "rle": {"size": [h, w], "counts": "..."},
                                        "score": 0.98, "box": [x, y, w, h], "area": 123}]}
+
+Where masks overlap, an object that is behind another one has `"hidden": {"size": ..., "counts": ...}` too:
+the pixels of its mask that the other one has in a label map. The logits, which the file has not, decide it.
 """
 
 from __future__ import annotations
@@ -51,6 +54,8 @@ class ObjectLine(Strict):
     """[x, y, w, h] in pixels; all 0 for an absent object."""
     area: int
     """Pixels in the mask."""
+    hidden: Rle | None = None
+    """The pixels of the mask that another object has in a label map; none where it is not given."""
 
 
 class MaskletsLine(Strict):
@@ -150,6 +155,9 @@ def encode_line(masks: FrameMasks) -> bytes:
             masks.obj_ids, masks.masks, masks.scores, masks.boxes, strict=True
         )
     ]
+    for item, hidden in zip(objects, () if masks.hidden is None else masks.hidden, strict=False):
+        if hidden.any():
+            item["hidden"] = encode_rle(hidden)
     line = {"frame": masks.frame_idx, "time": masks.pts_seconds, "objects": objects}
     return json.dumps(line, allow_nan=False).encode() + b"\n"
 
@@ -186,17 +194,12 @@ def read_masklets(path: Path, *, size_hw: tuple[int, int] | None = None) -> Iter
     size_hw = size_hw or masklets_size(path)
     for line in read_lines(path):
         masks = np.zeros((len(line.objects), *size_hw), np.bool_)
+        hidden = np.zeros_like(masks) if any(item.hidden for item in line.objects) else None
         for row, item in enumerate(line.objects):
-            try:
-                mask = decode_rle(item.rle.model_dump())
-            except InputError as error:
-                raise error.at(f"{path}, frame {line.frame}, object {item.id}") from None
-            if mask.shape != size_hw:
-                raise InputError(
-                    f"a mask of {mask.shape[1]}x{mask.shape[0]} in a video of {size_hw[1]}x{size_hw[0]}",
-                    where=f"{path}, frame {line.frame}, object {item.id}",
-                )
-            masks[row] = mask
+            where = f"{path}, frame {line.frame}, object {item.id}"
+            masks[row] = _decode(item.rle, size_hw, where)
+            if hidden is not None and item.hidden is not None:
+                hidden[row] = _decode(item.hidden, size_hw, where)
         yield FrameMasks(
             line.frame,
             line.time,
@@ -204,7 +207,20 @@ def read_masklets(path: Path, *, size_hw: tuple[int, int] | None = None) -> Iter
             [item.id for item in line.objects],
             masks,
             [item.score for item in line.objects],
+            hidden=hidden,
         )
+
+
+def _decode(rle: Rle, size_hw: tuple[int, int], where: str) -> npt.NDArray[np.bool_]:
+    try:
+        mask = decode_rle(rle.model_dump())
+    except InputError as error:
+        raise error.at(where) from None
+    if mask.shape != size_hw:
+        raise InputError(
+            f"a mask of {mask.shape[1]}x{mask.shape[0]} in a video of {size_hw[1]}x{size_hw[0]}", where=where
+        )
+    return mask
 
 
 def masklets_size(path: Path) -> tuple[int, int]:

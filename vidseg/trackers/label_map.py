@@ -1,0 +1,89 @@
+"""Label maps of objects that overlap: which of them has a pixel.
+
+The rule is the one of SAM 2's exporter: for label maps `tools/vos_inference.py` sets `non_overlap_masks`,
+so that the object with the highest logit has the pixel, the first one on a tie
+(`SAM2Base._apply_non_overlapping_constraints`). Where each object has a picture of its own, masks overlap.
+
+What a mask loses by that rule are its hidden pixels. They are told beside the masks, not cut out of them, so
+that label maps can be made from stored masks when the logits are gone.
+
+Layouts in shapes: N objects · H W video size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    BoolArray = npt.NDArray[np.bool_]
+
+Box = tuple[int, int, int, int]
+"""(x, y, width, height) in pixels."""
+
+
+def mask_boxes(masks_nhw: BoolArray) -> list[Box]:
+    """The tight box around each mask; all 0 where the mask is empty."""
+    import cv2
+
+    boxes = (cv2.boundingRect(mask.view(np.uint8)) for mask in masks_nhw)
+    return [(x, y, w, h) for x, y, w, h in boxes]
+
+
+def hidden_pixels(
+    masks_nhw: BoolArray, strengths_nhw: npt.NDArray[np.float32], boxes: Sequence[Box]
+) -> BoolArray | None:
+    """The pixels of each mask that another object has in a label map.
+
+    Args:
+        masks_nhw: bool (N, H, W).
+        strengths_nhw: float32 (N, H, W), as a rule the logits: of the objects whose masks hold a pixel, the
+            one with the highest value there has it; the first one on a tie.
+        boxes: the masks' boxes.
+
+    Returns:
+        bool (N, H, W), or None where no masks overlap.
+    """
+    hidden: BoolArray | None = None
+    for i, j in combinations(range(len(masks_nhw)), 2):
+        part = _shared_part(boxes[i], boxes[j])
+        both = masks_nhw[i][part] & masks_nhw[j][part]
+        if not both.any():
+            continue
+        if hidden is None:
+            hidden = np.zeros_like(masks_nhw)
+        is_second_higher = strengths_nhw[j][part] > strengths_nhw[i][part]
+        hidden[i][part] |= both & is_second_higher
+        hidden[j][part] |= both & ~is_second_higher
+    return hidden
+
+
+def paint_label_map(
+    obj_ids: Sequence[int], masks_nhw: BoolArray, boxes: Sequence[Box], hidden_nhw: BoolArray | None
+) -> npt.NDArray[np.int32]:
+    """int32 (H, W): the object id of each pixel, 0 for background.
+
+    Args:
+        hidden_nhw: see `hidden_pixels`. Where it is None and masks overlap all the same, nobody knows their
+            logits, and the first object has the pixel.
+    """
+    picture = np.zeros(masks_nhw.shape[1:], np.int32)
+    for row in reversed(range(len(obj_ids))):
+        x, y, w, h = boxes[row]
+        part = np.s_[y : y + h, x : x + w]
+        shown = masks_nhw[row][part] if hidden_nhw is None else masks_nhw[row][part] & ~hidden_nhw[row][part]
+        picture[part][shown] = obj_ids[row]
+    return picture
+
+
+def _shared_part(box: Box, other: Box) -> tuple[slice, slice]:
+    """The rows and columns that two boxes have in common; empty slices where there are none."""
+    (x, y, w, h), (other_x, other_y, other_w, other_h) = box, other
+    left, top = max(x, other_x), max(y, other_y)
+    right, bottom = min(x + w, other_x + other_w), min(y + h, other_y + other_h)
+    return slice(top, max(top, bottom)), slice(left, max(left, right))
