@@ -2,9 +2,9 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
-EXTRAS := dev,sam2,decord,ray,s3
+EXTRAS := dev,docs,sam2,decord,ray,s3
 
-.PHONY: demo picture test check format clean
+.PHONY: demo picture test check format docs dist clean
 
 .venv/core: pyproject.toml constraints.txt
 	python3 -m venv .venv
@@ -38,5 +38,18 @@ format: .venv/dev
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
+.venv/docs: .venv/core
+	$(PIP) --no-build-isolation -e .[docs]
+	@touch $@
+
+docs: .venv/docs            ## the documentation's pages, in build/docs; a broken link is an error
+	$(PY) -m sphinx -q -W --keep-going -b html docs build/docs
+
+# Times in both come from the commit, so that anyone who builds it gets the same bytes.
+dist: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)
+dist: .venv/core            ## wheel and sdist, in dist
+	rm -rf dist
+	$(PY) -m hatchling build -d dist
+
 clean:
-	rm -rf .venv runs
+	rm -rf .venv build dist runs
