@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from vidseg import plugins
 from vidseg.errors import ConfigError
@@ -144,6 +146,34 @@ def test_a_plugin_that_is_not_there_is_told_at_once(
 
     assert main(["models", "--plugin", module]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_protocol_of_a_file_scores_in_several_processes(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from vidseg.eval.protocols import register_protocol\n"
+        "from vidseg.eval.protocols.vos_benchmark import VosBenchmark\n"
+        "class Mine(VosBenchmark):\n"
+        "    pass\n"
+        "register_protocol('mine', lambda: Mine('mine', False))\n"
+    )
+    for name in ("cat", "dog"):
+        (tmp_path / "masks" / name).mkdir(parents=True)
+        Image.fromarray(np.eye(32, dtype=np.uint8)).save(tmp_path / "masks" / name / "0.png")
+    masks = str(tmp_path / "masks")
+    call = ["score", "mine", "--gt", masks, "--pred", masks, "--workers", "2", "--json", "-"]
+    scores = json.loads(vidseg(*call, "--plugin", str(tmp_path / "mine.py")).stdout)
+    assert scores["protocol"] == "mine"
+    assert scores["global"]["J&F"] == 100
+
+
+def test_help_lists_what_plugins_add(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from vidseg.eval.datasets import register_dataset\n"
+        "register_dataset('my-animals', lambda root: None)\n"
+    )
+    plugin = ["--plugin", str(tmp_path / "mine.py")]
+    assert "my-animals" in vidseg("eval", "--help", *plugin).stdout
+    assert "my-animals" not in vidseg("eval", "--help").stdout
 
 
 def test_children_inherit_what_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,23 +75,3 @@ ANCHORS: dict[str, list[Anchor]] = {
         Anchor("XMem", 85.5, XMEM_RESULTS),
     ],
 }
-
-MAIN_FIGURE = {
-    "davis2016": "J&F-Mean",
-    "davis2017": "J&F-Mean",
-    "davis2017-unsupervised": "J&F-Mean",
-    "sav": "J&F",
-    "vos-benchmark": "J&F",
-    "vost": "J-Mean",
-    "lvos": "J&F-Mean",
-    "mosev2": "J&F_dot",
-    "ytvos": "G",
-}
-"""The number by which a protocol's leaderboard is sorted."""
-
-
-def main_figure(protocol: str, scores: dict[str, float | None]) -> float | None:
-    """That number, in percent."""
-    value = scores[MAIN_FIGURE[protocol]]
-    in_percent = protocol in ("sav", "vos-benchmark", "mosev2")
-    return None if value is None else value if in_percent else 100 * value

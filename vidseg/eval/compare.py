@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vidseg.errors import InputError
-from vidseg.eval.anchors import MAIN_FIGURE
+from vidseg.eval.protocols import build_protocol
+from vidseg.eval.protocols.contract import Headline
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
@@ -36,7 +37,8 @@ def compare(one: Path, other: Path, *, seed: int = 0) -> dict[str, Any]:
     for key in ("dataset", "protocol"):
         if a[key] != b[key]:
             raise InputError(f"the evaluations are of another {key}: {a[key]} and {b[key]}")
-    values = [_object_values(results) for results in (a, b)]
+    headline = build_protocol(a["protocol"]).headline
+    values = [_object_values(results, headline) for results in (a, b)]
     names = [name for name in values[0] if name in values[1]]
     if not names:
         raise InputError("the evaluations have no scored sequence in common", where=f"{one}, {other}")
@@ -52,7 +54,7 @@ def compare(one: Path, other: Path, *, seed: int = 0) -> dict[str, Any]:
     low, high = np.percentile(resampled, [tail, 100 - tail])
     return {
         "dataset": a["dataset"],
-        "measure": _measure(a["protocol"]),
+        "measure": headline.measure,
         "runs": [{"out": str(path), "tracker": r["card"]["tracker"]} for path, r in ((one, a), (other, b))],
         "common_sequences": len(names),
         "only_in_one": sorted(set(values[0]) ^ set(values[1])),
@@ -116,23 +118,10 @@ def as_text(comparison: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _object_values(results: dict[str, Any]) -> dict[str, npt.NDArray[np.float64]]:
+def _object_values(results: dict[str, Any], headline: Headline) -> dict[str, npt.NDArray[np.float64]]:
     """Sequence -> the main measure of each of its objects, in percent."""
-    keys = {
-        "davis2016": ("J_mean", "F_mean"),
-        "davis2017": ("J_mean", "F_mean"),
-        "lvos": ("J_mean", "F_mean"),
-        "vost": ("J_mean",),
-        "mosev2": ("J", "F_dot"),
-        "ytvos": ("J", "F"),
-    }.get(results["protocol"], ("J", "F"))
-    scale = 1 if results["protocol"] in ("sav", "vos-benchmark") else 100
     return {
-        name: scale * np.array([np.mean([of[key] for key in keys]) for of in objects.values()])
+        name: np.array([headline.of_object(of) for of in objects.values()])
         for name, objects in results["objects"].items()
         if objects
     }
-
-
-def _measure(protocol: str) -> str:
-    return {"vost": "J", "mosev2": "J&F_dot"}.get(protocol, "J&F") if protocol in MAIN_FIGURE else "J&F"

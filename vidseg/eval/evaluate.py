@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from vidseg.errors import InputError, OutputError
-from vidseg.eval.anchors import main_figure
 from vidseg.eval.datasets import open_dataset
 from vidseg.eval.datasets.contract import DataSet
 from vidseg.eval.protocols import build_protocol
@@ -234,8 +233,9 @@ def _scores(data: DataSet, out: Path, done: list[str], workers: int) -> dict[str
         values = {obj: {"frames": of.frames, **of.per_frame} for obj, of in score.objects.items()}
         write_json(frames / f"{name}.json", without_nan(values))
 
+    protocol = build_protocol(data.protocol)
     document = score_folders(
-        build_protocol(data.protocol),
+        protocol,
         data.truth,
         out / MASKS,
         meta=data.meta,
@@ -246,7 +246,7 @@ def _scores(data: DataSet, out: Path, done: list[str], workers: int) -> dict[str
     return {
         "global": document["global"],
         "objects": document["objects"],
-        "score": main_figure(data.protocol, document["global"]),
+        "score": protocol.headline.of_set(document["global"]),
     }
 
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from vidseg.eval.anchors import ANCHORS, MAIN_FIGURE
 from vidseg.eval.datasets.contract import DataSet, SequenceToTrack
 from vidseg.eval.label_png import read_label_png
+from vidseg.eval.protocols import build_protocol
+from vidseg.eval.protocols.contract import Headline
 from vidseg.eval.tracking import MASKS
 from vidseg.pipeline.atomic import write_bytes
 
@@ -55,7 +56,7 @@ def write_report(data: DataSet, results: dict[str, Any], out: Path) -> None:
     card = results["card"]
     sections = [
         f"<h1>{_text(data.name)}: {_text(card['tracker'])}</h1>",
-        _headline(results),
+        _headline(data, results),
         _failures(results),
         _anchor_table(data, results),
         _sequence_table(data, results, values),
@@ -68,12 +69,12 @@ def write_report(data: DataSet, results: dict[str, Any], out: Path) -> None:
     write_bytes(out / FILE_NAME, (page + "\n".join(filter(None, sections)) + "</html>\n").encode())
 
 
-def _headline(results: dict[str, Any]) -> str:
+def _headline(data: DataSet, results: dict[str, Any]) -> str:
     if results["global"] is None:
         failed = all(of["status"] == "failed" for of in results["sequences"].values())
         why = "No sequence was tracked" if failed else "The ground truth is not here"
         return f"<p>{why}: nothing is scored.</p>"
-    name = MAIN_FIGURE[results["protocol"]]
+    name = build_protocol(data.protocol).headline.key
     rest = "".join(
         f"<tr><td>{_text(key)}<td class=n>{_number(value)}" for key, value in results["global"].items()
     )
@@ -90,10 +91,9 @@ def _failures(results: dict[str, Any]) -> str:
 
 
 def _anchor_table(data: DataSet, results: dict[str, Any]) -> str:
-    anchors = ANCHORS.get(data.name, [])
-    if not anchors or results["score"] is None:
+    if not data.published or results["score"] is None:
         return ""
-    rows = [(anchor.score, anchor.name, anchor.source, "") for anchor in anchors]
+    rows = [(anchor.score, anchor.name, anchor.source, "") for anchor in data.published]
     rows.append((results["score"], results["card"]["tracker"], "this run", " class=own"))
     body = "".join(
         f"<tr{own}><td>{_text(name)}<td class=n>{score:.1f}<td>{_bar(score)}<td>{_text(source)}"
@@ -103,18 +103,19 @@ def _anchor_table(data: DataSet, results: dict[str, Any]) -> str:
         "<p>Published on the whole set; here it is the sequences listed below."
         " Compare only where they are the same.</p>"
     )
-    head = f"<tr><th>tracker<th>{_text(MAIN_FIGURE[results['protocol']])}<th><th>source"
+    head = f"<tr><th>tracker<th>{_text(build_protocol(data.protocol).headline.key)}<th><th>source"
     return f"<h2>Beside published figures</h2>{note}<table>{head}{body}</table>"
 
 
 def _sequence_table(data: DataSet, results: dict[str, Any], values: dict[str, Any]) -> str:
     if not values:
         return ""
+    headline = build_protocol(data.protocol).headline
     rows = []
     for sequence in data.sequences:
         if sequence.name not in values:
             continue
-        lines = [_per_frame(of) for of in values[sequence.name].values()]
+        lines = [_per_frame(of, headline) for of in values[sequence.name].values()]
         facts = results["sequences"][sequence.name]
         means = [float(np.mean(line)) for line in lines if len(line)]
         shown = f"{100 * np.mean(means):.1f}" if means else "-"
@@ -123,16 +124,15 @@ def _sequence_table(data: DataSet, results: dict[str, Any], values: dict[str, An
             f"<td class=n>{facts['frames_per_second']:.1f}<td>{_chart(lines)}"
         )
     head = (
-        "<tr><th>sequence<th>objects<th>mean<th>frames/s<th>J&amp;F over time, a line for each object, 0 to 1"
+        "<tr><th>sequence<th>objects<th>mean<th>frames/s"
+        f"<th>{_text(headline.measure)} over time, a line for each object, 0 to 1"
     )
     return f"<h2>Sequences</h2><table>{head}{''.join(rows)}</table>"
 
 
-def _per_frame(values: dict[str, Any]) -> npt.NDArray[np.float64]:
-    """J&F of each scored frame; J alone where there is no F."""
-    j = np.asarray(values["J_frames"], float)
-    f = values.get("F_frames")
-    return j if f is None else (j + np.asarray(f, float)) / 2
+def _per_frame(values: dict[str, Any], headline: Headline) -> npt.NDArray[np.float64]:
+    """The protocol's measure on each scored frame, 0 to 1."""
+    return np.mean([np.asarray(values[key], float) for key in headline.frame_keys], axis=0)
 
 
 def _chart(lines: list[npt.NDArray[np.float64]]) -> str:
@@ -171,11 +171,12 @@ def _worst_moments(data: DataSet, values: dict[str, Any], out: Path) -> str:
 def worst_moments(data: DataSet, values: dict[str, Any]) -> list[Moment]:
     """The frames with the lowest scores, some way apart where they are of one object."""
     candidates = []
+    headline = build_protocol(data.protocol).headline
     for sequence in data.sequences:
         for obj, of in values.get(sequence.name, {}).items():
             candidates += [
                 Moment(sequence, obj, place, of["frames"][place].removesuffix(".png"), float(score))
-                for place, score in enumerate(_per_frame(of))
+                for place, score in enumerate(_per_frame(of, headline))
             ]
     chosen: list[Moment] = []
     for moment in sorted(candidates, key=lambda m: m.score):

@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from pathlib import Path
 from typing import Any
 
+from vidseg import plugins
 from vidseg.errors import InputError
 from vidseg.eval.protocols.contract import ScoringProtocol, SequenceJob, SequenceScore
 
@@ -54,9 +55,7 @@ def score_folders(
             remarks.setdefault(key, {})[job.name] = remark
     if not any(objects.values()):
         raise InputError("there is nothing to score: no sequence has an object", where=str(truth))
-    document: dict[str, Any] = {"protocol": protocol.name}
-    if hasattr(protocol, "skips_first_and_last"):
-        document["skip_first_and_last"] = protocol.skips_first_and_last
+    document: dict[str, Any] = {"protocol": protocol.name, **protocol.choices}
     document |= {"global": protocol.total(objects), "objects": objects, **remarks}
     return without_nan(document)
 
@@ -100,12 +99,17 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if hasattr(context, "set_forkserver_preload"):
         context.set_forkserver_preload(["vidseg.eval.protocols"])  # so that workers start in no time
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_process)
+    return ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_prepare_process, initargs=(plugins.named(),)
+    )
 
 
-def _prepare_process() -> None:
+def _prepare_process(named_plugins: tuple[str, ...] = ()) -> None:
     import cv2
 
+    if named_plugins:  # a protocol from a file is found by its class, which that file has to define first
+        plugins.use(*named_plugins)
+        plugins.load()
     cv2.setNumThreads(1)  # the work is split by sequences
     # glibc gives memory back to the system, page by page, whenever a block larger than any freed before is
     # freed, and takes it anew for the next frame. One large block, never touched, ends that.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidseg.errors import InputError
+from vidseg.eval.datasets import DATASETS
 from vidseg.trackers.registry import DEFAULT_TRACKER
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "dataset",
         metavar="DATASET",
-        help="davis2016, davis2017, davis2017-test-dev, sav, ytvos2018, ytvos2019, mose, mosev2, lvos, "
-        "lvosv2, vost; folder: any with JPEGImages and Annotations; compare: two evaluations side by side",
+        help=f"{', '.join(DATASETS.known)} (any with JPEGImages and Annotations); "
+        "compare: two evaluations side by side",
     )
     parser.add_argument(
         "evaluations", metavar="A B", nargs="*", help="with compare: two folders of evaluations"
@@ -131,14 +132,14 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _as_text(results: dict[str, Any], out: Path) -> str:
-    from vidseg.eval.anchors import MAIN_FIGURE
+    from vidseg.eval.protocols import build_protocol
 
     failed = [name for name, of in results["sequences"].items() if of["status"] == "failed"]
     count = len(results["sequences"])
     lines = [f"{results['dataset']}: {count - len(failed)} of {count} sequences done"]
     if results["global"] is not None:
         score = "-" if results["score"] is None else f"{results['score']:.2f}"
-        lines.append(f"{MAIN_FIGURE[results['protocol']]} {score}")
+        lines.append(f"{build_protocol(results['protocol']).headline.key} {score}")
         lines += [f"  {key:<20}{'-' if v is None else f'{v:.4f}'}" for key, v in results["global"].items()]
     elif len(failed) < count:
         lines.append("not scored: the ground truth is not in the data set")

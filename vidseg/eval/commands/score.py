@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from vidseg.errors import InputError
+from vidseg.eval.protocols import PROTOCOLS, build_protocol, names_with_no_skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "protocol",
         metavar="PROTOCOL",
-        help="davis2016, davis2017, davis2017-unsupervised, sav, vos-benchmark, vost, lvos, mosev2, ytvos",
+        help=", ".join(PROTOCOLS.known),
     )
     parser.add_argument("--gt", type=Path, required=True, metavar="DIR", help="ground truth")
     parser.add_argument("--pred", type=Path, required=True, metavar="DIR", help="masks to be scored")
@@ -24,13 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help="write the scores as JSON ('-': print them)")
     parser.add_argument("--per-frame", action="store_true", help="with the values of every frame")
     parser.add_argument(
-        "--no-skip", action="store_true", help="sav, vos-benchmark: count the first and last frame, too"
+        "--no-skip",
+        action="store_true",
+        help=f"{', '.join(names_with_no_skip())}: count the first and last frame, too",
     )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
 
 
 def run(args: argparse.Namespace) -> int:
-    from vidseg.eval.protocols import build_protocol
     from vidseg.eval.scoring import score_folders
     from vidseg.pipeline.atomic import write_json
 

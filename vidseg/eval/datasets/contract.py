@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from vidseg.errors import InputError
+from vidseg.eval.anchors import Anchor
 from vidseg.eval.label_png import read_label_png
 from vidseg.pipeline.read.folder import list_frames
 
@@ -64,6 +65,8 @@ class DataSet:
     """Objects overlap: a binary mask for each (SA-V)."""
     submission: Submission | None = None
     """None where nothing is submitted."""
+    published: Sequence[Anchor] = ()
+    """Figures of known trackers on the whole set, to compare with."""
     notes: list[str] = field(default_factory=list)
     """What a reader of the scores should know of the folder; they go on the run card."""
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vidseg.errors import InputError
+from vidseg.eval.anchors import ANCHORS
 from vidseg.eval.datasets.contract import (
     DataSet,
     GivenMask,
@@ -57,7 +58,15 @@ def _open(root: Path, name: str, title: str, lists: list[str]) -> DataSet:
         annotated = [path.stem for path in masks[s.name]]
         check_has_all("masks", annotated, s.frame_names, where=root / "Annotations/480p" / s.name)
         check_has_all("frames", s.frame_names, annotated, where=s.images)
-    return DataSet(name, root, name, sequences, root if has_truth else None, submission=Submission())
+    return DataSet(
+        name,
+        root,
+        name,
+        sequences,
+        root if has_truth else None,
+        submission=Submission(),
+        published=ANCHORS.get(name, []),
+    )
 
 
 def _sequence(root: Path, name: str, title: str) -> SequenceToTrack:

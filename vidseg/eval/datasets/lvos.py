@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from vidseg.errors import InputError
+from vidseg.eval.anchors import ANCHORS
 from vidseg.eval.datasets.contract import (
     DataSet,
     GivenMask,
@@ -69,6 +70,7 @@ def open_lvos(version: int, root: Path) -> DataSet:
         root if has_truth else None,
         meta=meta,
         submission=Submission("Annotations", "CodaLab 8767"),
+        published=[] if version == 1 else ANCHORS["lvosv2"],
     )
 
 

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from vidseg.errors import InputError
+from vidseg.eval.anchors import ANCHORS
 from vidseg.eval.datasets.contract import (
     DataSet,
     SequenceToTrack,
@@ -58,6 +59,7 @@ def open_mose(version: int, root: Path) -> DataSet:
         sequences,
         root if has_truth else None,
         meta=root / "meta.json" if version == 2 else None,
+        published=ANCHORS["mose" if version == 1 else "mosev2"],
         submission=Submission(server="CodaLab 10703" if version == 1 else "Codabench 10062"),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vidseg.errors import InputError
+from vidseg.eval.anchors import ANCHORS
 from vidseg.eval.datasets.contract import (
     DataSet,
     GivenMask,
@@ -35,7 +36,9 @@ def open_sav(root: Path) -> DataSet:
     listed = next(iter(sorted(root.glob("sav_*.txt"))), None)
     names = listed.read_text(encoding="utf-8").split() if listed else sequence_names(annotations)
     sequences = [_sequence(root, name) for name in names]
-    return DataSet("sav", root, "sav", sequences, annotations, has_mask_per_object=True)
+    return DataSet(
+        "sav", root, "sav", sequences, annotations, has_mask_per_object=True, published=ANCHORS["sav"]
+    )
 
 
 def _sequence(root: Path, name: str) -> SequenceToTrack:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vidseg.errors import InputError
+from vidseg.eval.anchors import ANCHORS
 from vidseg.eval.datasets.contract import (
     DataSet,
     GivenMask,
@@ -52,6 +53,7 @@ def open_youtube_vos(year: int, root: Path) -> DataSet:
         root if has_truth else None,
         meta=root / "meta.json",
         submission=Submission("Annotations", servers[year]),
+        published=ANCHORS[f"ytvos{year}"],
         notes=[] if all_frames else ["tracked on every fifth frame: there is no valid_all_frames"],
     )
 

@@ -54,11 +54,50 @@ Objects = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Sequence -> object -> values."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Headline:
+    """The number by which a protocol's leaderboard is sorted, and what it is the mean of."""
+
+    key: str
+    """Its name in what `total` returns."""
+    is_percent: bool = False
+    """That number is in percent already; else it is a share of 1."""
+    object_keys: tuple[str, ...] = ("J", "F")
+    """The values of an object whose mean is averaged over the objects."""
+    objects_are_percent: bool = False
+    frame_keys: tuple[str, ...] = ("J_frames", "F_frames")
+    """The same of every frame, 0 to 1, as they stand in an object's `per_frame`."""
+    measure: str = "J&F"
+    """What the mean of these values is called."""
+
+    def of_set(self, total: Mapping[str, float | None]) -> float | None:
+        """The number itself, in percent; None where there is none."""
+        value = total[self.key]
+        return None if value is None else value if self.is_percent else 100 * value
+
+    def of_object(self, values: Mapping[str, Any]) -> float:
+        """An object's part of it, in percent."""
+        mean = sum(values[key] for key in self.object_keys) / len(self.object_keys)
+        return mean if self.objects_are_percent else 100 * mean
+
+
 class ScoringProtocol(Protocol):
-    """What one official program computes."""
+    """What one official program computes. Objects are sent to other processes, so they can be pickled."""
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def headline(self) -> Headline: ...
+
+    @property
+    def choices(self) -> Mapping[str, bool]:
+        """What was chosen where the program leaves a choice; it is told with the scores."""
+        return {}
+
+    def with_every_frame(self) -> ScoringProtocol | None:
+        """The same, with the first and the last frame counted; None where the program has no such choice."""
+        return None
 
     def jobs(
         self, truth: Path, prediction: Path, meta: Path | None, only: Collection[str] | None = None

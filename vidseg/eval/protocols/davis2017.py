@@ -18,8 +18,10 @@ from vidseg.errors import InputError
 from vidseg.eval.label_png import LabelMap, read_label_png
 from vidseg.eval.metrics import statistics
 from vidseg.eval.protocols.contract import (
+    Headline,
     Objects,
     ObjectScore,
+    ScoringProtocol,
     SequenceJob,
     SequenceScore,
     all_values,
@@ -30,10 +32,13 @@ from vidseg.eval.protocols.contract import (
 )
 from vidseg.eval.protocols.layout import jobs_of_folders, mask_root, set_list
 
+DAVIS_HEADLINE = Headline(key="J&F-Mean", object_keys=("J_mean", "F_mean"))
+
 
 @dataclass(frozen=True)
-class Davis2017:
+class Davis2017(ScoringProtocol):
     name: str = "davis2017"
+    headline: ClassVar[Headline] = DAVIS_HEADLINE
     lists: ClassVar[tuple[str, ...]] = ("2017/val.txt",)
 
     def jobs(

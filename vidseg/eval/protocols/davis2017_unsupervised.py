@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,21 +17,24 @@ from vidseg.eval.label_png import read_label_png
 from vidseg.eval.metrics.assignment import best_pairs
 from vidseg.eval.protocols.contract import (
     VOID,
+    Headline,
     Objects,
+    ScoringProtocol,
     SequenceJob,
     SequenceScore,
     pair_of,
     without_void,
 )
-from vidseg.eval.protocols.davis2017 import davis_score, davis_total, refuse_ids_above
+from vidseg.eval.protocols.davis2017 import DAVIS_HEADLINE, davis_score, davis_total, refuse_ids_above
 from vidseg.eval.protocols.layout import jobs_of_folders, mask_root, set_list
 
 MAX_PROPOSALS = 20
 
 
 @dataclass(frozen=True)
-class Davis2017Unsupervised:
+class Davis2017Unsupervised(ScoringProtocol):
     name: str = "davis2017-unsupervised"
+    headline: ClassVar[Headline] = DAVIS_HEADLINE
 
     def jobs(
         self, truth: Path, prediction: Path, meta: Path | None, only: Collection[str] | None = None

@@ -10,15 +10,17 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from vidseg.errors import InputError
 from vidseg.eval.metrics.statistics import mean
 from vidseg.eval.protocols.contract import (
+    Headline,
     Objects,
     ObjectScore,
+    ScoringProtocol,
     SequenceJob,
     SequenceScore,
     object_ids,
@@ -30,8 +32,9 @@ STEP = 5
 
 
 @dataclass
-class Lvos:
+class Lvos(ScoringProtocol):
     name: str = "lvos"
+    headline: ClassVar[Headline] = Headline(key="J&F-Mean", object_keys=("J_mean", "F_mean"))
 
     def jobs(
         self, truth: Path, prediction: Path, meta: Path | None, only: Collection[str] | None = None

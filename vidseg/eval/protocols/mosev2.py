@@ -9,13 +9,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import ClassVar
 
 from vidseg.errors import InputError
 from vidseg.eval.metrics.mosev2 import Scores, mosev2_scores
 from vidseg.eval.metrics.statistics import mean
 from vidseg.eval.protocols.contract import (
+    Headline,
     Objects,
     ObjectScore,
+    ScoringProtocol,
     SequenceJob,
     SequenceScore,
     all_values,
@@ -27,8 +30,15 @@ from vidseg.eval.protocols.layout import jobs_of_folders, mask_names, mask_root,
 
 
 @dataclass(frozen=True)
-class Mosev2:
+class Mosev2(ScoringProtocol):
     name: str = "mosev2"
+    headline: ClassVar[Headline] = Headline(
+        key="J&F_dot",
+        is_percent=True,
+        object_keys=("J", "F_dot"),
+        frame_keys=("J_frames", "F_dot_frames"),
+        measure="J&F_dot",
+    )
 
     def jobs(
         self, truth: Path, prediction: Path, meta: Path | None, only: Collection[str] | None = None

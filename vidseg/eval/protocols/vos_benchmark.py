@@ -6,10 +6,10 @@ frame on which it is seen in ground truth or prediction. Ids that are never anno
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,8 +18,10 @@ from vidseg.eval.label_png import LabelMap, read_label_png
 from vidseg.eval.metrics import FramePair
 from vidseg.eval.metrics.statistics import mean
 from vidseg.eval.protocols.contract import (
+    Headline,
     Objects,
     ObjectScore,
+    ScoringProtocol,
     SequenceJob,
     SequenceScore,
     all_values,
@@ -35,9 +37,17 @@ from vidseg.eval.protocols.layout import (
 
 
 @dataclass(frozen=True)
-class VosBenchmark:
+class VosBenchmark(ScoringProtocol):
     name: str = "vos-benchmark"
     skips_first_and_last: bool = True
+    headline: ClassVar[Headline] = Headline(key="J&F", is_percent=True, objects_are_percent=True)
+
+    @property
+    def choices(self) -> Mapping[str, bool]:
+        return {"skip_first_and_last": self.skips_first_and_last}
+
+    def with_every_frame(self) -> VosBenchmark:
+        return replace(self, skips_first_and_last=False)
 
     def jobs(
         self, truth: Path, prediction: Path, meta: Path | None, only: Collection[str] | None = None

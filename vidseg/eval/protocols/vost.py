@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from vidseg.eval.label_png import read_label_png
 from vidseg.eval.metrics import statistics
 from vidseg.eval.protocols.contract import (
+    Headline,
     Objects,
     ObjectScore,
+    ScoringProtocol,
     SequenceJob,
     SequenceScore,
     all_values,
@@ -27,8 +30,11 @@ from vidseg.eval.protocols.layout import jobs_of_folders, mask_root, set_list
 
 
 @dataclass(frozen=True)
-class Vost:
+class Vost(ScoringProtocol):
     name: str = "vost"
+    headline: ClassVar[Headline] = Headline(
+        key="J-Mean", object_keys=("J_mean",), frame_keys=("J_frames",), measure="J"
+    )
 
     def jobs(
         self, truth: Path, prediction: Path, meta: Path | None, only: Collection[str] | None = None

@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from vidseg.errors import InputError
 from vidseg.eval.metrics.statistics import mean
 from vidseg.eval.protocols.contract import (
+    Headline,
     Objects,
     ObjectScore,
+    ScoringProtocol,
     SequenceJob,
     SequenceScore,
     object_ids,
@@ -39,8 +41,9 @@ youtube-vos.org/dataset/vos counts them, wjn922/ReferFormer (datasets/categories
 
 
 @dataclass
-class YouTubeVos:
+class YouTubeVos(ScoringProtocol):
     name: str = "ytvos"
+    headline: ClassVar[Headline] = Headline(key="G")
 
     def jobs(
         self, truth: Path, prediction: Path, meta: Path | None, only: Collection[str] | None = None
