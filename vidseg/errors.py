@@ -125,6 +125,12 @@ def one_line(text: str, limit: int = 500) -> str:
     return line if len(line) <= limit else f"{line[:limit]}..."
 
 
+def told(failure: Exception) -> str:
+    """What an error of the system or of a library says, in a few words to put between brackets."""
+    reason = getattr(failure, "strerror", None) or " ".join(str(failure).split())
+    return one_line(f"{reason}" if reason else type(failure).__name__, 200)
+
+
 class ContractError(RunError):
     """A tracker does not do what every tracker promises (see `vidseg.check_tracker`)."""
 

@@ -13,7 +13,7 @@ from vidseg.pipeline.checkpoint import Checkpoint, CheckpointStore
 from vidseg.pipeline.loop import Loop
 from vidseg.pipeline.merge import WaitingMasks
 from vidseg.pipeline.out_folder import OutFolder
-from vidseg.pipeline.outlet import Outlet, writing_error
+from vidseg.pipeline.outlet import Outlet, writing
 from vidseg.pipeline.plan import Pass, TrackOptions
 from vidseg.pipeline.progress import Progress
 from vidseg.pipeline.prompts import Prompts, past_the_end
@@ -23,6 +23,9 @@ from vidseg.pipeline.video import Video
 from vidseg.pipeline.writers import build_writers
 from vidseg.pipeline.writers.contract import FrameMasks, Writer
 from vidseg.trackers.contract import Frame, Session, Tracker
+
+RUN_STATE = "the run's state"
+"""What is written besides the outputs, as errors call it."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +78,14 @@ class Execution:
         self._outlet = Outlet(self._writers(), (self.options.queue_frames + 1) // 2)
         self._waiting = self._waiting_masks()
         try:
-            self.record.save("running")
+            with writing(RUN_STATE):
+                self.record.save("running")
             # From here on the folder is this run's, and whatever it holds from before may go.
             if self.options.overwrite:
                 self.folder.remove_outputs()
             if self.is_resumed:
-                self._outlet.resume(self.is_done, self.checkpoint.frames_done)
-                if self._waiting is not None and self.checkpoint.pass_idx == 0:
-                    self._waiting.resume(lambda idx: self.passes[0].is_behind(idx, self.checkpoint.frame_idx))
+                with writing("what the earlier run left"):
+                    self._resume()
             self._run_passes(frames)
         except KeyboardInterrupt:
             status, self._is_interrupted = "interrupted", True
@@ -90,13 +93,16 @@ class Execution:
             status, error = "partial", broken
         except PromptError as missed:  # a prompt on a frame that did not come
             status, error = "partial", missed
-        except OSError as failed:
-            status, error = "failed", writing_error(failed, "the run's state")
         except BaseException as failed:
             status, error = "failed", failed
         finally:
             self.progress.close()
         return self._end(status, error)
+
+    def _resume(self) -> None:
+        self._outlet.resume(self.is_done, self.checkpoint.frames_done)
+        if self._waiting is not None and self.checkpoint.pass_idx == 0:
+            self._waiting.resume(lambda idx: self.passes[0].is_behind(idx, self.checkpoint.frame_idx))
 
     def _run_passes(self, frames: Iterator[Frame]) -> None:
         begin = self.checkpoint
@@ -130,7 +136,8 @@ class Execution:
             if pass_idx + 1 < len(self.passes):
                 self._outlet.sync()
                 if self._waiting is not None:
-                    self._waiting.finish()
+                    with writing(RUN_STATE):
+                        self._waiting.finish()
                 self._save(None, pass_idx + 1, None)
         if broken is not None:
             raise broken
@@ -208,7 +215,8 @@ class Execution:
             frame = replace(frame, decoded=None)  # no writer needs it
             if not this.reports(frame.index):
                 if this.waits(frame.index) and self._waiting is not None:
-                    self._waiting.put(frame, masks)
+                    with writing(RUN_STATE):
+                        self._waiting.put(frame, masks)
                 return
             if self._waiting is not None and not this.reverse:
                 masks = self._waiting.merged(masks)
@@ -223,17 +231,19 @@ class Execution:
         def checkpoint(session: Session | None, frame_idx: int) -> None:
             self._outlet.sync()
             if self._waiting is not None and self.passes[pass_idx].reverse:
-                self._waiting.sync()
+                with writing(RUN_STATE):
+                    self._waiting.sync()
             self._save(session, pass_idx, frame_idx)
 
         return checkpoint
 
     def _save(self, session: Session | None, pass_idx: int, frame_idx: int | None) -> None:
         try:
-            self._store.save(
-                session, pass_idx=pass_idx, frame_idx=frame_idx, frames_done=self.record.frames_done
-            )
-            self.record.save("running")
+            with writing(RUN_STATE):
+                self._store.save(
+                    session, pass_idx=pass_idx, frame_idx=frame_idx, frames_done=self.record.frames_done
+                )
+                self.record.save("running")
         except OutputError as error:  # a tracker's own words for a disk that is full
             raise RunError(
                 error.message,

@@ -6,8 +6,8 @@ import errno
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vidseg.errors import OutputError, RunError, VidsegError
@@ -130,6 +130,15 @@ class Outlet:
     def _check(self) -> None:
         if (error := self.error) is not None:
             raise error
+
+
+@contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Around code that writes `what` and reads no source: its OSErrors are told as errors of writing."""
+    try:
+        yield
+    except OSError as error:
+        raise writing_error(error, what) from error
 
 
 def writing_error(error: Exception, what: str) -> VidsegError:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import vidseg
-from vidseg.errors import OutputError, VidsegError
+from vidseg.errors import OutputError, SourceError, VidsegError, told
 from vidseg.pipeline.atomic import write_json
 from vidseg.pipeline.read import SourceInfo
 from vidseg.pipeline.review import Review
@@ -168,8 +168,16 @@ def what_differs(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
 
 
 def source_facts(info: SourceInfo) -> dict[str, Any]:
-    """What is known of the source, as JSON values, and what tells it from another one wherever it lies."""
-    facts = {**asdict(info), **_contents(info)}
+    """What is known of the source, as JSON values, and what tells it from another one wherever it lies.
+
+    Raises:
+        SourceError: its file or folder cannot be read.
+    """
+    try:
+        contents = _contents(info)
+    except OSError as failure:
+        raise SourceError(f"'{info.name}' cannot be read ({told(failure)})") from failure
+    facts = {**asdict(info), **contents}
     facts["path"] = None if info.path is None else str(info.path)
     facts["frame_rate"] = None if info.frame_rate is None else str(info.frame_rate)
     facts["size_hw"] = list(info.size_hw)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from vidseg.errors import InputError, SourceError, unknown
+from vidseg.errors import InputError, SourceError, told, unknown
 from vidseg.pipeline.read.info import SourceInfo, SourceKind
 from vidseg.pipeline.read.source import Source
 from vidseg.pipeline.read.span import Span
@@ -60,7 +60,10 @@ def read(
         raise InputError(unknown("reader", reader, ("pyav", "decord")))
     if on_behind not in (None, "wait", "drop"):
         raise InputError(unknown("on_behind", on_behind, ("wait", "drop")))
-    info, frames = _open(source, span, reverse=reverse, reader=reader, keep_decoded=keep_decoded)
+    try:
+        info, frames = _open(source, span, reverse=reverse, reader=reader, keep_decoded=keep_decoded)
+    except OSError as failure:  # no permission, a broken disk
+        raise SourceError(f"'{source}' cannot be read ({told(failure)})") from failure
     if on_behind == "drop" and info.kind not in ("camera", "stream"):
         frames.close()
         raise InputError(f"'{info.name}' does not run ahead", hint="on_behind='drop' is for live sources")

@@ -52,6 +52,8 @@ class Decoder:
         self._first_number = first_number
         self._from_pts = from_pts
         self._tail_is_unsure = False
+        self.first_packet: Packet[VideoStream] | None = None
+        """The first one that was given to the decoder."""
         self.frames_decoded = 0
         self.damage: Damage | None = None
 
@@ -85,6 +87,7 @@ class Decoder:
                 is_draining = packet.size == 0
                 if is_draining and (packet.pts is not None or packet.dts is not None):
                     continue  # a dropped frame of AVI; a decoder would take it for the end
+                self.first_packet = self.first_packet or packet
                 if packet.pts is not None and not packet.is_discard and not self._is_early(packet):
                     pending.add(packet.pts, packet.dts)
                 if packet.is_corrupt and not self._is_early(packet):

@@ -18,6 +18,8 @@ import numpy.typing as npt
 from vidseg.errors import DecodeError, MissingExtraError, SourceError, VidsegError
 from vidseg.pipeline.read.container_walk import find_break
 from vidseg.pipeline.read.info import SourceInfo
+from vidseg.pipeline.read.orientation import Orientation
+from vidseg.pipeline.read.pictures import PICTURE_FILE_CODECS
 from vidseg.pipeline.read.pyav_video import VideoFile
 from vidseg.pipeline.read.reverse import piece_frames, pieces
 from vidseg.pipeline.read.span import Span
@@ -52,6 +54,8 @@ def open_decord_video(
         raise SourceError(f"decord cannot read '{path.name}': {what}", hint=USE_PYAV)
     if path.suffix.lower() not in CONTAINERS:
         raise SourceError(f"decord does not count the frames of '{path.suffix}' files right", hint=USE_PYAV)
+    if video.orientation != Orientation() and video.info.codec in PICTURE_FILE_CODECS:
+        raise SourceError(f"decord does not turn '{path.name}' as its EXIF data says", hint=USE_PYAV)
     reader = _open(path, decord)
     wanted = span.slice(len(reader), path.name)
     index = video.index() if wanted.start > 0 or reverse else None

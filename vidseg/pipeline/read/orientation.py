@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
+
+EXIF_ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,18 @@ class Orientation:
         signs = tuple(int(np.sign(v)) if abs(v) > (1 << 15) else 0 for v in (a, b, c, d))
         return cls(*_BY_SIGNS.get(signs, (0, False)))
 
+    @classmethod
+    def from_exif(cls, picture_file: bytes) -> Orientation | None:
+        """What EXIF data in a file of one picture (JPEG, PNG, TIFF) say; None where they say nothing."""
+        from PIL import Image
+
+        try:
+            with Image.open(BytesIO(picture_file)) as image:
+                said = image.getexif().get(EXIF_ORIENTATION)
+        except Exception:  # Pillow raises whatever a damaged file makes it trip over
+            return None
+        return cls(*_BY_EXIF[said]) if said in _BY_EXIF else None
+
     def apply(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """H x W x 3 as stored to H x W x 3 as shown, contiguous."""
         if self.mirrored:
@@ -47,4 +62,16 @@ _BY_SIGNS: dict[tuple[int, ...], tuple[int, bool]] = {
     (0, -1, -1, 0): (90, True),
     (1, 0, 0, -1): (180, True),
     (0, 1, 1, 0): (270, True),
+}
+
+# EXIF 2.32, tag Orientation: where row 0 and column 0 of the stored picture are shown.
+_BY_EXIF: dict[int, tuple[int, bool]] = {
+    1: (0, False),
+    2: (0, True),
+    3: (180, False),
+    4: (180, True),
+    5: (270, True),
+    6: (90, False),
+    7: (90, True),
+    8: (270, False),
 }

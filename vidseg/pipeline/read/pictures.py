@@ -9,17 +9,25 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from vidseg.errors import DecodeError
+from vidseg.pipeline.read.colours import BT601, LIMITED_RANGE, MATRICES, YCGCO, rgb_of_ycgco, settle_tags
 from vidseg.pipeline.read.orientation import Orientation
 
 if TYPE_CHECKING:
-    from av import VideoFrame
+    from av import Packet, VideoFrame
+    from av.video.stream import VideoStream
+
+
+PICTURE_FILE_CODECS = ("mjpeg", "png", "tiff", "webp")
+"""In these a packet is a whole file of one picture."""
 
 
 class ToRgb:
     """Turns decoded pictures into uint8 H x W x 3 arrays as shown, contiguous.
 
     One scaler is kept for the whole video; one per picture would cost time. Colour matrix and range follow
-    the picture's own tags: BT.601 and limited range where it has none, as FFmpeg does.
+    the picture's own tags: BT.601 and limited range where it has none, as FFmpeg does. The tags are settled
+    on the way; see `vidseg.pipeline.read.colours`.
     """
 
     def __init__(self, orientation: Orientation) -> None:
@@ -29,18 +37,65 @@ class ToRgb:
         self._orientation = orientation
 
     def __call__(self, picture: VideoFrame) -> npt.NDArray[np.uint8]:
+        """Convert one picture.
+
+        Raises:
+            DecodeError: there is no conversion from its pixels or colours to RGB. Callers add the place.
+        """
+        settle_tags(picture)
+        try:
+            rgb = self._from_ycgco(picture) if picture.colorspace == YCGCO else self._by_scaler(picture)
+        except (OSError, ValueError) as failure:
+            raise _no_conversion(picture, failure) from None
+        return self._orientation.apply(rgb)
+
+    def _by_scaler(self, picture: VideoFrame) -> npt.NDArray[np.uint8]:
         rgb = self._scaler.reformat(picture, format="rgb24").to_ndarray()
-        return self._orientation.apply(rgb)  # type: ignore[arg-type]  # rgb24 is always uint8
+        return rgb  # type: ignore[return-value]  # rgb24 is always uint8
+
+    def _from_ycgco(self, picture: VideoFrame) -> npt.NDArray[np.uint8]:
+        if picture.format.is_rgb or len(picture.format.components) < 3:
+            return self._by_scaler(picture)  # no matrix comes in
+        matrix: Any = picture
+        # The scaler refuses the tag, but the way from YUV to YUV, without any matrix, is all it has to go.
+        matrix.colorspace = BT601
+        try:
+            planes = self._scaler.reformat(
+                picture, format="yuv444p", dst_color_range=LIMITED_RANGE
+            ).to_ndarray()
+        finally:
+            matrix.colorspace = YCGCO
+        return rgb_of_ycgco(planes)  # type: ignore[arg-type]  # yuv444p is always uint8
 
 
-def orientation_of(picture: VideoFrame) -> Orientation:
-    """The picture's display matrix, which containers hand to every picture of a turned video."""
+def _no_conversion(picture: VideoFrame, failure: Exception) -> DecodeError:
+    reason = getattr(failure, "strerror", None) or str(failure)
+    matrix = MATRICES.get(picture.colorspace, str(picture.colorspace))
+    return DecodeError(
+        f"{picture.format.name} pixels with colour matrix {matrix} cannot be converted to RGB ({reason})",
+        frames_read=0,
+        hint="convert the video first, for example with: ffmpeg -i INPUT -vf zscale=matrix=709 OUTPUT.mp4",
+    )
+
+
+def orientation_of(picture: VideoFrame, packet: Packet[VideoStream] | None = None) -> Orientation:
+    """How a picture is turned to be shown: by its display matrix, which containers hand to every picture of a
+    turned video, or by the EXIF data that cameras write into each picture of a Motion JPEG.
+
+    Args:
+        packet: the picture as it is stored, where it is at hand.
+    """
     from av.sidedata.sidedata import Type
 
-    for side_data in cast(Iterable[Any], picture.side_data):  # a mapping that iterates over its values
-        if side_data.type == Type.DISPLAYMATRIX:
-            return Orientation.from_display_matrix(bytes(side_data))
-    return Orientation()
+    try:
+        for side_data in cast(Iterable[Any], picture.side_data):  # a mapping that iterates over its values
+            if side_data.type == Type.DISPLAYMATRIX:
+                return Orientation.from_display_matrix(bytes(side_data))
+        turned = Orientation()
+    except ValueError:  # a kind of side data, such as EXIF, that PyAV has no name for hides all of them
+        turned = Orientation(-90 * round(picture.rotation / 90) % 360)
+    is_file = packet is not None and packet.stream.codec_context.codec.canonical_name in PICTURE_FILE_CODECS
+    return (Orientation.from_exif(bytes(packet)) if is_file else None) or turned  # type: ignore[arg-type]
 
 
 class Clock:

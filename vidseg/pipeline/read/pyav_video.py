@@ -71,7 +71,7 @@ class VideoFile:
                     f"'{path.name}' holds no frame that can be decoded{reason}",
                     hint="check that the file is whole",
                 )
-            self.orientation = orientation_of(first)
+            self.orientation = orientation_of(first, decoder.first_packet)
             self.stored_hw = (first.height, first.width)
             self.bytes_per_picture = sum(plane.buffer_size for plane in first.planes)
             self.info = _info(path, self._container, self._stream, self.stored_hw, self.orientation)
@@ -161,9 +161,13 @@ class _Output:
                 frames_read=self._read,
                 hint="cut the file there, or convert it to one size",
             )
+        try:
+            image = self._to_rgb(picture)
+        except DecodeError as failure:
+            failure.frames_read = self._read
+            raise failure.at(f"'{self._video.path.name}', frame {number}, {time_s:.3f} s") from None
         self._read += 1
         self._highest_s = max(self._highest_s, time_s)
-        image = self._to_rgb(picture)
         decoded = self._resizing.keep(picture, image) if self._resizing else None
         return Frame(number, time_s, image, decoded=decoded)
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from vidseg.errors import DecodeError
+from vidseg.pipeline.read.colours import YCGCO
 from vidseg.pipeline.read.orientation import Orientation
 
 if TYPE_CHECKING:
@@ -38,13 +40,30 @@ class Resizing:
         self._lock = threading.Lock()
         self._graphs: list[Graph] = []
         self._made_for: tuple[int, int, int, str] | None = None
+        self._num_resized = 0
 
-    def keep(self, picture: VideoFrame, image: npt.NDArray[np.uint8]) -> KeptPicture:
-        """The picture whose RGB image is `image`, to be resized when a tracker wants it."""
-        return KeptPicture(image, picture, self)
+    def keep(self, picture: VideoFrame, image: npt.NDArray[np.uint8]) -> KeptPicture | None:
+        """The picture whose RGB image `ToRgb` made, `image`, to be resized when a tracker wants it.
+
+        None for colours that FFmpeg's filter does not convert: trackers then resize the image.
+        """
+        return None if picture.colorspace == YCGCO else KeptPicture(image, picture, self)
 
     def resize(self, picture: VideoFrame, side: int) -> npt.NDArray[np.uint8]:
-        """uint8 S x S x 3, RGB, upright; the aspect ratio is not kept."""
+        """uint8 S x S x 3, RGB, upright; the aspect ratio is not kept.
+
+        Raises:
+            DecodeError: FFmpeg's filter does not take the picture, of which `ToRgb` could make an image.
+        """
+        try:
+            return self._resize(picture, side)
+        except OSError as failure:
+            raise DecodeError(
+                f"a picture of pixel format {picture.format.name} cannot be resized ({failure.strerror})",
+                frames_read=self._num_resized,
+            ) from None
+
+    def _resize(self, picture: VideoFrame, side: int) -> npt.NDArray[np.uint8]:
         with self._lock:
             wanted = (side, picture.width, picture.height, picture.format.name)
             if wanted != self._made_for:
@@ -53,6 +72,7 @@ class Resizing:
             resized, *last_row = [_through(graph, picture) for graph in self._graphs]
         for other in last_row:
             resized[-1] = other[-1]
+        self._num_resized += 1
         return resized
 
     def _graph(self, picture: VideoFrame, side: int, more: str) -> Graph:

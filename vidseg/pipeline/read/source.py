@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from types import TracebackType
 
-from vidseg.errors import SourceError
+from vidseg.errors import DecodeError, SourceError, VidsegError, told
 from vidseg.pipeline.read.ahead import DecodeAhead
 from vidseg.pipeline.read.info import SourceInfo
 from vidseg.trackers.contract import Frame
@@ -49,8 +49,23 @@ class Source:
         return self._iterate()
 
     def _iterate(self) -> Iterator[Frame]:
+        frames_read = 0
         try:
-            yield from self._frames if self._ahead is None else self._ahead
+            for frame in self._frames if self._ahead is None else self._ahead:
+                yield frame
+                frames_read += 1
+        except VidsegError:
+            raise
+        except Exception as failure:
+            # Decoders raise what a file, a disk or a network makes them trip over. It must be told as an
+            # error of reading: whoever takes the frames writes files, too.
+            if self.info.kind == "array":
+                raise  # the caller's own iterable
+            raise DecodeError(
+                f"'{self.name}' cannot be read on ({told(failure)})",
+                where=f"after {frames_read} frames",
+                frames_read=frames_read,
+            ) from failure
         finally:
             self.close()
 

@@ -129,7 +129,11 @@ def _frames(
                 return
             if number < span.start:
                 continue
-            image = to_rgb(picture)
+            try:
+                image = to_rgb(picture)
+            except DecodeError as failure:
+                failure.frames_read = read
+                raise failure.at(f"'{info.name}', frame {number}, {time_s:.3f} s") from None
             if image.shape[:2] != info.size_hw:
                 raise DecodeError(
                     f"'{info.name}' changes its size to {image.shape[1]}x{image.shape[0]}",
