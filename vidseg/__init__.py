@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from vidseg import compat as compat
     from vidseg.errors import VidsegError as VidsegError
+    from vidseg.pipeline.formats import register_writer as register_writer
     from vidseg.pipeline.read import read as read
     from vidseg.pipeline.track import track as track
     from vidseg.trackers.check import check_tracker as check_tracker
@@ -31,6 +32,7 @@ _HOME = {
     "read": "vidseg.pipeline.read",
     "register_tracker": "vidseg.trackers.registry",
     "register_tracker_config": "vidseg.trackers.registry",
+    "register_writer": "vidseg.pipeline.formats",
     "track": "vidseg.pipeline.track",
 }
 
@@ -44,6 +46,7 @@ __all__ = [  # noqa: RUF022 (the order of a first session)
     "check_tracker",
     "register_tracker",
     "register_tracker_config",
+    "register_writer",
 ]
 
 

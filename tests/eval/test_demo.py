@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from vidseg.pipeline import cli
-from vidseg.pipeline.writers.exchange import EXCHANGE_FORMATS
+from vidseg.pipeline.formats import export_names
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +72,8 @@ def test_demo_scores_its_own_truth_as_perfect(demo_run: Path, monkeypatch: pytes
 
 
 def test_demo_run_converts_to_every_format(demo_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["convert", str(demo_run), "--format", ",".join(EXCHANGE_FORMATS)]) == 0
-    assert len(capsys.readouterr().out.split()) == len(EXCHANGE_FORMATS)
+    assert cli.main(["convert", str(demo_run), "--format", ",".join(export_names())]) == 0
+    assert len(capsys.readouterr().out.split()) == len(export_names())
     coco = json.loads((demo_run / "masklets.coco.json").read_text())
     assert [category["name"] for category in coco["categories"]] == ["star", "ball", "fish"]
     assert "video/00000.jpg" in (demo_run / "masklets.ytvis.json").read_text()

@@ -26,9 +26,11 @@ from pycocotools.coco import COCO
 from support.masklets import frame_masks, masklets, moving_squares, picture, visible
 from vidseg.errors import InputError, MissingExtraError
 from vidseg.pipeline import cli
-from vidseg.pipeline.writers import FrameMasks
+from vidseg.pipeline.formats import FORMATS, export_names
+from vidseg.pipeline.writers import FrameMasks, VideoDescription
 from vidseg.pipeline.writers.cvat import encode_cvat_rle
-from vidseg.pipeline.writers.exchange import EXCHANGE_FORMATS, NO_LABEL, VideoDescription, convert
+from vidseg.pipeline.writers.export import export
+from vidseg.pipeline.writers.finished import NO_LABEL
 from vidseg.pipeline.writers.masklets import MaskletsWriter
 from vidseg.pipeline.writers.png import PngWriter
 from vidseg.trackers.contract import FrameResult
@@ -51,8 +53,8 @@ def written(out: Path, frames: list[FrameMasks], name: str, **more: Any) -> Path
     for masks in frames:
         writer.write(picture(masks), masks)
     (path,) = writer.finish()
-    (file,) = convert(path, [name], out, facts(frames, **more))
-    assert file == out / EXCHANGE_FORMATS[name][0]
+    (file,) = export(path, [name], out, facts(frames, **more))
+    assert file == out / FORMATS[name].output
     return file
 
 
@@ -239,7 +241,7 @@ def test_tar_unpacks_to_what_png_writes(
 
 def test_coco_keeps_scores_times_and_names(tmp_path: Path) -> None:
     frames = moving_squares(4)
-    path = written(tmp_path, frames, "coco", frame_names=["b", "c", "d", "e"])
+    path = written(tmp_path, frames, "coco", frame_files=["b.png", "c.jpeg", "d.JPG", "e.png"])
     document = json.loads(path.read_text())
     assert [image["file_name"] for image in document["images"]] == ["b.jpg", "c.jpg", "d.jpg", "e.jpg"]
     assert [image["time"] for image in document["images"]] == [i / 24 for i in range(4)]
@@ -279,7 +281,7 @@ def test_lists_over_frames_start_at_the_videos_first_frame(tmp_path: Path) -> No
     assert [coco_mask.area(rles[0]) > 0 for rles in sav["masklet"]] == [False] * 4 + [True] * 2
 
 
-@pytest.mark.parametrize("name", EXCHANGE_FORMATS)
+@pytest.mark.parametrize("name", export_names())
 def test_a_run_without_objects_can_be_written(tmp_path: Path, name: str) -> None:
     frames = [frame_masks(0, np.zeros((0, 5, 7)))]
     path = written(tmp_path, frames, name)
@@ -287,7 +289,7 @@ def test_a_run_without_objects_can_be_written(tmp_path: Path, name: str) -> None
         assert READERS[name](path) == {}
 
 
-@pytest.mark.parametrize("name", EXCHANGE_FORMATS)
+@pytest.mark.parametrize("name", export_names())
 def test_nothing_is_left_of_a_file_that_could_not_be_finished(tmp_path: Path, name: str) -> None:
     writer = MaskletsWriter(tmp_path)
     for masks in moving_squares(3):
@@ -296,7 +298,7 @@ def test_nothing_is_left_of_a_file_that_could_not_be_finished(tmp_path: Path, na
     with open(path, "a") as file:
         file.write("torn")
     with pytest.raises(InputError, match="not JSON"):
-        convert(path, [name], tmp_path / "out", facts(moving_squares(1)))
+        export(path, [name], tmp_path / "out", facts(moving_squares(1)))
     assert not (tmp_path / "out").exists()
 
 
@@ -331,7 +333,7 @@ def finished_run(tmp_path: Path) -> Path:
 def test_convert_writes_the_named_formats(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["convert", str(finished_run), "--format", "coco,cvat,mot"]) == 0
     files = capsys.readouterr().out.split()
-    assert files == [str(finished_run / EXCHANGE_FORMATS[name][0]) for name in ("coco", "cvat", "mot")]
+    assert files == [str(finished_run / FORMATS[name].output) for name in ("coco", "cvat", "mot")]
     seen = read_coco(finished_run / "masklets.coco.json")
     assert {label for _, label in seen.values()} == {"dog", NO_LABEL}
     assert len(seen) == len(list(visible(moving_squares(5))))

@@ -10,9 +10,9 @@ import av
 import numpy as np
 import pytest
 
-from support.masklets import frame_masks, moving_squares, picture, source_info
+from support.masklets import described, frame_masks, moving_squares, picture
 from vidseg.errors import DecodeError
-from vidseg.pipeline.writers import FrameMasks, build_writers, h264, read_masklets, render_overlay
+from vidseg.pipeline.writers import FrameMasks, build_writers, h264, read_masklets, replay
 from vidseg.pipeline.writers.h264 import H264Video
 from vidseg.pipeline.writers.overlay import OverlayWriter
 from vidseg.pipeline.writers.painting import Painter
@@ -224,8 +224,7 @@ def paint_at_the_end(out: Path, order: list[int], frames: list[FrameMasks]) -> N
     writers = build_writers(
         ["rle", "overlay"],
         out,
-        source_info((48, 64)),
-        {1: "a", 2: ""},
+        described((48, 64), {1: "a", 2: ""}),
         read_again=lambda: [picture(masks) for masks in frames],
     )
     for i in order:
@@ -238,7 +237,7 @@ def paint_at_the_end(out: Path, order: list[int], frames: list[FrameMasks]) -> N
 def test_a_backward_run_has_the_same_overlay_as_a_forward_one(tmp_path: Path) -> None:
     frames = moving_squares(10)
     paint_at_the_end(tmp_path / "backward", list(range(10))[::-1], frames)
-    writers = build_writers(["rle", "overlay"], tmp_path / "forward", source_info((48, 64)), {1: "a", 2: ""})
+    writers = build_writers(["rle", "overlay"], tmp_path / "forward", described((48, 64), {1: "a", 2: ""}))
     for masks in frames:
         for writer in writers:
             writer.write(picture(masks), masks)
@@ -270,5 +269,5 @@ def test_a_source_that_breaks_gives_an_overlay_of_what_could_be_read(tmp_path: P
         raise DecodeError("it broke", frames_read=4)
 
     masklets = read_masklets(tmp_path / "masklets.jsonl")
-    render_overlay(breaking(), masklets, tmp_path, frame_rate=Fraction(24), labels={})
+    replay(breaking(), masklets, OverlayWriter(tmp_path, frame_rate=Fraction(24), labels={}))
     assert len(decoded(tmp_path / "overlay.mp4")) == 4

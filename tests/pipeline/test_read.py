@@ -46,7 +46,7 @@ def test_info_keeps_the_claim_of_the_header_apart_from_what_is_known(hard_videos
     assert (info.size_hw, info.frame_rate, info.codec) == (SIZE_HW, 24, "h264")
     assert (info.num_frames_from_header, info.num_frames) == (NUM_FRAMES, None)
     assert info.duration_s == pytest.approx(2.5)
-    assert (info.rotation_deg, info.is_live, info.can_seek, info.frame_names) == (0, False, True, None)
+    assert (info.rotation_deg, info.is_live, info.can_seek, info.frame_files) == (0, False, True, None)
 
 
 def test_read_is_public_and_imports_no_decoder_until_a_file_is_read() -> None:

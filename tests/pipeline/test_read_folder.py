@@ -42,7 +42,7 @@ def test_files_are_read_in_natural_order_and_numbered_from_0(tmp_path: Path, nam
     source = read(save_frames(tmp_path / "dog", names))
     assert source.info.kind == "frames"
     assert source.info.name == "dog"
-    assert source.info.frame_names == [Path(name).stem for name in names]
+    assert source.info.frame_files == names
     assert source.info.num_frames == len(names)
     frames = list(source)
     assert [frame.index for frame in frames] == list(range(len(names)))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco
 
-from support.masklets import frame_masks, masklets, moving_squares, picture, source_info
+from support.masklets import described, frame_masks, masklets, moving_squares, picture
 from vidseg.errors import InputError
 from vidseg.pipeline.writers import FORMATS, FrameMasks, build_writers, check_formats, read_masklets
 from vidseg.pipeline.writers.masklets import MaskletsWriter
@@ -298,7 +298,7 @@ def test_formats_are_checked() -> None:
 
 def test_all_formats_together_leave_only_whole_files(tmp_path: Path) -> None:
     frames = moving_squares(5)
-    writers = build_writers(FORMATS, tmp_path, source_info((48, 64)), {1: "square", 2: ""})
+    writers = build_writers(list(FORMATS), tmp_path, described((48, 64), {1: "square", 2: ""}))
     for masks in frames:
         for writer in writers:
             writer.write(picture(masks), masks)
@@ -323,7 +323,7 @@ def test_all_formats_together_leave_only_whole_files(tmp_path: Path) -> None:
 
 
 def test_masklets_are_not_left_where_nobody_asked_for_them(tmp_path: Path) -> None:
-    writers = build_writers(["coco"], tmp_path, source_info((48, 64)), {1: "", 2: ""})
+    writers = build_writers(["coco"], tmp_path, described((48, 64), {1: "", 2: ""}))
     for masks in moving_squares(3):
         for writer in writers:
             writer.write(picture(masks), masks)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
 import numpy as np
 from hypothesis import strategies as st
 
-from vidseg.pipeline.read import SourceInfo
-from vidseg.pipeline.writers import FrameMasks
+from vidseg.pipeline.writers import FrameMasks, VideoDescription
 from vidseg.trackers.contract import Frame
 
 RATE = Fraction(24)
 
 
-def source_info(size_hw: tuple[int, int], **facts: object) -> SourceInfo:
-    return SourceInfo(kind="array", name="made", size_hw=size_hw, frame_rate=RATE, **facts)  # type: ignore[arg-type]
+def described(size_hw: tuple[int, int], labels: Mapping[int, str]) -> VideoDescription:
+    return VideoDescription(name="made", size_hw=size_hw, labels=labels, frame_rate=RATE)
 
 
 def frame_masks(

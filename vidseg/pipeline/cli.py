@@ -42,7 +42,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "convert": Command(
         "vidseg.pipeline.commands.convert",
-        "write a finished run in the formats of annotation tools: coco, ytvis, sav, cvat, mot",
+        "write a finished run in the formats of annotation tools: coco, ytvis, cvat and others",
         "vidseg convert runs/video --format coco,cvat",
     ),
     "demo": Command(

@@ -17,7 +17,7 @@ from vidseg.pipeline.outlet import Outlet, writing
 from vidseg.pipeline.plan import Pass, TrackOptions
 from vidseg.pipeline.progress import Progress
 from vidseg.pipeline.prompts import Prompts, past_the_end
-from vidseg.pipeline.run_record import RunRecord, Status
+from vidseg.pipeline.run_record import RunRecord, Status, describe_video
 from vidseg.pipeline.stop import Stop
 from vidseg.pipeline.video import Video
 from vidseg.pipeline.writers import build_writers
@@ -188,8 +188,7 @@ class Execution:
         return build_writers(
             self.options.formats,
             self.folder.path,
-            self.video.info,
-            {thing.obj_id: thing.label or "" for thing in self.prompts.objects},
+            describe_video(self.record.facts),
             read_again=None if comes_in_one_go else self._read_again,
         )
 

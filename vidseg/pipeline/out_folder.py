@@ -16,10 +16,7 @@ from vidseg.pipeline.atomic import PART
 
 STATE = ".state"
 LOCK = "lock"
-_OURS = re.compile(
-    r"run\.json|overlay\.mp4|masklets\.[a-z]+(\.[a-z]+)?|masklets\.[a-z]+/.*"
-    r"|masks\.tar|masks/([0-9]+/)?[0-9]{5,}\.png"
-)
+_OURS = re.compile(r"run\.json|overlay\.mp4|masklets\.[^/]+(/.*)?|masks\.tar|masks/([0-9]+/)?[0-9]{5,}\.png")
 """The names of all that a run writes, below its folder."""
 _UNFINISHED = re.compile(r"\.?(.+?)\.part(\.[a-z0-9]+)?")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vidseg.errors import ConfigError, unknown
+from vidseg.pipeline.formats import DEFAULT_FORMATS, check_formats
 from vidseg.pipeline.schedule import Schedule
-from vidseg.pipeline.writers import DEFAULT_FORMATS, check_formats
 
 Direction = Literal["forward", "backward", "both"]
 DIRECTIONS: tuple[Direction, ...] = ("forward", "backward", "both")

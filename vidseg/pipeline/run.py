@@ -163,6 +163,8 @@ class Run:
                 "reader": options.reader,
                 **self.tracker_options,
             },
+            # Last, for people who read the file: there may be a hundred thousand.
+            "frame_files": self.video.info.frame_files,
         }
 
     def _check_same(self, earlier: Mapping[str, Any]) -> None:

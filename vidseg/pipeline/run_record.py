@@ -14,16 +14,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timezone
+from fractions import Fraction
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 import vidseg
-from vidseg.errors import OutputError, SourceError, VidsegError, told
+from vidseg.errors import InputError, OutputError, SourceError, VidsegError, told
 from vidseg.pipeline.atomic import write_json
 from vidseg.pipeline.read import SourceInfo
 from vidseg.pipeline.review import Review
+from vidseg.pipeline.writers import VideoDescription
 
 FILE_NAME = "run.json"
 Status = Literal["running", "done", "partial", "interrupted", "failed"]
@@ -48,7 +50,7 @@ class RunRecord:
         self.review = Review()
         """Is shown every frame that the writers are given."""
         self._error: dict[str, Any] | None = None
-        self._facts = dict(facts)
+        self.facts = dict(facts)
         self._outputs: list[str] = []
         self._writer_seconds: dict[str, float] = {}
         self._started_at = _now()
@@ -79,7 +81,7 @@ class RunRecord:
         self._started_at = earlier.get("started_at", self._started_at)
         for stage in self.seconds:
             self.seconds[stage] += float(earlier.get("seconds", {}).get(stage, 0.0))
-        self._facts["resumed"] = int(earlier.get("resumed", 0)) + 1
+        self.facts["resumed"] = int(earlier.get("resumed", 0)) + 1
 
     def set_error(self, error: BaseException, frame_idx: int | None) -> None:
         self._error = {
@@ -113,8 +115,8 @@ class RunRecord:
             "started_at": self._started_at,
             "updated_at": _now(),
             "versions": versions(),
-            **self._facts,
-            "fingerprint": fingerprint(self._facts),
+            "fingerprint": fingerprint(self.facts),
+            **self.facts,
         }
 
 
@@ -181,8 +183,31 @@ def source_facts(info: SourceInfo) -> dict[str, Any]:
     facts["path"] = None if info.path is None else str(info.path)
     facts["frame_rate"] = None if info.frame_rate is None else str(info.frame_rate)
     facts["size_hw"] = list(info.size_hw)
-    facts.pop("frame_names")
+    facts.pop("frame_files")
     return facts
+
+
+def describe_video(facts: Mapping[str, Any]) -> VideoDescription:
+    """What a run's record says of its video, for writers.
+
+    Raises:
+        InputError: it does not say it.
+    """
+    try:
+        source, objects = facts["source"], facts["prompts"]["objects"]
+        height, width = source["size_hw"]
+        path = Path(source["path"]) if source["path"] else None
+        rate = Fraction(source["frame_rate"]) if source["frame_rate"] else None
+        return VideoDescription(
+            name=path.stem if path and source["kind"] == "video" else str(source["name"]),
+            size_hw=(int(height), int(width)),
+            labels={int(thing["id"]): str(thing.get("label") or "") for thing in objects},
+            frame_rate=rate,
+            num_frames=source["num_frames"],
+            frame_files=facts.get("frame_files"),
+        )
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        raise InputError("the run's run.json does not say what its video was") from None
 
 
 def _contents(info: SourceInfo) -> dict[str, Any]:
@@ -191,7 +216,8 @@ def _contents(info: SourceInfo) -> dict[str, Any]:
         return {"bytes": None, "sha256_of_ends": None}
     digest = hashlib.sha256()
     if info.path.is_dir():
-        digest.update("\0".join(info.frame_names or []).encode(errors="surrogateescape"))
+        stems = [Path(name).stem for name in info.frame_files or []]
+        digest.update("\0".join(stems).encode(errors="surrogateescape"))
         size = sum(path.stat().st_size for path in info.path.iterdir() if path.is_file())
     else:
         size = info.path.stat().st_size

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal
 
+from vidseg.pipeline.formats import DEFAULT_FORMATS
 from vidseg.pipeline.plan import Direction, TrackOptions
 from vidseg.pipeline.run import Run, TrackSummary
-from vidseg.pipeline.writers import DEFAULT_FORMATS
 from vidseg.trackers.contract import Tracker
 from vidseg.trackers.registry import DEFAULT_TRACKER, load
 
@@ -47,7 +47,7 @@ def track(
         tracker: a name that `vidseg models` lists, the path of a YAML file, or a tracker.
         out: the output folder; runs/<name of the source> where it is not given.
         weights, device, dtype, image_size, allow_random_weights: see `vidseg.load`.
-        formats: what to write; see `vidseg.pipeline.writers.FORMATS`.
+        formats: what to write; names of `vidseg.pipeline.formats.FORMATS`.
         direction: 'forward' from each object's first prompted frame; 'backward' from its last one down;
             'both' ways from its first one.
         start, end: track frames from `start` up to, but not including, `end`; in decode order, from 0.

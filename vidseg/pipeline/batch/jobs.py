@@ -22,6 +22,7 @@ from pydantic import Field
 
 from vidseg.errors import ConfigError, InputError, PromptError, VidsegError, one_line
 from vidseg.pipeline.batch import stores
+from vidseg.pipeline.formats import DEFAULT_FORMATS
 from vidseg.pipeline.plan import TrackOptions
 from vidseg.pipeline.prompts import LongForm, ShortForm
 from vidseg.trackers.registry import DEFAULT_TRACKER, read_config
@@ -43,7 +44,7 @@ class JobOptions(Strict):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     image_size: Annotated[int, Field(ge=1)] | None = None
     allow_random_weights: bool = False
-    formats: list[str] = Field(default=["png", "rle", "overlay"])
+    formats: list[str] = Field(default=list(DEFAULT_FORMATS))
     direction: Literal["forward", "backward", "both"] = "forward"
     start: Annotated[int, Field(ge=0)] | None = None
     end: Annotated[int, Field(ge=1)] | None = None

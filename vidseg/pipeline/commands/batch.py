@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidseg.errors import ConfigError, InputError
+from vidseg.pipeline.formats import FORMATS
 from vidseg.trackers.registry import DEFAULT_TRACKER
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     jobs.add_argument(
         "--format",
         metavar="LIST",
-        help="what to write (default: png,rle,overlay; to a store tar,rle,overlay)",
+        help="what to write (default: png,rle,overlay; to a store tar,rle,overlay); of " + ", ".join(FORMATS),
     )
     jobs.add_argument("--reader", choices=["pyav", "decord"], help="default: pyav")
     jobs.add_argument(

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vidseg.pipeline.formats import DEFAULT_FORMATS, FORMATS
 from vidseg.trackers.registry import DEFAULT_TRACKER, load
 
 if TYPE_CHECKING:
@@ -51,7 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     writing = parser.add_argument_group("writing")
     writing.add_argument(
-        "--format", default="png,rle,overlay", metavar="LIST", help="what to write (default: png,rle,overlay)"
+        "--format",
+        default=",".join(DEFAULT_FORMATS),
+        metavar="LIST",
+        help=f"what to write (default: {','.join(DEFAULT_FORMATS)}); of {', '.join(FORMATS)}",
     )
     writing.add_argument("--resume", action="store_true", help="go on with the interrupted run in --out")
     writing.add_argument("--overwrite", action="store_true", help="replace the run in --out")

@@ -43,7 +43,7 @@ def open_folder(
         num_frames_from_header=len(files),
         num_frames=len(files),
         codec=files[first].suffix.lower().lstrip("."),
-        frame_names=[file.stem for file in files],
+        frame_files=[file.name for file in files],
     )
     return info, _frames(files, wanted[::-1] if reverse else wanted, size_hw)
 

@@ -39,5 +39,5 @@ class SourceInfo:
     is_live: bool = False
     can_seek: bool = True
     """Whether frames can be read again, from any frame and in reverse."""
-    frame_names: list[str] | None = None
-    """For a folder: the stems of its files, in the order in which they are read."""
+    frame_files: list[str] | None = None
+    """For a folder: the names of its files, in the order in which they are read."""

@@ -1,49 +1,30 @@
-"""Writers: what `track` leaves in its folder.
-
-png       masks/00000.png   label maps, DAVIS palette
-rle       masklets.jsonl    every object of every frame: the result all other formats are made from
-overlay   overlay.mp4       the video with the objects painted on it
-"""
+"""Writers: what `track` leaves in its folder. `vidseg.pipeline.formats` is the table of all formats."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidseg.errors import InputError, unknown
-from vidseg.pipeline.writers import exchange
+from vidseg.pipeline.formats import FORMATS, RLE, ExportFormat, FrameFormat, check_formats
 from vidseg.pipeline.writers.contract import FrameMasks as FrameMasks
 from vidseg.pipeline.writers.contract import Writer as Writer
+from vidseg.pipeline.writers.export import export
+from vidseg.pipeline.writers.finished import Masklets as Masklets
+from vidseg.pipeline.writers.finished import VideoDescription as VideoDescription
 from vidseg.pipeline.writers.masklets import MaskletsProduct, MaskletsWriter
 from vidseg.pipeline.writers.masklets import read_masklets as read_masklets
-from vidseg.pipeline.writers.overlay import OverlayWriter
-from vidseg.pipeline.writers.overlay import render_overlay as render_overlay
-from vidseg.pipeline.writers.png import PngWriter
+from vidseg.pipeline.writers.replay import replay
 
 if TYPE_CHECKING:
-    from vidseg.pipeline.read import SourceInfo
     from vidseg.trackers.contract import Frame
-
-FORMATS = ("png", "rle", "overlay", *exchange.EXCHANGE_FORMATS)
-DEFAULT_FORMATS = ("png", "rle", "overlay")
-
-
-def check_formats(names: Sequence[str]) -> None:
-    """Raises InputError for a name that is not in `FORMATS`, one given twice, or none at all."""
-    for name in names:
-        if name not in FORMATS:
-            raise InputError(unknown("format", name, FORMATS))
-    if len(set(names)) < max(len(names), 1):
-        raise InputError(f"formats {','.join(names)!r}", hint="name at least one, and each once")
 
 
 def build_writers(
     formats: Sequence[str],
     out: Path,
-    info: SourceInfo,
-    labels: Mapping[int, str],
+    video: VideoDescription,
     *,
     read_again: Callable[[], Iterable[Frame]] | None = None,
 ) -> list[Writer]:
@@ -51,61 +32,45 @@ def build_writers(
 
     Args:
         formats: names of `FORMATS`.
-        labels: every object that will be followed, with its label ('' where it has none).
         read_again: opens the source once more, in rising order. Give it when the run's frames will not come
-            in one go in rising order (backward, both, resumed): the overlay is then painted by `finish`.
+            in one go in rising order (backward, both, resumed): it serves the writers that want them so.
 
     Raises:
         InputError: see `check_formats`.
     """
     check_formats(formats)
     writers: list[Writer] = []
+    ordered: list[Writer] = []
     products: list[MaskletsProduct] = []
-    if "png" in formats:
-        writers.append(PngWriter(out, labels))
-    if "overlay" in formats and read_again is not None:
-        products.append(partial(_paint_finished_run, out, info, labels, read_again))
-    exchange_formats = [name for name in formats if name in exchange.EXCHANGE_FORMATS]
-    if exchange_formats:
-        video = describe_video(info, labels)
-        products.append(partial(exchange.convert, formats=exchange_formats, out=out, video=video))
-    # Masklets are written beside an overlay in any case: should the run be cut off, they are all that a
-    # resumed one can paint it from.
-    if set(formats) - {"png"}:
-        writers.append(MaskletsWriter(out, keep="rle" in formats, products=products))
-    if "overlay" in formats and read_again is None:
-        writers.append(OverlayWriter(out, frame_rate=info.frame_rate, labels=labels))
-    return writers
+    for name in formats:
+        row = FORMATS[name]
+        if name == RLE or isinstance(row, ExportFormat):
+            continue
+        if not row.wants_order:
+            writers.append(row.build(out, video))
+        elif read_again is None:
+            ordered.append(row.build(out, video))
+        else:
+            products.append(partial(_replay_run, row, out, video, read_again))
+    if exports := [name for name in formats if isinstance(FORMATS[name], ExportFormat)]:
+        products.append(partial(export, formats=exports, out=out, video=video))
+    # Beside a writer that wants order in any case: should the run be cut off, masklets are all that a resumed
+    # one can replay it from.
+    if RLE in formats or products or ordered:
+        writers.append(MaskletsWriter(out, keep=RLE in formats, products=products))
+    return writers + ordered
 
 
-def describe_video(info: SourceInfo, labels: Mapping[int, str]) -> exchange.VideoDescription:
-    """What the exchange formats say of a source."""
-    return exchange.VideoDescription(
-        name=info.path.stem if info.path is not None else info.name,
-        size_hw=info.size_hw,
-        labels=labels,
-        frame_rate=info.frame_rate,
-        num_frames=info.num_frames,
-        frame_names=info.frame_names,
-    )
-
-
-def _paint_finished_run(
+def _replay_run(
+    row: FrameFormat,
     out: Path,
-    info: SourceInfo,
-    labels: Mapping[int, str],
+    video: VideoDescription,
     read_again: Callable[[], Iterable[Frame]],
     masklets: Path,
 ) -> list[Path]:
     frames = read_again()
     try:
-        return render_overlay(
-            frames,
-            read_masklets(masklets, size_hw=info.size_hw),
-            out,
-            frame_rate=info.frame_rate,
-            labels=labels,
-        )
+        return replay(frames, read_masklets(masklets, size_hw=video.size_hw), row.build(out, video))
     finally:
         close = getattr(frames, "close", None)
         if close is not None:

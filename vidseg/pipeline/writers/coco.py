@@ -7,14 +7,15 @@ What the format has no place for goes where tools look for it: the object's id i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, TextIO
+from pathlib import Path
+from typing import Any
 
-from vidseg.pipeline.writers.exchange import Masklets
+from vidseg.pipeline.writers.finished import Masklets, open_text
 from vidseg.pipeline.writers.json_stream import JsonStream
 
 
-def write_coco(file: TextIO, masklets: Masklets) -> None:
-    with JsonStream(file) as json:
+def write_coco(path: Path, masklets: Masklets) -> None:
+    with open_text(path) as file, JsonStream(file) as json:
         json.value("info", {"description": masklets.video.name, "version": "1.0"})
         json.value("licenses", [])
         json.value("categories", [{"id": i, "name": name} for name, i in masklets.categories().items()])

@@ -9,13 +9,14 @@ joins the tracks of one object is their `id`, which CVAT gives no meaning, their
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
 from vidseg.errors import InputError
-from vidseg.pipeline.writers.exchange import Masklets
+from vidseg.pipeline.writers.finished import Masklets, open_text
 from vidseg.pipeline.writers.masklets import ObjectLine
 from vidseg.pipeline.writers.rle import decode_rle
 
@@ -23,25 +24,26 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-def write_cvat(file: TextIO, masklets: Masklets) -> None:
-    file.write('<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n')
-    _write_meta(file, masklets)
-    for line in masklets:
-        for item in line.objects:
-            if not item.area:
-                continue
-            file.write(
-                f'  <track id="{item.id}" label={quoteattr(masklets.video.label(item.id))} source="auto"'
-                f' group_id="{item.id}">\n'
-            )
-            try:
-                _write_shape(file, line.frame, item)
-            except InputError as error:
-                raise error.at(f"{masklets.path}, frame {line.frame}, object {item.id}") from None
-            if line.frame + 1 < masklets.num_frames:
-                _write_end(file, line.frame + 1, item)
-            file.write("  </track>\n")
-    file.write("</annotations>\n")
+def write_cvat(path: Path, masklets: Masklets) -> None:
+    with open_text(path) as file:
+        file.write('<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n')
+        _write_meta(file, masklets)
+        for line in masklets:
+            for item in line.objects:
+                if not item.area:
+                    continue
+                file.write(
+                    f'  <track id="{item.id}" label={quoteattr(masklets.video.label(item.id))} source="auto"'
+                    f' group_id="{item.id}">\n'
+                )
+                try:
+                    _write_shape(file, line.frame, item)
+                except InputError as error:
+                    raise error.at(f"{masklets.path}, frame {line.frame}, object {item.id}") from None
+                if line.frame + 1 < masklets.num_frames:
+                    _write_end(file, line.frame + 1, item)
+                file.write("  </track>\n")
+        file.write("</annotations>\n")
 
 
 def encode_cvat_rle(mask: npt.NDArray[np.bool_]) -> list[int]:

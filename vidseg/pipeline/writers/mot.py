@@ -6,14 +6,17 @@ in two dimensions.
 
 from __future__ import annotations
 
-from typing import TextIO
+from pathlib import Path
 
-from vidseg.pipeline.writers.exchange import Masklets
+from vidseg.pipeline.writers.finished import Masklets, open_text
 
 
-def write_mot(file: TextIO, masklets: Masklets) -> None:
-    for line in masklets:
-        for item in line.objects:
-            if item.area:
-                x, y, w, h = item.box
-                file.write(f"{line.frame + 1},{item.id},{x + 1},{y + 1},{w},{h},{item.score:g},-1,-1,-1\n")
+def write_mot(path: Path, masklets: Masklets) -> None:
+    with open_text(path) as file:
+        for line in masklets:
+            for item in line.objects:
+                if item.area:
+                    x, y, w, h = item.box
+                    file.write(
+                        f"{line.frame + 1},{item.id},{x + 1},{y + 1},{w},{h},{item.score:g},-1,-1,-1\n"
+                    )

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from vidseg.errors import DecodeError
 from vidseg.pipeline.writers.contract import FrameMasks
 from vidseg.pipeline.writers.h264 import H264Video
 from vidseg.pipeline.writers.painting import Painter
@@ -21,7 +18,7 @@ FILE_NAME = "overlay.mp4"
 
 
 class OverlayWriter:
-    """Paints and encodes frames as they come. It cannot take up an interrupted run: see `render_overlay`."""
+    """Paints and encodes frames as they come. It cannot take up an interrupted run: see `replay`."""
 
     name = "overlay"
 
@@ -45,45 +42,3 @@ class OverlayWriter:
 
     def discard(self) -> None:
         self._video.discard()
-
-
-def render_overlay(
-    frames: Iterable[Frame],
-    masklets: Iterator[FrameMasks],
-    out: Path,
-    *,
-    frame_rate: Fraction | None,
-    labels: Mapping[int, str],
-) -> list[Path]:
-    """Paint a finished run, where its frames did not come in rising order or in one go.
-
-    Args:
-        frames: the source once more, in rising order; a frame without a line in `masklets` stays as it is.
-        masklets: in rising order; see `read_masklets`.
-        out: the run's folder.
-
-    Returns:
-        The overlay's path; nothing where there are no frames. Of a source that breaks, what could be read.
-    """
-    writer = OverlayWriter(out, frame_rate=frame_rate, labels=labels)
-    masks = next(masklets, None)
-    try:
-        for frame in frames:
-            while masks is not None and masks.frame_idx < frame.index:
-                masks = next(masklets, None)
-            if masks is not None and masks.frame_idx == frame.index:
-                writer.write(frame, masks)
-            else:
-                writer.write(frame, _no_objects(frame))
-    except DecodeError:
-        pass  # the run itself broke here and said so
-    except BaseException:
-        writer.discard()
-        raise
-    return writer.finish()
-
-
-def _no_objects(frame: Frame) -> FrameMasks:
-    return FrameMasks(
-        frame.index, frame.pts_seconds, frame.size_hw, [], np.zeros((0, *frame.size_hw), np.bool_), []
-    )

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TextIO
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from vidseg.pipeline.writers.exchange import Masklets
+from vidseg.pipeline.writers.finished import Masklets, open_text
 from vidseg.pipeline.writers.json_stream import JsonStream
 from vidseg.pipeline.writers.rle import encode_rle
 
@@ -44,7 +45,7 @@ class _Visibility:
         return self.area_sum / self.visible_frames if self.visible_frames else 0.0
 
 
-def write_sav(file: TextIO, masklets: Masklets) -> None:
+def write_sav(path: Path, masklets: Masklets) -> None:
     seen = {obj_id: _Visibility() for obj_id in masklets.obj_ids}
     for frame_idx, items in masklets.every_frame():
         for obj_id, visibility in seen.items():
@@ -53,7 +54,7 @@ def write_sav(file: TextIO, masklets: Masklets) -> None:
     video = masklets.video
     height, width = video.size_hw
     areas = [visibility.mean_area for visibility in objects]
-    with JsonStream(file) as document:
+    with open_text(path) as file, JsonStream(file) as document:
         document.value("video_id", video.name)
         seconds = float(masklets.num_frames / video.frame_rate) if video.frame_rate else None
         document.value("video_duration", seconds)

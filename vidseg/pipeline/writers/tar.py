@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterable
+from pathlib import Path
 from typing import BinaryIO
 
-from vidseg.pipeline.writers.contract import FrameMasks
+from vidseg.pipeline.writers.finished import Masklets
+from vidseg.pipeline.writers.masklets import read_masklets
 from vidseg.pipeline.writers.png import encode_label_png, label_pictures, wants_folders
 
 
-def write_tar(file: BinaryIO, frames: Iterable[FrameMasks], obj_ids: Iterable[int]) -> None:
-    """Write label maps as `masks/00000.png ...`; unpacked, they are as `PngWriter` writes them.
-
-    Args:
-        obj_ids: every object that will be in the frames.
-    """
-    is_per_object = wants_folders(obj_ids)
-    for masks in frames:
-        for name, picture in label_pictures(masks, is_per_object):
-            _add(file, f"masks/{name}", encode_label_png(picture))
-    file.write(bytes(2 * tarfile.BLOCKSIZE))
+def write_tar(path: Path, masklets: Masklets) -> None:
+    """Write label maps as `masks/00000.png ...`; unpacked, they are as `PngWriter` writes them."""
+    is_per_object = wants_folders(masklets.obj_ids)
+    with open(path, "wb") as file:
+        for masks in read_masklets(masklets.path, size_hw=masklets.video.size_hw):
+            for name, picture in label_pictures(masks, is_per_object):
+                _add(file, f"masks/{name}", encode_label_png(picture))
+        file.write(bytes(2 * tarfile.BLOCKSIZE))
 
 
 def _add(file: BinaryIO, name: str, data: bytes) -> None:

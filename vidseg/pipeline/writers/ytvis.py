@@ -11,16 +11,17 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any, TextIO
+from pathlib import Path
+from typing import Any
 
-from vidseg.pipeline.writers.exchange import Masklets
+from vidseg.pipeline.writers.finished import Masklets, open_text
 from vidseg.pipeline.writers.json_stream import JsonStream
 from vidseg.pipeline.writers.rle import uncompressed
 
 COLUMNS = ("segmentation", "area", "bbox")
 
 
-def write_ytvis(file: TextIO, masklets: Masklets) -> None:
+def write_ytvis(path: Path, masklets: Masklets) -> None:
     category_ids = masklets.categories()
     height, width = masklets.video.size_hw
     size = {"width": width, "height": height, "length": masklets.num_frames}
@@ -28,7 +29,11 @@ def write_ytvis(file: TextIO, masklets: Masklets) -> None:
         f"{masklets.video.name}/{masklets.video.frame_name(frame_idx)}.jpg"
         for frame_idx in range(masklets.num_frames)
     ]
-    with closing(_masks_by_object(masklets)) as database, JsonStream(file) as document:
+    with (
+        closing(_masks_by_object(masklets)) as database,
+        open_text(path) as file,
+        JsonStream(file) as document,
+    ):
         document.value("info", {"description": masklets.video.name, "version": "1.0"})
         document.value("licenses", [])
         document.value("categories", [{"id": i, "name": name} for name, i in category_ids.items()])

@@ -1,0 +1,39 @@
+"""A finished run in the formats of annotation tools."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from vidseg.errors import InputError
+from vidseg.pipeline import run_record
+from vidseg.pipeline.formats import exports_by_name
+from vidseg.pipeline.writers.export import export
+from vidseg.pipeline.writers.masklets import FILE_NAME as MASKLETS
+
+
+def convert(run: Path, formats: Sequence[str], out: Path | None = None) -> list[Path]:
+    """Write a finished run in other formats; returns the files.
+
+    Args:
+        run: the folder of a run that holds masklets.jsonl.
+        formats: names of formats that are exported; see `vidseg.pipeline.formats`.
+        out: where to write; the run's folder where it is not given.
+
+    Raises:
+        InputError: an unknown format, or no run; or `out` cannot be written to.
+    """
+    exports_by_name(formats)
+    masklets, out = run / MASKLETS, out or run
+    if not masklets.is_file():
+        raise InputError(
+            f"there is no {MASKLETS} in '{run}'",
+            hint="give the --out folder of a `vidseg track` run with the format rle (a default)",
+        )
+    video = run_record.describe_video(run_record.read_record(run / run_record.FILE_NAME))
+    try:
+        return export(masklets, formats, out, video)
+    except OSError as error:
+        raise InputError(
+            f"'{out}' cannot be written to ({error.strerror})", hint="choose another --out"
+        ) from None

@@ -1,0 +1,181 @@
+"""The formats by name: one table. A plug-in adds a row, and every command knows it:
+
+    register_writer("mine", ExportFormat("masklets.mine.txt", write_mine))
+
+`write_mine(path, masklets)` then makes the file from the finished masklets.jsonl, when a run ends and in
+`vidseg convert`. What needs the pictures too is a `FrameFormat`. docs/outputs.md has an example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vidseg.errors import ConfigError, InputError, unknown
+
+if TYPE_CHECKING:
+    from vidseg.pipeline.writers import Masklets, VideoDescription, Writer
+
+
+@dataclass(frozen=True)
+class FrameFormat:
+    """A format whose writer is given every frame of a run with its masks."""
+
+    output: str
+    """The file or folder that is written below the run's folder; a folder's name ends with '/'."""
+    build: Callable[[Path, VideoDescription], Writer]
+    """(the run's folder, its video) -> the writer of one run."""
+    wants_order: bool = False
+    """The writer takes the frames in rising order and in one go, as an encoder does. A run that goes backward
+    or was resumed reads its source once more at its end, for such writers."""
+
+
+@dataclass(frozen=True)
+class ExportFormat:
+    """A format that is made from a finished masklets.jsonl: at the end of a run, and by `vidseg convert`."""
+
+    output: str
+    """As in `FrameFormat`."""
+    write: Callable[[Path, Masklets], None]
+    """Writes the file or folder at this path, which is given its final name when it is whole."""
+
+
+Format = FrameFormat | ExportFormat
+
+# Imported when asked for, so that `--help` and a plug-in's registration load none of them.
+
+
+def _png(out: Path, video: VideoDescription) -> Writer:
+    from vidseg.pipeline.writers.png import PngWriter
+
+    return PngWriter(out, video.labels)
+
+
+def _rle(out: Path, video: VideoDescription) -> Writer:
+    from vidseg.pipeline.writers.masklets import MaskletsWriter
+
+    return MaskletsWriter(out)
+
+
+def _overlay(out: Path, video: VideoDescription) -> Writer:
+    from vidseg.pipeline.writers.overlay import OverlayWriter
+
+    return OverlayWriter(out, frame_rate=video.frame_rate, labels=video.labels)
+
+
+def _coco(path: Path, masklets: Masklets) -> None:
+    from vidseg.pipeline.writers.coco import write_coco
+
+    write_coco(path, masklets)
+
+
+def _ytvis(path: Path, masklets: Masklets) -> None:
+    from vidseg.pipeline.writers.ytvis import write_ytvis
+
+    write_ytvis(path, masklets)
+
+
+def _sav(path: Path, masklets: Masklets) -> None:
+    from vidseg.pipeline.writers.sav import write_sav
+
+    write_sav(path, masklets)
+
+
+def _cvat(path: Path, masklets: Masklets) -> None:
+    from vidseg.pipeline.writers.cvat import write_cvat
+
+    write_cvat(path, masklets)
+
+
+def _mot(path: Path, masklets: Masklets) -> None:
+    from vidseg.pipeline.writers.mot import write_mot
+
+    write_mot(path, masklets)
+
+
+def _tar(path: Path, masklets: Masklets) -> None:
+    from vidseg.pipeline.writers.tar import write_tar
+
+    write_tar(path, masklets)
+
+
+RLE = "rle"
+"""The format that all exported ones are made from."""
+
+FORMATS: dict[str, Format] = {
+    "png": FrameFormat("masks/", _png),
+    RLE: FrameFormat("masklets.jsonl", _rle),
+    "overlay": FrameFormat("overlay.mp4", _overlay, wants_order=True),
+    "coco": ExportFormat("masklets.coco.json", _coco),
+    "ytvis": ExportFormat("masklets.ytvis.json", _ytvis),
+    "sav": ExportFormat("masklets.sav.json", _sav),
+    "cvat": ExportFormat("masklets.cvat.xml", _cvat),
+    "mot": ExportFormat("masklets.mot.txt", _mot),
+    "tar": ExportFormat("masks.tar", _tar),
+}
+DEFAULT_FORMATS = ("png", RLE, "overlay")
+
+
+def register_writer(name: str, format: Format) -> None:
+    """Make `--format NAME` write `format`, in every command.
+
+    Args:
+        format: its `output` begins with 'masklets.', as those of exchange formats do, by which `--overwrite`
+            knows what is a run's.
+
+    Raises:
+        ConfigError: the name or the output is taken, or cannot be one.
+    """
+    if name in FORMATS:
+        raise ConfigError(f"the format '{name}' is there already", hint="choose another name")
+    if not name or set(name) & set(", \t\n"):
+        raise ConfigError(f"the format '{name}' has a comma or a space in its name, or none at all")
+    if not isinstance(format, FrameFormat | ExportFormat):
+        raise ConfigError(
+            f"the format '{name}' is a {type(format).__name__}", hint="give a FrameFormat or an ExportFormat"
+        )
+    file_name = format.output.removesuffix("/")
+    if not file_name.startswith("masklets.") or "/" in file_name or "\\" in file_name:
+        raise ConfigError(
+            f"the format '{name}' writes '{format.output}'", hint=f"call it masklets.{name}, with a suffix"
+        )
+    if any(file_name == other.output.removesuffix("/") for other in FORMATS.values()):
+        raise ConfigError(f"the format '{name}' writes '{format.output}', as another one does")
+    FORMATS[name] = format
+
+
+def export_names() -> list[str]:
+    """The formats that `vidseg convert` makes."""
+    return [name for name, format in FORMATS.items() if isinstance(format, ExportFormat)]
+
+
+def check_formats(names: Sequence[str]) -> None:
+    """Raises InputError for a name that is not in `FORMATS`, one given twice, or none at all."""
+    for name in names:
+        if name not in FORMATS:
+            raise InputError(unknown("format", name, FORMATS))
+    if len(set(names)) < max(len(names), 1):
+        raise InputError(f"formats {','.join(names)!r}", hint="name at least one, and each once")
+
+
+def exports_by_name(names: Sequence[str]) -> dict[str, ExportFormat]:
+    """Rows of the table.
+
+    Raises:
+        InputError: a name is not in it, or is not exported; or none at all is given.
+    """
+    rows: dict[str, ExportFormat] = {}
+    for name in names:
+        row = FORMATS.get(name)
+        if isinstance(row, FrameFormat):
+            raise InputError(
+                f"the format '{name}' is written while tracking", hint=f"vidseg track SOURCE --format {name}"
+            )
+        if row is None:
+            raise InputError(unknown("format", name, export_names()))
+        rows[name] = row
+    if not names:
+        raise InputError("no format is named", hint=f"known formats: {', '.join(export_names())}")
+    return rows

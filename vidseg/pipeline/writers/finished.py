@@ -1,0 +1,95 @@
+"""What exchange formats are made from: a finished masklets.jsonl, and what else they say of its video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TextIO
+
+from vidseg.errors import InputError
+from vidseg.pipeline.writers.masklets import MaskletsLine, ObjectLine, read_lines
+
+NO_LABEL = "object"
+"""The category of objects without a label: every format wants one."""
+
+
+def open_text(path: Path) -> TextIO:
+    """A text file to write. Lone surrogates, of names that are not UTF-8, go into it as JSON escapes them."""
+    return open(path, "w", encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoDescription:
+    """What formats say of the video besides its masks."""
+
+    name: str
+    size_hw: tuple[int, int]
+    labels: Mapping[int, str]
+    """Object id -> label, '' where it has none; of every object that is known when the run starts."""
+    frame_rate: Fraction | None = None
+    num_frames: int | None = None
+    """Of the whole video, where it is known; else the masklets' last frame is taken for the last one."""
+    frame_files: Sequence[str] | None = None
+    """The names of a folder's frames."""
+
+    def label(self, obj_id: int) -> str:
+        return self.labels.get(obj_id) or NO_LABEL
+
+    def frame_name(self, frame_idx: int) -> str:
+        """The name of a frame's picture, without suffix; of videos five digits, as DAVIS and SA-V have it."""
+        if self.frame_files is not None and frame_idx < len(self.frame_files):
+            return Path(self.frame_files[frame_idx]).stem
+        return f"{frame_idx:05d}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Masklets:
+    """A finished masklets.jsonl and what there is to know before its lines are read again."""
+
+    path: Path
+    video: VideoDescription
+    obj_ids: list[int]
+    """Every object, in rising order."""
+    num_frames: int
+    """Frames of the video: indices run from 0, also where tracking started later."""
+
+    @classmethod
+    def survey(cls, path: Path, video: VideoDescription) -> Masklets:
+        """Read the file once. Raises InputError: see `read_lines`; frames that are not in rising order."""
+        obj_ids: set[int] = set()
+        last = -1
+        for line in read_lines(path):
+            if line.frame <= last:
+                raise InputError(
+                    f"frame {line.frame} after frame {last}: not in rising order", where=str(path)
+                )
+            obj_ids.update(item.id for item in line.objects)
+            last = line.frame
+        return cls(
+            path=path,
+            video=video,
+            obj_ids=sorted(obj_ids),
+            num_frames=max(last + 1, video.num_frames or 0),
+        )
+
+    def __iter__(self) -> Iterator[MaskletsLine]:
+        """The file's lines, from the start each time."""
+        return read_lines(self.path)
+
+    def every_frame(self) -> Iterator[tuple[int, dict[int, ObjectLine]]]:
+        """All frames from 0 to the last, with their objects by id; none on frames not tracked."""
+        expected = 0
+        for line in self:
+            for frame_idx in range(expected, line.frame):
+                yield frame_idx, {}
+            yield line.frame, {item.id: item for item in line.objects}
+            expected = line.frame + 1
+        for frame_idx in range(expected, self.num_frames):
+            yield frame_idx, {}
+
+    def categories(self) -> dict[str, int]:
+        """Label -> category id, from 1 on (tools take 0 for none)."""
+        labels = dict.fromkeys(self.video.label(obj_id) for obj_id in self.obj_ids)
+        return {label: number for number, label in enumerate(labels, start=1)}
