@@ -64,15 +64,14 @@ class BrightnessWriter:
 
 @pytest.fixture(autouse=True)
 def own_formats() -> Iterator[None]:
-    before = dict(formats.FORMATS)
     vidseg.register_writer("areas", ExportFormat("masklets.areas.csv", write_areas))
     vidseg.register_writer("broken", ExportFormat("masklets.broken.txt", write_broken))
     vidseg.register_writer(
         "brightness", FrameFormat("masklets.brightness.txt", BrightnessWriter, wants_order=True)
     )
     yield
-    formats.FORMATS.clear()
-    formats.FORMATS.update(before)
+    for name in ("areas", "broken", "brightness"):
+        formats.FORMATS.unregister(name)
 
 
 @pytest.fixture(scope="module")
@@ -109,10 +108,9 @@ def test_overwrite_knows_it_for_a_runs(video: Path, tmp_path: Path) -> None:
     assert {path.name for path in out.iterdir()} == {"masklets.jsonl", "run.json"}
 
 
-def test_batch_writes_it(
-    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(TRACKER_KINDS, "fake", build)
+def test_batch_writes_it(video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if "fake" not in TRACKER_KINDS:
+        TRACKER_KINDS.register("fake", build)
     jobs = tmp_path / "jobs.jsonl"
     job = {"id": "a", "video": str(video), "prompt": BOX, "options": {"formats": ["rle", "areas"]}}
     jobs.write_text(json.dumps(job))

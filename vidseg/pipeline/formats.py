@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidseg.errors import ConfigError, InputError, unknown
+from vidseg.errors import ConfigError, InputError
+from vidseg.registry import Registry
 
 if TYPE_CHECKING:
     from vidseg.pipeline.writers import Masklets, VideoDescription, Writer
@@ -104,17 +105,20 @@ def _tar(path: Path, masklets: Masklets) -> None:
 RLE = "rle"
 """The format that all exported ones are made from."""
 
-FORMATS: dict[str, Format] = {
-    "png": FrameFormat("masks/", _png),
-    RLE: FrameFormat("masklets.jsonl", _rle),
-    "overlay": FrameFormat("overlay.mp4", _overlay, wants_order=True),
-    "coco": ExportFormat("masklets.coco.json", _coco),
-    "ytvis": ExportFormat("masklets.ytvis.json", _ytvis),
-    "sav": ExportFormat("masklets.sav.json", _sav),
-    "cvat": ExportFormat("masklets.cvat.xml", _cvat),
-    "mot": ExportFormat("masklets.mot.txt", _mot),
-    "tar": ExportFormat("masks.tar", _tar),
-}
+FORMATS: Registry[Format] = Registry(
+    "format",
+    {
+        "png": FrameFormat("masks/", _png),
+        RLE: FrameFormat("masklets.jsonl", _rle),
+        "overlay": FrameFormat("overlay.mp4", _overlay, wants_order=True),
+        "coco": ExportFormat("masklets.coco.json", _coco),
+        "ytvis": ExportFormat("masklets.ytvis.json", _ytvis),
+        "sav": ExportFormat("masklets.sav.json", _sav),
+        "cvat": ExportFormat("masklets.cvat.xml", _cvat),
+        "mot": ExportFormat("masklets.mot.txt", _mot),
+        "tar": ExportFormat("masks.tar", _tar),
+    },
+)
 DEFAULT_FORMATS = ("png", RLE, "overlay")
 
 
@@ -128,8 +132,6 @@ def register_writer(name: str, format: Format) -> None:
     Raises:
         ConfigError: the name or the output is taken, or cannot be one.
     """
-    if name in FORMATS:
-        raise ConfigError(f"the format '{name}' is there already", hint="choose another name")
     if not name or set(name) & set(", \t\n"):
         raise ConfigError(f"the format '{name}' has a comma or a space in its name, or none at all")
     if not isinstance(format, FrameFormat | ExportFormat):
@@ -141,21 +143,20 @@ def register_writer(name: str, format: Format) -> None:
         raise ConfigError(
             f"the format '{name}' writes '{format.output}'", hint=f"call it masklets.{name}, with a suffix"
         )
-    if any(file_name == other.output.removesuffix("/") for other in FORMATS.values()):
+    if any(file_name == FORMATS[other].output.removesuffix("/") for other in FORMATS.known if other != name):
         raise ConfigError(f"the format '{name}' writes '{format.output}', as another one does")
-    FORMATS[name] = format
+    FORMATS.register(name, format)
 
 
 def export_names() -> list[str]:
-    """The formats that `vidseg convert` makes."""
-    return [name for name, format in FORMATS.items() if isinstance(format, ExportFormat)]
+    """The formats that `vidseg convert` makes, as far as plug-ins have been imported."""
+    return [name for name in FORMATS.known if isinstance(FORMATS[name], ExportFormat)]
 
 
 def check_formats(names: Sequence[str]) -> None:
     """Raises InputError for a name that is not in `FORMATS`, one given twice, or none at all."""
     for name in names:
-        if name not in FORMATS:
-            raise InputError(unknown("format", name, FORMATS))
+        FORMATS.lookup(name)
     if len(set(names)) < max(len(names), 1):
         raise InputError(f"formats {','.join(names)!r}", hint="name at least one, and each once")
 
@@ -168,13 +169,11 @@ def exports_by_name(names: Sequence[str]) -> dict[str, ExportFormat]:
     """
     rows: dict[str, ExportFormat] = {}
     for name in names:
-        row = FORMATS.get(name)
+        row = FORMATS.lookup(name)
         if isinstance(row, FrameFormat):
             raise InputError(
                 f"the format '{name}' is written while tracking", hint=f"vidseg track SOURCE --format {name}"
             )
-        if row is None:
-            raise InputError(unknown("format", name, export_names()))
         rows[name] = row
     if not names:
         raise InputError("no format is named", hint=f"known formats: {', '.join(export_names())}")

@@ -62,7 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     jobs.add_argument(
         "--format",
         metavar="LIST",
-        help="what to write (default: png,rle,overlay; to a store tar,rle,overlay); of " + ", ".join(FORMATS),
+        help="what to write (default: png,rle,overlay; to a store tar,rle,overlay); of "
+        + ", ".join(FORMATS.known),
     )
     jobs.add_argument("--reader", choices=["pyav", "decord"], help="default: pyav")
     jobs.add_argument(

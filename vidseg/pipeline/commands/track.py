@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         default=",".join(DEFAULT_FORMATS),
         metavar="LIST",
-        help=f"what to write (default: {','.join(DEFAULT_FORMATS)}); of {', '.join(FORMATS)}",
+        help=f"what to write (default: {','.join(DEFAULT_FORMATS)}); of {', '.join(FORMATS.known)}",
     )
     writing.add_argument("--resume", action="store_true", help="go on with the interrupted run in --out")
     writing.add_argument("--overwrite", action="store_true", help="replace the run in --out")
