@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 import vidseg
+from vidseg.opencv import OURS
 
 ROOT = Path(__file__).parents[1]
 NOT_COPIED = shutil.ignore_patterns(
@@ -170,3 +171,13 @@ def test_a_dockerfile_copies_all_that_the_build_needs(path: Path, tmp_path: Path
     assert re.fullmatch(r"[\w./-]+:\d[\w.-]+", steps[0][1])  # a release, not the latest one
     assert words[-3:] == ["USER", "WORKDIR", "ENTRYPOINT"]
     assert "root" not in steps[-3][1]
+
+
+def test_the_packages_besides_opencv_are_those_of_the_page() -> None:
+    """Who has another OpenCV installs vidseg by this line; see docs/install.md."""
+    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    (named,) = re.findall(r"^pip install (av .+)", page, re.MULTILINE)
+    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"^dependencies = \[\n(.*?)^\]", pyproject, re.DOTALL | re.MULTILINE)
+    needed = re.findall(r'"([\w-]+)', listed)
+    assert [*named.split(), OURS] == sorted(needed, key=lambda name: (name == OURS, name))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import NoReturn
 
-from vidseg import __version__, plugins
+from vidseg import __version__, opencv, plugins
 from vidseg.errors import VidsegError, one_line, unknown
 
 EXIT_FAILED = 1
@@ -111,6 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return EXIT_USAGE
     try:
+        opencv.check(_warn)
         plugins.use(*modules)
     except VidsegError as error:
         print(f"vidseg: {error}", file=sys.stderr)
@@ -188,7 +189,11 @@ def _take_plugins(args: Sequence[str]) -> tuple[list[str], list[str]]:
 def _warn_of_broken_plugins() -> None:
     """Tell of those that were wanted for their names; the command did without."""
     for line in plugins.broken():
-        print(f"vidseg: warning: {line}", file=sys.stderr)
+        _warn(line)
+
+
+def _warn(line: str) -> None:
+    print(f"vidseg: warning: {line}", file=sys.stderr)
 
 
 def _let_threads_share_cores() -> None:

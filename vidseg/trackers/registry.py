@@ -6,12 +6,14 @@ its own, and `register_tracker_config(name, path)` for a name.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from vidseg import opencv
 from vidseg.errors import ConfigError
 from vidseg.registry import Registry
 
@@ -160,6 +162,7 @@ def load(
         ConfigError: an unknown name or option, or a configuration that does not hold together.
         CheckpointError: weights are missing or do not fit.
     """
+    opencv.check(warnings.warn)
     name, config = read_config(name_or_yaml)
     build = TRACKER_KINDS.lookup(config.pop("kind", None), where=f"{name}.yaml, field 'kind'")
     options = LoadOptions(
