@@ -21,9 +21,10 @@ import time
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from vidseg.pipeline.batch.driver import Driver, Ticket
-from vidseg.pipeline.batch.jobs import Job, JobDefaults, JobsFile
+from vidseg.pipeline.batch.jobs import Job, JobsFile
 from vidseg.pipeline.batch.ray_pool import Needs, RayPool
 from vidseg.pipeline.batch.stage import Outcome, Stage
 from vidseg.pipeline.made_video import FRAME_RATE, MadeVideo
@@ -70,7 +71,7 @@ class Turn:
 
 
 def write_jobs(
-    folder: Path, clips: int, frames: int, size_hw: tuple[int, int], defaults: JobDefaults
+    folder: Path, clips: int, frames: int, size_hw: tuple[int, int], defaults: dict[str, Any]
 ) -> JobsFile:
     lines = []
     for number in range(clips):
@@ -121,7 +122,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     width, height = (int(side) for side in args.size.split("x"))
-    options = {"formats": args.format.split(","), "device": "cpu", "allow_random_weights": True}
+    options = {
+        "tracker": args.tracker,
+        "formats": args.format.split(","),
+        "device": "cpu",
+        "allow_random_weights": True,
+    }
     # For the workers, which look for this module by its name.
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
     shares = []
@@ -132,7 +138,7 @@ def main() -> None:
             args.clips,
             args.frames,
             (height, width),
-            JobDefaults(tracker=args.tracker, options=options),
+            options,
         )
         for number in range(args.rounds):
             one, two = (

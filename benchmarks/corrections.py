@@ -23,8 +23,8 @@ from davis import frames_of, truths_of
 
 import vidseg
 from vidseg.eval.metrics import region_j
+from vidseg.trackers.choices import DEFAULT_TRACKER
 from vidseg.trackers.contract import Tracker
-from vidseg.trackers.registry import DEFAULT_TRACKER
 from vidseg.training.prompts import deepest_point, depth_inside
 
 EVERY = 15

@@ -24,8 +24,8 @@ import numpy.typing as npt
 
 import vidseg
 from vidseg.eval.metrics import boundary_f, region_j
+from vidseg.trackers.choices import DEFAULT_TRACKER
 from vidseg.trackers.contract import Tracker
-from vidseg.trackers.registry import DEFAULT_TRACKER
 from vidseg.training.prompts import prompt_of
 
 

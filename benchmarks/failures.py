@@ -16,7 +16,7 @@ import torch
 
 import vidseg
 from vidseg.eval.metrics import region_j
-from vidseg.trackers.registry import DEFAULT_TRACKER
+from vidseg.trackers.choices import DEFAULT_TRACKER
 from vidseg.training.data import ClipMaker, ClipSettings
 from vidseg.training.data.dataset import clip_seed
 from vidseg.training.sheet import write_sheet

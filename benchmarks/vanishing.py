@@ -23,8 +23,8 @@ import numpy.typing as npt
 
 import vidseg
 from vidseg.eval.metrics import region_j
+from vidseg.trackers.choices import DEFAULT_TRACKER
 from vidseg.trackers.contract import Tracker
-from vidseg.trackers.registry import DEFAULT_TRACKER
 from vidseg.training.data import Clip, ClipMaker, ClipSettings
 from vidseg.training.data.dataset import clip_seed
 from vidseg.training.prompts import prompt_of

@@ -15,9 +15,9 @@ from vidseg.errors import InputError
 from vidseg.eval.bench import STAGES, Measured, _uncounted_operations, efficiency
 from vidseg.eval.bench_memory import bench_memory
 from vidseg.eval.commands.bench import as_plot, as_table, as_text
-from vidseg.eval.tracking import TrackerChoice
 from vidseg.memory.linear import Linear
 from vidseg.pipeline import cli
+from vidseg.trackers.options import TrackerOptions
 
 
 def measured(name: str, parameters: int, gflops: float | None, fps: float, score: float | None) -> Measured:
@@ -106,7 +106,7 @@ def test_memory_is_counted_as_it_is_kept_and_read(
 ) -> None:
     """At 256 pixels the grid has 16 x 16 cells; EdgeTAM keeps 512 latents at every size. One frame more is
     kept than read: the newest one may yet be corrected, and would read the oldest."""
-    choice = TrackerChoice(name=tracker, image_size=256, allow_random_weights=True, device="cpu")
+    choice = TrackerOptions(tracker=tracker, image_size=256, allow_random_weights=True, device="cpu")
     row = bench_memory(choice, objects=(1, 2), memory_frames=(1, 7), repeats=1)
     assert row.bank_tokens == 8 * tokens_a_frame
     assert row.bank_bytes == row.bank_tokens * 64 * 2 + 16 * 256 * 4

@@ -37,8 +37,8 @@ from vidseg.errors import InputError
 from vidseg.eval.datasets import DATASETS, open_dataset
 from vidseg.eval.evaluate import evaluate
 from vidseg.eval.submission import check_submission
-from vidseg.eval.tracking import TrackerChoice
 from vidseg.pipeline import cli
+from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.registry import TRACKER_KINDS
 
 MAKERS: dict[str, Callable[[Path], Path]] = {
@@ -222,7 +222,7 @@ def test_ray_workers_give_the_same_masks_and_leave_the_rest_alone_where_one_fail
 
 def test_a_stop_between_sequences_keeps_what_is_done(tmp_path: Path) -> None:
     root, out = make_davis(tmp_path / "data"), tmp_path / "out"
-    choice = TrackerChoice(name=str(fake_yaml(tmp_path)))
+    choice = TrackerOptions(tracker=str(fake_yaml(tmp_path)))
     with pytest.raises(KeyboardInterrupt):
         evaluate(
             "davis2017", root, out, choice, on_outcome=lambda outcome: signal.raise_signal(signal.SIGINT)

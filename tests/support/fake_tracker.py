@@ -24,7 +24,8 @@ from safetensors.numpy import load_file, save_file
 
 from vidseg.errors import InputError
 from vidseg.trackers.contract import ABSENT_LOGIT, Frame, FrameResult, Prompt
-from vidseg.trackers.registry import LoadOptions, register_tracker
+from vidseg.trackers.options import TrackerOptions
+from vidseg.trackers.registry import register_tracker
 
 
 class FakeTracker:
@@ -170,7 +171,7 @@ class FakeSession:
         )
 
 
-def build(name: str, config: Mapping[str, Any], options: LoadOptions) -> FakeTracker:
+def build(name: str, config: Mapping[str, Any], options: TrackerOptions) -> FakeTracker:
     return FakeTracker(name, **config)
 
 

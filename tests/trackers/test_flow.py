@@ -404,7 +404,7 @@ def test_frames_of_any_size_are_tracked(height: int, width: int, data: st.DataOb
         ({"dtype": "bfloat16"}, "float32"),
         ({"image_size": 512}, "no model input"),
         ({"compile": True}, "nothing to compile"),
-        ({"fill_hole_area": 8}, "unknown option 'fill_hole_area'"),
+        ({"fill_hole_area": 8}, "has no option 'fill_hole_area'"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

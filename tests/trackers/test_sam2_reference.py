@@ -274,7 +274,7 @@ def test_wrong_input_is_named(tracker, frames):
     [
         ({"image_size": 100}, "multiple of 32"),
         ({"config": "sam3"}, "field 'config'"),
-        ({"colour": 1}, "unknown key 'colour'"),
+        ({"colour": 1}, "unknown option 'colour'"),
         ({"device": "cuda:99"}, "not on this machine"),
     ],
 )

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from vidseg.errors import InputError, RunError, VidsegError
-from vidseg.eval.tracking import TrackerChoice
+from vidseg.trackers.options import TrackerOptions
 
 STAGES = ("encode", "attend", "decode", "remember")
 
@@ -65,7 +65,7 @@ class Measured:
     """J&F on the made video, in percent; None with random weights."""
 
 
-def bench(choices: Sequence[TrackerChoice], options: BenchOptions | None = None) -> list[Measured]:
+def bench(choices: Sequence[TrackerOptions], options: BenchOptions | None = None) -> list[Measured]:
     """Measure trackers in turns.
 
     Raises:
@@ -84,15 +84,15 @@ def bench(choices: Sequence[TrackerChoice], options: BenchOptions | None = None)
             theirs.close()
             lines.append(mine)
             processes.append(process)
-            _ask(mine, choice.name)  # loaded, one at a time
+            _ask(mine, choice.tracker)  # loaded, one at a time
         for start in range(0, options.frames, options.turn):
             for line, choice in zip(lines, choices, strict=True):
                 line.send(min(options.turn, options.frames - start))
-                _ask(line, choice.name)
+                _ask(line, choice.tracker)
         measured = []
         for line, choice in zip(lines, choices, strict=True):
             line.send(0)
-            measured.append(_ask(line, choice.name))
+            measured.append(_ask(line, choice.tracker))
         return measured
     finally:
         for process in processes:
@@ -110,7 +110,7 @@ def _ask(line: Connection, name: str) -> Any:
     return answer
 
 
-def _serve(line: Connection, choice: TrackerChoice, options: BenchOptions) -> None:
+def _serve(line: Connection, choice: TrackerOptions, options: BenchOptions) -> None:
     """A tracker's process: gets ready, tracks as many frames as it is told to, and at 0 says how it was."""
     try:
         subject = _Subject(choice, options)
@@ -122,14 +122,15 @@ def _serve(line: Connection, choice: TrackerChoice, options: BenchOptions) -> No
     except VidsegError as error:
         line.send(error)
     except Exception as error:
-        line.send(RunError(f"tracker '{choice.name}' failed ({type(error).__name__}: {error})"))
+        line.send(RunError(f"tracker '{choice.tracker}' failed ({type(error).__name__}: {error})"))
 
 
 class _Subject:
-    def __init__(self, choice: TrackerChoice, options: BenchOptions) -> None:
+    def __init__(self, choice: TrackerOptions, options: BenchOptions) -> None:
         import torch
 
         from vidseg.pipeline.made_video import MadeVideo
+        from vidseg.trackers.registry import build_tracker
 
         if options.threads is not None:
             torch.set_num_threads(options.threads)
@@ -138,7 +139,7 @@ class _Subject:
         if not 1 <= options.objects <= MAX_OBJECTS:
             raise InputError(f"--objects {options.objects}", hint=f"give 1 to {MAX_OBJECTS}")
         self.frames = iter(list(video))
-        self.tracker = choice.load()
+        self.tracker = build_tracker(choice)
         self.session = self.tracker.start(num_frames=video.num_frames)
         things = video.prompts()["objects"]
         for number in range(options.objects):

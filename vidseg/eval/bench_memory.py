@@ -18,7 +18,8 @@ import numpy as np
 
 from vidseg.errors import InputError
 from vidseg.eval.bench import now_ms
-from vidseg.eval.tracking import TrackerChoice
+from vidseg.trackers.options import TrackerOptions
+from vidseg.trackers.registry import build_tracker
 
 if TYPE_CHECKING:
     from vidseg.memory.bank import Moment, ObjectBank
@@ -61,7 +62,7 @@ class MemoryMeasured:
 
 
 def bench_memory(
-    choice: TrackerChoice,
+    choice: TrackerOptions,
     *,
     objects: Sequence[int] = OBJECTS,
     memory_frames: Sequence[int] = MEMORY_FRAMES,
@@ -80,10 +81,12 @@ def bench_memory(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    tracker: Any = choice.load()
+    tracker: Any = build_tracker(choice)
     engine = getattr(tracker, "engine", None)
     if engine is None:
-        raise InputError(f"the tracker '{choice.name}' keeps no memory bank", hint="give an engine tracker")
+        raise InputError(
+            f"the tracker '{choice.tracker}' keeps no memory bank", hint="give an engine tracker"
+        )
     size = engine.model.image_size
     noise = np.random.default_rng(0).standard_normal((3, size, size), dtype=np.float32)
     frame = Frame(0, 0.0, model_input=noise, size_hw=SIZE_HW)

@@ -13,14 +13,16 @@ import numpy as np
 
 from vidseg.errors import InputError, OutputError
 from vidseg.pipeline.atomic import write_json
+from vidseg.pipeline.commands.tracker_arguments import add_tracker_arguments, options_of
 from vidseg.pipeline.made_video import FRAME_RATE, MadeVideo
-from vidseg.trackers.registry import DEFAULT_TRACKER, load
+from vidseg.trackers.registry import build_tracker
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from PIL import Image
 
     from vidseg.pipeline.writers import FrameMasks
+    from vidseg.trackers.options import TrackerOptions
 
 TRUTH = "truth"
 PICTURE_AT = (0.0, 0.2, 0.4, 0.55, 0.75, 1.0)
@@ -36,9 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--frames", metavar="N", type=int, default=90, help="length of the video (default: 90)"
     )
     parser.add_argument("--size", metavar="WxH", default="640x360", help="default: 640x360")
-    parser.add_argument(
-        "--tracker", metavar="NAME_OR_YAML", help=f"which tracker (default: {DEFAULT_TRACKER})"
-    )
+    add_tracker_arguments(parser)
     parser.add_argument(
         "--animation", metavar="FILE", type=Path, help="also write the overlay as a small animated .webp"
     )
@@ -49,13 +49,13 @@ def run(args: argparse.Namespace) -> int:
     video = MadeVideo(num_frames=_checked_frames(args.frames), size_hw=_size_hw(args.size))
     if args.animation is not None and args.animation.suffix != ".webp":
         raise InputError(f"--animation '{args.animation}'", hint="give a name that ends in .webp")
-    result = demo(video, args.out, tracker=args.tracker, animation=args.animation)
+    result = demo(video, args.out, options_of(args), animation=args.animation)
     print(json.dumps(result, indent=2) if args.json else _as_text(result))
     return 0
 
 
 def demo(
-    video: MadeVideo, out: Path, *, tracker: str | None = None, animation: Path | None = None
+    video: MadeVideo, out: Path, asked: TrackerOptions | None = None, *, animation: Path | None = None
 ) -> dict[str, Any]:
     """Write a made video into a folder, track it there, and score it against its ground truth.
 
@@ -68,9 +68,10 @@ def demo(
         OutputError: the folder holds something else than an earlier demo.
     """
     from vidseg.pipeline.track import track
+    from vidseg.trackers.options import TrackerOptions
 
-    tracker = tracker or DEFAULT_TRACKER
-    loaded = load(tracker)  # before anything is written
+    asked = asked or TrackerOptions()
+    loaded = build_tracker(asked)  # before anything is written
     is_earlier_demo = (out / TRUTH).is_dir()
     if out.exists() and not is_earlier_demo and not (out.is_dir() and not any(out.iterdir())):
         raise OutputError(f"'{out}' holds something else than a demo", hint="choose another --out")
@@ -87,7 +88,7 @@ def demo(
     return {
         "J&F": round(100 * float(np.mean(scores)), 2),
         "objects": objects,
-        "tracker": tracker,
+        "tracker": asked.tracker,
         "frames": video.num_frames,
         "size": f"{video.size_hw[1]}x{video.size_hw[0]}",
         "frames_per_second": round(summary.frames_per_second, 1),

@@ -32,12 +32,13 @@ from vidseg.eval.tracking import (
     RUNS,
     Outcome,
     PromptKind,
-    TrackerChoice,
     Workers,
     track_sequences,
 )
 from vidseg.pipeline.atomic import write_bytes, write_json
 from vidseg.pipeline.run_record import versions
+from vidseg.trackers.options import TrackerOptions
+from vidseg.trackers.registry import build_tracker
 
 ABOUT, RESULTS, TABLE, FRAMES = "evaluation.json", "results.json", "results.csv", "frames"
 
@@ -55,7 +56,7 @@ def evaluate(
     dataset: str,
     root: Path,
     out: Path,
-    choice: TrackerChoice | None = None,
+    asked: TrackerOptions | None = None,
     options: EvaluationOptions | None = None,
     *,
     on_outcome: Callable[[Outcome], object] = lambda outcome: None,
@@ -65,6 +66,7 @@ def evaluate(
     Args:
         dataset: a name of `vidseg.eval.datasets.DATASETS`.
         root: the data set's folder, as downloaded.
+        asked: which tracker; the default one where it is not given.
         out: the folder of the results.
         on_outcome: is told of every sequence when it is tracked.
 
@@ -75,13 +77,13 @@ def evaluate(
     Raises:
         InputError: the data set is not complete, the tracker cannot be loaded, or `out` holds something else.
     """
-    choice, options = choice or TrackerChoice(), options or EvaluationOptions()
+    asked, options = asked or TrackerOptions(), options or EvaluationOptions()
     data = _chosen(open_dataset(dataset, root), options.sequences)
     _check_folder(out, options.resume)
-    about = _about(data, choice, options, choice.describe())
+    about = _about(data, asked, options)
     _claim(out, about)
     outcomes = track_sequences(
-        data, choice, out, prompt=options.prompt, workers=options.workers, on_outcome=on_outcome
+        data, asked, out, prompt=options.prompt, workers=options.workers, on_outcome=on_outcome
     )
     done = [s.name for s in data.sequences if outcomes[s.name].status == "done"]
     results = {
@@ -172,9 +174,10 @@ def _check_folder(out: Path, resume: bool) -> None:
         )
 
 
-def _about(
-    data: DataSet, choice: TrackerChoice, options: EvaluationOptions, tracker: dict[str, Any]
-) -> dict[str, Any]:
+def _about(data: DataSet, asked: TrackerOptions, options: EvaluationOptions) -> dict[str, Any]:
+    # A copy on the CPU says what it is; nothing is computed with it.
+    plain = {"device": "cpu", "dtype": "float32", "compile": None}
+    tracker = build_tracker(asked.model_copy(update=plain)).describe()
     about = {
         "dataset": data.name,
         "root": str(data.root.resolve()),
@@ -182,11 +185,12 @@ def _about(
         "prompt": options.prompt,
         "tracker": tracker["name"],
         "configuration": tracker["config"],
-        "weights": None if choice.weights is None else str(choice.weights),
+        "weights": asked.weights,
         "weights_sha256": tracker["weights_sha256"],
-        "image_size": choice.image_size or tracker["config"].get("image_size"),
-        "dtype": choice.dtype,
-        "device": choice.device,
+        "image_size": asked.image_size or tracker["config"].get("image_size"),
+        "dtype": asked.dtype,
+        "device": asked.device,
+        "options": tracker.get("options"),
     }
     result: dict[str, Any] = json.loads(json.dumps(about))
     return result

@@ -25,41 +25,10 @@ from vidseg.pipeline.batch.driver import Driver, stop_on_signals
 from vidseg.pipeline.batch.jobs import Job, JobOptions
 from vidseg.pipeline.batch.pool import InProcessPool, Pool
 from vidseg.pipeline.writers.png import write_label_png
-from vidseg.trackers.contract import Tracker
-from vidseg.trackers.registry import DEFAULT_TRACKER, load
+from vidseg.trackers.options import TrackerOptions
 
 RUNS, MASKS, PROMPTS = "runs", "masks", "prompts"
 PromptKind = Literal["mask", "box"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrackerChoice:
-    """What `vidseg.load` is asked for."""
-
-    name: str = DEFAULT_TRACKER
-    weights: str | None = None
-    device: str = "auto"
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    image_size: int | None = None
-    allow_random_weights: bool = False
-
-    def load(self) -> Tracker:
-        return load(
-            self.name,
-            weights=self.weights,
-            device=self.device,
-            dtype=self.dtype,
-            image_size=self.image_size,
-            allow_random_weights=self.allow_random_weights,
-        )
-
-    def describe(self) -> dict[str, Any]:
-        """The tracker's own facts, from a copy on the CPU: nothing is computed with it.
-
-        Raises:
-            InputError: it cannot be loaded.
-        """
-        return dict(replace(self, device="cpu", dtype="float32").load().describe())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +103,7 @@ class SequenceStage(batch.Stage):
 
 def track_sequences(
     data: DataSet,
-    choice: TrackerChoice,
+    asked: TrackerOptions,
     out: Path,
     *,
     prompt: PromptKind = "mask",
@@ -167,7 +136,7 @@ def track_sequences(
 
     for sequence in sorted(data.sequences, key=lambda s: -len(s.frame_names)):
         try:
-            jobs.add(sequence, _job(sequence, choice, out, prompt, data.has_mask_per_object))
+            jobs.add(sequence, _job(sequence, asked, out, prompt, data.has_mask_per_object))
         except VidsegError as error:
             keep(Outcome(name=sequence.name, status="failed", error=one_line(error.message)))
     if not len(jobs):
@@ -179,7 +148,7 @@ def track_sequences(
         threads=max(1, int(workers.cpus)) if workers.count else None,
     )
     (out / RUNS).mkdir(parents=True, exist_ok=True)
-    pool = _pool(stage, jobs.items[0][0], workers, device=choice.device)
+    pool = _pool(stage, jobs.items[0][0], workers, device=asked.device)
     try:
         driver = Driver(
             jobs,
@@ -218,25 +187,18 @@ class _Jobs:
 
 def _job(
     sequence: SequenceToTrack,
-    choice: TrackerChoice,
+    asked: TrackerOptions,
     out: Path,
     prompt: PromptKind,
     has_mask_per_object: bool,
 ) -> Job:
     """Paths are absolute: a worker's working directory is another one."""
-    name = choice.name
     return Job(
         id=sequence.name,
         video=str(sequence.images.absolute()),
         prompt=prompts_of(sequence, prompt, out / PROMPTS),
-        tracker=str(Path(name).absolute()) if name.endswith((".yaml", ".yml")) else name,
         options=JobOptions(
-            weights=None if choice.weights is None else str(Path(choice.weights).absolute()),
-            device=choice.device,
-            dtype=choice.dtype,
-            image_size=choice.image_size,
-            allow_random_weights=choice.allow_random_weights,
-            formats=["rle" if has_mask_per_object else "png"],
+            **dict(asked.with_absolute_paths()), formats=["rle" if has_mask_per_object else "png"]
         ),
     )
 

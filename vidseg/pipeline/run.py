@@ -22,6 +22,7 @@ from vidseg.pipeline.schedule import Schedule
 from vidseg.pipeline.stop import Stop
 from vidseg.pipeline.video import Video
 from vidseg.trackers.contract import Frame, Tracker, clicks_correct, takes_decoded
+from vidseg.trackers.options import TrackerOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,7 @@ class Run:
 
     Args:
         get_tracker: builds the tracker; called after the cheaper checks.
-        tracker_options: what the tracker was asked for besides its name.
+        asked: what was asked of the tracker; kept in run.json.
         warn: is told, in one line each, what was changed in the prompts to make them fit.
         job: what a batch knows the run by; kept in run.json.
     """
@@ -64,7 +65,7 @@ class Run:
         out: str | PathLike[str] | None,
         options: TrackOptions,
         *,
-        tracker_options: Mapping[str, Any],
+        asked: TrackerOptions,
         warn: Callable[[str], object],
         job: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
@@ -77,7 +78,7 @@ class Run:
         self.get_tracker = get_tracker
         self.folder = OutFolder(default_out(source) if out is None else Path(out))
         self.options = options
-        self.tracker_options = dict(tracker_options)
+        self.asked = asked
         self.warn = warn
         self.job = job
         self.progress = progress or Silent()
@@ -161,7 +162,7 @@ class Run:
                 "start": options.start,
                 "end": options.end,
                 "reader": options.reader,
-                **self.tracker_options,
+                **self.asked.document(),
             },
             # Last, for people who read the file: there may be a hundred thousand.
             "frame_files": self.video.info.frame_files,

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from os import PathLike
 from typing import Any, Literal
 
+from vidseg.errors import ConfigError
 from vidseg.pipeline.formats import DEFAULT_FORMATS
 from vidseg.pipeline.plan import Direction, TrackOptions
 from vidseg.pipeline.run import Run, TrackSummary
+from vidseg.trackers.choices import DEFAULT_TRACKER
 from vidseg.trackers.contract import Tracker
-from vidseg.trackers.registry import DEFAULT_TRACKER, load
+from vidseg.trackers.options import TrackerOptions
+from vidseg.trackers.registry import build_tracker
 
 __all__ = ["TrackSummary", "track"]
 
@@ -22,11 +26,6 @@ def track(
     *,
     tracker: str | PathLike[str] | Tracker = DEFAULT_TRACKER,
     out: str | PathLike[str] | None = None,
-    weights: str | PathLike[str] | Mapping[str, Any] | None = None,
-    device: str = "auto",
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
-    image_size: int | None = None,
-    allow_random_weights: bool = False,
     formats: Sequence[str] = DEFAULT_FORMATS,
     direction: Direction = "forward",
     start: int | None = None,
@@ -37,6 +36,7 @@ def track(
     queue_frames: int = 8,
     reader: Literal["pyav", "decord"] = "pyav",
     on_behind: Literal["wait", "drop"] | None = None,
+    **tracker_options: Any,
 ) -> TrackSummary:
     """Follow objects through a video and write their masks; the `track` command as one call.
 
@@ -46,7 +46,6 @@ def track(
         prompts: a prompt file, or its content. Pixels of the frame as shown.
         tracker: a name that `vidseg models` lists, the path of a YAML file, or a tracker.
         out: the output folder; runs/<name of the source> where it is not given.
-        weights, device, dtype, image_size, allow_random_weights: see `vidseg.load`.
         formats: what to write; names of `vidseg.pipeline.formats.FORMATS`.
         direction: 'forward' from each object's first prompted frame; 'backward' from its last one down;
             'both' ways from its first one.
@@ -56,6 +55,8 @@ def track(
         save_every: frames between two saved states to resume from; 0 for none.
         queue_frames: how many frames may wait to be tracked; half as many may wait to be written.
         reader, on_behind: see `vidseg.read`.
+        **tracker_options: of a tracker that is to be loaded: `weights`, `device`, `dtype`, ...; see
+            `vidseg.load`.
 
     Returns:
         The summary of a run that is done.
@@ -77,14 +78,18 @@ def track(
         reader=reader,
         on_behind=on_behind,
     )
-    asked: dict[str, Any] = {"device": device, "dtype": dtype, "image_size": image_size}
-
-    def get_tracker() -> Tracker:
-        if not isinstance(tracker, str | PathLike):
-            return tracker
-        return load(tracker, weights=weights, allow_random_weights=allow_random_weights, **asked)
-
-    summary = Run(source, prompts, get_tracker, out, options, tracker_options=asked, warn=warnings.warn).run()
+    get_tracker: Callable[[], Tracker]
+    if isinstance(tracker, str | PathLike):
+        asked = TrackerOptions.of(tracker, **tracker_options)
+        get_tracker = partial(build_tracker, asked)
+    elif tracker_options:
+        raise ConfigError(
+            f"'{min(tracker_options)}' for a tracker that is loaded", hint="give it to vidseg.load"
+        )
+    else:
+        asked, loaded = TrackerOptions(), tracker
+        get_tracker = lambda: loaded  # noqa: E731
+    summary = Run(source, prompts, get_tracker, out, options, asked=asked, warn=warnings.warn).run()
     if summary.error is not None:
         raise summary.error
     if summary.status == "interrupted":

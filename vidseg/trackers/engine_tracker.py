@@ -11,27 +11,17 @@ from os import PathLike
 from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from vidseg.errors import ConfigError
 from vidseg.trackers.build import EngineSettings, build_model
+from vidseg.trackers.device import pick_device
 from vidseg.trackers.engine import Engine
-from vidseg.trackers.registry import LoadOptions
+from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.session import EngineSession, SessionOptions, fill_session, session_tensors
 from vidseg.trackers.session_file import read_session, write_session
-from vidseg.validation import Strict, parse
-
-
-class ExtraOptions(Strict):
-    """What `load(..., name=value)` may add for an engine tracker."""
-
-    fill_hole_area: int = Field(default=0, ge=0)
-    remove_speck_area: int = Field(default=0, ge=0)
-    non_overlap_masks: bool = False
-    corrections_condition: bool = False
-    clear_memory_around_corrections: bool = False
-    max_conditioning: int | None = Field(default=None, ge=2)
+from vidseg.trackers.weights import check_state, find_weights, read_checkpoint, state_sha256
+from vidseg.validation import parse
 
 
 class EngineTracker:
@@ -62,7 +52,7 @@ class EngineTracker:
         return self.engine.model.clicks_correct
 
     @classmethod
-    def build(cls, name: str, config: Mapping[str, Any], load: LoadOptions) -> EngineTracker:
+    def build(cls, name: str, config: Mapping[str, Any], asked: TrackerOptions) -> EngineTracker:
         """Build and load.
 
         Raises:
@@ -70,40 +60,38 @@ class EngineTracker:
             CheckpointError: weights are missing or do not fit.
         """
         where = f"tracker '{name}'"
+        asked.require_taken(TrackerOptions.model_fields, by=name, why={})
         settings = parse(EngineSettings, dict(config), where=where, error=ConfigError)
-        if load.image_size is not None:
-            changed = {**dict(config), "image_size": load.image_size}
+        if asked.image_size is not None:
+            changed = {**dict(config), "image_size": asked.image_size}
             settings = parse(EngineSettings, changed, where=f"{where}, --image-size", error=ConfigError)
-        extra = parse(ExtraOptions, dict(load.extra), where=f"options of {where}", error=ConfigError)
-        if extra.max_conditioning is not None:
-            bank = {**settings.bank, "max_conditioning": extra.max_conditioning}
+        if asked.max_conditioning is not None:
+            bank = {**settings.bank, "max_conditioning": asked.max_conditioning}
             settings = settings.model_copy(update={"bank": bank})
-        device, dtype = pick_device(load.device), pick_dtype(load.dtype)
+        device = pick_device(asked.device)
         model, policy = build_model(settings, where)
         weights_sha256 = None
-        state = _find_state(name, settings, load)
+        state = _find_state(name, settings, asked)
         if state is None:
             _fill_randomly(model)
         else:
-            from vidseg.trackers.weights import check_state
-
             shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-            file = str(load.weights) if isinstance(load.weights, str | PathLike) else None
+            file = asked.weights if isinstance(asked.weights, str) else None
             check_state(shapes, state, where=file, tracker=name)
             model.load_state_dict(state)
             weights_sha256 = state_sha256(model.state_dict())
         model.fuse()
-        model.to(device=device, dtype=dtype)
-        if load.compile:
+        model.to(device=device, dtype=getattr(torch, asked.dtype))
+        if asked.compile:
             model.compile_parts()
         options = SessionOptions(
-            non_overlap_masks=extra.non_overlap_masks,
-            remove_speck_area=extra.remove_speck_area,
+            non_overlap_masks=bool(asked.non_overlap_masks),
+            remove_speck_area=asked.remove_speck_area or 0,
             keeps_corrections=settings.keeps_corrections,
-            corrections_condition=extra.corrections_condition,
-            clear_memory_around_corrections=extra.clear_memory_around_corrections,
+            corrections_condition=bool(asked.corrections_condition),
+            clear_memory_around_corrections=bool(asked.clear_memory_around_corrections),
         )
-        engine = Engine(model, policy, fill_hole_area=extra.fill_hole_area)
+        engine = Engine(model, policy, fill_hole_area=asked.fill_hole_area or 0)
         return cls(name, settings, engine, options, weights_sha256)
 
     def start(
@@ -156,13 +144,11 @@ class EngineTracker:
         write_session(path, tracker=self.name, fingerprint=self.fingerprint(), tensors=tensors, facts=facts)
 
 
-def _find_state(name: str, settings: EngineSettings, load: LoadOptions) -> dict[str, Tensor] | None:
+def _find_state(name: str, settings: EngineSettings, asked: TrackerOptions) -> dict[str, Tensor] | None:
     """The state dict that was asked for; None for random weights, when they were asked for by that word."""
-    from vidseg.trackers.weights import find_weights, read_checkpoint
-
-    if load.weights is not None:
-        return read_checkpoint(load.weights)
-    if load.allow_random_weights:
+    if asked.weights is not None:
+        return read_checkpoint(asked.weights)
+    if asked.allow_random_weights:
         return None
     return read_checkpoint(settings.weights or find_weights(name))
 
@@ -179,47 +165,3 @@ def _fill_randomly(model: torch.nn.Module) -> None:
     for _, buffer in sorted(model.named_buffers()):
         if buffer.is_floating_point() and buffer.dim() > 1:
             buffer.normal_(generator=generator)
-
-
-def state_sha256(state: Mapping[str, Tensor]) -> str:
-    """A digest of weights by name and value, the same for .pt and .safetensors."""
-    digest = hashlib.sha256()
-    for key in sorted(state):
-        digest.update(key.encode())
-        digest.update(state[key].detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def pick_device(name: str) -> torch.device:
-    """'auto' takes CUDA, then MPS, then the CPU.
-
-    Raises:
-        ConfigError: no such device here.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ConfigError(f"unknown device '{name}'", hint="auto, cpu, cuda, cuda:1 or mps") from None
-    is_here = (
-        device.type == "cpu"
-        or (device.type == "cuda" and (device.index or 0) < torch.cuda.device_count())
-        or (device.type == "mps" and torch.backends.mps.is_available())
-    )
-    if not is_here:
-        raise ConfigError(f"the device '{name}' is not on this machine", hint="--device auto or --device cpu")
-    return device
-
-
-def pick_dtype(name: str) -> torch.dtype:
-    """
-    Raises:
-        ConfigError: not a type that the engine runs in.
-    """
-    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if name not in dtypes:
-        raise ConfigError(f"unknown dtype '{name}'", hint=", ".join(dtypes))
-    return dtypes[name]

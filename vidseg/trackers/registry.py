@@ -8,58 +8,40 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from vidseg import opencv
 from vidseg.errors import ConfigError
 from vidseg.registry import Registry
+from vidseg.trackers.choices import DEFAULT_TRACKER
 
 if TYPE_CHECKING:
-    import torch
-
     from vidseg.trackers.contract import Tracker
+    from vidseg.trackers.options import TrackerOptions
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-DEFAULT_TRACKER = "vidseg-nano"
 
 
-@dataclass(frozen=True, kw_only=True)
-class LoadOptions:
-    """What a caller of `load` asked for; a builder refuses what it cannot do."""
-
-    weights: str | PathLike[str] | Mapping[str, torch.Tensor] | None = None
-    """A path (.pt, .safetensors) or a state dict under the official names; None for the config's own."""
-    device: str = "auto"
-    """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    image_size: int | None = None
-    """Side of the square model input; None for the config's own."""
-    compile: bool = False
-    allow_random_weights: bool = False
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    """Options of one kind of tracker; each builder checks its own."""
+Builder = Callable[[str, Mapping[str, Any], "TrackerOptions"], "Tracker"]
+"""(name, the YAML's mapping without `kind` and `options`, what is asked) -> tracker. It refuses what it
+cannot do; see `TrackerOptions.require_taken`."""
 
 
-Builder = Callable[[str, Mapping[str, Any], LoadOptions], "Tracker"]
-"""(name, the YAML's mapping without `kind`, options) -> tracker."""
-
-
-def _engine(name: str, config: Mapping[str, Any], options: LoadOptions) -> Tracker:
+def _engine(name: str, config: Mapping[str, Any], options: TrackerOptions) -> Tracker:
     from vidseg.trackers.engine_tracker import EngineTracker
 
     return EngineTracker.build(name, config, options)
 
 
-def _flow(name: str, config: Mapping[str, Any], options: LoadOptions) -> Tracker:
+def _flow(name: str, config: Mapping[str, Any], options: TrackerOptions) -> Tracker:
     from vidseg.trackers.flow import FlowTracker
 
     return FlowTracker.build(name, config, options)
 
 
-def _sam2_reference(name: str, config: Mapping[str, Any], options: LoadOptions) -> Tracker:
+def _sam2_reference(name: str, config: Mapping[str, Any], options: TrackerOptions) -> Tracker:
     from vidseg.trackers.sam2_reference import Sam2ReferenceTracker
 
     return Sam2ReferenceTracker.build(name, config, options)
@@ -133,45 +115,32 @@ def read_config(name_or_yaml: str | PathLike[str]) -> tuple[str, dict[str, Any]]
     return name, config
 
 
-def load(
-    name_or_yaml: str | PathLike[str] = DEFAULT_TRACKER,
-    *,
-    weights: str | PathLike[str] | Mapping[str, torch.Tensor] | None = None,
-    device: str = "auto",
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
-    image_size: int | None = None,
-    compile: bool = False,
-    allow_random_weights: bool = False,
-    **extra: Any,
-) -> Tracker:
+def load(name_or_yaml: str | PathLike[str] = DEFAULT_TRACKER, **options: Any) -> Tracker:
     """Build a tracker from its name or from a YAML file.
 
     Args:
         name_or_yaml: a name that `vidseg models` lists, or the path of a .yaml file.
-        weights: a path (.pt, .safetensors) or a state dict under the official names; None for
-            the config's own.
-        device: 'auto' takes CUDA, then MPS, then the CPU.
-        dtype: 'float32', 'bfloat16' or 'float16'.
-        image_size: side of the square model input; None for the config's own.
-        compile: compile the parts that every frame goes through; on a GPU they are replayed as CUDA graphs.
-            The first frames take minutes.
-        allow_random_weights: build the model without weights. Its masks mean nothing.
-        **extra: options of one kind of tracker (`non_overlap_masks=True`, `fill_hole_area=8`, ...).
+        **options: the fields of `vidseg.trackers.options.TrackerOptions`: `weights`, `device`, `dtype`,
+            `image_size`, `compile`, `allow_random_weights`, `fill_hole_area`, ...; and those of the tracker's
+            kind alone.
 
     Raises:
         ConfigError: an unknown name or option, or a configuration that does not hold together.
         CheckpointError: weights are missing or do not fit.
     """
+    from vidseg.trackers.options import TrackerOptions
+
+    return build_tracker(TrackerOptions.of(name_or_yaml, **options))
+
+
+def build_tracker(options: TrackerOptions) -> Tracker:
+    """The tracker that options ask for.
+
+    Raises:
+        ConfigError, CheckpointError: see `load`.
+    """
     opencv.check(warnings.warn)
-    name, config = read_config(name_or_yaml)
+    name, config = read_config(options.tracker)
     build = TRACKER_KINDS.lookup(config.pop("kind", None), where=f"{name}.yaml, field 'kind'")
-    options = LoadOptions(
-        weights=weights,
-        device=device,
-        dtype=dtype,
-        image_size=image_size,
-        compile=compile,
-        allow_random_weights=allow_random_weights,
-        extra=extra,
-    )
+    options = options.with_defaults(config.pop("options", {}), f"{name}.yaml, field 'options'")
     return build(name, config, options)

@@ -31,7 +31,8 @@ from torch import Tensor
 
 from vidseg.errors import ConfigError, InputError, PromptError
 from vidseg.trackers.contract import Frame, FrameResult, Prompt
-from vidseg.trackers.engine_tracker import pick_device, pick_dtype, state_sha256
+from vidseg.trackers.device import pick_device
+from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.pending import PendingPrompts, checked_id
 from vidseg.trackers.sam2_official import (
     OfficialConfig,
@@ -43,14 +44,13 @@ from vidseg.trackers.sam2_official import (
 )
 from vidseg.trackers.session_file import read_session, write_session
 from vidseg.trackers.states import object_state
-from vidseg.trackers.weights import find_weights, read_checkpoint, tracker_of
+from vidseg.trackers.weights import find_weights, read_checkpoint, state_sha256, tracker_of
 from vidseg.validation import Strict, parse
 
 if TYPE_CHECKING:
     from sam2.sam2_video_predictor import SAM2VideoPredictor
 
     from vidseg.trackers.contract import FloatArray
-    from vidseg.trackers.registry import LoadOptions
 
 HORIZON = 16
 """Of tracked frames, none further back than this is read (6 memories, 15 pointers)."""
@@ -59,7 +59,7 @@ LIVE_STREAM_LENGTH = 1 << 30
 
 
 class Sam2ReferenceConfig(Strict):
-    """What the YAML and a caller's extra options may say."""
+    """What the YAML may say."""
 
     config: OfficialConfig
     image_size: int | None = None
@@ -69,6 +69,19 @@ class Sam2ReferenceConfig(Strict):
     non_overlap_masks: bool = False
     add_all_frames_to_correct_as_cond: bool = False
     fill_hole_area: int = 8
+
+
+_TAKEN = {
+    "weights",
+    "device",
+    "dtype",
+    "image_size",
+    "compile",
+    "non_overlap_masks",
+    "corrections_condition",
+    "fill_hole_area",
+}
+"""The options that the official predictor has, too."""
 
 
 class Sam2ReferenceTracker:
@@ -91,7 +104,7 @@ class Sam2ReferenceTracker:
         self.weights_sha256 = weights_sha256
 
     @classmethod
-    def build(cls, name: str, config: Mapping[str, Any], options: LoadOptions) -> Sam2ReferenceTracker:
+    def build(cls, name: str, config: Mapping[str, Any], options: TrackerOptions) -> Sam2ReferenceTracker:
         """Build and load. `dtype='bfloat16'` is the official use: weights in float32, autocast to bfloat16.
 
         Raises:
@@ -100,9 +113,18 @@ class Sam2ReferenceTracker:
             CheckpointError: weights are missing or do not fit.
         """
         where = f"tracker '{name}'"
-        merged = {**config, **options.extra}
-        if options.image_size is not None:
-            merged["image_size"] = options.image_size
+        options.require_taken(_TAKEN, by=name, why={}, extra=Sam2ReferenceConfig.model_fields)
+        asked = {
+            "image_size": options.image_size,
+            "non_overlap_masks": options.non_overlap_masks,
+            "add_all_frames_to_correct_as_cond": options.corrections_condition,
+            "fill_hole_area": options.fill_hole_area,
+        }
+        merged = {
+            **config,
+            **options.extra,
+            **{key: value for key, value in asked.items() if value is not None},
+        }
         checked = parse(Sam2ReferenceConfig, merged, where=where, error=ConfigError)
         if checked.image_size is not None and (checked.image_size < 32 or checked.image_size % 32):
             raise ConfigError(
@@ -118,13 +140,13 @@ class Sam2ReferenceTracker:
             state,
             image_size=checked.image_size,
             device=pick_device(options.device),
-            compile=options.compile,
+            compile=bool(options.compile),
             non_overlap_masks=checked.non_overlap_masks,
             add_all_frames_to_correct_as_cond=checked.add_all_frames_to_correct_as_cond,
             fill_hole_area=checked.fill_hole_area,
         )
         digest = state_sha256(predictor.state_dict()) if state is not None else None
-        return cls(name, checked, predictor, pick_dtype(options.dtype), digest)
+        return cls(name, checked, predictor, getattr(torch, options.dtype), digest)
 
     def start(self, num_frames: int | None = None, reverse: bool = False) -> Sam2ReferenceSession:
         return Sam2ReferenceSession(self, num_frames, reverse)

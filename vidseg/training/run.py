@@ -26,7 +26,7 @@ from vidseg.pipeline.atomic import write_json
 from vidseg.pipeline.out_folder import OutFolder
 from vidseg.pipeline.run_record import peak_memory_bytes, versions
 from vidseg.pipeline.stop import Stop
-from vidseg.trackers.engine_tracker import pick_device
+from vidseg.trackers.device import pick_device
 from vidseg.trackers.registry import read_config
 from vidseg.trackers.weights import check_state
 from vidseg.training.batches import Batches

@@ -40,7 +40,7 @@ def build_trainee(settings: TrainSettings) -> Engine:
 
 
 def read_engine_config(tracker: str, field: str) -> tuple[str, dict[str, Any]]:
-    """The name and the YAML of a tracker of the engine, without its `kind`.
+    """The name and the YAML of a tracker of the engine, without its `kind` and the `options` of tracking.
 
     Args:
         field: where the tracker is named.
@@ -56,6 +56,7 @@ def read_engine_config(tracker: str, field: str) -> tuple[str, dict[str, Any]]:
             where=field,
             hint="name a tracker of kind 'engine'",
         )
+    config.pop("options", None)
     return name, config
 
 

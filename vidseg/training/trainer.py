@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from vidseg.errors import ConfigError, RunError
+from vidseg.trackers.device import pick_device
 from vidseg.trackers.engine import Engine
-from vidseg.trackers.engine_tracker import pick_device
 from vidseg.training.ema import Ema
 from vidseg.training.settings import TrainSettings
 from vidseg.training.unroll import Unrolled

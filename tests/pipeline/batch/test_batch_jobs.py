@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidseg.errors import InputError
-from vidseg.pipeline.batch.jobs import JobDefaults, JobsFile, JobsFileError
+from vidseg.pipeline.batch.jobs import JobsFile, JobsFileError
 from vidseg.pipeline.batch.make_jobs import jobs_of_csv, jobs_of_folder
-from vidseg.trackers.registry import DEFAULT_TRACKER
+from vidseg.trackers.choices import DEFAULT_TRACKER
 
 GOOD = {"id": "a", "video": "a.mp4", "prompt": {"box": [1, 2, 3, 4]}}
 
@@ -29,7 +29,7 @@ def test_jobs_are_read_in_order_and_again_by_their_place(tmp_path: Path) -> None
     assert jobs.check() == 2
     (_, first), (place, second) = jobs
     assert first.video == str(tmp_path / "a.mp4")
-    assert first.tracker == DEFAULT_TRACKER
+    assert first.options.tracker == DEFAULT_TRACKER
     assert second.prompt == str(tmp_path / "b.json")
     assert jobs.at(place) == second
 
@@ -45,9 +45,10 @@ def test_addresses_stay_and_paths_are_relative_to_the_file(tmp_path: Path) -> No
 
 def test_job_says_more_than_the_command(tmp_path: Path) -> None:
     jobs = write(tmp_path, {**GOOD, "options": {"direction": "both"}}, {**GOOD, "id": "b"})
-    jobs.defaults = JobDefaults(tracker="edgetam", options={"direction": "backward", "device": "cpu"})
+    jobs.defaults = {"tracker": "edgetam", "direction": "backward", "device": "cpu"}
     first, second = (job for _, job in jobs)
-    assert (first.options.direction, first.options.device, first.tracker) == ("both", "cpu", "edgetam")
+    options = first.options
+    assert (options.direction, options.device, options.tracker) == ("both", "cpu", "edgetam")
     assert second.options.direction == "backward"
 
 

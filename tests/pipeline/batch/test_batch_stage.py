@@ -60,7 +60,7 @@ def test_job_that_changed_is_done_again(tmp_path: Path, job: Job, stage: FakeSta
         numbered(Path(job.video), 9, (48, 64))
     prompt: Any = {"box": [5, 5, 20, 20]} if what == "prompt" else job.prompt
     options = job.options.model_copy(update={"end": 8}) if what == "options" else job.options
-    now = Job(id=job.id, video=job.video, prompt=prompt, tracker=job.tracker, options=options)
+    now = Job(id=job.id, video=job.video, prompt=prompt, options=options)
     outcome = stage.process(now)
     assert (outcome.status, outcome.was_done_before) == ("done", False)
     fresh = FakeStage(str(tmp_path / "fresh"))
@@ -157,7 +157,7 @@ def test_bad_jobs_fail_with_their_reason_and_leave_nothing_unfinished(
         "cut": ({"video": str(tmp_path / "cut.mkv")}, "DecodeError", ""),
     }
     for job_id, (what, kind, reason) in bad.items():
-        fields = {"video": job.video, "prompt": job.prompt, "tracker": job.tracker, "options": job.options}
+        fields = {"video": job.video, "prompt": job.prompt, "options": job.options}
         outcome = stage.process(Job(id=job_id, **{**fields, **what}))
         assert (outcome.status, outcome.kind, outcome.may_pass) == ("failed", kind, False), outcome
         told = f"{outcome.reason} {outcome.where} {outcome.hint}"

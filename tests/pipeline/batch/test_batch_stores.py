@@ -127,7 +127,7 @@ def test_masks_of_prompts_are_brought_too(in_memory: str, tmp_path: Path) -> Non
     Image.fromarray(mask).save(tmp_path / "m.png")
     stores.write_whole(f"{in_memory}/p/m.png", (tmp_path / "m.png").read_bytes())
     stores.write_whole(f"{in_memory}/p/prompt.json", b'{"mask": "m.png"}')
-    fields = {"video": job.video, "tracker": job.tracker, "options": job.options}
+    fields = {"video": job.video, "options": job.options}
     for job_id, prompt in {
         "file": f"{in_memory}/p/prompt.json",
         "line": {"mask": f"{in_memory}/p/m.png"},

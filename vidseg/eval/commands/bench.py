@@ -13,28 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidseg.errors import InputError
-from vidseg.trackers.registry import DEFAULT_TRACKER
+from vidseg.pipeline.commands.tracker_arguments import add_tracker_arguments, options_of
 
 if TYPE_CHECKING:
     from vidseg.eval.bench import Measured
-    from vidseg.eval.tracking import TrackerChoice
+    from vidseg.trackers.options import TrackerOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--tracker",
-        metavar="LIST",
-        default=DEFAULT_TRACKER,
-        help=f"names or YAML files, separated by commas (default: {DEFAULT_TRACKER})",
-    )
-    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps")
-    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
-    parser.add_argument("--image-size", type=int, metavar="S", help="side of the square model input")
-    parser.add_argument(
-        "--allow-random-weights",
-        action="store_true",
-        help="models without weights: speed does not depend on them",
-    )
+    add_tracker_arguments(parser, title="trackers", metavar="LIST")
     parser.add_argument("--frames", type=int, default=24, metavar="N", help="measured frames (default: 24)")
     parser.add_argument("--warm-up", type=int, default=8, metavar="N", help="frames before them (default: 8)")
     parser.add_argument("--objects", type=int, default=1, metavar="N", help="followed at once (default: 1)")
@@ -58,7 +45,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from vidseg.eval.bench import BenchOptions, as_document, bench
-    from vidseg.eval.tracking import TrackerChoice
     from vidseg.pipeline.atomic import write_bytes
 
     for name in ("frames", "warm_up"):
@@ -74,16 +60,10 @@ def run(args: argparse.Namespace) -> int:
         threads=args.threads,
     )
     scores = _scores_of(args.results)
-    choices = [
-        TrackerChoice(
-            name=name.strip(),
-            device=args.device,
-            dtype=args.dtype,
-            image_size=args.image_size,
-            allow_random_weights=args.allow_random_weights,
-        )
-        for name in args.tracker.split(",")
-    ]
+    asked = options_of(args)
+    choices = [asked.model_copy(update={"tracker": name.strip()}) for name in asked.tracker.split(",")]
+    if asked.weights is not None and len(choices) > 1:
+        raise InputError("--weights for several trackers", hint="give it with one tracker")
     if args.memory:
         return _memory(choices, args)
     rows = bench(choices, options)
@@ -99,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _memory(choices: Sequence[TrackerChoice], args: argparse.Namespace) -> int:
+def _memory(choices: Sequence[TrackerOptions], args: argparse.Namespace) -> int:
     from vidseg.eval.bench_memory import as_text, bench_memory
     from vidseg.eval.evaluate import machine
     from vidseg.pipeline.run_record import versions

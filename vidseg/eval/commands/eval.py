@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vidseg.errors import InputError
 from vidseg.eval.datasets import DATASETS
-from vidseg.trackers.registry import DEFAULT_TRACKER
+from vidseg.pipeline.commands.tracker_arguments import add_tracker_arguments, options_of
 
 if TYPE_CHECKING:
     from vidseg.eval.tracking import Outcome
@@ -28,18 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results")
-    parser.add_argument(
-        "--tracker", metavar="NAME_OR_YAML", help=f"which tracker (default: {DEFAULT_TRACKER})"
-    )
-    parser.add_argument("--weights", metavar="FILE", help=".pt or .safetensors; default: the tracker's own")
-    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps")
-    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
-    parser.add_argument("--image-size", type=int, metavar="S", help="side of the square model input")
-    parser.add_argument(
-        "--allow-random-weights",
-        action="store_true",
-        help="run a model without weights; its masks mean nothing",
-    )
+    add_tracker_arguments(parser)
     parser.add_argument(
         "--prompt",
         default="mask",
@@ -82,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     if args.cpus <= 0 or (args.gpus is not None and args.gpus < 0):
         raise InputError(f"a worker with {args.cpus} CPUs and {args.gpus} GPUs", hint="give numbers above 0")
     from vidseg.eval.evaluate import EvaluationOptions, evaluate
-    from vidseg.eval.tracking import TrackerChoice, Workers
+    from vidseg.eval.tracking import Workers
     from vidseg.pipeline.cli import EXIT_SOME_FAILED
 
     count = 0
@@ -98,14 +87,7 @@ def run(args: argparse.Namespace) -> int:
         args.dataset,
         args.root,
         args.out,
-        TrackerChoice(
-            name=args.tracker or DEFAULT_TRACKER,
-            weights=args.weights,
-            device=args.device,
-            dtype=args.dtype,
-            image_size=args.image_size,
-            allow_random_weights=args.allow_random_weights,
-        ),
+        options_of(args),
         EvaluationOptions(
             prompt=args.prompt,
             sequences=None if args.sequences is None else args.sequences.split(","),

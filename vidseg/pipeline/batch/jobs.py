@@ -25,7 +25,8 @@ from vidseg.pipeline.batch import stores
 from vidseg.pipeline.formats import DEFAULT_FORMATS
 from vidseg.pipeline.plan import TrackOptions
 from vidseg.pipeline.prompts import LongForm, ShortForm
-from vidseg.trackers.registry import DEFAULT_TRACKER, read_config
+from vidseg.trackers.options import TrackerOptions
+from vidseg.trackers.registry import read_config
 from vidseg.validation import Strict, parse
 
 MAX_LINE_BYTES = 16 << 20
@@ -36,14 +37,10 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _RESERVED = {REPORT, SUMMARY, PAGE}
 
 
-class JobOptions(Strict):
+class JobOptions(TrackerOptions):
     """Keyword arguments of `vidseg.track`; what a job leaves out is as the command says."""
 
     weights: Annotated[str, Field(min_length=1)] | None = None
-    device: str = "auto"
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    image_size: Annotated[int, Field(ge=1)] | None = None
-    allow_random_weights: bool = False
     formats: list[str] = Field(default=list(DEFAULT_FORMATS))
     direction: Literal["forward", "backward", "both"] = "forward"
     start: Annotated[int, Field(ge=0)] | None = None
@@ -64,12 +61,9 @@ class JobOptions(Strict):
             queue_frames=self.queue_frames,
         )
 
-    def for_tracker(self) -> dict[str, Any]:
-        """Those that say which tracker to build, besides its name."""
-        return self.model_dump(include={"weights", "allow_random_weights", *self.asked_of_tracker()})
-
-    def asked_of_tracker(self) -> dict[str, Any]:
-        return {"device": self.device, "dtype": self.dtype, "image_size": self.image_size}
+    def for_tracker(self) -> TrackerOptions:
+        """Those that say which tracker to build."""
+        return TrackerOptions(**{name: getattr(self, name) for name in TrackerOptions.model_fields})
 
 
 class JobLine(Strict):
@@ -90,17 +84,7 @@ class Job:
     video: str
     prompt: str | dict[str, Any]
     """The address of a prompt file, or its content."""
-    tracker: str = DEFAULT_TRACKER
     options: JobOptions = field(default_factory=JobOptions)
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobDefaults:
-    """What the command says for jobs that say nothing."""
-
-    tracker: str = DEFAULT_TRACKER
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """Of `JobOptions`."""
 
 
 class JobsFileError(InputError):
@@ -146,12 +130,15 @@ class JobsFile:
 
     Args:
         path: on this machine.
+        defaults: the fields of `JobOptions` that the command gives, for jobs that say nothing.
         folder: the address that paths in it are relative to; its own folder where it is not given.
     """
 
-    def __init__(self, path: Path, defaults: JobDefaults | None = None, *, folder: str | None = None) -> None:
+    def __init__(
+        self, path: Path, defaults: Mapping[str, Any] | None = None, *, folder: str | None = None
+    ) -> None:
         self.path = path
-        self.defaults = defaults or JobDefaults()
+        self.defaults = dict(defaults or {})
         self._folder = str(path.absolute().parent) if folder is None else folder
         self._good_trackers: set[str] = set()
 
@@ -225,14 +212,12 @@ class JobsFile:
                 where="field 'id'",
                 hint="letters, digits, '.', '_' and '-', at most 200",
             )
-        options = parse(
-            JobOptions, {**self.defaults.options, **said.options}, where="options", error=ConfigError
-        )
-        if options.weights is not None and "weights" in said.options:
+        own = {**said.options, **({"tracker": said.tracker} if said.tracker is not None else {})}
+        options = parse(JobOptions, {**self.defaults, **own}, where="options", error=ConfigError)
+        if options.weights is not None and "weights" in own:
             options = options.model_copy(update={"weights": stores.resolve(options.weights, self._folder)})
-        tracker = said.tracker or self.defaults.tracker
-        if said.tracker is not None and tracker.endswith((".yaml", ".yml")):
-            tracker = stores.resolve(tracker, self._folder)
+        if "tracker" in own and options.tracker.endswith((".yaml", ".yml")):
+            options = options.model_copy(update={"tracker": stores.resolve(options.tracker, self._folder)})
         prompt = said.prompt
         return Job(
             id=said.id,
@@ -240,16 +225,15 @@ class JobsFile:
             prompt=stores.resolve(prompt, self._folder)
             if isinstance(prompt, str)
             else with_resolved_masks(prompt, self._folder),
-            tracker=tracker,
             options=options,
         )
 
     def _check_deeply(self, job: Job) -> None:
         """What needs no more than this machine: names, options that go together, prompts said in the line."""
         job.options.for_track()
-        if job.tracker not in self._good_trackers:
-            read_config(job.tracker)
-            self._good_trackers.add(job.tracker)
+        if job.options.tracker not in self._good_trackers:
+            read_config(job.options.tracker)
+            self._good_trackers.add(job.options.tracker)
         stores.check_address(job.video)
         if isinstance(job.prompt, str):
             stores.check_address(job.prompt)

@@ -38,11 +38,12 @@ from vidseg.pipeline.run import Run, TrackSummary
 from vidseg.pipeline.run_record import FILE_NAME
 from vidseg.pipeline.stop import Stop
 from vidseg.trackers.contract import Tracker
-from vidseg.trackers.registry import load
+from vidseg.trackers.options import TrackerOptions
+from vidseg.trackers.registry import build_tracker
 
 _SAMPLE_BYTES = 1 << 20
-_NOT_IN_FINGERPRINT = {"weights", "save_every", "queue_frames"}
-"""Options that change no mask; weights are told by their checksum."""
+_NOT_IN_FINGERPRINT = {"tracker", "weights", "save_every", "queue_frames"}
+"""Options that change no mask; the tracker is told by its configuration, weights by their checksum."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +89,7 @@ class Stage:
         self.threads = threads
         self.scratch = Scratch(scratch)
         self.send_every_s = send_every_s
-        self._tracker: tuple[str, Tracker] | None = None
+        self._tracker: tuple[TrackerOptions, Tracker] | None = None
         self._stop = Stop()
         self._is_stopping = False
 
@@ -216,7 +217,7 @@ class Stage:
                 lambda: tracker,
                 folder,
                 _with_ending(options, resume),
-                tracker_options=job.options.asked_of_tracker(),
+                asked=job.options.for_tracker(),
                 warn=lambda line: None,  # run.json has them
                 job=mark,
                 progress=progress or Silent(),
@@ -233,10 +234,10 @@ class Stage:
             return run(resume=False)
 
     def _tracker_for(self, job: Job) -> Tracker:
-        key = json.dumps([job.tracker, job.options.for_tracker()], sort_keys=True)
-        if self._tracker is None or self._tracker[0] != key:
+        asked = job.options.for_tracker()
+        if self._tracker is None or self._tracker[0] != asked:
             self._tracker = None  # two of them may not fit in memory
-            self._tracker = (key, load(job.tracker, **job.options.for_tracker()))
+            self._tracker = (asked, build_tracker(asked))
         return self._tracker[1]
 
 

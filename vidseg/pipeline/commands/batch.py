@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidseg.errors import ConfigError, InputError
+from vidseg.pipeline.commands.tracker_arguments import add_tracker_arguments, options_of, said_of_tracker
 from vidseg.pipeline.formats import FORMATS
-from vidseg.trackers.registry import DEFAULT_TRACKER
 
 if TYPE_CHECKING:
     from vidseg.pipeline.batch.driver import Tally
-    from vidseg.pipeline.batch.jobs import Job, JobDefaults, JobsFile
+    from vidseg.pipeline.batch.jobs import Job, JobsFile
     from vidseg.pipeline.batch.pool import Pool
     from vidseg.pipeline.batch.scratch import Scratch
 
@@ -51,13 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     running.add_argument("--scratch", metavar="DIR", help="disk for what comes from a store (default: /tmp)")
 
+    add_tracker_arguments(parser, title="tracker of jobs that do not say otherwise")
     jobs = parser.add_argument_group("jobs that do not say otherwise")
-    jobs.add_argument("--tracker", metavar="NAME_OR_YAML", help=f"which tracker (default: {DEFAULT_TRACKER})")
-    jobs.add_argument("--weights", metavar="FILE", help=".pt or .safetensors; default: the tracker's own")
-    jobs.add_argument("--device", metavar="D", help="auto, cpu, cuda, mps (default: auto)")
-    jobs.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], help="default: float32")
-    jobs.add_argument("--image-size", type=int, metavar="S", help="side of the square model input")
-    jobs.add_argument("--allow-random-weights", action="store_true", default=None, help="masks mean nothing")
     jobs.add_argument("--direction", choices=["forward", "backward", "both"], help="default: forward")
     jobs.add_argument(
         "--format",
@@ -143,26 +138,20 @@ def _scratch(args: argparse.Namespace) -> Path | None:
     return Path(args.scratch).absolute() if args.scratch else None
 
 
-def _defaults(args: argparse.Namespace) -> JobDefaults:
+def _defaults(args: argparse.Namespace) -> dict[str, Any]:
     from vidseg.pipeline.batch import stores
-    from vidseg.pipeline.batch.jobs import REMOTE_FORMATS, JobDefaults
+    from vidseg.pipeline.batch.jobs import REMOTE_FORMATS
 
-    names = ("weights", "device", "dtype", "image_size", "allow_random_weights", "direction", "reader")
-    said = {name: getattr(args, name) for name in (*names, "save_every")}
+    options = options_of(args).with_absolute_paths()  # a worker's working directory is another one
+    said = {name: getattr(options, name) for name in said_of_tracker(args)}
+    for name in ("direction", "reader", "save_every"):
+        if getattr(args, name) is not None:
+            said[name] = getattr(args, name)
     if args.format is not None:
         said["formats"] = [name.strip() for name in args.format.split(",")]
     elif stores.is_remote(args.out):
         said["formats"] = list(REMOTE_FORMATS)
-    for path in ("weights", "tracker"):  # a worker's working directory is another one
-        value = getattr(args, path)
-        if value is not None and (path == "weights" or value.endswith((".yaml", ".yml"))):
-            value = str(Path(value).absolute())
-        if path == "weights":
-            said[path] = value
-        else:
-            tracker = value
-    options = {name: value for name, value in said.items() if value is not None}
-    return JobDefaults(tracker=tracker or DEFAULT_TRACKER, options=options)
+    return said
 
 
 def _run_jobs(args: argparse.Namespace, jobs: JobsFile, scratch: Scratch) -> int:

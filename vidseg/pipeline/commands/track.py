@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vidseg.pipeline.commands.tracker_arguments import add_tracker_arguments, options_of
 from vidseg.pipeline.formats import DEFAULT_FORMATS, FORMATS
-from vidseg.trackers.registry import DEFAULT_TRACKER, load
+from vidseg.trackers.registry import build_tracker
 
 if TYPE_CHECKING:
     from vidseg.pipeline.run import TrackSummary
@@ -28,19 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", metavar="DIR", help="output folder (default: runs/<name of the source>)")
 
+    add_tracker_arguments(parser)
     tracking = parser.add_argument_group("tracking")
-    tracking.add_argument(
-        "--tracker", metavar="NAME_OR_YAML", help=f"which tracker (default: {DEFAULT_TRACKER})"
-    )
-    tracking.add_argument("--weights", metavar="FILE", help=".pt or .safetensors; default: the tracker's own")
-    tracking.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps")
-    tracking.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
-    tracking.add_argument("--image-size", type=int, metavar="S", help="side of the square model input")
-    tracking.add_argument(
-        "--allow-random-weights",
-        action="store_true",
-        help="run a model without weights; its masks mean nothing",
-    )
     tracking.add_argument(
         "--direction",
         default="forward",
@@ -85,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     from vidseg.pipeline.run import Run
     from vidseg.pipeline.stop import Stop
 
-    asked: dict[str, Any] = {"device": args.device, "dtype": args.dtype, "image_size": args.image_size}
+    asked = options_of(args)
 
     def warn(line: str) -> None:
         if not args.quiet:
@@ -96,12 +87,7 @@ def run(args: argparse.Namespace) -> int:
         summary = Run(
             _source(args.source),
             args.prompt,
-            lambda: load(
-                args.tracker or DEFAULT_TRACKER,
-                weights=args.weights,
-                allow_random_weights=args.allow_random_weights,
-                **asked,
-            ),
+            partial(build_tracker, asked),
             args.out,
             TrackOptions(
                 formats=[name.strip() for name in args.format.split(",")],
@@ -115,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
                 reader=args.reader,
                 on_behind=args.on_behind,
             ),
-            tracker_options=asked,
+            asked=asked,
             warn=warn,
             progress=bar(quiet=args.quiet),
             stop=stop,

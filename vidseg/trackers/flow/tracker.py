@@ -6,12 +6,20 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
-from vidseg.errors import ConfigError, unknown
+from vidseg.errors import ConfigError
 from vidseg.trackers.flow.config import FlowConfig
 from vidseg.trackers.flow.session import FlowSession
 from vidseg.trackers.flow.state import SessionState, load_state
-from vidseg.trackers.registry import LoadOptions
+from vidseg.trackers.options import TrackerOptions
 from vidseg.validation import parse
+
+_CANNOT = {
+    "weights": ("has no weights", "leave the weights out"),
+    "dtype": ("computes in float32 alone", "use float32"),
+    "image_size": ("has no model input to size", "set max_side in a YAML of its own"),
+    "compile": ("has nothing to compile", "leave compile out"),
+}
+"""What is said of options that mean nothing without a model."""
 
 
 class FlowTracker:
@@ -25,31 +33,16 @@ class FlowTracker:
         self.config = config or FlowConfig()
 
     @classmethod
-    def build(cls, name: str, config: Mapping[str, Any], options: LoadOptions) -> FlowTracker:
+    def build(cls, name: str, config: Mapping[str, Any], options: TrackerOptions) -> FlowTracker:
         """The tracker of a YAML with `kind: flow`.
 
         Raises:
             ConfigError: an unknown key or option, or one that means nothing without a model.
         """
-        if options.weights is not None:
-            raise ConfigError(f"the tracker '{name}' has no weights", hint="leave the weights out")
+        options.require_taken({"device", "non_overlap_masks"}, by=name, why=_CANNOT)
         if options.device not in ("auto", "cpu"):
             raise ConfigError(
                 f"the tracker '{name}' runs on the CPU, not on '{options.device}'", hint="use device 'cpu'"
-            )
-        if options.dtype != "float32":
-            raise ConfigError(
-                f"the tracker '{name}' computes in float32, not {options.dtype}", hint="use float32"
-            )
-        if options.image_size is not None:
-            raise ConfigError(
-                f"the tracker '{name}' has no model input to size", hint="set max_side in a YAML of its own"
-            )
-        if options.compile:
-            raise ConfigError(f"the tracker '{name}' has nothing to compile", hint="leave compile out")
-        for option in options.extra:
-            raise ConfigError(
-                unknown("option", option, ["device"]), where=f"tracker '{name}'", hint="leave the option out"
             )
         return cls(parse(FlowConfig, dict(config), where=f"{name}.yaml", error=ConfigError), name=name)
 

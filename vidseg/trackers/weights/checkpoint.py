@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -195,3 +196,14 @@ def _first_line(error: Exception) -> str:
 
 def _with_size(path: Path) -> str:
     return f"{path} ({path.stat().st_size:,} bytes)"
+
+
+def state_sha256(state: Mapping[str, Tensor]) -> str:
+    """A digest of weights by name and value, the same for .pt and .safetensors."""
+    import torch
+
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        digest.update(key.encode())
+        digest.update(state[key].detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

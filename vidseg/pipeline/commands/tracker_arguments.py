@@ -1,0 +1,65 @@
+"""The arguments that say which tracker, and what is asked of it: one group for every command that has one."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any, get_args
+
+from vidseg.trackers.choices import DEFAULT_TRACKER, DType
+
+if TYPE_CHECKING:
+    from vidseg.trackers.options import TrackerOptions
+
+
+def add_tracker_arguments(
+    parser: argparse.ArgumentParser, *, title: str = "tracker", metavar: str = "NAME_OR_YAML"
+) -> None:
+    """Add the group; each argument is None where it is not given."""
+    group = parser.add_argument_group(title)
+    group.add_argument("--tracker", metavar=metavar, help=f"which tracker (default: {DEFAULT_TRACKER})")
+    group.add_argument("--weights", metavar="FILE", help=".pt or .safetensors; default: the tracker's own")
+    group.add_argument("--device", metavar="D", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    group.add_argument("--dtype", choices=get_args(DType), help="default: float32")
+    group.add_argument("--image-size", type=int, metavar="S", help="side of the square model input")
+    group.add_argument(
+        "--allow-random-weights",
+        action="store_true",
+        default=None,
+        help="run a model without weights; its masks mean nothing",
+    )
+    for name, what in _SWITCHES.items():
+        group.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=what)
+    for name, what in _NUMBERS.items():
+        group.add_argument(f"--{name}", type=int, metavar="N", help=what)
+
+
+_SWITCHES = {
+    "compile": "compile what every frame goes through; the first frames take minutes",
+    "non-overlap-masks": "give each pixel to one object, in masks too (label maps do so always)",
+    "corrections-condition": "a corrected frame becomes a conditioning frame",
+    "clear-memory-around-corrections": "forget tracked frames around a corrected one",
+}
+_NUMBERS = {
+    "fill-hole-area": "fill holes of at most N low-res pixels in masks (default: 0)",
+    "remove-speck-area": "drop regions of at most N low-res pixels from masks (default: 0)",
+    "max-conditioning": "conditioning frames that memory attention reads at most",
+}
+
+
+def said_of_tracker(args: argparse.Namespace) -> dict[str, Any]:
+    """The fields of `TrackerOptions` that the arguments give."""
+    from vidseg.trackers.options import TrackerOptions
+
+    given = {name: getattr(args, name, None) for name in TrackerOptions.model_fields}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def options_of(args: argparse.Namespace) -> TrackerOptions:
+    """What the arguments ask of a tracker.
+
+    Raises:
+        ConfigError: a value that is none.
+    """
+    from vidseg.trackers.options import TrackerOptions
+
+    return TrackerOptions.of(**said_of_tracker(args))
