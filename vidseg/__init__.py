@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vidseg.trackers.check import check_tracker as check_tracker
     from vidseg.trackers.contract import Frame as Frame
     from vidseg.trackers.contract import FrameResult as FrameResult
+    from vidseg.trackers.image.load import load_image as load_image
     from vidseg.trackers.registry import load as load
     from vidseg.trackers.registry import register_tracker as register_tracker
     from vidseg.trackers.registry import register_tracker_config as register_tracker_config
@@ -29,6 +30,7 @@ _HOME = {
     "VidsegError": "vidseg.errors",
     "check_tracker": "vidseg.trackers.check",
     "load": "vidseg.trackers.registry",
+    "load_image": "vidseg.trackers.image.load",
     "read": "vidseg.pipeline.read",
     "register_tracker": "vidseg.trackers.registry",
     "register_tracker_config": "vidseg.trackers.registry",
@@ -38,6 +40,7 @@ _HOME = {
 
 __all__ = [  # noqa: RUF022 (the order of a first session)
     "load",
+    "load_image",
     "read",
     "track",
     "Frame",

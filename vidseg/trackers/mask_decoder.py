@@ -126,10 +126,10 @@ class MaskDecoder(nn.Module):
         )
 
 
-def stability(logits: Tensor) -> Tensor:
+def stability(logits: Tensor, delta: float = STABILITY_DELTA) -> Tensor:
     """IoU of a mask's cut at +delta and at -delta: ... x h x w to ...; 1 where both are empty."""
-    inner = (logits > STABILITY_DELTA).flatten(-2).sum(-1).float()
-    outer = (logits > -STABILITY_DELTA).flatten(-2).sum(-1).float()
+    inner = (logits > delta).flatten(-2).sum(-1).float()
+    outer = (logits > -delta).flatten(-2).sum(-1).float()
     return torch.where(outer > 0, inner / outer, 1.0)
 
 

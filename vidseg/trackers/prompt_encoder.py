@@ -48,13 +48,15 @@ class PromptEncoder(nn.Module):
         self.no_mask_embed = nn.Embedding(1, channels)
 
     def points(self, xy_bp2: Tensor, labels_bp: Tensor, image_size: int) -> Tensor:
-        """Embeddings of points, with one padding point added at the end: B x (P + 1) x C.
+        """Embeddings of points, with one padding point added at the end: B x (P + 1) x C; of none, B x 0 x C.
 
         Args:
             xy_bp2: pixels of the model's square input; half a pixel is added here.
             labels_bp: 1, 0, 2, 3, or -1 for padding.
         """
-        batch = xy_bp2.shape[0]
+        batch, num_points, _ = xy_bp2.shape
+        if not num_points:
+            return self.not_a_point_embed.weight.new_zeros(batch, 0, self.not_a_point_embed.embedding_dim)
         xy = torch.cat((xy_bp2 + 0.5, xy_bp2.new_zeros(batch, 1, 2)), dim=1)
         labels = torch.cat((labels_bp, labels_bp.new_full((batch, 1), -1)), dim=1)[..., None]
         dtype = self.not_a_point_embed.weight.dtype

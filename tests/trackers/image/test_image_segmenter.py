@@ -1,0 +1,216 @@
+"""Image segmenters by themselves: the default model, every family, laws, and wrong calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+import yaml
+
+import vidseg
+from support.parity import SMALL_MODEL, parity_weights
+from vidseg.errors import CheckpointError, ConfigError, InputError, PromptError
+from vidseg.trackers.image.answer import box_xywh
+from vidseg.trackers.image.framing import Stretch
+from vidseg.trackers.registry import read_config
+
+BOX = [30.0, 20.0, 120.0, 90.0]
+
+
+def picture(seed: int = 0, size_hw: tuple[int, int] = (96, 150)) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 255, (*size_hw, 3), np.uint8)
+
+
+def disk(size_hw: tuple[int, int] = (120, 160)) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    """A red disk on a grey ground, and its mask."""
+    y, x = np.mgrid[: size_hw[0], : size_hw[1]]
+    mask = (x - 90) ** 2 + (y - 60) ** 2 < 30**2
+    image = np.full((*size_hw, 3), 120, np.uint8)
+    image[mask] = (200, 30, 40)
+    return image, mask
+
+
+@pytest.fixture(scope="module")
+def nano() -> Any:
+    return vidseg.load_image(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """SAM 2.1 in small, with weights whose choices are clear."""
+    path = tmp_path_factory.mktemp("small") / "small.yaml"
+    path.write_text(SMALL_MODEL, encoding="utf-8")
+    segmenter = vidseg.load_image(path, allow_random_weights=True, device="cpu")
+    segmenter.model.model.load_state_dict(parity_weights(segmenter.model.model, seed=5))
+    return segmenter
+
+
+def test_default_model_finds_a_disk(nano: Any) -> None:
+    image, mask = disk()
+    (found,) = nano.embed(image).segment(box=(60, 30, 121, 91))
+    assert (found.mask & mask).sum() / (found.mask | mask).sum() > 0.9
+    assert found.box_xywh == pytest.approx([61, 31, 58, 58], abs=3)
+    assert found.point_xy is None
+    assert 0 <= found.stability <= 1
+
+
+def test_default_model_improves_on_a_mask_fed_back(nano: Any) -> None:
+    image, _ = disk()
+    embedding = nano.embed(image)
+    (first,) = embedding.segment(points=[(90, 60)], labels=[1])
+    assert first.point_xy == (90, 60)
+    (again,) = embedding.segment(mask_logits=first.low_res_logits)
+    assert (again.mask & first.mask).sum() > 0.8 * (again.mask | first.mask).sum()
+
+
+@pytest.mark.parametrize("name", ["vidseg-nano", "small"])
+def test_answer_is_what_the_first_frame_of_a_video_gives(
+    name: str, small: Any, nano: Any, tmp_path: Path
+) -> None:
+    if name == "small":
+        (tmp_path / "small.yaml").write_text(SMALL_MODEL, encoding="utf-8")
+        tracker = vidseg.load(tmp_path / "small.yaml", allow_random_weights=True, device="cpu")
+        tracker.engine.model.load_state_dict(small.model.model.state_dict())  # type: ignore[attr-defined]
+    else:
+        tracker = vidseg.load(name, device="cpu")
+    image, _ = disk()
+    session = tracker.start()
+    session.prompt(1, box=BOX)
+    result = session.step(vidseg.Frame(0, 0.0, image))
+    answer = (nano if name == "vidseg-nano" else small).embed(image).candidates(box=BOX)
+    best = answer.best_first(multimask=False)[0]
+    assert np.array_equal(answer.low_res_logits[best], result.low_res_logits[0])
+    assert np.array_equal(answer.logits()[best], result.video_res_logits[0])
+    assert answer.predicted_ious[best] == result.predicted_ious[0]
+
+
+@pytest.mark.parametrize("name", ["edgetam", "efficienttam-ti-512", "surgical-sam2", "sam2-hiera-small"])
+def test_every_family_answers(name: str, tmp_path: Path) -> None:
+    config = read_config(name)[1] | {"image_size": 256}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    segmenter = vidseg.load_image(tmp_path / "small.yaml", allow_random_weights=True, device="cpu")
+    embedding = segmenter.embed(picture())
+    assert embedding.model_input.shape == (3, 256, 256)
+    assert embedding.features.shape == (256, 16, 16)
+    answer = embedding.candidates(points=[(20, 30)], labels=[1])
+    assert answer.low_res_logits.shape == (4, 64, 64)
+    assert answer.logits().shape == (4, 96, 150)
+    assert answer.num_prompt_tokens == 2
+    found = embedding.segment(points=[(20, 30)], labels=[1])
+    assert len(found) == 3
+    ious = [each.predicted_iou for each in found]
+    assert ious == sorted(ious, reverse=True)
+    assert len(embedding.segment(box=BOX, multimask=False)) == 1
+
+
+def test_batches_are_what_one_by_one_gives(small: Any) -> None:
+    pictures = [picture(1), picture(2, (64, 64)), picture(3, (33, 90))]
+    together = small.embed_batch(pictures)
+    prompts = [
+        {"box": [3, 3, 30, 30]},
+        {"points": [[5, 5], [20, 20]], "labels": [1, 0]},
+        {"points": [[9, 8]]},
+    ]
+    for image, embedding in zip(pictures, together, strict=True):
+        alone = small.embed(image)
+        assert np.array_equal(embedding.model_input, alone.model_input)
+        answers = embedding.candidates_batch(prompts)
+        for prompt, answer in zip(prompts, answers, strict=True):
+            want = alone.candidates(**prompt)
+            spread = want.low_res_logits.std()
+            assert np.abs(answer.low_res_logits - want.low_res_logits).max() < 5e-4 * spread
+            assert answer.num_prompt_tokens == want.num_prompt_tokens
+
+
+def test_encoder_runs_once_a_picture(small: Any) -> None:
+    runs: list[int] = []
+    handle = small.model.model.image_encoder.trunk.register_forward_hook(lambda *_: runs.append(1))
+    embedding = small.embed(picture())
+    for _ in range(3):
+        embedding.segment(box=BOX)
+    handle.remove()
+    assert len(runs) == 1
+
+
+def test_alternatives_come_best_first_and_the_stable_single_mask_alone(small: Any) -> None:
+    model = small.model
+    ious = torch.tensor([0.9, 0.2, 0.7, 0.5])
+    steep = torch.full((4, 8, 8), 9.0)
+    assert model.best_first(steep, ious, multimask=True) == [2, 3, 1]
+    assert model.best_first(steep, ious, multimask=False) == [0]
+    unstable = steep.clone()
+    unstable[0, :4] = 0.01
+    assert model.best_first(unstable, ious, multimask=False) == [2]
+
+
+def test_box_of_a_mask() -> None:
+    mask = np.zeros((20, 30), bool)
+    assert box_xywh(mask).tolist() == [0, 0, 0, 0]
+    mask[4:9, 7:19] = True
+    assert box_xywh(mask).tolist() == [7, 4, 11, 4]  # SAM's generator: the last pixel less the first
+
+
+def test_framing_maps_corners_to_corners() -> None:
+    framing = Stretch(64, "bilinear")
+    corners = framing.to_model_points(torch.tensor([[0.0, 0.0], [150.0, 96.0], [75.0, 24.0]]), (96, 150))
+    assert corners.tolist() == [[0, 0], [64, 64], [32, 16]]
+    assert framing.to_picture(torch.zeros(2, 16, 16), (96, 150)).shape == (2, 96, 150)
+
+
+def test_bgr_views_are_taken(small: Any) -> None:
+    image = picture()
+    assert np.array_equal(
+        small.embed(image[..., ::-1]).model_input, small.embed(image[..., ::-1].copy()).model_input
+    )
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ({}, "an empty prompt"),
+        ({"labels": [1], "mask_logits": np.zeros((1, 16, 16), np.float32)}, "labels without points"),
+        ({"box": [50, 50, 40, 60]}, "has no area"),
+        ({"points": [[500, 5]], "labels": [1]}, "outside the frame"),
+        ({"points": [[5, 5]], "labels": [1, 0]}, "1 points but 2 labels"),
+        ({"mask_logits": np.zeros((1, 7, 7), np.float32)}, r"mask_logits of shape \(1, 7, 7\)"),
+        ({"mask_logits": np.full((1, 16, 16), np.nan, np.float32)}, "not finite"),
+    ],
+)
+def test_wrong_prompts_say_what_is_wrong(small: Any, prompt: dict[str, Any], message: str) -> None:
+    with pytest.raises(PromptError, match=message):
+        small.embed(picture()).candidates(**prompt)
+
+
+def test_wrong_prompt_in_a_batch_says_which(small: Any) -> None:
+    with pytest.raises(PromptError, match=r"(?s)unknown key 'bocks'.*prompt 1"):
+        small.embed(picture()).candidates_batch([{"box": BOX}, {"bocks": BOX}])
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((4, 4), np.uint8), r"uint8 of shape \(4, 4\)"),
+        (np.zeros((4, 4, 3), np.float32), "float32"),
+        ("photo.jpg", "the picture is a str"),
+    ],
+)
+def test_wrong_pictures_say_what_is_wrong(small: Any, image: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        small.embed(image)
+
+
+def test_what_is_no_image_model_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'flow' is no image model"):
+        vidseg.load_image("flow")
+    with pytest.raises(ConfigError, match=r"unknown tracker 'sam2\.1'"):
+        vidseg.load_image("sam2.1")
+
+
+def test_weights_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIDSEG_WEIGHTS", str(tmp_path))
+    with pytest.raises(CheckpointError):
+        vidseg.load_image("edgetam")

@@ -1,0 +1,125 @@
+"""What a decoder says to one prompt on a picture, and what is chosen of it.
+
+Layouts: K candidates · h w the low-res grid · H W the picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vidseg.trackers.image.model import ImageModel
+from vidseg.trackers.image.prompt import ImagePrompt
+from vidseg.trackers.mask_decoder import stability
+
+if TYPE_CHECKING:
+    from vidseg.trackers.contract import BoolArray, FloatArray
+
+STABILITY_OFFSET = 1.0
+"""Logits above and below 0 at which a mask is cut to see whether it is stable (SAM's mask generator)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """One mask of a picture."""
+
+    mask: BoolArray
+    """bool (H, W)."""
+    box_xywh: FloatArray
+    """float32 (4,): the mask's first column and row, and how far the last ones are from them, as in SAM's
+    mask generator; 0 for an empty mask. A COCO box is one pixel wider and higher."""
+    predicted_iou: float
+    """The model's own estimate of the mask's quality; a guess, not the metric."""
+    stability: float
+    """IoU of the mask cut at logits of +1 and of -1, at the picture's size: 1 where its edge is sharp."""
+    low_res_logits: FloatArray
+    """float32 (1, h, w): before sigmoid, on the decoder's grid; can be given back as `mask_logits=`."""
+    point_xy: tuple[float, float] | None
+    """The first point of the prompt, in pixels of the picture; None of a prompt without points."""
+
+
+class Answer:
+    """Everything a decoder says to one prompt, in its own order."""
+
+    def __init__(
+        self,
+        model: ImageModel,
+        prompt: ImagePrompt,
+        size_hw: tuple[int, int],
+        logits_khw: Tensor,
+        predicted_ious_k: Tensor,
+        num_prompt_tokens: int,
+    ) -> None:
+        self._model = model
+        self._prompt = prompt
+        self._size_hw = size_hw
+        self._logits_khw = logits_khw
+        self._predicted_ious_k = predicted_ious_k
+        self.num_prompt_tokens = num_prompt_tokens
+        """How many sparse tokens the prompt encoder made of the prompt; 0 for models that draw prompts."""
+
+    @property
+    def low_res_logits(self) -> FloatArray:
+        """float32 (K, h, w): mask logits (before sigmoid) on the decoder's grid."""
+        return self._logits_khw.cpu().numpy()
+
+    @property
+    def predicted_ious(self) -> FloatArray:
+        """float32 (K,): the model's own estimate of each candidate's quality."""
+        return self._predicted_ious_k.cpu().numpy()
+
+    def logits(self) -> FloatArray:
+        """float32 (K, H, W): mask logits at the picture's size; above 0 is on the object."""
+        return self._at_picture(self._logits_khw).cpu().numpy()
+
+    @torch.inference_mode()
+    def best_first(self, *, multimask: bool = True) -> list[int]:
+        """The candidates that the model's family answers with, as indices into K, the best one first.
+
+        Args:
+            multimask: offer alternatives, for a prompt that leaves open what is meant; else one mask.
+        """
+        return self._model.best_first(self._logits_khw, self._predicted_ious_k, multimask=multimask)
+
+    @torch.inference_mode()
+    def found(self, *, multimask: bool = True) -> list[Found]:
+        """The same candidates as masks of the picture."""
+        chosen = self.best_first(multimask=multimask)
+        low_res_logits = self._logits_khw[chosen]
+        logits = self._at_picture(low_res_logits)
+        stabilities = stability(logits, STABILITY_OFFSET).tolist()
+        ious = self._predicted_ious_k[chosen].tolist()
+        masks = (logits > 0).cpu().numpy()
+        return [
+            Found(
+                mask,
+                box_xywh(mask),
+                ious[row],
+                stabilities[row],
+                low_res_logits[row : row + 1].cpu().numpy(),
+                self._prompt.first_click_xy,
+            )
+            for row, mask in enumerate(masks)
+        ]
+
+    @torch.inference_mode()
+    def _at_picture(self, logits_khw: Tensor) -> Tensor:
+        return self._model.framing.to_picture(logits_khw, self._size_hw)
+
+    def __repr__(self) -> str:
+        return (
+            f"Answer(low_res_logits=float32{tuple(self._logits_khw.shape)}, "
+            f"predicted_ious={self.predicted_ious.round(3).tolist()})"
+        )
+
+
+def box_xywh(mask: BoolArray) -> FloatArray:
+    """See `Found.box_xywh`."""
+    xs, ys = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
+    if not len(xs):
+        return np.zeros(4, np.float32)
+    return np.array([xs[0], ys[0], xs[-1] - xs[0], ys[-1] - ys[0]], np.float32)

@@ -1,0 +1,150 @@
+"""One encoded picture, and the prompts it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from vidseg.errors import PromptError
+from vidseg.trackers.image.answer import Answer, Found
+from vidseg.trackers.image.model import Encoded, ImageModel
+from vidseg.trackers.image.prompt import ImagePrompt
+
+if TYPE_CHECKING:
+    from vidseg.trackers.contract import FloatArray
+
+Coordinates = Sequence[float] | npt.NDArray[Any]
+
+PROMPT_KEYS = ("box", "points", "labels", "mask_logits")
+
+
+class Embedding:
+    """A picture that went through the encoder once; made by `ImageSegmenter.embed`.
+
+    Coordinates are pixels of the picture, x to the right, y down, origin at the top-left corner.
+    """
+
+    def __init__(
+        self, model: ImageModel, model_input_3ss: Tensor, encoded: Encoded, size_hw: tuple[int, int]
+    ) -> None:
+        self.size_hw = size_hw
+        """Height and width of the picture."""
+        self._model = model
+        self._model_input_3ss = model_input_3ss
+        self._encoded = encoded
+
+    @property
+    def model_input(self) -> FloatArray:
+        """float32 (3, S, S): what went into the encoder, normalised."""
+        return self._model_input_3ss.cpu().numpy()
+
+    @property
+    def features(self) -> FloatArray:
+        """float32 (C, h, w): what came out of the encoder, at its coarsest stride."""
+        return self._encoded.features.top_1chw[0].float().cpu().numpy()
+
+    def candidates(
+        self,
+        *,
+        box: Coordinates | None = None,
+        points: Sequence[Sequence[float]] | npt.NDArray[Any] | None = None,
+        labels: Sequence[int] | npt.NDArray[Any] | None = None,
+        mask_logits: Any = None,
+    ) -> Answer:
+        """All that the decoder says to one prompt.
+
+        Args:
+            box: (x0, y0, x1, y1).
+            points: P x 2.
+            labels: P: 1 on the object, 0 off it; None: all on it.
+            mask_logits: float32 (1, h, w): one of an earlier answer's `low_res_logits`, to be improved.
+
+        Raises:
+            PromptError: nothing is given, or it does not fit the picture.
+        """
+        return self.candidates_batch(
+            [{"box": box, "points": points, "labels": labels, "mask_logits": mask_logits}]
+        )[0]
+
+    def candidates_batch(self, prompts: Sequence[Mapping[str, Any]]) -> list[Answer]:
+        """Answers to several prompts, one decoder run for all that have as many points.
+
+        Args:
+            prompts: each with the arguments of `candidates`: `[{"box": ...}, {"box": ...}]`.
+
+        Raises:
+            PromptError: as `candidates`, and says which prompt it was.
+        """
+        return self.answers([self._checked(prompt, n, len(prompts)) for n, prompt in enumerate(prompts)])
+
+    def segment(
+        self,
+        *,
+        box: Coordinates | None = None,
+        points: Sequence[Sequence[float]] | npt.NDArray[Any] | None = None,
+        labels: Sequence[int] | npt.NDArray[Any] | None = None,
+        mask_logits: Any = None,
+        multimask: bool = True,
+    ) -> list[Found]:
+        """The masks that answer a prompt, the best one first by the model family's own rule.
+
+        Args:
+            multimask: offer alternatives, for a prompt that leaves open what is meant, such as one click;
+                else one mask.
+
+        The other arguments and the errors are those of `candidates`.
+        """
+        answer = self.candidates(box=box, points=points, labels=labels, mask_logits=mask_logits)
+        return answer.found(multimask=multimask)
+
+    @torch.inference_mode()
+    def answers(self, prompts: Sequence[ImagePrompt]) -> list[Answer]:
+        """Answers to prompts that are checked already, in their order."""
+        kinds: dict[tuple[int, bool], list[int]] = {}
+        for place, prompt in enumerate(prompts):
+            # Padding would be seen by the decoder: only prompts of one shape go together.
+            kinds.setdefault((len(prompt.labels), prompt.mask_logits is not None), []).append(place)
+        answers: dict[int, Answer] = {}
+        for places in kinds.values():
+            batch = self._answers_alike([prompts[place] for place in places])
+            answers |= zip(places, batch, strict=True)
+        return [answers[place] for place in range(len(prompts))]
+
+    def _answers_alike(self, prompts: Sequence[ImagePrompt]) -> list[Answer]:
+        device = self._model.device
+        points = torch.from_numpy(np.stack([prompt.points_xy for prompt in prompts]))
+        labels = torch.from_numpy(np.stack([prompt.labels for prompt in prompts])).to(device)
+        given = [prompt.mask_logits for prompt in prompts if prompt.mask_logits is not None]
+        candidates = self._model.candidates(
+            self._encoded,
+            self._model.framing.to_model_points(points, self.size_hw).to(device),
+            labels,
+            torch.stack(given).to(device) if given else None,
+        )
+        num_tokens = self._model.num_prompt_tokens(labels)
+        rows = zip(prompts, candidates.logits_bkhw, candidates.predicted_ious_bk, strict=True)
+        return [
+            Answer(self._model, prompt, self.size_hw, logits, ious, num_tokens)
+            for prompt, logits, ious in rows
+        ]
+
+    def _checked(self, given: Mapping[str, Any], place: int, count: int) -> ImagePrompt:
+        try:
+            strangers = sorted(set(given) - set(PROMPT_KEYS))
+            if strangers:
+                raise PromptError(f"unknown key '{strangers[0]}'", hint=", ".join(PROMPT_KEYS))
+            prompt = ImagePrompt.of(self.size_hw, self._model.low_res_size, **given)
+        except PromptError as error:
+            if count > 1:
+                error.at(f"prompt {place}")
+            raise
+        limit = self._model.feedback_limit
+        if prompt.mask_logits is None or limit is None:
+            return prompt
+        return replace(prompt, mask_logits=prompt.mask_logits.clamp(-limit, limit))

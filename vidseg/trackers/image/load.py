@@ -1,0 +1,66 @@
+"""Names to image segmenters; a YAML's `kind` says which builder reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from os import PathLike
+from typing import Any, Literal
+
+import torch
+
+from vidseg.errors import ConfigError
+from vidseg.trackers.image.segmenter import ImageSegmenter
+from vidseg.trackers.registry import DEFAULT_TRACKER, LoadOptions, read_config
+
+ImageBuilder = Callable[[str, Mapping[str, Any], LoadOptions], ImageSegmenter]
+"""(name, the YAML's mapping without `kind`, options) -> segmenter."""
+
+
+def _of_tracker(name: str, config: Mapping[str, Any], options: LoadOptions) -> ImageSegmenter:
+    from vidseg.trackers.engine_tracker import EngineTracker
+    from vidseg.trackers.image.video import of_video_model
+
+    tracker = EngineTracker.build(name, config, options)
+    return ImageSegmenter(name, of_video_model(tracker.engine.model, tracker.settings))
+
+
+IMAGE_KINDS: dict[str, ImageBuilder] = {"engine": _of_tracker}
+
+
+def load_image(
+    name_or_yaml: str | PathLike[str] = DEFAULT_TRACKER,
+    *,
+    weights: str | PathLike[str] | Mapping[str, torch.Tensor] | None = None,
+    device: str = "auto",
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    allow_random_weights: bool = False,
+) -> ImageSegmenter:
+    """Build an image segmenter from a name or from a YAML file: masks of pictures, without memory.
+
+    Args:
+        name_or_yaml: a name that `vidseg models` lists, or the path of a .yaml file; every model that follows
+            videos by the engine segments pictures, too.
+        weights: a path (.pt, .safetensors) or a state dict under the official names; None for the config's
+            own.
+        device: 'auto' takes CUDA, then MPS, then the CPU.
+        dtype: 'auto' is float32, which gives what the official code gives.
+        allow_random_weights: build the model without weights. Its masks mean nothing.
+
+    Raises:
+        ConfigError: an unknown name or option, or a method that segments no pictures.
+        CheckpointError: weights are missing or do not fit.
+    """
+    name, config = read_config(name_or_yaml)
+    kind = config.pop("kind", None)
+    if kind not in IMAGE_KINDS:
+        raise ConfigError(
+            f"'{name}' is no image model (its kind is '{kind}')",
+            hint=f"load_image takes the kinds {', '.join(IMAGE_KINDS)}, such as '{DEFAULT_TRACKER}'",
+        )
+    options = LoadOptions(
+        weights=weights,
+        device=device,
+        dtype="float32" if dtype == "auto" else dtype,
+        allow_random_weights=allow_random_weights,
+    )
+    return IMAGE_KINDS[kind](name, config, options)

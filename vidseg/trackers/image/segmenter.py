@@ -1,0 +1,72 @@
+"""Pictures in, embeddings out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from vidseg.errors import InputError
+from vidseg.trackers.image.embedding import Embedding
+from vidseg.trackers.image.model import ImageModel
+
+
+class ImageSegmenter:
+    """An image model, ready to use; made by `vidseg.load_image`.
+
+    Nothing is kept between pictures: what an embedding holds is its own.
+    """
+
+    def __init__(self, name: str, model: ImageModel) -> None:
+        self.name = name
+        self.model = model
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.dtype
+
+    def embed(self, image: npt.NDArray[np.uint8]) -> Embedding:
+        """Encode a picture; prompts on it then cost the decoder alone.
+
+        Args:
+            image: uint8 H x W x 3, RGB (OpenCV reads BGR: `image[..., ::-1]`).
+
+        Raises:
+            InputError: not such an array.
+        """
+        return self.embed_batch([image])[0]
+
+    @torch.inference_mode()
+    def embed_batch(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Embedding]:
+        """Encode several pictures, of any sizes, in one run of the encoder.
+
+        Raises:
+            InputError: one of them is not uint8 H x W x 3; says which.
+        """
+        for place, image in enumerate(images):
+            _check(image, f"picture {place}" if len(images) > 1 else "the picture")
+        if not len(images):
+            return []
+        inputs = [self.model.framing.model_input(image, self.device) for image in images]
+        encoded = self.model.encode(torch.stack(inputs))
+        return [
+            Embedding(self.model, model_input, each, (image.shape[0], image.shape[1]))
+            for image, model_input, each in zip(images, inputs, encoded, strict=True)
+        ]
+
+    def __repr__(self) -> str:
+        return f"ImageSegmenter('{self.name}', {self.device}, {str(self.dtype).removeprefix('torch.')})"
+
+
+def _check(image: object, what: str) -> None:
+    hint = "give uint8 height x width x 3, RGB: np.array(PIL.Image.open(...).convert('RGB'))"
+    if not isinstance(image, np.ndarray):
+        raise InputError(f"{what} is a {type(image).__name__}", hint=hint)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise InputError(f"{what} is {image.dtype} of shape {image.shape}", hint=hint)
