@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from os import PathLike
 from typing import Any, Literal
 
 import torch
 
+from vidseg import opencv
 from vidseg.errors import ConfigError
+from vidseg.registry import Registry
+from vidseg.trackers.choices import DEFAULT_TRACKER
 from vidseg.trackers.image.segmenter import ImageSegmenter
-from vidseg.trackers.registry import DEFAULT_TRACKER, LoadOptions, read_config
+from vidseg.trackers.options import TrackerOptions
+from vidseg.trackers.registry import read_config
 
-ImageBuilder = Callable[[str, Mapping[str, Any], LoadOptions], ImageSegmenter]
-"""(name, the YAML's mapping without `kind`, options) -> segmenter."""
+ImageBuilder = Callable[[str, Mapping[str, Any], TrackerOptions], ImageSegmenter]
+"""(name, the YAML's mapping without `kind` and `options`, what is asked) -> segmenter."""
 
 
-def _of_tracker(name: str, config: Mapping[str, Any], options: LoadOptions) -> ImageSegmenter:
+def _of_tracker(name: str, config: Mapping[str, Any], options: TrackerOptions) -> ImageSegmenter:
     from vidseg.trackers.engine_tracker import EngineTracker
     from vidseg.trackers.image.video import of_video_model
 
@@ -24,7 +29,7 @@ def _of_tracker(name: str, config: Mapping[str, Any], options: LoadOptions) -> I
     return ImageSegmenter(name, of_video_model(tracker.engine.model, tracker.settings))
 
 
-IMAGE_KINDS: dict[str, ImageBuilder] = {"engine": _of_tracker}
+IMAGE_KINDS: Registry[ImageBuilder] = Registry("image model kind", {"engine": _of_tracker})
 
 
 def load_image(
@@ -50,17 +55,20 @@ def load_image(
         ConfigError: an unknown name or option, or a method that segments no pictures.
         CheckpointError: weights are missing or do not fit.
     """
-    name, config = read_config(name_or_yaml)
-    kind = config.pop("kind", None)
-    if kind not in IMAGE_KINDS:
-        raise ConfigError(
-            f"'{name}' is no image model (its kind is '{kind}')",
-            hint=f"load_image takes the kinds {', '.join(IMAGE_KINDS)}, such as '{DEFAULT_TRACKER}'",
-        )
-    options = LoadOptions(
+    opencv.check(warnings.warn)
+    options = TrackerOptions.of(
+        name_or_yaml,
         weights=weights,
         device=device,
         dtype="float32" if dtype == "auto" else dtype,
         allow_random_weights=allow_random_weights,
     )
-    return IMAGE_KINDS[kind](name, config, options)
+    name, config = read_config(options.tracker)
+    kind = config.pop("kind", None)
+    config.pop("options", None)  # they are about videos
+    if kind not in IMAGE_KINDS:
+        raise ConfigError(
+            f"'{name}' is no image model (its kind is '{kind}')",
+            hint=f"load_image takes the kinds {', '.join(IMAGE_KINDS)}, such as '{DEFAULT_TRACKER}'",
+        )
+    return IMAGE_KINDS.lookup(kind)(name, config, options)
