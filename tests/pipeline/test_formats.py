@@ -223,7 +223,7 @@ def test_tar_unpacks_to_what_png_writes(
         dataclasses.replace(masks, obj_ids=[obj_id + first_id for obj_id in masks.obj_ids])
         for masks in frames
     ]
-    writer = PngWriter(out / "png", [obj_id for masks in frames for obj_id in masks.obj_ids])
+    writer = PngWriter(out / "png", facts(frames, labels=dict.fromkeys(frames[0].obj_ids, "")))
     for masks in frames:
         writer.write(picture(masks), masks)
     with tarfile.open(written(out, frames, "tar")) as tar:

@@ -225,6 +225,7 @@ def paint_at_the_end(out: Path, order: list[int], frames: list[FrameMasks]) -> N
         ["rle", "overlay"],
         out,
         described((48, 64), {1: "a", 2: ""}),
+        state=out / ".state",
         read_again=lambda: [picture(masks) for masks in frames],
     )
     for i in order:
@@ -237,7 +238,9 @@ def paint_at_the_end(out: Path, order: list[int], frames: list[FrameMasks]) -> N
 def test_a_backward_run_has_the_same_overlay_as_a_forward_one(tmp_path: Path) -> None:
     frames = moving_squares(10)
     paint_at_the_end(tmp_path / "backward", list(range(10))[::-1], frames)
-    writers = build_writers(["rle", "overlay"], tmp_path / "forward", described((48, 64), {1: "a", 2: ""}))
+    writers = build_writers(
+        ["rle", "overlay"], tmp_path / "forward", described((48, 64), {1: "a", 2: ""}), state=tmp_path
+    )
     for masks in frames:
         for writer in writers:
             writer.write(picture(masks), masks)

@@ -22,6 +22,10 @@ from vidseg.pipeline.writers.rle import decode_rle, encode_rle
 from vidseg.trackers.contract import FrameResult
 
 
+def png_writer(out: Path, obj_ids: list[int]) -> PngWriter:
+    return PngWriter(out, described((48, 64), dict.fromkeys(obj_ids, "")))
+
+
 def write_all(writer: PngWriter | MaskletsWriter, frames: list[FrameMasks]) -> None:
     for masks in frames:
         writer.write(picture(masks), masks)
@@ -77,7 +81,7 @@ def test_score_is_predicted_iou_times_visibility() -> None:
 
 def test_png_is_an_indexed_label_map(tmp_path: Path) -> None:
     frames = moving_squares(3, num_objects=3)
-    write_all(PngWriter(tmp_path, [1, 2, 3]), frames)
+    write_all(png_writer(tmp_path, [1, 2, 3]), frames)
     assert files_under(tmp_path) == ["masks/00000.png", "masks/00001.png", "masks/00002.png"]
     for masks in frames:
         image = Image.open(tmp_path / f"masks/{masks.frame_idx:05d}.png")
@@ -88,36 +92,36 @@ def test_png_is_an_indexed_label_map(tmp_path: Path) -> None:
 
 def test_png_gives_an_overlap_of_unknown_logits_to_the_first_object(tmp_path: Path) -> None:
     both = np.ones((2, 5, 7), np.bool_)
-    write_all(PngWriter(tmp_path, [2, 5]), [frame_masks(0, both, [5, 2])])
+    write_all(png_writer(tmp_path, [2, 5]), [frame_masks(0, both, [5, 2])])
     assert np.unique(np.asarray(Image.open(tmp_path / "masks/00000.png"))).tolist() == [5]
 
 
 def test_png_holds_id_254_in_a_label_map(tmp_path: Path) -> None:
-    write_all(PngWriter(tmp_path, [254]), [frame_masks(0, np.ones((1, 5, 7)), [254])])
+    write_all(png_writer(tmp_path, [254]), [frame_masks(0, np.ones((1, 5, 7)), [254])])
     assert np.unique(np.asarray(Image.open(tmp_path / "masks/00000.png"))).tolist() == [254]
 
 
 def test_png_with_higher_ids_has_a_folder_for_each_object(tmp_path: Path) -> None:
     masks = frame_masks(12, np.stack([np.eye(6, dtype=bool), np.ones((6, 6), bool)]), [3, 255])
-    write_all(PngWriter(tmp_path, [3, 255]), [masks])
+    write_all(png_writer(tmp_path, [3, 255]), [masks])
     assert files_under(tmp_path) == ["masks/255/00012.png", "masks/3/00012.png"]
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "masks/3/00012.png")), np.eye(6))
 
 
 def test_png_refuses_a_high_id_that_was_not_announced(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="object id 300"):
-        write_all(PngWriter(tmp_path, [1]), [frame_masks(0, np.ones((1, 5, 7)), [300])])
+        write_all(png_writer(tmp_path, [1]), [frame_masks(0, np.ones((1, 5, 7)), [300])])
 
 
 def test_png_names_grow_beyond_five_digits(tmp_path: Path) -> None:
-    write_all(PngWriter(tmp_path, [1]), [frame_masks(123_456, np.ones((1, 2, 2)))])
+    write_all(png_writer(tmp_path, [1]), [frame_masks(123_456, np.ones((1, 2, 2)))])
     assert files_under(tmp_path) == ["masks/123456.png"]
 
 
 def test_png_resumes_with_the_frames_that_are_done(tmp_path: Path) -> None:
-    write_all(PngWriter(tmp_path, [1, 2]), moving_squares(6))
+    write_all(png_writer(tmp_path, [1, 2]), moving_squares(6))
     (tmp_path / "masks/00006.png.part").write_bytes(b"half a picture")
-    assert PngWriter(tmp_path, [1, 2]).resume(lambda frame_idx: frame_idx < 4) == 4
+    assert png_writer(tmp_path, [1, 2]).resume(lambda frame_idx: frame_idx < 4) == 4
     assert files_under(tmp_path) == [f"masks/{i:05d}.png" for i in range(4)]
 
 
@@ -298,7 +302,9 @@ def test_formats_are_checked() -> None:
 
 def test_all_formats_together_leave_only_whole_files(tmp_path: Path) -> None:
     frames = moving_squares(5)
-    writers = build_writers(list(FORMATS), tmp_path, described((48, 64), {1: "square", 2: ""}))
+    writers = build_writers(
+        list(FORMATS), tmp_path, described((48, 64), {1: "square", 2: ""}), state=tmp_path / ".state"
+    )
     for masks in frames:
         for writer in writers:
             writer.write(picture(masks), masks)
@@ -307,6 +313,7 @@ def test_all_formats_together_leave_only_whole_files(tmp_path: Path) -> None:
     assert files_under(tmp_path) == sorted(
         [
             *(f"masks/{i:05d}.png" for i in range(5)),
+            *(f"frames/{i:05d}.jpg" for i in range(5)),
             "masks.tar",
             "masklets.jsonl",
             "masklets.coco.json",
@@ -323,10 +330,12 @@ def test_all_formats_together_leave_only_whole_files(tmp_path: Path) -> None:
 
 
 def test_masklets_are_not_left_where_nobody_asked_for_them(tmp_path: Path) -> None:
-    writers = build_writers(["coco"], tmp_path, described((48, 64), {1: "", 2: ""}))
+    writers = build_writers(
+        ["coco"], tmp_path, described((48, 64), {1: "", 2: ""}), state=tmp_path / ".state"
+    )
     for masks in moving_squares(3):
         for writer in writers:
             writer.write(picture(masks), masks)
     for writer in writers:
         writer.finish()
-    assert files_under(tmp_path) == ["masklets.coco.json"]
+    assert files_under(tmp_path) == [".state/unwanted.jsonl", "masklets.coco.json"]

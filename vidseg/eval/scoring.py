@@ -12,6 +12,7 @@ from typing import Any
 from vidseg import plugins
 from vidseg.errors import InputError
 from vidseg.eval.protocols.contract import ScoringProtocol, SequenceJob, SequenceScore
+from vidseg.eval.protocols.layout import is_run, sequence_of_run
 
 QUEUED_A_WORKER = 2
 
@@ -30,6 +31,8 @@ def score_folders(
     """Score folders of masks.
 
     Args:
+        prediction: a folder of masks for each sequence; or the folder of several runs, of an evaluation, or
+            of one run, whose sequence alone is scored.
         workers: processes; 1 for this one.
         per_frame: keep the values of every frame.
         only: the sequences to score; all where it is not given.
@@ -42,6 +45,8 @@ def score_folders(
     Raises:
         InputError: what the official program would refuse.
     """
+    if is_run(prediction):
+        only = {sequence_of_run(prediction, truth)}
     jobs = protocol.jobs(truth, prediction, meta, only)
     objects: dict[str, Any] = {job.name: {} for job in jobs}
     remarks: dict[str, Any] = {}

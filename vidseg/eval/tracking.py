@@ -24,6 +24,8 @@ from vidseg.pipeline.batch import stage as batch
 from vidseg.pipeline.batch.driver import Driver, stop_on_signals
 from vidseg.pipeline.batch.jobs import Job, JobOptions
 from vidseg.pipeline.batch.pool import InProcessPool, Pool
+from vidseg.pipeline.run_record import FILE_NAME as RUN_RECORD
+from vidseg.pipeline.run_record import describe_video, read_record
 from vidseg.pipeline.writers.png import write_label_png
 from vidseg.trackers.options import TrackerOptions
 
@@ -277,10 +279,11 @@ def _keep_masks(
     if has_mask_per_object:
         _write_object_masks(sequence, run / "masklets.jsonl", part)
     else:
+        video = describe_video(read_record(run / RUN_RECORD), run)
         wanted = set(sequence.wanted)
         for index, name in enumerate(sequence.frame_names):
             if name in wanted:
-                _link(run / "masks" / f"{index:05d}.png", part / f"{name}.png")
+                _link(run / "masks" / f"{video.frame_name(index)}.png", part / f"{name}.png")
     os.replace(part, final)
 
 

@@ -30,7 +30,7 @@ def convert(run: Path, formats: Sequence[str], out: Path | None = None) -> list[
             f"there is no {MASKLETS} in '{run}'",
             hint="give the --out folder of a `vidseg track` run with the format rle (a default)",
         )
-    video = run_record.describe_video(run_record.read_record(run / run_record.FILE_NAME))
+    video = run_record.describe_video(run_record.read_record(run / run_record.FILE_NAME), run)
     try:
         return export(masklets, formats, out, video)
     except OSError as error:

@@ -188,7 +188,8 @@ class Execution:
         return build_writers(
             self.options.formats,
             self.folder.path,
-            describe_video(self.record.facts),
+            describe_video(self.record.facts, self.folder.path),
+            state=self.folder.state,
             read_again=None if comes_in_one_go else self._read_again,
         )
 

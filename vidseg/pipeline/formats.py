@@ -51,7 +51,13 @@ Format = FrameFormat | ExportFormat
 def _png(out: Path, video: VideoDescription) -> Writer:
     from vidseg.pipeline.writers.png import PngWriter
 
-    return PngWriter(out, video.labels)
+    return PngWriter(out, video)
+
+
+def _frames(out: Path, video: VideoDescription) -> Writer:
+    from vidseg.pipeline.writers.frames import FramesWriter
+
+    return FramesWriter(out, video)
 
 
 def _rle(out: Path, video: VideoDescription) -> Writer:
@@ -110,6 +116,7 @@ FORMATS: Registry[Format] = Registry(
     {
         "png": FrameFormat("masks/", _png),
         RLE: FrameFormat("masklets.jsonl", _rle),
+        "frames": FrameFormat("frames/", _frames),
         "overlay": FrameFormat("overlay.mp4", _overlay, wants_order=True),
         "coco": ExportFormat("masklets.coco.json", _coco),
         "ytvis": ExportFormat("masklets.ytvis.json", _ytvis),

@@ -6,8 +6,8 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vidseg.errors import OutputBusyError, OutputError
@@ -16,18 +16,28 @@ from vidseg.pipeline.atomic import PART
 
 STATE = ".state"
 LOCK = "lock"
-_OURS = re.compile(r"run\.json|overlay\.mp4|masklets\.[^/]+(/.*)?|masks\.tar|masks/([0-9]+/)?[0-9]{5,}\.png")
-"""The names of all that a run writes, below its folder."""
+_OURS = re.compile(r"run\.json|overlay\.mp4|alpha\.mov|alpha\.webm|masks\.tar|masklets\.[^/]+(/.*)?")
+"""The names of all that a run writes below its folder, but for the folders of pictures."""
+_PICTURES = {"masks": ("png", ".png"), "frames": ("frames", ".jpg"), "alpha": ("alpha", ".png")}
+"""Folder of pictures -> the format that writes it, and the pictures' suffix."""
+_PICTURE = re.compile(r"([a-z]+)/([0-9]+/)?[^/]+")
 _UNFINISHED = re.compile(r"\.?(.+?)\.part(\.[a-z0-9]+)?")
 
 
 class OutFolder:
-    """A run's output folder. Nothing is made before `claim`."""
+    """A run's output folder. Nothing is made before `claim`.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        formats: what the run will write.
+    """
+
+    def __init__(self, path: Path, formats: Collection[str] = ()) -> None:
         self.path = path
+        self.formats = formats
         self.state = path / STATE
         self.record_path = path / run_record.FILE_NAME
+        self._earlier: dict[str, Any] | None = None
+        self._earlier_stems: set[str] | None = None
         self._made: list[Path] = []
         self._lock: int | None = None
 
@@ -47,17 +57,17 @@ class OutFolder:
                     f"the output '{self.path}' is a file", hint="give the name of a folder as --out"
                 )
             if self.record_path.exists():
-                return run_record.read_record(self.record_path)
-            # run.json is the first file of a run: a half of it is all that one killed at once may leave.
-            held = next((p for p in self._our_files() if p.name != self.record_path.name + PART), None)
+                self._earlier = run_record.read_record(self.record_path)
+            foreign = next(self._foreign_files(), None)
         except (OSError, ValueError) as error:
             raise _unusable(self.path, error) from None
-        if held is not None:
+        if foreign is not None:
+            what = "no run.json to say what it is" if self._earlier is None else "its run wrote none of that"
             raise OutputError(
-                f"'{self.path}' holds '{held.relative_to(self.path)}', but no run.json to say what it is",
+                f"'{self.path}' holds '{foreign.relative_to(self.path)}', but {what}",
                 hint="choose another --out",
             )
-        return None
+        return self._earlier
 
     def claim(self) -> None:
         """Make the folder, and keep other runs out of it as long as this one lives.
@@ -111,7 +121,8 @@ class OutFolder:
         try:
             for path in doomed:
                 path.unlink()
-            for folder in sorted({p.parent for p in doomed} - {self.path}, reverse=True):
+            emptied = {p for path in doomed for p in path.parents if p.is_relative_to(self.path)}
+            for folder in sorted(emptied - {self.path}, reverse=True):
                 with contextlib.suppress(OSError):  # something else is in there
                     folder.rmdir()
         except OSError as error:
@@ -123,21 +134,52 @@ class OutFolder:
         self.remove_state()
         with contextlib.suppress(OSError):
             self.record_path.unlink(missing_ok=True)
-            (self.path / "masks").rmdir()
-        for folder in self._made:
+        for folder in [*(self.path / name for name in _PICTURES), *self._made]:
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
     def _our_files(self) -> Iterator[Path]:
+        """What the earlier run wrote."""
+        for path, name in self._files():
+            if _OURS.fullmatch(name) or self._is_earlier_picture(name):
+                yield path
+
+    def _foreign_files(self) -> Iterator[Path]:
+        """What this run may write over, but no earlier one wrote."""
+        new_formats = set(self.formats) - set(self._earlier_formats)
+        for path, name in self._files():
+            if _OURS.fullmatch(name):
+                # run.json is the first file of a run: a half of it is all that one killed at once may leave.
+                if self._earlier is None and path.name != self.record_path.name + PART:
+                    yield path
+            elif _format_of_picture(name) in new_formats:
+                yield path
+
+    def _files(self) -> Iterator[tuple[Path, str]]:
+        """The files where a run may write, and their final names below its folder."""
         for folder, names, files in os.walk(self.path):
             here = Path(folder)
             if here == self.path:
-                names[:] = [n for n in names if n == "masks" or n.startswith("masklets.")]
+                names[:] = [n for n in names if n in _PICTURES or n.startswith(("masklets.", ".masklets."))]
             for name in files:
                 path = here / name
-                whole = path.relative_to(self.path).with_name(_without_part(name)).as_posix()
-                if _OURS.fullmatch(whole):
-                    yield path
+                yield path, "/".join(map(_without_part, path.relative_to(self.path).parts))
+
+    def _is_earlier_picture(self, name: str) -> bool:
+        if _format_of_picture(name) not in self._earlier_formats:
+            return False
+        stem = PurePosixPath(name).stem
+        frame_files = (self._earlier or {}).get("frame_files")
+        if frame_files is None:
+            return stem.isdecimal() and len(stem) >= 5
+        if self._earlier_stems is None:
+            self._earlier_stems = {Path(file).stem for file in frame_files}
+        return stem in self._earlier_stems
+
+    @property
+    def _earlier_formats(self) -> list[str]:
+        options = (self._earlier or {}).get("options") or {}
+        return str(options.get("format", "")).split(",")
 
     def _lock_file(self, file: int) -> None:
         try:
@@ -150,6 +192,13 @@ class OutFolder:
             raise OutputBusyError(
                 f"another run is writing to '{self.path}'", hint="wait for it, or choose another --out"
             ) from None
+
+
+def _format_of_picture(name: str) -> str | None:
+    """The format that writes such a picture: FOLDER/NAME.SUFFIX, or of one object FOLDER/ID/NAME.SUFFIX."""
+    match = _PICTURE.fullmatch(name)
+    written, suffix = _PICTURES.get(match[1], (None, "")) if match else (None, "")
+    return written if name.endswith(suffix) else None
 
 
 def _without_part(name: str) -> str:

@@ -76,7 +76,7 @@ class Run:
         self.source = source
         self.prompts = read_prompts(prompts)
         self.get_tracker = get_tracker
-        self.folder = OutFolder(default_out(source) if out is None else Path(out))
+        self.folder = OutFolder(default_out(source) if out is None else Path(out), options.formats)
         self.options = options
         self.asked = asked
         self.warn = warn
@@ -165,6 +165,7 @@ class Run:
                 **self.asked.document(),
             },
             # Last, for people who read the file: there may be a hundred thousand.
+            "mask_names": "frame files" if self.video.info.frame_files else "frame numbers",
             "frame_files": self.video.info.frame_files,
         }
 

@@ -24,6 +24,7 @@ import vidseg
 from vidseg.errors import InputError, OutputError, SourceError, VidsegError, told
 from vidseg.pipeline.atomic import write_json
 from vidseg.pipeline.read import SourceInfo
+from vidseg.pipeline.read.info import ASSUMED_FRAME_RATE
 from vidseg.pipeline.review import Review
 from vidseg.pipeline.writers import VideoDescription
 
@@ -187,8 +188,11 @@ def source_facts(info: SourceInfo) -> dict[str, Any]:
     return facts
 
 
-def describe_video(facts: Mapping[str, Any]) -> VideoDescription:
+def describe_video(facts: Mapping[str, Any], run: Path) -> VideoDescription:
     """What a run's record says of its video, for writers.
+
+    Args:
+        run: the run's folder. A job's is called by its id, wherever it is being written.
 
     Raises:
         InputError: it does not say it.
@@ -198,13 +202,18 @@ def describe_video(facts: Mapping[str, Any]) -> VideoDescription:
         height, width = source["size_hw"]
         path = Path(source["path"]) if source["path"] else None
         rate = Fraction(source["frame_rate"]) if source["frame_rate"] else None
+        frame_files = facts.get("frame_files")
+        run_name = (facts.get("job") or {}).get("id") or run.resolve().name
+        if source["kind"] in ("frames", "array"):  # they have no times: a frame's is told by this rate
+            rate = rate or ASSUMED_FRAME_RATE
         return VideoDescription(
             name=path.stem if path and source["kind"] == "video" else str(source["name"]),
             size_hw=(int(height), int(width)),
             labels={int(thing["id"]): str(thing.get("label") or "") for thing in objects},
             frame_rate=rate,
             num_frames=source["num_frames"],
-            frame_files=facts.get("frame_files"),
+            frame_files=frame_files,
+            frames_folder=str(source["name"]) if frame_files else f"{run_name}/frames",
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         raise InputError("the run's run.json does not say what its video was") from None

@@ -18,7 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=", ".join(PROTOCOLS.known),
     )
     parser.add_argument("--gt", type=Path, required=True, metavar="DIR", help="ground truth")
-    parser.add_argument("--pred", type=Path, required=True, metavar="DIR", help="masks to be scored")
+    parser.add_argument(
+        "--pred",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="masks to be scored: a folder for each sequence; or a run of vidseg track, or a folder of runs",
+    )
     parser.add_argument(
         "--meta", type=Path, metavar="FILE", help="the data set's meta file, if it is not in the --gt folder"
     )

@@ -26,7 +26,7 @@ from vidseg.eval.protocols.contract import (
     without_void,
 )
 from vidseg.eval.protocols.davis2017 import DAVIS_HEADLINE, davis_score, davis_total, refuse_ids_above
-from vidseg.eval.protocols.layout import jobs_of_folders, mask_root, set_list
+from vidseg.eval.protocols.layout import jobs_of_folders, mask_root, prediction_root, set_list
 
 MAX_PROPOSALS = 20
 
@@ -41,7 +41,7 @@ class Davis2017Unsupervised(ScoringProtocol):
     ) -> list[SequenceJob]:
         root = mask_root(truth, "--gt", ("Annotations_unsupervised", "Annotations"))
         names = set_list(truth, ["2017/val.txt"])
-        return jobs_of_folders(root, mask_root(prediction, "--pred"), names, only=only)
+        return jobs_of_folders(root, prediction_root(prediction), names, only=only)
 
     def score(self, job: SequenceJob) -> SequenceScore:
         count = int(without_void(read_label_png(job.truth / job.frames[0])).max())

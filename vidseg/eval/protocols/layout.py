@@ -1,4 +1,8 @@
-"""Where masks lie: `ROOT/SEQUENCE/*.png`, `ROOT/Annotations/SEQUENCE/*.png`, or as in DAVIS."""
+"""Where masks lie: `ROOT/SEQUENCE/*.png`, `ROOT/Annotations/SEQUENCE/*.png`, or as in DAVIS.
+
+Masks to be scored may also lie as vidseg writes them: in the `masks` of a run, of the runs in a folder, or of
+an evaluation.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,53 @@ from typing import Any
 
 from vidseg.errors import InputError
 from vidseg.eval.protocols.contract import SequenceJob
+from vidseg.pipeline.run_record import FILE_NAME as RUN_RECORD
+from vidseg.pipeline.run_record import describe_video, read_record
 
 RESOLUTIONS = ("480p", "Full-Resolution")
+MASKS = "masks"
+
+
+def prediction_root(folder: Path) -> Path:
+    """The folder below which `masks_of` finds the masks to be scored.
+
+    Raises:
+        InputError: there is no such folder, or it holds no folders.
+    """
+    return folder if is_run(folder) else mask_root(folder, "--pred", ("Annotations", MASKS))
+
+
+def masks_of(root: Path, sequence: str) -> Path:
+    """Where the masks of one sequence should be; they need not."""
+    if is_run(root):
+        return root / MASKS
+    return root / sequence / MASKS if is_run(root / sequence) else root / sequence
+
+
+def is_run(folder: Path) -> bool:
+    """Whether `vidseg track` has written its masks there."""
+    return (folder / RUN_RECORD).is_file() and (folder / MASKS).is_dir()
+
+
+def sequence_of_run(run: Path, truth: Path) -> str:
+    """The sequence of the ground truth that a run tracked: it is called as the video or the folder of the
+    run is, or it is the only one.
+
+    Raises:
+        InputError: none is.
+    """
+    known = sequence_names(mask_root(truth, "--gt", ("Annotations", "Annotations_unsupervised")))
+    video = describe_video(read_record(run / RUN_RECORD), run).name
+    for name in (video, run.resolve().name):
+        if name in known:
+            return name
+    if len(known) == 1:
+        return known[0]
+    raise InputError(
+        f"the run is of '{video}', which is none of the {len(known)} sequences of the ground truth",
+        where=str(run),
+        hint="give as --pred a folder with a folder of masks for each sequence",
+    )
 
 
 def mask_root(folder: Path, what: str, annotations: Sequence[str] = ("Annotations",)) -> Path:
@@ -83,7 +132,7 @@ def jobs_of_folders(
     """
     names = sequence_names(truth) if names is None else names
     names = [name for name in names if only is None or name in only]
-    missing = [name for name in names if not (prediction / name).is_dir()]
+    missing = [name for name in names if not masks_of(prediction, name).is_dir()]
     if missing:
         raise InputError(
             f"{len(missing)} of {len(names)} sequences have no masks to score: {', '.join(missing[:5])}"
@@ -92,7 +141,9 @@ def jobs_of_folders(
             hint="write a folder of masks for each sequence of the ground truth",
         )
     return [
-        SequenceJob(name, truth / name, prediction / name, frames_of(truth / name), (about or {}).get(name))
+        SequenceJob(
+            name, truth / name, masks_of(prediction, name), frames_of(truth / name), (about or {}).get(name)
+        )
         for name in names
     ]
 

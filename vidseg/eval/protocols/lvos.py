@@ -26,7 +26,7 @@ from vidseg.eval.protocols.contract import (
     object_ids,
     read_pair,
 )
-from vidseg.eval.protocols.layout import mask_root, meta_beside, read_meta
+from vidseg.eval.protocols.layout import mask_root, masks_of, meta_beside, prediction_root, read_meta
 
 STEP = 5
 
@@ -42,12 +42,12 @@ class Lvos(ScoringProtocol):
         meta = meta or meta_beside(truth, "valid_meta.json")
         videos = read_meta(meta, needed_for="lvos")
         self._unseen = read_unseen(meta.parent)
-        true_root, root = mask_root(truth, "--gt"), mask_root(prediction, "--pred")
+        true_root, root = mask_root(truth, "--gt"), prediction_root(prediction)
         return [
             SequenceJob(
                 name,
                 true_root / name,
-                root / name,
+                masks_of(root, name),
                 [],
                 {str(obj): ranges for obj, ranges in frame_ranges(name, about, meta).items()},
             )

@@ -26,7 +26,14 @@ from vidseg.eval.protocols.contract import (
     object_ids,
     read_pair,
 )
-from vidseg.eval.protocols.layout import jobs_of_folders, mask_names, mask_root, meta_beside, read_meta
+from vidseg.eval.protocols.layout import (
+    jobs_of_folders,
+    mask_names,
+    mask_root,
+    meta_beside,
+    prediction_root,
+    read_meta,
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ class Mosev2(ScoringProtocol):
                 raise InputError(f"the meta file lists no objects of '{name}'", where=str(meta))
         objects = {name: [str(obj) for obj in about["objects"]] for name, about in videos.items()}
         return jobs_of_folders(
-            mask_root(truth, "--gt"), mask_root(prediction, "--pred"), list(videos), only=only, about=objects
+            mask_root(truth, "--gt"), prediction_root(prediction), list(videos), only=only, about=objects
         )
 
     def score(self, job: SequenceJob) -> SequenceScore:

@@ -32,6 +32,8 @@ from vidseg.eval.protocols.layout import (
     frames_of,
     jobs_of_folders,
     mask_root,
+    masks_of,
+    prediction_root,
     sequence_names,
 )
 
@@ -52,7 +54,7 @@ class VosBenchmark(ScoringProtocol):
     def jobs(
         self, truth: Path, prediction: Path, meta: Path | None, only: Collection[str] | None = None
     ) -> list[SequenceJob]:
-        return jobs_of_folders(mask_root(truth, "--gt"), mask_root(prediction, "--pred"), only=only)
+        return jobs_of_folders(mask_root(truth, "--gt"), prediction_root(prediction), only=only)
 
     def score(self, job: SequenceJob) -> SequenceScore:
         seen = _SeenObjects()
@@ -81,7 +83,7 @@ class Sav(VosBenchmark):
     def jobs(
         self, truth: Path, prediction: Path, meta: Path | None, only: Collection[str] | None = None
     ) -> list[SequenceJob]:
-        true_root, root = mask_root(truth, "--gt"), mask_root(prediction, "--pred")
+        true_root, root = mask_root(truth, "--gt"), prediction_root(prediction)
         names = [name for name in sequence_names(true_root) if only is None or name in only]
         if not any(sequence_names(true_root / name) for name in names):
             return jobs_of_folders(true_root, root, only=only)
@@ -91,14 +93,14 @@ class Sav(VosBenchmark):
             if not objects:
                 raise InputError(f"the video '{name}' has no folder of an object", where=str(true_root))
             for obj in objects:
-                if not (root / name / obj).is_dir():
+                if not (masks_of(root, name) / obj).is_dir():
                     raise InputError(
                         f"there are no masks of object '{obj}' of '{name}'",
-                        where=str(root / name),
+                        where=str(masks_of(root, name)),
                         hint="write a folder of masks for each object of the ground truth",
                     )
             frames = {obj: frames_of(true_root / name / obj) for obj in objects}
-            jobs.append(SequenceJob(name, true_root / name, root / name, [], frames))
+            jobs.append(SequenceJob(name, true_root / name, masks_of(root, name), [], frames))
         return jobs
 
     def score(self, job: SequenceJob) -> SequenceScore:

@@ -26,7 +26,7 @@ from vidseg.eval.protocols.contract import (
     read_pair,
     without_void,
 )
-from vidseg.eval.protocols.layout import jobs_of_folders, mask_root, set_list
+from vidseg.eval.protocols.layout import jobs_of_folders, mask_root, prediction_root, set_list
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Vost(ScoringProtocol):
         self, truth: Path, prediction: Path, meta: Path | None, only: Collection[str] | None = None
     ) -> list[SequenceJob]:
         names = set_list(truth, ["val.txt"])
-        return jobs_of_folders(mask_root(truth, "--gt"), mask_root(prediction, "--pred"), names, only=only)
+        return jobs_of_folders(mask_root(truth, "--gt"), prediction_root(prediction), names, only=only)
 
     def score(self, job: SequenceJob) -> SequenceScore:
         frames = first_and_last_left_out(job)

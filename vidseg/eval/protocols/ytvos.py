@@ -24,7 +24,7 @@ from vidseg.eval.protocols.contract import (
     object_ids,
     read_pair,
 )
-from vidseg.eval.protocols.layout import jobs_of_folders, mask_root, meta_beside, read_meta
+from vidseg.eval.protocols.layout import jobs_of_folders, mask_root, meta_beside, prediction_root, read_meta
 
 _SEEN = """
 airplane ape bear bike bird boat bucket bus camel cat cow crocodile deer dog dolphin duck eagle
@@ -55,7 +55,7 @@ class YouTubeVos(ScoringProtocol):
             (name, obj): is_seen for name, of in objects.items() for obj, (_, is_seen) in of.items()
         }
         return jobs_of_folders(
-            mask_root(truth, "--gt"), mask_root(prediction, "--pred"), list(videos), only=only, about=objects
+            mask_root(truth, "--gt"), prediction_root(prediction), list(videos), only=only, about=objects
         )
 
     def score(self, job: SequenceJob) -> SequenceScore:

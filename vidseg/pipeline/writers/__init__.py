@@ -26,12 +26,14 @@ def build_writers(
     out: Path,
     video: VideoDescription,
     *,
+    state: Path,
     read_again: Callable[[], Iterable[Frame]] | None = None,
 ) -> list[Writer]:
     """The writers of some formats; give each of them every frame.
 
     Args:
         formats: names of `FORMATS`.
+        state: the folder for what a run is resumed from.
         read_again: opens the source once more, in rising order. Give it when the run's frames will not come
             in one go in rising order (backward, both, resumed): it serves the writers that want them so.
 
@@ -57,7 +59,8 @@ def build_writers(
     # Beside a writer that wants order in any case: should the run be cut off, masklets are all that a resumed
     # one can replay it from.
     if RLE in formats or products or ordered:
-        writers.append(MaskletsWriter(out, keep=RLE in formats, products=products))
+        aside = None if RLE in formats else state
+        writers.append(MaskletsWriter(out, aside=aside, products=products))
     return writers + ordered
 
 

@@ -1,7 +1,8 @@
 """COCO instances, a picture per frame (cocodataset.org/#format-data).
 
 What the format has no place for goes where tools look for it: the object's id into
-`attributes.track_id` (CVAT), the frame's index and time beside the picture's name.
+`attributes.track_id` (CVAT), the frame's index and time beside the picture's name. Pictures are named as they
+are in their folder: the source itself where it is one, else RUN/frames (`--format frames`).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def _images(masklets: Masklets) -> Iterator[dict[str, Any]]:
     for line in masklets:
         yield {
             "id": line.frame + 1,  # tools take 0 for none
-            "file_name": f"{masklets.video.frame_name(line.frame)}.jpg",
+            "file_name": masklets.video.frame_file(line.frame),
             "width": width,
             "height": height,
             "frame_id": line.frame,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import TextIO
 
@@ -33,6 +34,9 @@ class VideoDescription:
     """Of the whole video, where it is known; else the masklets' last frame is taken for the last one."""
     frame_files: Sequence[str] | None = None
     """The names of a folder's frames."""
+    frames_folder: str = "frames"
+    """Where the frames' pictures are, seen from the folder that holds this video and others: a folder of
+    frames by its own name; of other sources, `--format frames` writes them to RUN/frames."""
 
     def label(self, obj_id: int) -> str:
         return self.labels.get(obj_id) or NO_LABEL
@@ -42,6 +46,22 @@ class VideoDescription:
         if self.frame_files is not None and frame_idx < len(self.frame_files):
             return Path(self.frame_files[frame_idx]).stem
         return f"{frame_idx:05d}"
+
+    def frame_file(self, frame_idx: int) -> str:
+        """The name of a frame's picture: the folder's own, or what `--format frames` writes."""
+        if self.frame_files is not None and frame_idx < len(self.frame_files):
+            return self.frame_files[frame_idx]
+        return f"{self.frame_name(frame_idx)}.jpg"
+
+    def frame_idx(self, name: str) -> int | None:
+        """The frame whose `frame_name` this is; None where there is none."""
+        if self.frame_files is None:
+            return int(name) if name.isascii() and name.isdecimal() and len(name) >= 5 else None
+        return self._frames_by_name.get(name)
+
+    @cached_property
+    def _frames_by_name(self) -> dict[str, int]:
+        return {self.frame_name(frame_idx): frame_idx for frame_idx in range(len(self.frame_files or []))}
 
 
 @dataclass(frozen=True, kw_only=True)

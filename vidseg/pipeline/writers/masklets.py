@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from vidseg.trackers.contract import Frame
 
 FILE_NAME = "masklets.jsonl"
+ASIDE_NAME = "unwanted.jsonl"
 
 MaskletsProduct = Callable[[Path], Sequence[Path]]
 """Makes further files from a finished masklets.jsonl; returns them."""
@@ -75,16 +76,19 @@ class MaskletsWriter:
 
     Args:
         out: the run's folder.
-        keep: whether masklets.jsonl itself is wanted, and not only what is made from it.
+        aside: where to put the file if not it is wanted, but what is made from it; an interrupted run is
+            resumed from there.
         products: what to make from the finished file, in turn.
     """
 
     name = "masklets"
 
-    def __init__(self, out: Path, *, keep: bool = True, products: Sequence[MaskletsProduct] = ()) -> None:
-        self.path = out / FILE_NAME
-        self.part = out / f".{FILE_NAME}{PART}"
-        self._keep = keep
+    def __init__(
+        self, out: Path, *, aside: Path | None = None, products: Sequence[MaskletsProduct] = ()
+    ) -> None:
+        self.path = out / FILE_NAME if aside is None else aside / ASIDE_NAME
+        self.part = self.path.with_name(f".{self.path.name}{PART}")
+        self._is_wanted = aside is None
         self._products = products
         self._file: BinaryIO | None = None
 
@@ -116,13 +120,10 @@ class MaskletsWriter:
             _copy_lines(self.part, offsets, order, self.part)
         else:
             os.truncate(self.part, offsets[-1])  # a write that failed may have left a torn line
-        done: list[Path] = []
-        if self._keep:
-            os.replace(self.part, self.path)
-            done.append(self.path)
+        os.replace(self.part, self.path)
+        done = [self.path] if self._is_wanted else []
         for make in self._products:
-            done.extend(make(self.path if self._keep else self.part))
-        self.part.unlink(missing_ok=True)
+            done.extend(make(self.path))
         return done
 
     def discard(self) -> None:

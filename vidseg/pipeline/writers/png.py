@@ -1,9 +1,8 @@
-"""`masks/00000.png`: one indexed picture per frame."""
+"""`masks/00000.png`: one indexed picture per frame, named as the frame is."""
 
 from __future__ import annotations
 
 import io
-import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -13,7 +12,9 @@ import numpy as np
 
 from vidseg.errors import InputError
 from vidseg.pipeline.writers.contract import FrameMasks
+from vidseg.pipeline.writers.finished import VideoDescription
 from vidseg.pipeline.writers.palette import davis_palette
+from vidseg.pipeline.writers.pictures import discard_pictures, resume_pictures, write_picture
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -27,31 +28,25 @@ MAX_LABEL = 254
 class PngWriter:
     """One label map per frame, value = object id; with ids over 254, one folder of masks per object.
 
-    A frame's file appears whole, under its final name, when the frame is written: a run that is cut off
-    leaves the frames it got to.
+    Of a folder of frames the masks take the frames' names, as the official exporters do. A frame's file
+    appears whole, under its final name, when the frame is written: a run that is cut off leaves the frames it
+    got to.
     """
 
     name = "png"
 
-    def __init__(self, out: Path, obj_ids: Iterable[int]) -> None:
+    def __init__(self, out: Path, video: VideoDescription) -> None:
         self.folder = out / "masks"
-        self.is_per_object = wants_folders(obj_ids)
+        self.video = video
+        self.is_per_object = wants_folders(video.labels)
 
     def resume(self, is_done: Callable[[int], bool]) -> int:
-        kept = set()
-        for path in self.folder.glob("**/*.png*"):
-            number = path.name.split(".png")[0]
-            if not number.isdecimal():
-                continue  # somebody else's file
-            if path.suffix == ".png" and is_done(int(number)):
-                kept.add(int(number))
-            else:
-                path.unlink()
-        return len(kept)
+        return resume_pictures(self.folder, ".png", self.video, is_done)
 
     def write(self, frame: Frame, masks: FrameMasks) -> None:
-        for name, picture in label_pictures(masks, self.is_per_object):
-            write_label_png(self.folder / name, picture)
+        name = self.video.frame_name(masks.frame_idx)
+        for path, picture in label_pictures(masks, name, self.is_per_object):
+            write_label_png(self.folder / path, picture)
 
     def sync(self) -> None:
         pass  # every frame was given its final name when it was written
@@ -60,8 +55,7 @@ class PngWriter:
         return [self.folder] if self.folder.is_dir() else []
 
     def discard(self) -> None:
-        for path in self.folder.glob("**/*.png.part"):
-            path.unlink()
+        discard_pictures(self.folder)
 
 
 def wants_folders(obj_ids: Iterable[int]) -> bool:
@@ -69,16 +63,20 @@ def wants_folders(obj_ids: Iterable[int]) -> bool:
     return max(obj_ids, default=0) > MAX_LABEL
 
 
-def label_pictures(masks: FrameMasks, is_per_object: bool) -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
-    """The pictures of one frame with their names: a label map, or a mask for each object in its folder.
+def label_pictures(
+    masks: FrameMasks, name: str, is_per_object: bool
+) -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
+    """The pictures of one frame with their paths: a label map, or a mask for each object in its folder.
+
+    Args:
+        name: the frame's, without suffix.
 
     Raises:
         InputError: an id that a label map cannot hold.
     """
-    name = f"{masks.frame_idx:05d}.png"
     if is_per_object:
         for obj_id, mask in zip(masks.obj_ids, masks.masks, strict=True):
-            yield f"{obj_id}/{name}", mask.view(np.uint8)
+            yield f"{obj_id}/{name}.png", mask.view(np.uint8)
         return
     if max(masks.obj_ids, default=0) > MAX_LABEL:
         raise InputError(
@@ -86,15 +84,12 @@ def label_pictures(masks: FrameMasks, is_per_object: bool) -> Iterator[tuple[str
             where=f"frame {masks.frame_idx}",
             hint="name every object when the run starts, or number the new one lower",
         )
-    yield name, masks.label_map().astype(np.uint8)
+    yield f"{name}.png", masks.label_map().astype(np.uint8)
 
 
 def write_label_png(path: Path, label_map: npt.NDArray[np.uint8]) -> None:
     """Write uint8 (H, W) as an indexed PNG with the DAVIS palette, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part.write_bytes(encode_label_png(label_map))
-    os.replace(part, path)
+    write_picture(path, encode_label_png(label_map))
 
 
 def encode_label_png(label_map: npt.NDArray[np.uint8]) -> bytes:

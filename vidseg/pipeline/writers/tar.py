@@ -12,12 +12,13 @@ from vidseg.pipeline.writers.png import encode_label_png, label_pictures, wants_
 
 
 def write_tar(path: Path, masklets: Masklets) -> None:
-    """Write label maps as `masks/00000.png ...`; unpacked, they are as `PngWriter` writes them."""
+    """Write the label maps; unpacked, they are as `PngWriter` writes them."""
     is_per_object = wants_folders(masklets.obj_ids)
     with open(path, "wb") as file:
         for masks in read_masklets(masklets.path, size_hw=masklets.video.size_hw):
-            for name, picture in label_pictures(masks, is_per_object):
-                _add(file, f"masks/{name}", encode_label_png(picture))
+            name = masklets.video.frame_name(masks.frame_idx)
+            for inner_path, picture in label_pictures(masks, name, is_per_object):
+                _add(file, f"masks/{inner_path}", encode_label_png(picture))
         file.write(bytes(2 * tarfile.BLOCKSIZE))
 
 
@@ -25,6 +26,6 @@ def _add(file: BinaryIO, name: str, data: bytes) -> None:
     # Not by TarFile, which remembers every file that it has written: memory would grow with the video.
     member = tarfile.TarInfo(name)
     member.size = len(data)
-    file.write(member.tobuf(tarfile.USTAR_FORMAT))
+    file.write(member.tobuf(tarfile.PAX_FORMAT))
     file.write(data)
     file.write(bytes(-len(data) % tarfile.BLOCKSIZE))

@@ -1,8 +1,9 @@
 """YouTube-VIS: one annotation per object, its masks in a list as long as the video, null where it is absent.
 
 As YouTube-VIS's cocoapi and TrackEval read it (TrackEval, docs/YouTube-VIS-format.txt): the annotation's id
-is the object's id, a frame's file name starts with the video's name, and RLEs are not compressed: TrackEval
-takes no others for ground truth.
+is the object's id, a frame's file name starts with a folder that tells the video from others, and RLEs are
+not compressed: TrackEval takes no others for ground truth. Pictures are named from the folder that holds the
+folder of frames; of other sources, from the one that holds the run (RUN/frames/00000.jpg).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def write_ytvis(path: Path, masklets: Masklets) -> None:
     height, width = masklets.video.size_hw
     size = {"width": width, "height": height, "length": masklets.num_frames}
     names = [
-        f"{masklets.video.name}/{masklets.video.frame_name(frame_idx)}.jpg"
+        f"{masklets.video.frames_folder}/{masklets.video.frame_file(frame_idx)}"
         for frame_idx in range(masklets.num_frames)
     ]
     with (
