@@ -14,13 +14,11 @@ import pytest
 from PIL import Image
 
 import vidseg
-from support.fake_tracker import FakeTracker
+from support.fake_tracker import FakeSession, FakeTracker
 from support.hard_videos import numbered, picture
 from vidseg.errors import OutputError
 from vidseg.pipeline import cli
-from vidseg.pipeline.plan import TrackOptions
-from vidseg.pipeline.run import Run
-from vidseg.pipeline.stop import Stop
+from vidseg.trackers.contract import Frame, FrameResult
 
 BOX = {"box": [20, 20, 40, 40]}
 FILES = ["00005.jpg", "00010.png", "a.b.20.jpeg", "frame 15.JPG"]
@@ -43,7 +41,8 @@ def video(tmp_path: Path) -> Path:
 
 
 def track(source: Path, out: Path, *formats: str, **more: Any) -> None:
-    vidseg.track(source, more.pop("prompts", BOX), tracker=FakeTracker(), out=out, formats=formats, **more)
+    more = {"prompts": BOX, "tracker": FakeTracker(), **more}
+    vidseg.track(source, out=out, formats=formats, **more)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -91,7 +90,8 @@ def test_a_long_name_goes_into_the_tar(tmp_path: Path) -> None:
 def test_resumed_run_of_a_folder_ends_with_the_same_files(frames: Path, tmp_path: Path) -> None:
     track(frames, tmp_path / "whole", "png", "frames", "coco")
     out = tmp_path / "out"
-    stop_after(2, frames, out, "png", "frames", "coco")
+    with pytest.raises(KeyboardInterrupt):
+        track(frames, out, "png", "frames", "coco", tracker=Interrupted(), save_every=1)
     assert len(names_in(out / "masks")) == 2
     (out / "masks/mine.png").write_text("mine")
     track(frames, out, "png", "frames", "coco", resume=True)
@@ -101,28 +101,20 @@ def test_resumed_run_of_a_folder_ends_with_the_same_files(frames: Path, tmp_path
             assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 
-def stop_after(num_frames: int, source: Path, out: Path, *formats: str) -> None:
-    stop = Stop()
+class Interrupted(FakeTracker):
+    """Ctrl-C comes on frame 2."""
 
-    class Stopping(FakeTracker):
-        def start(self, *args: Any, **more: Any) -> Any:
-            session = super().start(*args, **more)
-            step = session.step
+    def start(self, num_frames: int | None = None, reverse: bool = False) -> FakeSession:
+        session = super().start(num_frames, reverse)
+        step = session.step
 
-            def counting(frame: Any) -> Any:
-                if frame.index == num_frames - 1:
-                    stop.is_requested = True
-                return step(frame)
+        def step_until_interrupted(frame: Frame) -> FrameResult:
+            if frame.index == 2:
+                raise KeyboardInterrupt
+            return step(frame)
 
-            session.step = counting  # type: ignore[method-assign]
-            return session
-
-    options = TrackOptions(formats=formats, save_every=1)
-    asked = {"device": "auto", "dtype": "float32", "image_size": None}
-    summary = Run(
-        source, BOX, Stopping, out, options, tracker_options=asked, warn=lambda line: None, stop=stop
-    ).run()
-    assert summary.status == "interrupted"
+        session.step = step_until_interrupted  # type: ignore[method-assign]
+        return session
 
 
 # Whose a picture is.
