@@ -160,6 +160,7 @@ class Execution:
             if error is None and (failed := self._outlet.error) is not None:
                 status, error = "failed", failed
             self.record.set_outputs(outputs, self._outlet.seconds())
+            self.record.add_warnings(self.video.remarks())
             if error is not None:
                 self.record.set_error(error, self._broke_at)
             with suppress(OSError):  # of a full disk, the record of some frames ago must do

@@ -38,7 +38,7 @@ class TrackSummary:
     frames_per_second: float
     obj_ids: list[int]
     warnings: list[str] = field(default_factory=list)
-    """What was changed in the prompts to make them fit the video."""
+    """What was changed in the prompts to make them fit the video, and what was odd about it."""
     error: VidsegError | None = None
     """What ended a run that is 'partial' or 'failed'."""
     was_done_before: bool = False
@@ -53,7 +53,8 @@ class Run:
     Args:
         get_tracker: builds the tracker; called after the cheaper checks.
         asked: what was asked of the tracker; kept in run.json.
-        warn: is told, in one line each, what was changed in the prompts to make them fit.
+        warn: is told, in one line each, what was changed in the prompts to make them fit, and in the end what
+            was odd about the source.
         job: what a batch knows the run by; kept in run.json.
     """
 
@@ -199,6 +200,9 @@ class Run:
         if earlier is not None:
             execution.record.go_on_from(earlier, checkpoint.frames_done, execution.is_done)
         ending = execution.run(frames)
+        remarks = self.video.remarks()
+        for remark in remarks:
+            self.warn(remark)
         return TrackSummary(
             status=ending.status,
             out=self.folder.path,
@@ -206,7 +210,7 @@ class Run:
             frames_done=execution.record.frames_done,
             frames_per_second=execution.record.fps,
             obj_ids=self._obj_ids,
-            warnings=self.prompts.warnings,
+            warnings=[*self.prompts.warnings, *remarks],
             error=ending.error,
         )
 

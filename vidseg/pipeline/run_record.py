@@ -84,6 +84,9 @@ class RunRecord:
             self.seconds[stage] += float(earlier.get("seconds", {}).get(stage, 0.0))
         self.facts["resumed"] = int(earlier.get("resumed", 0)) + 1
 
+    def add_warnings(self, lines: list[str]) -> None:
+        self._facts["warnings"] = [*self._facts.get("warnings", []), *lines]
+
     def set_error(self, error: BaseException, frame_idx: int | None) -> None:
         self._error = {
             "kind": type(error).__name__,

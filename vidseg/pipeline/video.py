@@ -98,6 +98,10 @@ class Video:
             end = length
         return None if end is None else max(0, end - (start or 0))
 
+    def remarks(self) -> list[str]:
+        """What was odd about the frames that were read, each thing once; see `Source.remarks`."""
+        return list(dict.fromkeys(remark for opened in self._opened for remark in opened.remarks))
+
     def close(self) -> None:
         """End all reading."""
         for opened in [*self._opened, *([self._only_look] if self._only_look else [])]:

@@ -45,7 +45,8 @@ def read(
             are stored, half of the image's.
 
     Returns:
-        A `Source`: iterate over it once for `Frame`s with uint8 RGB images as shown (rotation applied).
+        A `Source`: iterate over it once for `Frame`s with uint8 RGB images as shown (rotation applied). Its
+        `remarks` then say what was odd but no damage.
 
     Raises:
         SourceError: the source is missing, is no video, holds no frames, or does not reach `start`. Some
@@ -60,8 +61,9 @@ def read(
         raise InputError(unknown("reader", reader, ("pyav", "decord")))
     if on_behind not in (None, "wait", "drop"):
         raise InputError(unknown("on_behind", on_behind, ("wait", "drop")))
+    remarks: list[str] = []
     try:
-        info, frames = _open(source, span, reverse=reverse, reader=reader, keep_decoded=keep_decoded)
+        info, frames = _open(source, span, remarks, reverse=reverse, reader=reader, keep_decoded=keep_decoded)
     except OSError as failure:  # no permission, a broken disk
         raise SourceError(f"'{source}' cannot be read ({told(failure)})") from failure
     if on_behind == "drop" and info.kind not in ("camera", "stream"):
@@ -69,12 +71,15 @@ def read(
         raise InputError(f"'{info.name}' does not run ahead", hint="on_behind='drop' is for live sources")
     drop = info.is_live if on_behind is None else on_behind == "drop"
     # What the caller iterates over must run in the caller's thread, so arrays are not read ahead.
-    return Source(info, frames, queue_frames=None if info.kind == "array" else queue_frames, drop=drop)
+    return Source(
+        info, frames, remarks, queue_frames=None if info.kind == "array" else queue_frames, drop=drop
+    )
 
 
 def _open(
     source: str | PathLike[str] | int | Iterable[Any],
     span: Span,
+    remarks: list[str],
     *,
     reverse: bool,
     reader: str,
@@ -101,7 +106,7 @@ def _open(
                 return open_decord_video(path, span, reverse=reverse, keep_decoded=keep_decoded)
             from vidseg.pipeline.read.pyav_video import open_video
 
-            return open_video(path, span, reverse=reverse, keep_decoded=keep_decoded)
+            return open_video(path, span, remarks, reverse=reverse, keep_decoded=keep_decoded)
         if not text.isdecimal():
             what = "is neither a file nor a folder" if text and path.exists() else "does not exist"
             raise SourceError(

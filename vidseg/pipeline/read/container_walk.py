@@ -10,6 +10,8 @@ import struct
 from pathlib import Path
 from typing import BinaryIO
 
+from vidseg.pipeline.read.transport import find_loss
+
 MP4_BOXES = (b"moov", b"mdat", b"moof", b"mfra", b"meta", b"uuid", b"styp", b"sidx")
 MP4_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp")
 
@@ -35,7 +37,8 @@ def find_break(path: Path) -> str | None:
             return _ends_early(size, end) if end > size else None
         if size > 376 and head[0] == head[188] == head[376] == 0x47 and size % 188:
             return "the file ends in the middle of a transport packet"
-    return None
+    place = find_loss(path)
+    return None if place is None else f"packets are missing before byte {place:,}"
 
 
 def _ends_early(size: int, announced: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -45,12 +46,26 @@ class Decoder:
         begin: opens the container at the packet to start with; may be called twice.
         first_number: the number of the first picture, for messages.
         from_pts: pictures before this time are left out, and not missed: they belong to the group before.
+        find_joint: see `vidseg.pipeline.read.transport`; for the file that `begin` opens.
     """
 
-    def __init__(self, begin: Begin, *, first_number: int = 0, from_pts: int | None = None) -> None:
+    def __init__(
+        self,
+        begin: Begin,
+        *,
+        first_number: int = 0,
+        from_pts: int | None = None,
+        find_joint: Callable[[int], int | None] = lambda at: None,
+    ) -> None:
         self._begin = begin
         self._first_number = first_number
         self._from_pts = from_pts
+        self._find_joint = find_joint
+        self._joint: int | None = None
+        """The place in the file where a new piece is to begin, with a keyframe."""
+        self._last_dts: int | None = None
+        self.joined_at: int | None = None
+        """The number of the first frame behind the first joint of a stream that was joined from several."""
         self._tail_is_unsure = False
         self.first_packet: Packet[VideoStream] | None = None
         """The first one that was given to the decoder."""
@@ -71,6 +86,7 @@ class Decoder:
         count = 0
         was_interlaced = False
         pending = _Pending()
+        self._last_dts = None
         container, stream, packets = self._begin(threaded)
         finds_losses = stream.codec_context.codec.canonical_name in SILENT_LOSS_CODECS
         with container:
@@ -88,10 +104,13 @@ class Decoder:
                 if is_draining and (packet.pts is not None or packet.dts is not None):
                     continue  # a dropped frame of AVI; a decoder would take it for the end
                 self.first_packet = self.first_packet or packet
+                self._see_time(packet, pending)
                 if packet.pts is not None and not packet.is_discard and not self._is_early(packet):
                     pending.add(packet.pts, packet.dts)
                 if packet.is_corrupt and not self._is_early(packet):
-                    self._note("data is missing", packet, pending)
+                    self._joint = self._find_joint(packet.pos) if packet.pos is not None else None
+                    if self._joint is None:
+                        self._note("data is missing", packet, pending)
                 try:
                     pictures = packet.decode()
                 except av.error.EOFError:
@@ -119,6 +138,20 @@ class Decoder:
                         yield picture
         self._tail_is_unsure = threaded and bool(pending)
 
+    def _see_time(self, packet: Packet[VideoStream], pending: _Pending) -> None:
+        """Notice where a joined stream goes on with a new piece, whose times may begin again."""
+        if packet.dts is not None:
+            if self._last_dts is not None and packet.dts < self._last_dts:
+                pending.begin_anew()
+            self._last_dts = packet.dts
+        if self._joint is not None and packet.pos is not None and packet.pos >= self._joint:
+            if packet.is_keyframe:
+                number = self._first_number + self.frames_decoded + len(pending)
+                self.joined_at = number if self.joined_at is None else self.joined_at
+            else:  # what comes needs pictures that are not there
+                self._note("data is missing", packet, pending)
+            self._joint = None
+
     def _is_early(self, what: Packet[VideoStream] | VideoFrame) -> bool:
         return self._from_pts is not None and what.pts is not None and what.pts < self._from_pts
 
@@ -134,7 +167,8 @@ class _Pending:
     """The times of packets whose pictures have not come yet; as many as the decoder reorders."""
 
     def __init__(self) -> None:
-        self._pts: list[int] = []
+        self._runs: deque[list[int]] = deque([[]])
+        """A heap of times for each stretch of the stream in which time goes on; mostly there is one."""
         self._has_unknown = False
         self._delays: set[int] = set()
 
@@ -149,9 +183,14 @@ class _Pending:
     def add(self, pts: int, dts: int | None) -> None:
         if dts is not None and len(self._delays) < 2:
             self._delays.add(pts - dts)
-        if len(self._pts) > MAX_PENDING:
-            self._pts.clear()
-        heapq.heappush(self._pts, pts)
+        if len(self._runs[-1]) > MAX_PENDING:
+            self._runs[-1].clear()
+        heapq.heappush(self._runs[-1], pts)
+
+    def begin_anew(self) -> None:
+        """Time runs back: what is added from now on comes after all that is here."""
+        if self._runs[-1]:
+            self._runs.append([])
 
     def add_unknown(self) -> None:
         self._has_unknown = True
@@ -159,14 +198,24 @@ class _Pending:
     def is_passed_over(self, pts: int | None) -> bool:
         """Strike off the picture at `pts`; True when an earlier one has not come, and so never will."""
         passed_over = False
-        while pts is not None and self._pts and self._pts[0] <= pts:
-            if heapq.heappop(self._pts) == pts:
+        if pts is not None and pts not in self._runs[0] and any(pts in run for run in self._runs):
+            while pts not in self._runs[0]:
+                passed_over |= bool(self._runs.popleft())
+        run = self._runs[0]
+        while pts is not None and run and run[0] <= pts:
+            if heapq.heappop(run) == pts:
                 break
             passed_over = True
         return passed_over
 
     def count_before(self, pts: int | None) -> int:
-        return 0 if pts is None else sum(waiting < pts for waiting in self._pts)
+        if pts is None:
+            return 0
+        *earlier, last = self._runs
+        return sum(map(len, earlier)) + sum(waiting < pts for waiting in last)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._runs))
 
     def __bool__(self) -> bool:
-        return bool(self._pts) or self._has_unknown
+        return len(self) > 0 or self._has_unknown

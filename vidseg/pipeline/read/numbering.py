@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -13,6 +14,7 @@ from vidseg.pipeline.read.decoding import Damage, Decoder
 from vidseg.pipeline.read.packet_index import PacketIndex
 from vidseg.pipeline.read.pictures import Clock, time_of
 from vidseg.pipeline.read.seeking import packets_from, packets_from_start
+from vidseg.pipeline.read.transport import find_joint
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -29,6 +31,8 @@ class Numbered(NamedTuple):
 class Numbering(Protocol):
     damage: Damage | None
     """The first damage met so far."""
+    joined_at: int | None
+    """See `Decoder.joined_at`."""
 
     def pictures(self, start: int) -> Generator[Numbered, None, None]:
         """Decode from frame `start` to the end of the file."""
@@ -41,11 +45,12 @@ class ByCounting:
         self._path = path
         self._frame_rate = frame_rate
         self.damage: Damage | None = None
+        self.joined_at: int | None = None
         self.frames_counted = 0
         """Frames that the last pass decoded."""
 
     def pictures(self, start: int) -> Generator[Numbered, None, None]:
-        decoder = Decoder(self._begin)
+        decoder = Decoder(self._begin, find_joint=partial(find_joint, self._path))
         clock = Clock(self._frame_rate)
         for number, picture in enumerate(decoder.frames()):
             self.frames_counted = number + 1
@@ -54,6 +59,7 @@ class ByCounting:
             if number >= start:
                 yield Numbered(number, time_s, picture)
         self.damage = self.damage or decoder.damage
+        self.joined_at = decoder.joined_at
 
     def _begin(self, threaded: bool) -> tuple[InputContainer, VideoStream, Iterator[Packet[VideoStream]]]:
         container, stream = open_container(
@@ -74,6 +80,7 @@ class ByIndex:
         self._index = index
         self._is_trusted = False
         self.damage: Damage | None = None
+        self.joined_at: int | None = None
 
     def pictures(self, start: int) -> Generator[Numbered, None, None]:
         """As promised above.
@@ -96,7 +103,12 @@ class ByIndex:
                 packets = packets_from_start(container, stream, keyframe)
             return container, stream, packets
 
-        decoder = Decoder(begin, first_number=keyframe.number, from_pts=keyframe.pts)
+        decoder = Decoder(
+            begin,
+            first_number=keyframe.number,
+            from_pts=keyframe.pts,
+            find_joint=partial(find_joint, self._path),
+        )
         expected = keyframe.number
         for picture in decoder.frames():
             number = self._index.number_of(picture.pts)
@@ -112,3 +124,4 @@ class ByIndex:
                 self._is_trusted = True
                 yield Numbered(number, time_of(picture) or 0.0, picture)
         self.damage = self.damage or decoder.damage
+        self.joined_at = decoder.joined_at

@@ -71,7 +71,7 @@ def index_packets(
 
     Returns:
         None when the packets cannot tell the order of the pictures: times are missing, double or meaningless
-        (raw streams, AVI with B-frames), or do not agree with the first pictures.
+        (raw streams, AVI with B-frames), run back (joined streams), or do not agree with the first pictures.
     """
     import av
 
@@ -79,6 +79,7 @@ def index_packets(
         return None
     pts = array("q")
     keys_pts, keys_dts = array("q"), array("q")
+    last_dts: int | None = None
     packets = container.demux(stream)
     while True:
         try:
@@ -89,8 +90,10 @@ def index_packets(
             break
         if packet.size == 0 or packet.is_discard:
             continue
-        if packet.pts is None:
+        runs_back = packet.dts is not None and last_dts is not None and packet.dts < last_dts
+        if packet.pts is None or runs_back:
             return None
+        last_dts = packet.dts
         if packet.pts < first_pts[0]:
             continue  # pictures before the first one that can be decoded are never shown
         pts.append(packet.pts)

@@ -98,21 +98,30 @@ def orientation_of(picture: VideoFrame, packet: Packet[VideoStream] | None = Non
     return (Orientation.from_exif(bytes(packet)) if is_file else None) or turned  # type: ignore[arg-type]
 
 
+LONGEST_PAUSE_S = 3600.0
+"""Between two pictures; beyond it the clock of a stream was set anew."""
+
+
 class Clock:
     """Presentation times in seconds, always rising.
 
-    A picture without a time, or with one that runs backwards (AVI with B-frames, joined streams), comes one
-    frame after the picture before it.
+    A picture without a time, or with one that runs backwards (AVI with B-frames, joined streams) or leaps
+    (FFmpeg takes the new start of a joined stream for an overflow), comes one frame after the one before it.
     """
 
     def __init__(self, frame_rate: Fraction | None) -> None:
         self._step_s = float(1 / frame_rate) if frame_rate else 0.04
         self._last_s: float | None = None
+        self._leapt_s = 0.0
 
     def time_of(self, picture: VideoFrame) -> float:
         time_s = time_of(picture)
+        time_s = None if time_s is None else time_s - self._leapt_s
         if self._last_s is None:
             time_s = 0.0 if time_s is None else time_s
+        elif time_s is not None and time_s > self._last_s + LONGEST_PAUSE_S:
+            self._leapt_s += time_s - (self._last_s + self._step_s)
+            time_s = self._last_s + self._step_s
         elif time_s is None or time_s <= self._last_s:
             time_s = self._last_s + self._step_s
         self._last_s = time_s

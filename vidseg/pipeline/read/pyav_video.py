@@ -32,17 +32,20 @@ CHECKED_PICTURES = 32
 
 
 def open_video(
-    path: Path, span: Span, *, reverse: bool, keep_decoded: bool = True
+    path: Path, span: Span, remarks: list[str], *, reverse: bool, keep_decoded: bool = True
 ) -> tuple[SourceInfo, Generator[Frame, None, None]]:
     """The facts of a video file, and a generator of its frames. The first picture is decoded here.
 
     A start above 0 or reverse order reads all packets once, without decoding them, for the frames' places.
 
+    Args:
+        remarks: is added to while frames are read; see `Source.remarks`.
+
     Raises:
         SourceError: it cannot be opened, holds no video, no picture of it can be decoded, or it ends before
             the start (said when the first frame is asked for, where the file has to be decoded to know).
     """
-    video = VideoFile(path, keep_decoded=keep_decoded)
+    video = VideoFile(path, remarks, keep_decoded=keep_decoded)
     index = video.index() if span.start > 0 or reverse else None
     if index is not None:
         span.slice(len(index), path.name)
@@ -53,14 +56,16 @@ class VideoFile:
     """One file: its facts, the places of its frames, and the frames.
 
     Args:
+        remarks: see `open_video`.
         keep_decoded: see `vidseg.read`.
 
     Raises:
         SourceError: it cannot be opened, holds no video, or no picture of it can be decoded.
     """
 
-    def __init__(self, path: Path, *, keep_decoded: bool = True) -> None:
+    def __init__(self, path: Path, remarks: list[str] | None = None, *, keep_decoded: bool = True) -> None:
         self.path = path
+        self.remarks = [] if remarks is None else remarks
         self.keep_decoded = keep_decoded
         decoder = Decoder(self._begin)
         with closing(decoder.frames()) as pictures:
@@ -128,6 +133,7 @@ class VideoFile:
                     reaches_end = False
                     break
                 yield output.frame(numbered)
+        self._remark_on(numbering)
         output.check(numbering.damage, reaches_end=reaches_end)
 
     def _reverse(
@@ -137,7 +143,15 @@ class VideoFile:
         size = piece_frames(self.bytes_per_picture)
         for numbered in reversed_pictures(numbering, wanted, size, keyframes):
             yield output.frame(numbered)
+        self._remark_on(numbering)
         output.check(numbering.damage, reaches_end=wanted.stop == total)
+
+    def _remark_on(self, numbering: Numbering) -> None:
+        if numbering.joined_at is not None:
+            self.remarks.append(
+                f"'{self.path.name}' was joined from several streams, the first joint at frame"
+                f" {numbering.joined_at}; nothing is missing there, but its times may begin again"
+            )
 
 
 class _Output:

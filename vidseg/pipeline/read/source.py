@@ -24,11 +24,14 @@ class Source:
         self,
         info: SourceInfo,
         frames: Generator[Frame, None, None],
+        remarks: list[str],
         *,
         queue_frames: int | None,
         drop: bool = False,
     ) -> None:
         self.info = info
+        self.remarks = remarks
+        """What was odd about the frames read so far, but cost none, in one line each: joints of a stream."""
         self._frames = frames
         self._ahead = None if queue_frames is None else DecodeAhead(frames, queue_frames, drop=drop)
         self._is_read = False
