@@ -85,7 +85,7 @@ class RunRecord:
         self.facts["resumed"] = int(earlier.get("resumed", 0)) + 1
 
     def add_warnings(self, lines: list[str]) -> None:
-        self._facts["warnings"] = [*self._facts.get("warnings", []), *lines]
+        self.facts["warnings"] = [*self.facts.get("warnings", []), *lines]
 
     def set_error(self, error: BaseException, frame_idx: int | None) -> None:
         self._error = {
