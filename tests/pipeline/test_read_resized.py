@@ -23,7 +23,7 @@ from vidseg.compat import SAM2VideoPredictor
 from vidseg.pipeline.read.orientation import Orientation
 from vidseg.pipeline.read.pictures import ToRgb
 from vidseg.pipeline.read.resizing import Resizing
-from vidseg.trackers.contract import Frame, FrameResult
+from vidseg.trackers.contract import Frame, FrameResult, TrackerTraits
 from vidseg.trackers.image_encoder import IMAGE_STD, normalise
 
 SIDE = 64
@@ -251,7 +251,6 @@ def test_resumed_run_gives_the_same_bytes(clip: Path, tmp_path: Path) -> None:
         """The tracker, interrupted before its sixth step."""
 
         name = "small"
-        takes_decoded = True
 
         def __init__(self, tracker: Any) -> None:
             self.tracker = tracker
@@ -285,7 +284,7 @@ class Watching(FakeTracker):
         super().__init__()
         self.held: list[bool] = []
         if takes:
-            self.takes_decoded = True
+            self.traits = TrackerTraits(takes_decoded=True)
 
     def start(self, num_frames: int | None = None, reverse: bool = False) -> FakeSession:
         session = super().start(num_frames, reverse)

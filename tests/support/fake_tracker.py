@@ -23,7 +23,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from vidseg.errors import InputError
-from vidseg.trackers.contract import ABSENT_LOGIT, Frame, FrameResult, Prompt
+from vidseg.trackers.contract import ABSENT_LOGIT, Frame, FrameResult, Prompt, TrackerTraits
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.registry import register_tracker
 
@@ -40,6 +40,7 @@ class FakeTracker:
         self, name: str = "fake", *, seconds_a_frame: float = 0.0, fails_on: int | None = None
     ) -> None:
         self.name = name
+        self.traits = TrackerTraits()
         self.seconds_a_frame = seconds_a_frame
         self.fails_on = fails_on
         self.calls: list[tuple[str, int]] = []

@@ -77,6 +77,41 @@ class RemovesAnything(FlowSession):
             super().remove(obj_id)
 
 
+class ListsObjectsWhenTheirFrameComes(FlowSession):
+    @property
+    def obj_ids(self) -> list[int]:
+        return list(self._state.objects)
+
+
+class TakesFramesTwice(FlowSession):
+    def step(self, frame: Frame) -> FrameResult:
+        last = self._state.frame_idx
+        if last == frame.index:
+            self._state.frame_idx = None
+        return super().step(frame)
+
+
+class WantsEveryFrame(FlowSession):
+    def step(self, frame: Frame) -> FrameResult:
+        last = self._state.frame_idx
+        if last is not None and abs(frame.index - last) > 1:
+            raise InputError(f"frame {frame.index} after frame {last}")
+        return super().step(frame)
+
+
+class RemembersRemovedObjects(FlowSession):
+    def remove(self, obj_id: int) -> None:
+        kept = self._state.objects.get(obj_id)
+        super().remove(obj_id)
+        self.kept = kept
+
+    def step(self, frame: Frame) -> FrameResult:
+        kept, waiting = getattr(self, "kept", None), self._state.pending
+        if kept is not None and 1 in waiting and 1 not in self._state.objects:
+            self._state.objects[1] = kept
+        return super().step(frame)
+
+
 class IgnoresCorrections(FlowSession):
     def refine(self, obj_id: int, **prompt: Any) -> FrameResult:
         state = self._state
@@ -196,6 +231,10 @@ BROKEN_SESSIONS: dict[str, tuple[type[FlowSession], str]] = {
     "writes on results": (WritesOnResults, "first result changed"),
     "keeps removed objects": (KeepsRemovedObjects, "obj_ids"),
     "removes anything": (RemovesAnything, "no PromptError"),
+    "lists objects late": (ListsObjectsWhenTheirFrameComes, r"after prompt\(5\)"),
+    "takes frames twice": (TakesFramesTwice, "step.. to frame 1 after frame 1 is no InputError"),
+    "wants every frame": (WantsEveryFrame, "InputError: frame 2 after frame 0"),
+    "remembers removed objects": (RemembersRemovedObjects, "differ"),
     "ignores corrections": (IgnoresCorrections, "corrected with a mask"),
     "takes any prompt": (TakesAnyPrompt, "no error"),
     "forgets waiting prompts": (ForgetsPromptsWhenSaved, "after restoring"),
@@ -244,6 +283,14 @@ def test_check_catches_a_tracker_that_restores_anything() -> None:
 
     with pytest.raises(ContractError, match="missing file"):
         check_tracker(Trusting())
+
+
+def test_check_catches_a_tracker_without_traits() -> None:
+    class Plain(FlowTracker):
+        traits = property()  # type: ignore[assignment]
+
+    with pytest.raises(ContractError, match="traits"):
+        check_tracker(Plain())
 
 
 def test_check_catches_what_is_no_tracker() -> None:

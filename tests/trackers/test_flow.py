@@ -291,7 +291,7 @@ def test_frames_out_of_order_are_an_error() -> None:
     video = moving(3)
     session = FlowTracker().start()
     session.step(video[2][0])
-    with pytest.raises(InputError, match=r"frame 1 comes after frame 2"):
+    with pytest.raises(InputError, match=r"frame 1 was given after frame 2"):
         session.step(video[1][0])
 
 

@@ -13,6 +13,7 @@ from support.goldens import PromptCall, Propagation, normalised
 from support.seeded import seeded_weights
 from vidseg.errors import CheckpointError, ConfigError, InputError, MissingExtraError, PromptError
 from vidseg.trackers import sam2_official
+from vidseg.trackers.check import check_tracker
 from vidseg.trackers.contract import Frame
 from vidseg.trackers.registry import load
 
@@ -306,3 +307,8 @@ def test_description_is_json(tracker):
     assert facts["config"]["config"] == "sam2.1_hiera_t"
     assert facts["parameters"] == 38_962_498
     assert len(facts["weights_sha256"]) == 64
+
+
+@pytest.mark.slow
+def test_tracker_keeps_the_contract(weights):
+    check_tracker(load("sam2-reference", weights=weights, image_size=SIZE, device="cpu"))

@@ -21,7 +21,7 @@ from vidseg.pipeline.run_record import RunRecord, Status, source_facts, what_dif
 from vidseg.pipeline.schedule import Schedule
 from vidseg.pipeline.stop import Stop
 from vidseg.pipeline.video import Video
-from vidseg.trackers.contract import Frame, Tracker, clicks_correct, takes_decoded
+from vidseg.trackers.contract import Frame, Tracker
 from vidseg.trackers.options import TrackerOptions
 
 
@@ -105,7 +105,7 @@ class Run:
             self._check_source_and_prompts()
             self.tracker = self.get_tracker()
             self.passes = self._planned()
-            self.video.keep_decoded = takes_decoded(self.tracker)
+            self.video.keep_decoded = self.tracker.traits.takes_decoded
             self.facts = self._facts()
             if earlier is None or self.options.overwrite:
                 return self._execute(Checkpoint(), None)
@@ -135,7 +135,7 @@ class Run:
         schedule = Schedule(
             objects=self.prompts.objects,
             read_frame=self._read_frame(),
-            clicks_correct=clicks_correct(self.tracker),
+            clicks_correct=self.tracker.traits.clicks_correct,
         )
         return plan_passes(schedule, self.options)
 

@@ -5,8 +5,8 @@ tools/vos_inference.py, facebookresearch/sam2): all prompted frames of an object
 object is carried from the frame it starts on. Objects do not see each other's memories, so starting one in
 the middle of a pass gives what a video state of its own would.
 
-Trackers whose `clicks_correct` is true take clicks on a later frame for what they mostly are, a correction of
-what is tracked into it: these are given when the frame comes.
+Trackers with the trait `clicks_correct` take clicks on a later frame for what they mostly are, a correction
+of what is tracked into it: these are given when the frame comes.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ ABSENT_LOGIT = -1024.0
 class DecodedPicture(Protocol):
     """A picture in its decoder's hands, before or beside its conversion to `image`.
 
-    A tracker that takes it says so by an attribute `takes_decoded = True`; readers then keep it for them.
+    Readers keep it for trackers that look at it (`TrackerTraits.takes_decoded`).
     """
 
     @property
@@ -42,16 +42,6 @@ class DecodedPicture(Protocol):
     def resized(self, side: int) -> npt.NDArray[np.uint8]:
         """uint8 S x S x 3, RGB, as shown, made by the decoder's own scaler; made anew at each call."""
         ...
-
-
-def clicks_correct(tracker: object) -> bool:
-    """Whether clicks on the frame to come correct what a tracker tracks into it; see `Tracker`."""
-    return bool(getattr(tracker, "clicks_correct", False))
-
-
-def takes_decoded(tracker: object) -> bool:
-    """Whether a tracker looks at `Frame.decoded`."""
-    return bool(getattr(tracker, "takes_decoded", False))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -221,11 +211,18 @@ def _floats(value: Any, what: str) -> FloatArray:
 
 @runtime_checkable
 class Session(Protocol):
-    """One video being tracked. Frames come in rising order of index, or falling in reverse."""
+    """One video being tracked.
+
+    Frames are stepped to in rising order of index, or falling in reverse, each once; some may be left out.
+    What a session refuses changes nothing in it, but for a prompt that does not fit its frame: it is dropped.
+    """
 
     @property
     def obj_ids(self) -> list[int]:
-        """The objects followed now, in order of their first prompt."""
+        """The objects, in order of their first prompt and from that prompt on, before its frame has come too.
+
+        A removed one that is prompted again is a new one, and comes last.
+        """
         ...
 
     def prompt(
@@ -247,11 +244,21 @@ class Session(Protocol):
         ...
 
     def step(self, frame: Frame) -> FrameResult:
-        """Track every object into this frame. Without objects the result has N = 0."""
+        """Track every object into this frame. Without objects the result has N = 0.
+
+        Raises:
+            PromptError: a prompt does not fit this frame; that one is dropped.
+            InputError: the frame was stepped to or passed already.
+        """
         ...
 
     def condition(self, frame: Frame) -> FrameResult:
-        """Segment a prompted frame that lies ahead, before the frames on the way are stepped through."""
+        """Segment a prompted frame that lies ahead, before the frames on the way are stepped through.
+
+        Raises:
+            PromptError: no object is prompted, or a prompt does not fit this frame; that one is dropped.
+            InputError: the frame was stepped to or passed already.
+        """
         ...
 
     def refine(
@@ -263,7 +270,15 @@ class Session(Protocol):
         labels: Sequence[int] | None = None,
         mask: Any = None,
     ) -> FrameResult:
-        """Correct the frame just seen; returns its new result, for all objects."""
+        """Correct an object on the frame last stepped to, or add one there.
+
+        Returns:
+            The frame's new result, for all objects.
+
+        Raises:
+            PromptError: see `Prompt.of` and `Prompt.fit`.
+            InputError: no frame was stepped to since the session was started or restored.
+        """
         ...
 
     def remove(self, obj_id: int) -> None:
@@ -279,17 +294,26 @@ class Session(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrackerTraits:
+    """What those who feed a tracker have to know of it."""
+
+    takes_decoded: bool = False
+    """It looks at `Frame.decoded`."""
+    clicks_correct: bool = False
+    """Clicks on the frame to come, for an object that it follows already, correct what it tracks into that
+    frame. Else, as in SAM 2, they segment the frame anew."""
+
+
 @runtime_checkable
 class Tracker(Protocol):
-    """A model, or a method without one, that can follow objects through videos.
-
-    One with an attribute `clicks_correct = True` takes clicks on the frame to come, for an object that it
-    follows already, as a correction of what it tracks into that frame. Without, as in SAM 2, they segment the
-    frame anew.
-    """
+    """A model, or a method without one, that can follow objects through videos."""
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def traits(self) -> TrackerTraits: ...
 
     def start(self, num_frames: int | None = None, reverse: bool = False) -> Session:
         """Begin a video.

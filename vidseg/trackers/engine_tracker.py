@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vidseg.errors import ConfigError
 from vidseg.trackers.build import EngineSettings, build_model
+from vidseg.trackers.contract import TrackerTraits
 from vidseg.trackers.device import pick_device
 from vidseg.trackers.engine import Engine
 from vidseg.trackers.options import TrackerOptions
@@ -42,14 +43,9 @@ class EngineTracker:
         self.weights_sha256 = weights_sha256
 
     @property
-    def takes_decoded(self) -> bool:
-        """See `vidseg.trackers.contract.DecodedPicture`."""
-        return self.engine.model.takes_decoded
-
-    @property
-    def clicks_correct(self) -> bool:
-        """See `vidseg.trackers.contract.Tracker`."""
-        return self.engine.model.clicks_correct
+    def traits(self) -> TrackerTraits:
+        model = self.engine.model
+        return TrackerTraits(takes_decoded=model.takes_decoded, clicks_correct=model.clicks_correct)
 
     @classmethod
     def build(cls, name: str, config: Mapping[str, Any], asked: TrackerOptions) -> EngineTracker:

@@ -68,6 +68,11 @@ class FrameResult:
         return self._video_res_logits
 
     @property
+    def has_video_res(self) -> bool:
+        """Whether anybody has asked for arrays at the video's size yet."""
+        return self._video_res_logits is not None
+
+    @property
     def masks(self) -> BoolArray:
         """bool (N, H, W) at the video's size; objects may overlap."""
         if self._masks is None:

@@ -30,8 +30,9 @@ import torch
 from torch import Tensor
 
 from vidseg.errors import ConfigError, InputError, PromptError
-from vidseg.trackers.contract import Frame, FrameResult, Prompt
+from vidseg.trackers.contract import Frame, FrameResult, Prompt, TrackerTraits
 from vidseg.trackers.device import pick_device
+from vidseg.trackers.frame_order import check_frame_order
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.pending import PendingPrompts, checked_id
 from vidseg.trackers.sam2_official import (
@@ -87,7 +88,7 @@ _TAKEN = {
 class Sam2ReferenceTracker:
     """See `vidseg.trackers.contract.Tracker`."""
 
-    takes_decoded = True
+    traits = TrackerTraits(takes_decoded=True)
 
     def __init__(
         self,
@@ -191,11 +192,17 @@ class Sam2ReferenceSession:
         self._images: dict[int, Tensor] = {}
         self._state: dict[str, Any] | None = None
         self._seen: Frame | None = None
+        self._last_frame_idx: int | None = None
         self._predicted_ious: dict[tuple[int, int], float] = {}
         """(frame, object id) -> what the official state does not keep."""
 
     @property
     def obj_ids(self) -> list[int]:
+        return list(dict.fromkeys([*self._followed, *self._pending]))
+
+    @property
+    def _followed(self) -> list[int]:
+        """The objects that the official state knows."""
         return list(self._state["obj_ids"]) if self._state else []
 
     def prompt(
@@ -211,13 +218,13 @@ class Sam2ReferenceSession:
 
     def step(self, frame: Frame) -> FrameResult:
         state = self._take(frame)
-        self._seen = frame
         with self._computing():
             self._answer_pending(state, frame)
-            if self.obj_ids:
+            if self._followed:
                 self._preflight(state)
-            for obj_idx, obj_id in enumerate(self.obj_ids):
+            for obj_idx, obj_id in enumerate(self._followed):
                 self._track(state, frame.index, obj_idx, obj_id)
+        self._seen, self._last_frame_idx = frame, frame.index
         result = self._result(state, frame)
         if not self.tracker.config.keep_frames:
             self._images = {frame.index: self._images[frame.index]}
@@ -253,10 +260,10 @@ class Sam2ReferenceSession:
         return self._result(self._state, self._seen)
 
     def remove(self, obj_id: int) -> None:
-        if obj_id not in self.obj_ids and obj_id not in self._pending:
+        if obj_id not in self.obj_ids:
             raise PromptError(f"there is no object {obj_id} to remove", hint=f"objects: {self.obj_ids}")
         self._pending.pop(obj_id, None)
-        if self._state is not None and obj_id in self.obj_ids:
+        if self._state is not None and obj_id in self._followed:
             with self._computing():
                 self.tracker.predictor.remove_object(self._state, obj_id, need_output=False)
 
@@ -279,6 +286,7 @@ class Sam2ReferenceSession:
 
     def _take(self, frame: Frame) -> dict[str, Any]:
         """Put a frame where the official code looks for it."""
+        check_frame_order(frame.index, self._last_frame_idx, reverse=self.reverse)
         if self.num_frames is not None and not 0 <= frame.index < self.num_frames:
             raise InputError(
                 f"frame {frame.index} in a video that was declared to have {self.num_frames} frames",
@@ -343,7 +351,7 @@ class Sam2ReferenceSession:
     def _result(self, state: dict[str, Any], frame: Frame) -> FrameResult:
         """What the official state holds of a frame, newest first: corrections, prompts, tracked."""
         rows = []
-        for obj_idx, obj_id in enumerate(self.obj_ids):
+        for obj_idx, obj_id in enumerate(self._followed):
             for outputs in (
                 state["temp_output_dict_per_obj"][obj_idx],
                 state["output_dict_per_obj"][obj_idx],
@@ -386,6 +394,7 @@ class Sam2ReferenceSession:
         facts: dict[str, Any] = {
             "num_frames": self.num_frames,
             "reverse": self.reverse,
+            "last_frame": self._last_frame_idx,
             "size_hw": None,
             "objects": [],
             "pending": list(self._pending),
@@ -394,14 +403,14 @@ class Sam2ReferenceSession:
         if state is None:
             return tensors, facts
         facts["size_hw"] = [state["video_height"], state["video_width"]]
-        if not self.obj_ids:
+        if not self._followed:
             return tensors, facts
         with self._computing():
             self._preflight(state)
         for level, codes in enumerate(state["constants"]["maskmem_pos_enc"]):
             tensors[f"constants.{level}"] = codes
-        now = self._seen.index if self._seen else None
-        for obj_idx, obj_id in enumerate(self.obj_ids):
+        now = self._last_frame_idx
+        for obj_idx, obj_id in enumerate(self._followed):
             entry: dict[str, Any] = {"id": obj_id}
             for kind, outputs in state["output_dict_per_obj"][obj_idx].items():
                 is_read = {
@@ -421,6 +430,7 @@ class Sam2ReferenceSession:
     def fill(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Put what `save` wrote into a fresh session."""
         self._pending = PendingPrompts.of_tensors(facts["pending"], tensors)
+        self._last_frame_idx = facts["last_frame"]
         if facts["size_hw"] is None:
             return
         predictor = self.tracker.predictor

@@ -16,6 +16,7 @@ from vidseg.errors import InputError, PromptError
 from vidseg.memory.bank import MemoryFrame, Moment, ObjectBank
 from vidseg.trackers.contract import Frame, FrameResult, Prompt
 from vidseg.trackers.engine import Engine
+from vidseg.trackers.frame_order import check_frame_order
 from vidseg.trackers.model import Features
 from vidseg.trackers.pending import PendingPrompts, checked_id
 from vidseg.trackers.postprocess import remove_specks, separate
@@ -80,7 +81,7 @@ class EngineSession:
 
     @property
     def obj_ids(self) -> list[int]:
-        return list(self.banks)
+        return list(dict.fromkeys([*self.banks, *self.pending]))
 
     def prompt(
         self,
@@ -175,14 +176,9 @@ class EngineSession:
                 f"frame {frame.index} in a video that was declared to have {self.num_frames} frames",
                 hint="start(num_frames=...) with the real length, or None where it is not known",
             )
-        moment = Moment(frame.index, self.reverse, self.num_frames)
-        last = self.last_frame_idx
-        if not self.keep_all and last is not None and moment.frames_back(last) < 0:
-            raise InputError(
-                f"frame {frame.index} was given after frame {last}, and what it would read is forgotten",
-                hint="frames come in rising order of index, or in falling order after start(reverse=True)",
-            )
-        return moment
+        if not self.keep_all:
+            check_frame_order(frame.index, self.last_frame_idx, reverse=self.reverse)
+        return Moment(frame.index, self.reverse, self.num_frames)
 
     def _take_prompts(self, frame: Frame) -> dict[int, Prompt]:
         """The prompts for this frame, which wait no longer."""

@@ -18,6 +18,7 @@ from vidseg.trackers.flow.motion import flow_to_previous
 from vidseg.trackers.flow.objects import TrackedObject
 from vidseg.trackers.flow.propagation import FrameFeatures, arrive, learn, learn_ahead, propagate
 from vidseg.trackers.flow.state import SessionState, save_state
+from vidseg.trackers.frame_order import check_frame_order
 from vidseg.trackers.initial_mask import segment_prompt
 from vidseg.trackers.pending import checked_id
 
@@ -72,7 +73,7 @@ class FlowSession:
             InputError: a frame without pixels, of another size, or out of order.
         """
         state = self._state
-        self._check_order(frame)
+        check_frame_order(frame.index, state.frame_idx, reverse=state.reverse)
         picture, prompts = self._look_at(frame)
         if state.picture is not None and state.objects:
             self._propagate(picture)
@@ -97,7 +98,7 @@ class FlowSession:
             InputError: a frame without pixels, of another size, or one that was passed already.
         """
         state = self._state
-        self._check_order(frame)
+        check_frame_order(frame.index, state.frame_idx, reverse=state.reverse)
         if not state.pending:
             raise PromptError(f"frame {frame.index} has no prompt", hint="call prompt() before condition()")
         picture, prompts = self._look_at(frame)
@@ -154,15 +155,6 @@ class FlowSession:
     def save(self, path: str | PathLike[str]) -> None:
         """Write the session's state (safetensors, atomically); its size does not grow with the video."""
         save_state(path, self._state, self._tracker, self._config)
-
-    def _check_order(self, frame: Frame) -> None:
-        last = self._state.frame_idx
-        if last is None or (frame.index < last if self._state.reverse else frame.index > last):
-            return
-        raise InputError(
-            f"frame {frame.index} comes after frame {last}",
-            hint="frames come in " + ("falling" if self._state.reverse else "rising") + " order of index",
-        )
 
     def _look_at(self, frame: Frame) -> tuple[Picture, dict[int, Prompt]]:
         """The frame on the grid, and the prompts that wait for it, in pixels of the grid."""

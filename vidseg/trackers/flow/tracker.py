@@ -7,6 +7,7 @@ from os import PathLike
 from typing import Any
 
 from vidseg.errors import ConfigError
+from vidseg.trackers.contract import TrackerTraits
 from vidseg.trackers.flow.config import FlowConfig
 from vidseg.trackers.flow.session import FlowSession
 from vidseg.trackers.flow.state import SessionState, load_state
@@ -25,8 +26,7 @@ _CANNOT = {
 class FlowTracker:
     """Follows objects by dense optical flow and by what they look like; nothing to download, CPU alone."""
 
-    clicks_correct = True
-    """See `vidseg.trackers.contract.Tracker`."""
+    traits = TrackerTraits(clicks_correct=True)
 
     def __init__(self, config: FlowConfig | None = None, *, name: str = "flow") -> None:
         self._name = name

@@ -1,0 +1,27 @@
+"""In which order a session takes frames: the same for every tracker."""
+
+from __future__ import annotations
+
+from vidseg.errors import InputError
+
+
+def check_frame_order(frame_idx: int, last: int | None, *, reverse: bool) -> None:
+    """Refuse a frame that does not come after the last one; some in between may be left out.
+
+    Args:
+        last: the frame last stepped to; None before the first one.
+        reverse: frames come in falling order of index.
+
+    Raises:
+        InputError: the frame was passed already, or is the last one again.
+    """
+    if last is None or (frame_idx < last if reverse else frame_idx > last):
+        return
+    if frame_idx == last:
+        raise InputError(
+            f"frame {frame_idx} was given twice", hint="refine() corrects the frame last stepped to"
+        )
+    raise InputError(
+        f"frame {frame_idx} was given after frame {last}, and what it would read is forgotten",
+        hint="frames come in rising order of index, or in falling order after start(reverse=True)",
+    )
