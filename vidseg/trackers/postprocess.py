@@ -19,12 +19,12 @@ LOSER_LOGIT = -10.0
 
 def fill_holes(logits_nhw: Tensor, max_area: int) -> Tensor:
     """Raise 8-connected regions of logits <= 0 with at most `max_area` pixels to just above 0."""
-    return torch.where(_small_regions(logits_nhw <= 0, max_area), HOLE_LOGIT, logits_nhw)
+    return torch.where(small_regions(logits_nhw <= 0, max_area), HOLE_LOGIT, logits_nhw)
 
 
 def remove_specks(logits_nhw: Tensor, max_area: int) -> Tensor:
     """Lower 8-connected regions of logits > 0 with at most `max_area` pixels to just below 0."""
-    return torch.where(_small_regions(logits_nhw > 0, max_area), SPECK_LOGIT, logits_nhw)
+    return torch.where(small_regions(logits_nhw > 0, max_area), SPECK_LOGIT, logits_nhw)
 
 
 def separate(logits_nhw: Tensor) -> Tensor:
@@ -39,7 +39,8 @@ def separate(logits_nhw: Tensor) -> Tensor:
     return torch.where(is_owner, logits_nhw, logits_nhw.clamp(max=LOSER_LOGIT))
 
 
-def _small_regions(masks_nhw: Tensor, max_area: int) -> Tensor:
+def small_regions(masks_nhw: Tensor, max_area: int) -> Tensor:
+    """The 8-connected regions of at most `max_area` pixels, bool like the masks."""
     small = np.zeros(masks_nhw.shape, bool)
     for row, mask in enumerate(masks_nhw.cpu().numpy()):
         _, regions, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)

@@ -30,9 +30,13 @@ cannot do; see `TrackerOptions.require_taken`."""
 
 
 def _engine(name: str, config: Mapping[str, Any], options: TrackerOptions) -> Tracker:
+    import torch
+
     from vidseg.trackers.engine_tracker import EngineTracker
 
-    return EngineTracker.build(name, config, options)
+    # Scripts may load in the middle of `torch.inference_mode()`; weights made there cannot be changed later.
+    with torch.inference_mode(False):
+        return EngineTracker.build(name, config, options)
 
 
 def _flow(name: str, config: Mapping[str, Any], options: TrackerOptions) -> Tracker:

@@ -8,19 +8,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-import yaml
 
 import vidseg
+from support.official_image import SMALL_SIZE, official_image_predictor, picture, small_model
 from support.parity import parity_weights
 from vidseg.trackers.build import EngineSettings, expected_shapes
 from vidseg.trackers.registry import read_config
 
 pytest.importorskip("sam2")
 
-from support.official_image import official_image_predictor
-
-SIZE = 256
-MODELS = {"sam2.1_hiera_t": "sam2.1-hiera-tiny", "sam2_hiera_t": "sam2-hiera-tiny"}
+MODELS = ["sam2.1_hiera_t", "sam2_hiera_t"]
 TOLERANCE = 5e-4
 """Of the logits' deviation; the goldens' own. Measured: 1e-5."""
 IOU_TOLERANCE = 1e-4
@@ -33,25 +30,15 @@ PROMPTS: dict[str, dict[str, Any]] = {
 }
 
 
-def picture(seed: int, size_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    coarse = np.random.default_rng(seed).integers(0, 255, (9, 13, 3), np.uint8)
-    large = np.kron(coarse, np.ones((24, 24, 1), np.uint8))
-    return np.ascontiguousarray(large[: size_hw[0], : size_hw[1]])
-
-
 PICTURE = picture(1, (117, 173))
 
 
 @pytest.fixture(scope="module", params=MODELS)
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     """Our segmenter and the official predictor, with the same weights."""
-    config = read_config(MODELS[request.param])[1] | {"image_size": SIZE}
-    path = tmp_path_factory.mktemp("small") / "small.yaml"
-    path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    settings = EngineSettings.model_validate({k: v for k, v in config.items() if k != "kind"})
-    state = parity_weights(expected_shapes(settings, "test"), seed=3)
+    path, state = small_model(request.param, tmp_path_factory.mktemp("small"))
     ours = vidseg.load_image(path, weights=state, device="cpu")
-    return ours, official_image_predictor(request.param, state, SIZE)
+    return ours, official_image_predictor(request.param, state, SMALL_SIZE)
 
 
 def official_arguments(prompt: dict[str, Any]) -> dict[str, Any]:

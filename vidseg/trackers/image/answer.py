@@ -74,7 +74,7 @@ class Answer:
 
     def logits(self) -> FloatArray:
         """float32 (K, H, W): mask logits at the picture's size; above 0 is on the object."""
-        return self._at_picture(self._logits_khw).cpu().numpy()
+        return self.resized(self._logits_khw).cpu().numpy()
 
     @torch.inference_mode()
     def best_first(self, *, multimask: bool = True) -> list[int]:
@@ -90,7 +90,7 @@ class Answer:
         """The same candidates as masks of the picture."""
         chosen = self.best_first(multimask=multimask)
         low_res_logits = self._logits_khw[chosen]
-        logits = self._at_picture(low_res_logits)
+        logits = self.resized(low_res_logits)
         stabilities = stability(logits, STABILITY_OFFSET).tolist()
         ious = self._predicted_ious_k[chosen].tolist()
         masks = (logits > 0).cpu().numpy()
@@ -107,7 +107,8 @@ class Answer:
         ]
 
     @torch.inference_mode()
-    def _at_picture(self, logits_khw: Tensor) -> Tensor:
+    def resized(self, logits_khw: Tensor) -> Tensor:
+        """Low-res logits of the model, changed by a caller, say, at the picture's size: K x H x W."""
         return self._model.framing.to_picture(logits_khw, self._size_hw)
 
     def __repr__(self) -> str:

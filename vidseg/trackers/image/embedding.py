@@ -37,7 +37,8 @@ class Embedding:
         """Height and width of the picture."""
         self._model = model
         self._model_input_3ss = model_input_3ss
-        self._encoded = encoded
+        self.encoded = encoded
+        """What all prompts share, on the model's device."""
 
     @property
     def model_input(self) -> FloatArray:
@@ -47,7 +48,7 @@ class Embedding:
     @property
     def features(self) -> FloatArray:
         """float32 (C, h, w): what came out of the encoder, at its coarsest stride."""
-        return self._encoded.features.top_1chw[0].float().cpu().numpy()
+        return self.encoded.features.top_1chw[0].float().cpu().numpy()
 
     def candidates(
         self,
@@ -122,7 +123,7 @@ class Embedding:
         labels = torch.from_numpy(np.stack([prompt.labels for prompt in prompts])).to(device)
         given = [prompt.mask_logits for prompt in prompts if prompt.mask_logits is not None]
         candidates = self._model.candidates(
-            self._encoded,
+            self.encoded,
             self._model.framing.to_model_points(points, self.size_hw).to(device),
             labels,
             torch.stack(given).to(device) if given else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from os import PathLike
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -17,16 +17,24 @@ from vidseg.trackers.image.segmenter import ImageSegmenter
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.registry import read_config
 
+if TYPE_CHECKING:
+    from vidseg.trackers.engine_tracker import EngineTracker
+
 ImageBuilder = Callable[[str, Mapping[str, Any], TrackerOptions], ImageSegmenter]
 """(name, the YAML's mapping without `kind` and `options`, what is asked) -> segmenter."""
 
 
 def _of_tracker(name: str, config: Mapping[str, Any], options: TrackerOptions) -> ImageSegmenter:
     from vidseg.trackers.engine_tracker import EngineTracker
+
+    return segmenter_of(EngineTracker.build(name, config, options))
+
+
+def segmenter_of(tracker: EngineTracker) -> ImageSegmenter:
+    """A tracker's model on pictures; the two share weights and device."""
     from vidseg.trackers.image.video import of_video_model
 
-    tracker = EngineTracker.build(name, config, options)
-    return ImageSegmenter(name, of_video_model(tracker.engine.model, tracker.settings))
+    return ImageSegmenter(tracker.name, of_video_model(tracker.engine.model, tracker.settings))
 
 
 IMAGE_KINDS: Registry[ImageBuilder] = Registry("image model kind", {"engine": _of_tracker})
@@ -71,4 +79,5 @@ def load_image(
             f"'{name}' is no image model (its kind is '{kind}')",
             hint=f"load_image takes the kinds {', '.join(IMAGE_KINDS)}, such as '{DEFAULT_TRACKER}'",
         )
-    return IMAGE_KINDS.lookup(kind)(name, config, options)
+    with torch.inference_mode(False):  # scripts may load in the middle of inference mode
+        return IMAGE_KINDS.lookup(kind)(name, config, options)

@@ -1,113 +1,46 @@
-"""The official SAM 2 predictor's methods over our engine: a script written for `sam2` changes one import.
-
-    from vidseg.compat import SAM2VideoPredictor        # was: from sam2.build_sam import ...
-    predictor = SAM2VideoPredictor(vidseg.load("sam2.1-hiera-tiny", weights="sam2.1_hiera_tiny.pt"))
-
-    state = predictor.init_state("video.mp4")
-    predictor.add_new_points_or_box(state, frame_idx=0, obj_id=1, box=[x0, y0, x1, y1])
-    for frame_idx, obj_ids, video_res_masks in predictor.propagate_in_video(state): ...
-
-Names, arguments, returns and the order of things are those of `SAM2VideoPredictor` in release 1.1 of
-https://github.com/facebookresearch/sam2 (sam2/sam2_video_predictor.py); docs/compat.md lists what differs.
-As there, all outputs are kept, so memory grows with the video; that of `tracker.start()` does not.
-"""
+"""The official video predictor's methods (sam2/sam2_video_predictor.py) over our engine."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vidseg.errors import InputError, PromptError
-from vidseg.memory.bank import MemoryFrame, Moment, ObjectBank
-from vidseg.trackers.contract import ABSENT_LOGIT, Frame, Prompt
-from vidseg.trackers.engine_tracker import EngineTracker
+from vidseg.compat.calls import CallError, as_array
+from vidseg.compat.model import SAM2Base
+from vidseg.compat.state import InferenceState, ObjectState
+from vidseg.compat.video import Video
+from vidseg.memory.bank import MemoryFrame, Moment
+from vidseg.trackers.contract import ABSENT_LOGIT, Prompt
 from vidseg.trackers.postprocess import separate
-from vidseg.trackers.session import EngineSession, to_video_res
-
-if TYPE_CHECKING:
-    from vidseg.pipeline.read import Source
-
-__all__ = ["CallError", "InferenceState", "SAM2VideoPredictor"]
+from vidseg.trackers.session import to_video_res
 
 
-class CallError(PromptError, ValueError, RuntimeError):
-    """A wrong call; scripts that catch what the official predictor raises catch it too."""
-
-
-@dataclass(eq=False)
-class _ObjectState:
-    """One object: its memories, and what the official state knows of it besides them."""
-
-    bank: ObjectBank = field(default_factory=ObjectBank)
-    prompts: dict[int, Prompt] = field(default_factory=dict)
-    """Points, boxes and masks by frame, for prompts that add to them."""
-    waiting_conditioning: dict[int, MemoryFrame] = field(default_factory=dict)
-    """Answers to prompts that no frame reads before the next propagation starts."""
-    waiting_corrections: dict[int, MemoryFrame] = field(default_factory=dict)
-    """The same, on frames that were tracked before."""
-    was_reverse: dict[int, bool] = field(default_factory=dict)
-    """The frames that propagation has visited, and whether it went in reverse there."""
-
-
-class InferenceState:
-    """One video and what is known of it; made by `SAM2VideoPredictor.init_state`.
-
-    `state["num_frames"]`, `["video_height"]`, `["video_width"]` and `["obj_ids"]` read as in the official
-    state; the rest of it has no counterpart.
-    """
-
-    def __init__(self, video: _Video, session: EngineSession) -> None:
-        self.video = video
-        self.session = session
-        self.objects: dict[int, _ObjectState] = {}
-
-    @property
-    def obj_ids(self) -> list[int]:
-        return list(self.objects)
-
-    def __getitem__(self, key: str) -> Any:
-        height, width = self.video.size_hw
-        facts = {
-            "num_frames": self.video.num_frames,
-            "video_height": height,
-            "video_width": width,
-            "obj_ids": self.obj_ids,
-        }
-        return facts[key]
-
-
-class SAM2VideoPredictor:
+class SAM2VideoPredictor(SAM2Base):
     """The official predictor's interface; see https://github.com/facebookresearch/sam2 for its use.
 
-    Args:
-        tracker: from `vidseg.load`, any tracker on the engine. The options of the official constructor are
-            options of `load`: `fill_hole_area`, `non_overlap_masks`, `corrections_condition` for
-            `add_all_frames_to_correct_as_cond`, `clear_memory_around_corrections` for
-            `clear_non_cond_mem_around_input`.
+    `SAM2VideoPredictor(vidseg.load(...))`, `build_sam2_video_predictor` and `from_pretrained` make one; see
+    `SAM2Base` for its options.
     """
 
-    def __init__(self, tracker: EngineTracker) -> None:
-        if not isinstance(tracker, EngineTracker):
-            raise InputError(
-                f"the tracker '{getattr(tracker, 'name', tracker)}' is not one of the SAM 2 family",
-                hint="vidseg.load('sam2.1-hiera-tiny', ...), or another tracker with the kind 'engine'",
-            )
-        self.tracker = tracker
+    @classmethod
+    def from_pretrained(cls, model_id: str, **options: Any) -> SAM2VideoPredictor:
+        """The predictor of a published model, 'facebook/sam2.1-hiera-large', or of a folder that holds one.
 
-    @property
-    def image_size(self) -> int:
-        return self.tracker.engine.model.image_size
+        Args:
+            **options: of `build_sam2_video_predictor`.
 
-    @property
-    def device(self) -> torch.device:
-        return self.tracker.engine.model.device
+        Raises:
+            CheckpointError: its weights are not on this machine; the hint says how to get them.
+        """
+        from vidseg.compat.build import build_sam2_video_predictor_hf
+
+        return build_sam2_video_predictor_hf(model_id, **options)
 
     def init_state(
         self,
@@ -128,8 +61,8 @@ class SAM2VideoPredictor:
             SourceError: the video cannot be read.
             InputError: a source that can be read only once, such as a stream.
         """
-        video = _Video(video_path)
-        return InferenceState(video, self.tracker.start(video.num_frames, keep_all=True))
+        video = Video(video_path)
+        return InferenceState(video, self.tracker.start(video.num_frames, keep_all=True), self)
 
     def add_new_points_or_box(
         self,
@@ -167,9 +100,9 @@ class SAM2VideoPredictor:
         height, width = inference_state.video.size_hw
         unit = np.array([1, 1] if normalize_coords else [width, height], np.float32)
         prompt = Prompt(
-            _array(() if points is None else points, np.float32).reshape(-1, 2) * unit,
-            _array(() if labels is None else labels, np.int32).reshape(-1),
-            None if box is None else (_array(box, np.float32).reshape(2, 2) * unit).reshape(4),
+            as_array(() if points is None else points, np.float32).reshape(-1, 2) * unit,
+            as_array(() if labels is None else labels, np.int32).reshape(-1),
+            None if box is None else (as_array(box, np.float32).reshape(2, 2) * unit).reshape(4),
         )
         if len(prompt.points_xy) != len(prompt.labels):
             raise CallError(f"{len(prompt.points_xy)} points but {len(prompt.labels)} labels")
@@ -191,7 +124,7 @@ class SAM2VideoPredictor:
         Raises:
             CallError: not a two-dimensional mask, or no such frame.
         """
-        mask_hw = _array(mask, np.bool_)
+        mask_hw = as_array(mask, np.bool_)
         if mask_hw.ndim != 2:
             raise CallError(f"a mask of shape {mask_hw.shape}", hint="give height x width")
         nothing = np.zeros((0, 2), np.float32), np.zeros(0, np.int32)
@@ -329,7 +262,7 @@ class SAM2VideoPredictor:
         """Answer a prompt; the answer waits until the next propagation starts."""
         session, engine = state.session, state.session.engine
         frame = state.video.frame(frame_idx)
-        known = state.objects.setdefault(obj_id, _ObjectState())
+        known = state.objects.setdefault(obj_id, ObjectState())
         # A frame that was not tracked is segmented without memory, as in SAM; else the prompt corrects it.
         is_initial = frame_idx not in known.was_reverse
         if not is_initial and not known.bank.conditioning:
@@ -379,60 +312,3 @@ class SAM2VideoPredictor:
             if memory is not None and memory.low_res_logits_hw is not None:
                 logits_nhw[row] = to_video_res(memory.low_res_logits_hw[None], size_hw, alone)[0]
         return (separate(logits_nhw) if options.non_overlap_masks else logits_nhw)[:, None]
-
-
-class _Video:
-    """A source whose frames can be read in any order, again and again; the last one is held."""
-
-    def __init__(self, source: Any) -> None:
-        self._source = source
-        self._last: Frame | None = None
-        with self._read() as opened:
-            if not opened.info.can_seek:
-                raise InputError(
-                    f"'{opened.name}' can be read only once, and this interface visits frames in any order",
-                    hint="give a file, a folder or a list; a session of tracker.start() follows streams",
-                )
-            self.size_hw: tuple[int, int] = opened.info.size_hw
-            known = opened.info.num_frames
-            # A header's claim may be wrong, and the length counts: SAM 2 scales the times of pointers by it.
-            self.num_frames = sum(1 for _ in opened) if known is None else known
-
-    def frame(self, frame_idx: int) -> Frame:
-        """One frame.
-
-        Raises:
-            CallError: the video has no such frame.
-        """
-        if not 0 <= frame_idx < self.num_frames:
-            raise CallError(
-                f"frame {frame_idx} of a video of {self.num_frames} frames",
-                hint=f"frame numbers start at 0; the last one is {self.num_frames - 1}",
-            )
-        with closing(self.walk(range(frame_idx, frame_idx + 1))) as frames:
-            return next(frames)
-
-    def walk(self, order: range) -> Generator[Frame, None, None]:
-        """The frames of a range, upwards or downwards."""
-        if order and self._last is not None and self._last.index == order[0]:
-            yield self._last
-            order = order[1:]
-        if not order:
-            return
-        low, high = sorted((order[0], order[-1]))
-        with self._read(start=low, end=high + 1, reverse=order.step < 0) as opened:
-            for frame_idx, frame in zip(order, opened, strict=False):
-                # A list's own frames may be numbered otherwise; here a frame is its place in the list.
-                self._last = frame if frame.index == frame_idx else replace(frame, index=frame_idx)
-                yield self._last
-
-    def _read(self, **span: Any) -> Source:
-        from vidseg.pipeline.read import read
-
-        return read(self._source, **span)
-
-
-def _array(value: Any, dtype: Any) -> np.ndarray[Any, Any]:
-    if isinstance(value, Tensor):
-        value = value.detach().cpu().numpy()
-    return np.asarray(value, dtype)
