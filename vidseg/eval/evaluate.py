@@ -36,6 +36,7 @@ from vidseg.eval.tracking import (
     track_sequences,
 )
 from vidseg.pipeline.atomic import write_bytes, write_json
+from vidseg.pipeline.file_names import ESCAPED
 from vidseg.pipeline.run_record import versions
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.registry import build_tracker
@@ -106,7 +107,7 @@ def evaluate(
         write_submission(data, out / MASKS, out / SUBMISSION)
         results["submission"] = SUBMISSION
     write_json(out / RESULTS, results)
-    write_bytes(out / TABLE, as_csv(results).encode())
+    write_bytes(out / TABLE, as_csv(results).encode(errors=ESCAPED))
     write_report(data, results, out)
     return results
 

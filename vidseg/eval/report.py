@@ -19,6 +19,7 @@ from vidseg.eval.protocols import build_protocol
 from vidseg.eval.protocols.contract import Headline
 from vidseg.eval.tracking import MASKS
 from vidseg.pipeline.atomic import write_bytes
+from vidseg.pipeline.file_names import ESCAPED
 
 if TYPE_CHECKING:
     from vidseg.pipeline.writers.painting import Painter
@@ -66,7 +67,9 @@ def write_report(data: DataSet, results: dict[str, Any], out: Path) -> None:
         _definition_list({**card, "protocol": data.protocol, "status": results["status"]}),
     ]
     page = f"<!doctype html><html lang=en><meta charset=utf-8><title>{_text(data.name)}</title>{_STYLE}"
-    write_bytes(out / FILE_NAME, (page + "\n".join(filter(None, sections)) + "</html>\n").encode())
+    write_bytes(
+        out / FILE_NAME, (page + "\n".join(filter(None, sections)) + "</html>\n").encode(errors=ESCAPED)
+    )
 
 
 def _headline(data: DataSet, results: dict[str, Any]) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from vidseg.pipeline.file_names import ESCAPED
+
 PART = ".part"
 """Suffix of a file that is still being written."""
 
@@ -37,7 +39,7 @@ def write_json(path: Path, value: Any) -> None:
         ValueError: NaN or infinity, which JSON does not have.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, (text + "\n").encode())
+    write_bytes(path, (text + "\n").encode(errors=ESCAPED))
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from vidseg import __version__, opencv, plugins
 from vidseg.errors import VidsegError, one_line, unknown
+from vidseg.pipeline.terminal import flush_output, steady_output
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -97,7 +98,12 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Errors are one to three lines, never a traceback."""
-    args, modules = _take_plugins(list(sys.argv[1:] if argv is None else argv))
+    with steady_output():
+        return _run(list(sys.argv[1:] if argv is None else argv))
+
+
+def _run(argv: list[str]) -> int:
+    args, modules = _take_plugins(argv)
     if not args or args[0] in ("-h", "--help", "help"):
         print(_overview())
         return 0
@@ -141,16 +147,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return stop.code if isinstance(stop.code, int) else 0
     try:
         code = int(module.run(options))
+        flush_output()
         if not getattr(options, "quiet", False):
             _warn_of_broken_plugins()
         return code
     except KeyboardInterrupt:
         print("vidseg: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`); point stdout elsewhere so that exit stays silent.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_FAILED
     except VidsegError as error:
         if options.debug:
             raise

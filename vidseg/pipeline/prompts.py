@@ -23,6 +23,7 @@ import numpy as np
 from pydantic import Field, TypeAdapter
 
 from vidseg.errors import PromptError, unknown
+from vidseg.pipeline.file_names import FileName
 from vidseg.pipeline.mask_files import MaskFile, read_mask, resize_mask
 from vidseg.trackers.contract import Prompt
 from vidseg.validation import Strict, parse
@@ -53,10 +54,7 @@ class Region(Strict):
         | None
     ) = None
     mask: (
-        Annotated[
-            str,
-            Field(min_length=1, description="Indexed or greyscale PNG, relative to the prompt file."),
-        ]
+        Annotated[FileName, Field(description="Indexed or greyscale PNG, relative to the prompt file.")]
         | None
     ) = None
 

@@ -26,6 +26,7 @@ from vidseg.pipeline.batch import stores
 from vidseg.pipeline.batch.jobs import REPORT, SUMMARY, Job
 from vidseg.pipeline.batch.pool import Lost, Pool
 from vidseg.pipeline.batch.stage import Outcome
+from vidseg.pipeline.file_names import ESCAPED
 
 MAX_KILLS = 2
 """A job that has ended this many workers is not given to another one."""
@@ -305,7 +306,7 @@ class Report:
                 "where": outcome.where,
                 "hint": outcome.hint,
             }
-        self._file.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+        self._file.write(json.dumps(line, ensure_ascii=False).encode(errors=ESCAPED) + b"\n")
         self._file.flush()
 
     def close(self) -> None:

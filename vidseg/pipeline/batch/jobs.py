@@ -22,6 +22,7 @@ from pydantic import Field
 
 from vidseg.errors import ConfigError, InputError, PromptError, VidsegError, one_line
 from vidseg.pipeline.batch import stores
+from vidseg.pipeline.file_names import FileName
 from vidseg.pipeline.formats import DEFAULT_FORMATS
 from vidseg.pipeline.plan import TrackOptions
 from vidseg.pipeline.prompts import LongForm, ShortForm
@@ -34,7 +35,7 @@ REMOTE_FORMATS = ("tar", "rle", "overlay")
 """What goes to a store unless something else is asked for: a request for each frame would be too many."""
 REPORT, SUMMARY, PAGE = "report.jsonl", "summary.json", "report.html"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
-_RESERVED = {REPORT, SUMMARY, PAGE}
+RESERVED = {REPORT, SUMMARY, PAGE}
 
 
 class JobOptions(TrackerOptions):
@@ -70,8 +71,8 @@ class JobLine(Strict):
     """One line of the file."""
 
     id: str
-    video: Annotated[str, Field(min_length=1)]
-    prompt: Annotated[str, Field(min_length=1)] | dict[str, Any]
+    video: FileName
+    prompt: FileName | dict[str, Any]
     tracker: Annotated[str, Field(min_length=1)] | None = None
     options: dict[str, Any] = Field(default_factory=dict)
 
@@ -206,7 +207,7 @@ class JobsFile:
         if not isinstance(data, dict):
             raise ConfigError("not a JSON object")
         said = parse(JobLine, data, where="", error=ConfigError)
-        if not _ID.fullmatch(said.id) or said.id in _RESERVED or said.id.endswith("."):
+        if not _ID.fullmatch(said.id) or said.id in RESERVED or said.id.endswith("."):
             raise ConfigError(
                 f"the id '{said.id}' cannot be a folder's name",
                 where="field 'id'",

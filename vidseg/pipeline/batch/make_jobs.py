@@ -6,15 +6,18 @@ import csv
 import io
 import json
 import re
+from itertools import chain, count
 from pathlib import PurePosixPath
 from typing import Any
 
 from vidseg.errors import InputError
 from vidseg.pipeline.batch import stores
-from vidseg.pipeline.batch.jobs import JobsFileError, with_resolved_masks
+from vidseg.pipeline.batch.jobs import RESERVED, JobsFileError, with_resolved_masks
 
 VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv"}
 PROMPT_SUFFIXES = (".json", ".png")
+MAX_ID_STEM = 180
+"""Ids have at most 200 letters; a number may follow."""
 
 
 def jobs_of_folder(folder: str) -> tuple[list[dict[str, Any]], list[str]]:
@@ -40,21 +43,35 @@ def jobs_of_folder(folder: str) -> tuple[list[dict[str, Any]], list[str]]:
     folders = {parent for name in names for parent in name.parents if parent in prompts}
     videos = {name for name in videos if not folders.intersection(name.parents)} | folders
     jobs, left_out = [], []
+    taken = set(RESERVED)
     for video in sorted(videos):
         prompt = prompts.get(video if video in folders else video.with_suffix(""))
         if prompt is None:
             left_out.append(str(video))
             continue
         at = stores.resolve(str(prompt), folder)
-        job_id = re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join((video.with_suffix("")).parts)).lstrip("._-")
         jobs.append(
             {
-                "id": job_id,
+                "id": _id_of(video, taken),
                 "video": stores.resolve(str(video), folder),
                 "prompt": at if prompt.suffix == ".json" else {"mask": at},
             }
         )
     return jobs, left_out
+
+
+def _id_of(video: PurePosixPath, taken: set[str]) -> str:
+    """A job's id, in the letters that it may have: `dogs/a.mp4` is `dogs-a`, or `dogs-a-2` if that is taken.
+
+    Args:
+        taken: the ids of other jobs; the new one is added.
+    """
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(video.with_suffix("").parts)).strip("._-")[:MAX_ID_STEM]
+    stem = plain or "video"
+    ids = chain([stem], (f"{stem}-{number}" for number in count(2)))
+    job_id = next(job_id for job_id in ids if job_id.casefold() not in taken)
+    taken.add(job_id.casefold())
+    return job_id
 
 
 def jobs_of_csv(table: str) -> list[dict[str, Any]]:

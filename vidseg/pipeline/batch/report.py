@@ -12,6 +12,7 @@ from vidseg.errors import VidsegError
 from vidseg.pipeline.batch import stores
 from vidseg.pipeline.batch.jobs import PAGE, REPORT, SUMMARY
 from vidseg.pipeline.batch.scratch import Scratch
+from vidseg.pipeline.file_names import ESCAPED
 
 MAX_FAILURES = 1000
 MAX_SHEETS = 48
@@ -63,7 +64,7 @@ def write_report(out: str, scratch: Scratch | None = None) -> str:
         "</html>\n",
     ]
     address = stores.join(out, PAGE)
-    stores.write_whole(address, "\n".join(parts).encode("utf-8", "replace"))
+    stores.write_whole(address, "\n".join(parts).encode(errors=ESCAPED))
     return address
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vidseg.errors import ConfigError, InputError
 from vidseg.pipeline.commands.tracker_arguments import add_tracker_arguments, options_of, said_of_tracker
+from vidseg.pipeline.file_names import ESCAPED
 from vidseg.pipeline.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ def _make(source: str, out: str) -> int:
         )
     if not jobs:
         raise InputError(f"'{source}' gives no jobs", hint="a.mp4 goes with a.json or a.png beside it")
-    stores.write_whole(out, "".join(json.dumps(job, ensure_ascii=False) + "\n" for job in jobs).encode())
+    lines = "".join(json.dumps(job, ensure_ascii=False) + "\n" for job in jobs)
+    stores.write_whole(out, lines.encode(errors=ESCAPED))
     print(f"{out}: {len(jobs)} jobs")
     return 0
 

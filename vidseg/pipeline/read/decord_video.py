@@ -6,6 +6,7 @@ read wrongly. The facts of the file come from PyAV either way.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -77,10 +78,12 @@ def open_decord_video(
 
 def _open(path: Path, decord: Any, side: int = -1) -> Any:
     try:
-        reader = decord.VideoReader(str(path), width=side, height=side)
+        reader = decord.VideoReader(os.fsencode(path).decode(), width=side, height=side)
         if len(reader):
             return reader
         reason = "it counts no frames"
+    except UnicodeDecodeError:
+        reason = "its name is not UTF-8"
     except (decord.DECORDError, RuntimeError) as failure:
         reason = _reason(failure)
     raise SourceError(f"decord cannot open '{path.name}' ({reason})", hint=USE_PYAV)
