@@ -72,11 +72,12 @@ def test_demo_scores_its_own_truth_as_perfect(demo_run: Path, monkeypatch: pytes
 
 
 def test_demo_run_converts_to_every_format(demo_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["convert", str(demo_run), "--format", ",".join(export_names())]) == 0
-    assert len(capsys.readouterr().out.split()) == len(export_names())
+    formats = [name for name in export_names() if not name.endswith(":polygons")]
+    assert cli.main(["convert", str(demo_run), "--format", ",".join(formats)]) == 0
+    assert len(capsys.readouterr().out.split()) == len(formats)
     coco = json.loads((demo_run / "masklets.coco.json").read_text())
     assert [category["name"] for category in coco["categories"]] == ["star", "ball", "fish"]
-    assert "video/00000.jpg" in (demo_run / "masklets.ytvis.json").read_text()
+    assert "demo/frames/00000.jpg" in (demo_run / "masklets.ytvis.json").read_text()
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
-import io
 import json
 import re
 import sys
@@ -21,13 +19,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
 
+from support.exports import LABELS, Seen, assert_same, facts, read_coco, written
 from support.masklets import frame_masks, masklets, moving_squares, picture, visible
 from vidseg.errors import InputError, MissingExtraError
 from vidseg.pipeline import cli
 from vidseg.pipeline.formats import FORMATS, export_names
-from vidseg.pipeline.writers import FrameMasks, VideoDescription
+from vidseg.pipeline.writers import FrameMasks
 from vidseg.pipeline.writers.cvat import encode_cvat_rle
 from vidseg.pipeline.writers.export import export
 from vidseg.pipeline.writers.finished import NO_LABEL
@@ -35,62 +33,7 @@ from vidseg.pipeline.writers.masklets import MaskletsWriter
 from vidseg.pipeline.writers.png import PngWriter
 from vidseg.trackers.contract import FrameResult
 
-Seen = dict[tuple[int, int], tuple[np.ndarray, str]]
-"""(frame, object) -> mask, label."""
-
-LABELS = {1: "dog", 2: 'a <"b"> & ü\n', 3: "dog"}
-
-
-def facts(frames: list[FrameMasks], **more: Any) -> VideoDescription:
-    size_hw = frames[0].size_hw
-    return VideoDescription(
-        **{"name": "clip", "size_hw": size_hw, "labels": LABELS, "frame_rate": 24, **more}
-    )
-
-
-def written(out: Path, frames: list[FrameMasks], name: str, **more: Any) -> Path:
-    writer = MaskletsWriter(out)
-    for masks in frames:
-        writer.write(picture(masks), masks)
-    (path,) = writer.finish()
-    (file,) = export(path, [name], out, facts(frames, **more))
-    assert file == out / FORMATS[name].output
-    return file
-
-
-def expected(frames: list[FrameMasks]) -> Seen:
-    return {
-        (frame_idx, obj_id): (mask, LABELS.get(obj_id, NO_LABEL))
-        for frame_idx, obj_id, mask, _ in visible(frames)
-    }
-
-
-def assert_same(seen: Seen, frames: list[FrameMasks]) -> None:
-    wanted = expected(frames)
-    assert seen.keys() == wanted.keys()
-    for key, (mask, label) in wanted.items():
-        np.testing.assert_array_equal(seen[key][0], mask)
-        assert seen[key][1] == label
-
-
 # Readers, by the rules of each format's own tools.
-
-
-def read_coco(path: Path) -> Seen:
-    with contextlib.redirect_stdout(io.StringIO()):
-        dataset = COCO(str(path))
-    seen: Seen = {}
-    for annotation in dataset.loadAnns(dataset.getAnnIds()):
-        image = dataset.imgs[annotation["image_id"]]
-        mask = dataset.annToMask(annotation).astype(bool)
-        assert annotation["area"] == mask.sum()
-        assert annotation["bbox"] == coco_mask.toBbox(annotation["segmentation"]).tolist()
-        assert mask.shape == (image["height"], image["width"])
-        label = dataset.cats[annotation["category_id"]]["name"]
-        key = (image["frame_id"], annotation["attributes"]["track_id"])
-        assert key not in seen
-        seen[key] = (mask, label)
-    return seen
 
 
 def read_ytvis(path: Path) -> Seen:
@@ -243,7 +186,7 @@ def test_coco_keeps_scores_times_and_names(tmp_path: Path) -> None:
     frames = moving_squares(4)
     path = written(tmp_path, frames, "coco", frame_files=["b.png", "c.jpeg", "d.JPG", "e.png"])
     document = json.loads(path.read_text())
-    assert [image["file_name"] for image in document["images"]] == ["b.jpg", "c.jpg", "d.jpg", "e.jpg"]
+    assert [image["file_name"] for image in document["images"]] == ["b.png", "c.jpeg", "d.JPG", "e.png"]
     assert [image["time"] for image in document["images"]] == [i / 24 for i in range(4)]
     assert [a["score"] for a in document["annotations"]] == [score for *_, score in visible(frames)]
     assert min(item["id"] for key in ("images", "annotations", "categories") for item in document[key]) == 1

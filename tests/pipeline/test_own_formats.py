@@ -142,7 +142,7 @@ def test_help_lists_it(command: str, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_errors_list_it_and_offer_it() -> None:
-    with pytest.raises(InputError, match=r"did you mean 'areas'\? \(known: areas.*overlay"):
+    with pytest.raises(InputError, match=r"did you mean 'areas'\? \(known: alpha.*areas.*overlay"):
         formats.check_formats(["arrears"])
     with pytest.raises(InputError, match="did you mean 'areas'"):
         JobOptions(formats=["areaz"]).for_track()

@@ -291,7 +291,9 @@ def test_masklets_of_several_sizes_are_refused(tmp_path: Path) -> None:
 
 
 def test_formats_are_checked() -> None:
-    check_formats(list(FORMATS))
+    check_formats([name for name in FORMATS if not name.endswith(":polygons")])
+    with pytest.raises(InputError, match=r"'coco' and 'coco:polygons' are both written to masklets\.coco"):
+        check_formats(["coco", "coco:polygons"])
     with pytest.raises(InputError, match="did you mean 'overlay'"):
         check_formats(["overlai"])
     with pytest.raises(InputError):
@@ -303,7 +305,10 @@ def test_formats_are_checked() -> None:
 def test_all_formats_together_leave_only_whole_files(tmp_path: Path) -> None:
     frames = moving_squares(5)
     writers = build_writers(
-        list(FORMATS), tmp_path, described((48, 64), {1: "square", 2: ""}), state=tmp_path / ".state"
+        [name for name in FORMATS if not name.endswith(":polygons")],
+        tmp_path,
+        described((48, 64), {1: "square", 2: ""}),
+        state=tmp_path / ".state",
     )
     for masks in frames:
         for writer in writers:
@@ -314,10 +319,21 @@ def test_all_formats_together_leave_only_whole_files(tmp_path: Path) -> None:
         [
             *(f"masks/{i:05d}.png" for i in range(5)),
             *(f"frames/{i:05d}.jpg" for i in range(5)),
+            *(f"alpha/{i:05d}.png" for i in range(5)),
+            "alpha.mov",
+            "alpha.webm",
             "masks.tar",
             "masklets.jsonl",
             "masklets.coco.json",
             "masklets.cvat.xml",
+            "masklets.cvat-images.xml",
+            "masklets.label-studio/images.json",
+            "masklets.label-studio/images.xml",
+            *(f"masklets.mots/instances/{i:05d}.png" for i in range(5)),
+            "masklets.mots/instances/labels.txt",
+            "masklets.mots/instances.txt",
+            *(f"masklets.yolo/labels/{i:05d}.txt" for i in range(5)),
+            "masklets.yolo/data.yaml",
             "masklets.mot.txt",
             "masklets.sav.json",
             "masklets.ytvis.json",

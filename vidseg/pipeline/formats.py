@@ -60,6 +60,24 @@ def _frames(out: Path, video: VideoDescription) -> Writer:
     return FramesWriter(out, video)
 
 
+def _alpha(out: Path, video: VideoDescription) -> Writer:
+    from vidseg.pipeline.writers.alpha import AlphaPngWriter
+
+    return AlphaPngWriter(out, video)
+
+
+def _alpha_prores(out: Path, video: VideoDescription) -> Writer:
+    from vidseg.pipeline.writers.alpha import prores_writer
+
+    return prores_writer(out, video.frame_rate)
+
+
+def _alpha_vp9(out: Path, video: VideoDescription) -> Writer:
+    from vidseg.pipeline.writers.alpha import vp9_writer
+
+    return vp9_writer(out, video.frame_rate)
+
+
 def _rle(out: Path, video: VideoDescription) -> Writer:
     from vidseg.pipeline.writers.masklets import MaskletsWriter
 
@@ -78,6 +96,12 @@ def _coco(path: Path, masklets: Masklets) -> None:
     write_coco(path, masklets)
 
 
+def _coco_polygons(path: Path, masklets: Masklets) -> None:
+    from vidseg.pipeline.writers.coco import write_coco
+
+    write_coco(path, masklets, polygons=True)
+
+
 def _ytvis(path: Path, masklets: Masklets) -> None:
     from vidseg.pipeline.writers.ytvis import write_ytvis
 
@@ -94,6 +118,36 @@ def _cvat(path: Path, masklets: Masklets) -> None:
     from vidseg.pipeline.writers.cvat import write_cvat
 
     write_cvat(path, masklets)
+
+
+def _cvat_polygons(path: Path, masklets: Masklets) -> None:
+    from vidseg.pipeline.writers.cvat import write_cvat
+
+    write_cvat(path, masklets, polygons=True)
+
+
+def _cvat_images(path: Path, masklets: Masklets) -> None:
+    from vidseg.pipeline.writers.cvat import write_cvat_images
+
+    write_cvat_images(path, masklets)
+
+
+def _label_studio(path: Path, masklets: Masklets) -> None:
+    from vidseg.pipeline.writers.label_studio import write_label_studio
+
+    write_label_studio(path, masklets)
+
+
+def _yolo(path: Path, masklets: Masklets) -> None:
+    from vidseg.pipeline.writers.yolo import write_yolo
+
+    write_yolo(path, masklets)
+
+
+def _mots(path: Path, masklets: Masklets) -> None:
+    from vidseg.pipeline.writers.mots import write_mots
+
+    write_mots(path, masklets)
 
 
 def _mot(path: Path, masklets: Masklets) -> None:
@@ -118,10 +172,19 @@ FORMATS: Registry[Format] = Registry(
         RLE: FrameFormat("masklets.jsonl", _rle),
         "frames": FrameFormat("frames/", _frames),
         "overlay": FrameFormat("overlay.mp4", _overlay, wants_order=True),
+        "alpha": FrameFormat("alpha/", _alpha),
+        "alpha:prores": FrameFormat("alpha.mov", _alpha_prores, wants_order=True),
+        "alpha:vp9": FrameFormat("alpha.webm", _alpha_vp9, wants_order=True),
         "coco": ExportFormat("masklets.coco.json", _coco),
+        "coco:polygons": ExportFormat("masklets.coco.json", _coco_polygons),
         "ytvis": ExportFormat("masklets.ytvis.json", _ytvis),
         "sav": ExportFormat("masklets.sav.json", _sav),
         "cvat": ExportFormat("masklets.cvat.xml", _cvat),
+        "cvat:polygons": ExportFormat("masklets.cvat.xml", _cvat_polygons),
+        "cvat-images": ExportFormat("masklets.cvat-images.xml", _cvat_images),
+        "label-studio": ExportFormat("masklets.label-studio/", _label_studio),
+        "yolo": ExportFormat("masklets.yolo/", _yolo),
+        "mots": ExportFormat("masklets.mots/", _mots),
         "mot": ExportFormat("masklets.mot.txt", _mot),
         "tar": ExportFormat("masks.tar", _tar),
     },
@@ -166,6 +229,16 @@ def check_formats(names: Sequence[str]) -> None:
         FORMATS.lookup(name)
     if len(set(names)) < max(len(names), 1):
         raise InputError(f"formats {','.join(names)!r}", hint="name at least one, and each once")
+    _check_outputs(names)
+
+
+def _check_outputs(names: Sequence[str]) -> None:
+    """Raises InputError for two formats, such as 'coco' and 'coco:polygons', that write the same file."""
+    written: dict[str, str] = {}
+    for name in names:
+        output = FORMATS[name].output
+        if (other := written.setdefault(output, name)) != name:
+            raise InputError(f"'{other}' and '{name}' are both written to {output}", hint="name one of them")
 
 
 def exports_by_name(names: Sequence[str]) -> dict[str, ExportFormat]:
@@ -182,6 +255,7 @@ def exports_by_name(names: Sequence[str]) -> dict[str, ExportFormat]:
                 f"the format '{name}' is written while tracking", hint=f"vidseg track SOURCE --format {name}"
             )
         rows[name] = row
+    _check_outputs(names)
     if not names:
         raise InputError("no format is named", hint=f"known formats: {', '.join(export_names())}")
     return rows

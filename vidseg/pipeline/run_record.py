@@ -216,6 +216,7 @@ def describe_video(facts: Mapping[str, Any], run: Path) -> VideoDescription:
             frame_rate=rate,
             num_frames=source["num_frames"],
             frame_files=frame_files,
+            video_file=str(source["name"]) if source["kind"] == "video" else None,
             frames_folder=str(source["name"]) if frame_files else f"{run_name}/frames",
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError):

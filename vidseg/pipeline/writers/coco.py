@@ -13,15 +13,18 @@ from typing import Any
 
 from vidseg.pipeline.writers.finished import Masklets, open_text
 from vidseg.pipeline.writers.json_stream import JsonStream
+from vidseg.pipeline.writers.masklets import ObjectLine
+from vidseg.pipeline.writers.outlines import edge_polygons
 
 
-def write_coco(path: Path, masklets: Masklets) -> None:
+def write_coco(path: Path, masklets: Masklets, *, polygons: bool = False) -> None:
+    """Instances with RLEs, or with polygons along the edges of their pixels (see `edge_polygons`)."""
     with open_text(path) as file, JsonStream(file) as json:
         json.value("info", {"description": masklets.video.name, "version": "1.0"})
         json.value("licenses", [])
         json.value("categories", [{"id": i, "name": name} for name, i in masklets.categories().items()])
         json.array("images", _images(masklets))
-        json.array("annotations", _annotations(masklets))
+        json.array("annotations", _annotations(masklets, polygons=polygons))
 
 
 def _images(masklets: Masklets) -> Iterator[dict[str, Any]]:
@@ -37,7 +40,7 @@ def _images(masklets: Masklets) -> Iterator[dict[str, Any]]:
         }
 
 
-def _annotations(masklets: Masklets) -> Iterator[dict[str, Any]]:
+def _annotations(masklets: Masklets, *, polygons: bool) -> Iterator[dict[str, Any]]:
     """Only objects in sight: an empty mask is no instance, and COCO's tools divide by its area."""
     category_ids = masklets.categories()
     number = 0
@@ -50,10 +53,15 @@ def _annotations(masklets: Masklets) -> Iterator[dict[str, Any]]:
                 "id": number,
                 "image_id": line.frame + 1,
                 "category_id": category_ids[masklets.video.label(item.id)],
-                "segmentation": item.rle.model_dump(),
+                "segmentation": _polygons(masklets, line.frame, item) if polygons else item.rle.model_dump(),
                 "area": item.area,
                 "bbox": item.box,
                 "iscrowd": 0,
                 "score": item.score,
                 "attributes": {"track_id": item.id},
             }
+
+
+def _polygons(masklets: Masklets, frame_idx: int, item: ObjectLine) -> list[list[int]]:
+    """x, y, x, y ... of each part."""
+    return [polygon.ravel().tolist() for polygon in edge_polygons(masklets.mask(frame_idx, item))]

@@ -1,48 +1,72 @@
-"""CVAT for video 1.1 (CVAT's manual, "XML annotation format").
+"""CVAT for video 1.1 and CVAT for images 1.1 (CVAT's manual, "XML annotation format").
 
 CVAT has no tracks of masks. It exports each mask as a track of a single frame, ended by an `outside` shape,
 and of a mask track that it imports it keeps the first shape only (cvat/apps/dataset_manager/formats/cvat.py,
 load_anno). So each mask is such a track here too, or all frames but the first would be lost on import. What
 joins the tracks of one object is their `id`, which CVAT gives no meaning, their `group_id`, and the attribute
-`track_id` of their shapes.
+`track_id` of their shapes. Polygons are written in the same way, for each part of an object one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
-from vidseg.errors import InputError
 from vidseg.pipeline.writers.finished import Masklets, open_text
 from vidseg.pipeline.writers.masklets import ObjectLine
-from vidseg.pipeline.writers.rle import decode_rle
+from vidseg.pipeline.writers.outlines import edge_polygons
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+Shape = tuple[str, Mapping[str, object]]
+"""An element's name, 'mask' or 'polygon', and the attributes that say where it is."""
 
-def write_cvat(path: Path, masklets: Masklets) -> None:
+
+def write_cvat(path: Path, masklets: Masklets, *, polygons: bool = False) -> None:
+    """CVAT for video: masks, or polygons along the edges of their pixels (see `edge_polygons`)."""
+    height, width = masklets.video.size_hw
+    size = (
+        f"      <original_size>\n        <width>{width}</width>\n        <height>{height}</height>\n"
+        "      </original_size>\n"
+    )
     with open_text(path) as file:
-        file.write('<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n')
-        _write_meta(file, masklets)
+        _write_head(file, masklets, "interpolation", "polygon" if polygons else "mask", size)
         for line in masklets:
             for item in line.objects:
-                if not item.area:
-                    continue
-                file.write(
-                    f'  <track id="{item.id}" label={quoteattr(masklets.video.label(item.id))} source="auto"'
-                    f' group_id="{item.id}">\n'
-                )
-                try:
-                    _write_shape(file, line.frame, item)
-                except InputError as error:
-                    raise error.at(f"{masklets.path}, frame {line.frame}, object {item.id}") from None
-                if line.frame + 1 < masklets.num_frames:
-                    _write_end(file, line.frame + 1, item)
-                file.write("  </track>\n")
+                for name, place in _shapes(masklets, line.frame, item, polygons=polygons):
+                    file.write(
+                        f'  <track id="{item.id}" label={quoteattr(masklets.video.label(item.id))}'
+                        f' source="auto" group_id="{item.id}">\n'
+                    )
+                    _write_shape(file, name, {"frame": line.frame, **_seen(outside=False), **place}, item.id)
+                    if line.frame + 1 < masklets.num_frames:
+                        # Without it the shape would stay to the end of the video. Its pixels do not count.
+                        end = place if polygons else {"rle": "0, 1", **_box(item.box[0], item.box[1], 1, 1)}
+                        _write_shape(
+                            file, name, {"frame": line.frame + 1, **_seen(outside=True), **end}, item.id
+                        )
+                    file.write("  </track>\n")
+        file.write("</annotations>\n")
+
+
+def write_cvat_images(path: Path, masklets: Masklets) -> None:
+    """CVAT for images: the masks of every frame under its picture's name."""
+    height, width = masklets.video.size_hw
+    with open_text(path) as file:
+        _write_head(file, masklets, "annotation", "mask")
+        for line in masklets:
+            name = quoteattr(masklets.video.frame_file(line.frame))
+            file.write(f'  <image id="{line.frame}" name={name} width="{width}" height="{height}">\n')
+            for item in line.objects:
+                for shape, place in _shapes(masklets, line.frame, item, polygons=False):
+                    about = {"label": masklets.video.label(item.id), "source": "auto", "occluded": 0}
+                    _write_shape(file, shape, {**about, **place, "group_id": item.id}, item.id)
+            file.write("  </image>\n")
         file.write("</annotations>\n")
 
 
@@ -54,45 +78,53 @@ def encode_cvat_rle(mask: npt.NDArray[np.bool_]) -> list[int]:
     return [0, *runs] if pixels[0] else runs
 
 
-def _write_meta(file: TextIO, masklets: Masklets) -> None:
-    height, width = masklets.video.size_hw
+def _write_head(file: TextIO, masklets: Masklets, mode: str, kind: str, more: str = "") -> None:
+    """What comes before the shapes: the task and its labels.
+
+    Args:
+        kind: the type of the labels' shapes.
+    """
     file.write(
-        "  <meta>\n    <task>\n"
-        f"      <name>{escape(masklets.video.name)}</name>\n"
+        '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n'
+        f"  <meta>\n    <task>\n      <name>{escape(masklets.video.name)}</name>\n"
         f"      <size>{masklets.num_frames}</size>\n"
-        "      <mode>interpolation</mode>\n      <overlap>0</overlap>\n      <labels>\n"
+        f"      <mode>{mode}</mode>\n      <overlap>0</overlap>\n      <labels>\n"
     )
     for label in masklets.categories():
         file.write(
-            f"        <label>\n          <name>{escape(label)}</name>\n          <type>mask</type>\n"
+            f"        <label>\n          <name>{escape(label)}</name>\n          <type>{kind}</type>\n"
             "          <attributes>\n            <attribute>\n              <name>track_id</name>\n"
             "              <mutable>False</mutable>\n              <input_type>number</input_type>\n"
             "              <default_value>0</default_value>\n"
             "              <values>0\n2147483647\n1</values>\n"
             "            </attribute>\n          </attributes>\n        </label>\n"
         )
-    file.write(
-        "      </labels>\n      <original_size>\n"
-        f"        <width>{width}</width>\n        <height>{height}</height>\n"
-        "      </original_size>\n    </task>\n  </meta>\n"
-    )
+    file.write(f"      </labels>\n{more}    </task>\n  </meta>\n")
 
 
-def _write_shape(file: TextIO, frame_idx: int, item: ObjectLine) -> None:
+def _shapes(masklets: Masklets, frame_idx: int, item: ObjectLine, *, polygons: bool) -> Iterator[Shape]:
+    """The shapes of one object on one frame; none where it is absent."""
+    if not item.area:
+        return
+    mask = masklets.mask(frame_idx, item)
+    if polygons:
+        for polygon in edge_polygons(mask):
+            points = ";".join(f"{x},{y}" for x, y in polygon.tolist())
+            yield "polygon", {"points": points, "z_order": 0}
+        return
     x, y, w, h = item.box
-    runs = encode_cvat_rle(decode_rle(item.rle.model_dump())[y : y + h, x : x + w])
-    file.write(
-        f'    <mask frame="{frame_idx}" keyframe="1" outside="0" occluded="0"'
-        f' rle="{", ".join(map(str, runs))}" left="{x}" top="{y}" width="{w}" height="{h}" z_order="0">\n'
-        f'      <attribute name="track_id">{item.id}</attribute>\n    </mask>\n'
-    )
+    runs = encode_cvat_rle(mask[y : y + h, x : x + w])
+    yield "mask", {"rle": ", ".join(map(str, runs)), **_box(x, y, w, h)}
 
 
-def _write_end(file: TextIO, frame_idx: int, item: ObjectLine) -> None:
-    """An `outside` shape: without it the mask would stay to the end of the video. Its pixels do not count."""
-    x, y, _, _ = item.box
-    file.write(
-        f'    <mask frame="{frame_idx}" keyframe="1" outside="1" occluded="0"'
-        f' rle="0, 1" left="{x}" top="{y}" width="1" height="1" z_order="0">\n'
-        f'      <attribute name="track_id">{item.id}</attribute>\n    </mask>\n'
-    )
+def _box(x: int, y: int, w: int, h: int) -> dict[str, object]:
+    return {"left": x, "top": y, "width": w, "height": h, "z_order": 0}
+
+
+def _seen(*, outside: bool) -> dict[str, object]:
+    return {"keyframe": 1, "outside": int(outside), "occluded": 0}
+
+
+def _write_shape(file: TextIO, name: str, attributes: Mapping[str, object], obj_id: int) -> None:
+    told = " ".join(f"{key}={quoteattr(str(value))}" for key, value in attributes.items())
+    file.write(f'    <{name} {told}>\n      <attribute name="track_id">{obj_id}</attribute>\n    </{name}>\n')

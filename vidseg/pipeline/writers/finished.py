@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from vidseg.errors import InputError
 from vidseg.pipeline.writers.masklets import MaskletsLine, ObjectLine, read_lines
+from vidseg.pipeline.writers.rle import decode_rle
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 NO_LABEL = "object"
 """The category of objects without a label: every format wants one."""
@@ -34,6 +39,8 @@ class VideoDescription:
     """Of the whole video, where it is known; else the masklets' last frame is taken for the last one."""
     frame_files: Sequence[str] | None = None
     """The names of a folder's frames."""
+    video_file: str | None = None
+    """The name of the video's file; None where the source is none."""
     frames_folder: str = "frames"
     """Where the frames' pictures are, seen from the folder that holds this video and others: a folder of
     frames by its own name; of other sources, `--format frames` writes them to RUN/frames."""
@@ -108,6 +115,17 @@ class Masklets:
             expected = line.frame + 1
         for frame_idx in range(expected, self.num_frames):
             yield frame_idx, {}
+
+    def mask(self, frame_idx: int, item: ObjectLine) -> npt.NDArray[np.bool_]:
+        """The bool (H, W) mask of an object on a frame.
+
+        Raises:
+            InputError: its RLE does not fill its size.
+        """
+        try:
+            return decode_rle(item.rle.model_dump())
+        except InputError as error:
+            raise error.at(f"{self.path}, frame {frame_idx}, object {item.id}") from None
 
     def categories(self) -> dict[str, int]:
         """Label -> category id, from 1 on (tools take 0 for none)."""

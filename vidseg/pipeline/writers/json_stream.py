@@ -31,11 +31,7 @@ class JsonStream:
     def array(self, key: str, items: Iterable[Any]) -> None:
         """An array, a line for each item."""
         self._key(key)
-        self._file.write("[")
-        for number, item in enumerate(items):
-            self._file.write(",\n" if number else "\n")
-            self._file.write(_dump(item))
-        self._file.write("]")
+        write_array(self._file, items)
 
     def objects(self, key: str, count: int) -> Iterator[JsonStream]:
         """An array of objects, each to be filled before the next one is asked for."""
@@ -51,6 +47,15 @@ class JsonStream:
         self._file.write(",\n" if self._keys else "\n")
         self._file.write(f"{json.dumps(key)}: ")
         self._keys += 1
+
+
+def write_array(file: TextIO, items: Iterable[Any]) -> None:
+    """A JSON array, a line for each item."""
+    file.write("[")
+    for number, item in enumerate(items):
+        file.write(",\n" if number else "\n")
+        file.write(_dump(item))
+    file.write("]")
 
 
 def _dump(value: Any) -> str:

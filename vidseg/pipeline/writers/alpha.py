@@ -1,0 +1,136 @@
+"""Cut-outs: the objects on nothing. `alpha/00000.png`, or one video with an alpha channel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vidseg.pipeline.writers.contract import FrameMasks
+from vidseg.pipeline.writers.finished import VideoDescription
+from vidseg.pipeline.writers.pictures import discard_pictures, resume_pictures, write_picture
+from vidseg.pipeline.writers.timed_video import TimedVideo
+
+if TYPE_CHECKING:
+    import av
+    import numpy.typing as npt
+
+    from vidseg.trackers.contract import Frame
+
+MARGIN_PX = 8
+"""How far a video keeps the picture's colours around the objects: black would come in over the edge where a
+codec halves the colours' resolution, or a player smooths the alpha."""
+
+
+class AlphaPngWriter:
+    """One RGBA picture per frame: every object's pixels, and nothing of the rest."""
+
+    name = "alpha"
+
+    def __init__(self, out: Path, video: VideoDescription) -> None:
+        self.folder = out / "alpha"
+        self.video = video
+
+    def resume(self, is_done: Callable[[int], bool]) -> int:
+        return resume_pictures(self.folder, ".png", self.video, is_done)
+
+    def write(self, frame: Frame, masks: FrameMasks) -> None:
+        import cv2
+
+        if frame.image is None:
+            return
+        rgba = cut_out(frame.image, masks, margin_px=0)
+        bgra = cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGRA)
+        _, data = cv2.imencode(".png", bgra, [cv2.IMWRITE_PNG_COMPRESSION, 2])
+        write_picture(self.folder / f"{self.video.frame_name(frame.index)}.png", data.tobytes())
+
+    def sync(self) -> None:
+        pass  # every frame was given its final name when it was written
+
+    def finish(self) -> list[Path]:
+        return [self.folder] if self.folder.is_dir() else []
+
+    def discard(self) -> None:
+        discard_pictures(self.folder)
+
+
+class AlphaVideoWriter:
+    """One video of the cut-outs. It cannot take up an interrupted run: see `replay`."""
+
+    name = "alpha"
+
+    def __init__(self, video: TimedVideo) -> None:
+        self._video = video
+
+    def resume(self, is_done: Callable[[int], bool]) -> int:
+        self.discard()
+        return 0
+
+    def write(self, frame: Frame, masks: FrameMasks) -> None:
+        if frame.image is not None:
+            self._video.write(cut_out(frame.image, masks, margin_px=MARGIN_PX), frame.pts_seconds)
+
+    def sync(self) -> None:
+        pass  # an encoder's state cannot be taken up again
+
+    def finish(self) -> list[Path]:
+        return [self._video.path] if self._video.finish() else []
+
+    def discard(self) -> None:
+        self._video.discard()
+
+
+def prores_writer(out: Path, rate: Fraction | None) -> AlphaVideoWriter:
+    return AlphaVideoWriter(ProResVideo(out / "alpha.mov", rate=rate))
+
+
+def vp9_writer(out: Path, rate: Fraction | None) -> AlphaVideoWriter:
+    return AlphaVideoWriter(Vp9Video(out / "alpha.webm", rate=rate))
+
+
+class ProResVideo(TimedVideo):
+    """ProRes 4444 in QuickTime, for editing: uint8 (H, W, 4) RGBA with 16 bits of alpha."""
+
+    container_format = "mov"
+    picture_format = "rgba"
+    pixel_format = "yuva444p10le"
+
+    def add_stream(self, container: av.container.OutputContainer, height: int, width: int) -> Any:
+        stream: Any = container.add_stream("prores_ks", rate=self.rate)
+        stream.options = {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"}
+        return stream
+
+
+class Vp9Video(TimedVideo):
+    """VP9 in WebM, which browsers play with its alpha: uint8 (H, W, 4) RGBA."""
+
+    container_format = "webm"
+    picture_format = "rgba"
+    pixel_format = "yuva420p"
+    divides_sides_by = 2
+
+    def add_stream(self, container: av.container.OutputContainer, height: int, width: int) -> Any:
+        stream: Any = container.add_stream("libvpx-vp9", rate=self.rate)
+        # Frames out of their order (alt-ref) cannot be had with alpha; quality alone decides the bit rate.
+        stream.options = {"crf": "24", "b": "0", "auto-alt-ref": "0", "cpu-used": "5", "row-mt": "1"}
+        stream.metadata["alpha_mode"] = "1"
+        return stream
+
+
+def cut_out(image: npt.NDArray[np.uint8], masks: FrameMasks, *, margin_px: int) -> npt.NDArray[np.uint8]:
+    """uint8 (H, W, 4) RGBA: alpha is 255 on every object and 0 elsewhere; colours are not multiplied by it.
+
+    Args:
+        image: uint8 (H, W, 3) RGB.
+        margin_px: how far around the objects colours are kept; beyond they are 0.
+    """
+    import cv2
+
+    objects = np.asarray(masks.masks.any(0)).view(np.uint8)
+    kept = objects
+    if margin_px:
+        kept = cv2.dilate(objects, np.ones((2 * margin_px + 1, 2 * margin_px + 1), np.uint8))
+    return np.dstack([image * kept[..., None], 255 * objects])
