@@ -9,6 +9,7 @@ import json
 import os
 import pty
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -21,6 +22,9 @@ from PIL import Image
 from support.fake_tracker import fake_yaml
 from support.hard_videos import encode, numbered, picture
 from vidseg.pipeline.cli import main
+from vidseg.pipeline.writers import FrameMasks
+from vidseg.pipeline.writers.json_lines import JsonLinesWriter
+from vidseg.trackers.contract import Frame
 
 GOOD = '{"box": [10, 10, 30, 30]}'
 
@@ -83,6 +87,51 @@ def test_json_prints_facts_alone(place: Path, capsys: pytest.CaptureFixture[str]
     assert facts["frames_done"] == 5
     assert facts["objects"] == [1]
     assert printed.err == ""
+
+
+def test_json_lines_are_those_of_masklets_as_they_come(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["track", "clip.mp4", "--prompt", "box.json", "--json-lines", "--format", "rle"]
+    assert main(call) == 0
+    printed = capsys.readouterr()
+    assert printed.out == Path("runs/clip/masklets.jsonl").read_text()
+    assert [json.loads(line)["frame"] for line in printed.out.splitlines()] == list(range(5))
+    assert printed.err.startswith("done: 5 frames, 1 object, ")
+    assert main([*call, "--overwrite", "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+    assert main([*call, "--overwrite", "--json"]) == 2
+    assert "not allowed with argument" in capsys.readouterr().err
+
+
+def test_json_lines_go_on_where_an_interrupted_run_was(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbered(place / "long.mp4", 20, (48, 64))
+    call = ["track", "long.mp4", "--prompt", "box.json", "--json-lines", "--quiet", "--queue", "1"]
+    write = JsonLinesWriter.write
+
+    def write_until_interrupted(self: JsonLinesWriter, frame: Frame, masks: FrameMasks) -> None:
+        write(self, frame, masks)
+        if frame.index == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(JsonLinesWriter, "write", write_until_interrupted)
+    assert main(call) == 130
+    first = capsys.readouterr().out
+    monkeypatch.undo()
+    monkeypatch.chdir(place)
+    assert main([*call, "--resume"]) == 0
+    assert first + capsys.readouterr().out == Path("runs/long/masklets.jsonl").read_text()
+    assert 3 <= len(first.splitlines()) < 20
+
+
+def test_a_reader_of_json_lines_that_leaves_does_not_stop_the_run(place: Path) -> None:
+    call = f"{sys.executable} -m vidseg track clip.mp4 --prompt box.json --json-lines | head -n 1"
+    ended = subprocess.run(["sh", "-c", call], capture_output=True, check=False)
+    assert json.loads(ended.stdout)["frame"] == 0
+    assert json.loads(Path("runs/clip/run.json").read_text())["status"] == "done"
+    assert b"Traceback" not in ended.stderr
 
 
 def test_quiet_prints_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -54,6 +54,8 @@ class Execution:
     """An earlier run left its files."""
     progress: Progress
     stop: Stop
+    streams: Sequence[Writer] = ()
+    """Writers besides those of the formats."""
 
     def first_frames(self) -> Iterator[Frame]:
         """The frames to begin with, the first of them read.
@@ -186,13 +188,14 @@ class Execution:
 
     def _writers(self) -> list[Writer]:
         comes_in_one_go = self.options.direction == "forward" and self.checkpoint.frame_idx is None
-        return build_writers(
+        writers = build_writers(
             self.options.formats,
             self.folder.path,
             describe_video(self.record.facts, self.folder.path),
             state=self.folder.state,
             read_again=None if comes_in_one_go else self._read_again,
         )
+        return [*writers, *self.streams]
 
     def _read_again(self) -> Iterable[Frame]:
         # Someone who has just pressed Ctrl-C will not wait for a picture; the resumed run will paint it.

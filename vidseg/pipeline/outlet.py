@@ -62,7 +62,7 @@ class Outlet:
         """
         for thread in self._threads:
             kept = thread.writer.resume(is_done)
-            if kept != frames_done:
+            if kept is not None and kept != frames_done:
                 raise OutputError(
                     f"of {frames_done} frames that were done, {thread.writer.name} has {kept}",
                     hint="files were removed or changed: start again with --overwrite",

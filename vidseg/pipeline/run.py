@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +21,7 @@ from vidseg.pipeline.run_record import RunRecord, Status, source_facts, what_dif
 from vidseg.pipeline.schedule import Schedule
 from vidseg.pipeline.stop import Stop
 from vidseg.pipeline.video import Video
+from vidseg.pipeline.writers import Writer
 from vidseg.trackers.contract import Frame, Tracker
 from vidseg.trackers.options import TrackerOptions
 
@@ -56,6 +57,7 @@ class Run:
         warn: is told, in one line each, what was changed in the prompts to make them fit, and in the end what
             was odd about the source.
         job: what a batch knows the run by; kept in run.json.
+        streams: writers that are given every frame besides those of the formats, and leave no file.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Run:
         asked: TrackerOptions,
         warn: Callable[[str], object],
         job: Mapping[str, Any] | None = None,
+        streams: Sequence[Writer] = (),
         progress: Progress | None = None,
         stop: Stop | None = None,
     ) -> None:
@@ -82,6 +85,7 @@ class Run:
         self.asked = asked
         self.warn = warn
         self.job = job
+        self.streams = streams
         self.progress = progress or Silent()
         self.stop = stop or Stop()
 
@@ -188,6 +192,7 @@ class Run:
             record=RunRecord(self.folder.record_path, self.facts),
             checkpoint=checkpoint,
             is_resumed=earlier is not None,
+            streams=self.streams,
             progress=self.progress,
             stop=self.stop,
         )

@@ -66,7 +66,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     parser.add_argument("--quiet", action="store_true", help="print errors only")
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    printing = parser.add_mutually_exclusive_group()
+    printing.add_argument("--json", action="store_true", help="print the summary as JSON")
+    printing.add_argument(
+        "--json-lines",
+        action="store_true",
+        help="print a frame's line of masklets.jsonl as it is tracked; the summary goes to standard error",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -75,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     from vidseg.pipeline.progress import bar
     from vidseg.pipeline.run import Run
     from vidseg.pipeline.stop import Stop
+    from vidseg.pipeline.writers.json_lines import JsonLinesWriter
 
     asked = options_of(args)
 
@@ -105,11 +112,12 @@ def run(args: argparse.Namespace) -> int:
             warn=warn,
             progress=bar(quiet=args.quiet),
             stop=stop,
+            streams=[JsonLinesWriter(sys.stdout)] if args.json_lines else [],
         ).run()
     if args.json:
         print(json.dumps(_as_json(summary), indent=2))
     elif not args.quiet:
-        print(_as_text(summary))
+        print(_as_text(summary), file=sys.stderr if args.json_lines else sys.stdout)
     if summary.status == "interrupted":
         print(f"vidseg: interrupted after {summary.frames_done} frames; --resume goes on", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -74,11 +74,11 @@ class Writer(Protocol):
     name: str
     """For timings: 'png', 'masklets', 'overlay'."""
 
-    def resume(self, is_done: Callable[[int], bool]) -> int:
+    def resume(self, is_done: Callable[[int], bool]) -> int | None:
         """Take up an interrupted run: of what it left, keep the frames of which `is_done(frame_idx)` is true.
 
         Returns:
-            How many frames were kept.
+            How many frames were kept; None of a stream, which keeps none.
         """
         ...
 
