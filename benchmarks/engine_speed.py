@@ -119,7 +119,7 @@ def primed_engine(tracker: Any, objects: int, image_size: int) -> Any:
         for index in range(1, PRIMED_FRAMES):
             memory = copy(bank.conditioning[0])
             memory.frame_idx, memory.is_initial = index, False
-            bank.tracked[index] = memory
+            bank.remember(memory)
     return session
 
 

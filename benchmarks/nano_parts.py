@@ -19,7 +19,8 @@ from davis import score_sequence
 from torch import Tensor
 
 import vidseg
-from vidseg.trackers.space_time.model import MASK_CHANNELS, SpaceTimeModel
+from vidseg.trackers.space_time.image_model import MASK_CHANNELS
+from vidseg.trackers.space_time.video_model import SpaceTimeModel
 
 
 def channels_of(model: SpaceTimeModel) -> dict[str, tuple[slice, float]]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import MISSING, fields
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from vidseg.errors import InputError
 
@@ -21,7 +23,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-ModelT = TypeVar("ModelT", bound=BaseModel)
+ModelT = TypeVar("ModelT")
 
 
 def parse(
@@ -30,11 +32,15 @@ def parse(
     """`data` as a `model`, or an `error` that names the first wrong field and how many more there are.
 
     Args:
+        model: a `Strict` model; or a dataclass, which is read by the same rules. Limits of a dataclass' field
+            stand in its type: `Annotated[int, Field(ge=1)] = 6`.
         where: the file (and line) the data came from.
         error: the class of error to raise.
     """
+    strict = strict_of(model)  # type: ignore[arg-type]
     try:
-        return model.model_validate(data)
+        parsed = strict.model_validate(data)
+        return parsed if isinstance(parsed, model) else model(**dict(parsed))
     except ValidationError as failure:
         problems = failure.errors(include_url=False)
         # A misspelt key comes first: a field that is missing is often the same mistake.
@@ -42,7 +48,7 @@ def parse(
         field = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"]).lstrip(".")
         if first["type"] == "extra_forbidden":
             key = str(first["loc"][-1])
-            known = _fields_at(model, first["loc"][:-1])
+            known = _fields_at(strict, first["loc"][:-1])
             near = difflib.get_close_matches(key, known, n=1)
             message = f"unknown key '{key}'"
             hint = (
@@ -67,14 +73,27 @@ def _told(problem: ErrorDetails) -> str:
         return f"a list of {limits['actual_length']}, where {bound} {wanted} item{'s' * (wanted != 1)} belong"
     message = f"{problem['msg'][0].lower()}{problem['msg'][1:]}"
     value = json.dumps(problem["input"], default=repr)
+    if problem["type"] == "value_error":  # of a check of our own, which tells all
+        return str(limits["error"])
     is_shown = problem["type"] != "missing" and len(value) <= 40
     return f"{message}, not {value}" if is_shown else message
 
 
+@cache
+def strict_of(model: Any) -> type[BaseModel]:
+    """The model itself, or for a dataclass a `Strict` model with its fields."""
+    if issubclass(model, BaseModel):
+        return model
+    types = get_type_hints(model, include_extras=True)
+    wanted: dict[str, Any] = {
+        f.name: (types[f.name], ... if f.default is MISSING else f.default) for f in fields(model)
+    }
+    made: type[BaseModel] = create_model(model.__name__, __base__=Strict, **wanted)
+    return made
+
+
 def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
     """The field names of the model that `loc` leads to; empty when the path cannot be followed."""
-    from typing import get_args
-
     current: Any = model
     for part in loc:
         if isinstance(part, int):

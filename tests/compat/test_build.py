@@ -105,8 +105,9 @@ def test_weights_of_the_hubs_cache_and_of_folders_are_used(
     from safetensors.torch import save_file
 
     from support.seeded import seeded_weights
-    from vidseg.trackers.build import EngineSettings, expected_shapes
+    from vidseg.trackers.build import expected_shapes
     from vidseg.trackers.registry import read_config
+    from vidseg.trackers.settings import EngineSettings
 
     config = read_config("edgetam")[1]
     del config["kind"]

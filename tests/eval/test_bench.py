@@ -12,11 +12,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from vidseg.errors import InputError
-from vidseg.eval.bench import STAGES, Measured, _uncounted_operations, efficiency
+from vidseg.eval.bench import Measured, _uncounted_operations, efficiency
 from vidseg.eval.bench_memory import bench_memory
 from vidseg.eval.commands.bench import as_plot, as_table, as_text
 from vidseg.memory.linear import Linear
 from vidseg.pipeline import cli
+from vidseg.trackers.engine import STAGES
 from vidseg.trackers.options import TrackerOptions
 
 

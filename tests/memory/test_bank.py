@@ -38,19 +38,19 @@ def pointers(recall):
 
 def test_six_memories_and_fifteen_pointers_are_read():
     recall = RecentFrames().recall(bank_of([0], list(range(1, 30))), Moment(30))
-    assert spatial(recall) == [(6, 0), (5, 24), (4, 25), (3, 26), (2, 27), (1, 28), (0, 29)]
+    assert spatial(recall) == [(-1, 0), (5, 24), (4, 25), (3, 26), (2, 27), (1, 28), (0, 29)]
     assert pointers(recall) == [(30, 0), *((back, 30 - back) for back in range(1, 16))]
 
 
 def test_in_reverse_the_frames_ahead_are_the_past():
     recall = RecentFrames().recall(bank_of([40], list(range(11, 40))), Moment(10, reverse=True))
-    assert spatial(recall) == [(6, 40), (5, 16), (4, 15), (3, 14), (2, 13), (1, 12), (0, 11)]
+    assert spatial(recall) == [(-1, 40), (5, 16), (4, 15), (3, 14), (2, 13), (1, 12), (0, 11)]
     assert pointers(recall) == [(30, 40), *((back, 10 + back) for back in range(1, 16))]
 
 
 def test_conditioning_frames_ahead_lend_their_memory_but_not_their_pointer():
     recall = RecentFrames().recall(bank_of([0, 9], [1]), Moment(2))
-    assert spatial(recall) == [(6, 0), (6, 9), (0, 1)]
+    assert spatial(recall) == [(-1, 0), (-1, 9), (0, 1)]
     assert pointers(recall) == [(2, 0), (1, 1)]
 
 
@@ -79,7 +79,7 @@ def test_stride_reads_the_frame_before_and_multiples(frame_idx, reverse, stride)
 def test_conditioning_frame_over_the_cap_is_read_as_a_tracked_one_while_near():
     recall = RecentFrames(max_conditioning=2).recall(bank_of([0, 1, 2, 3], [4]), Moment(5))
     # The nearest before, none after, then the next nearest; the others are within six frames.
-    assert spatial(recall) == [(6, 2), (6, 3), (4, 0), (3, 1), (0, 4)]
+    assert spatial(recall) == [(-1, 2), (-1, 3), (4, 0), (3, 1), (0, 4)]
 
 
 frame_numbers = st.lists(st.integers(0, 60), min_size=1, max_size=8, unique=True)
@@ -119,7 +119,7 @@ def test_what_is_forgotten_is_never_read_again(policy, prompted, reverse, num_fr
             assert pointers(recalls[0]) == pointers(recalls[1])
             assert all(frame.tokens_nc is not None for _, frame in recalls[1].spatial)
             for bank in (whole, bounded):
-                (bank.conditioning if frame_idx in prompted else bank.tracked)[frame_idx] = memory(frame_idx)
+                bank.remember(memory(frame_idx), as_conditioning=frame_idx in prompted)
             policy.evict(bounded, moment)
     reach = max(policy.max_pointers - 1, policy.recent_frames * policy.stride)
     assert len(bounded.tracked) <= reach + 1

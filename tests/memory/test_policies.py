@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from vidseg.memory.policies.distractor_aware import DistractorAware
 from vidseg.memory.policies.memory_tree import MemoryTree
 from vidseg.memory.policies.motion_aware import MotionAware
 from vidseg.memory.policies.similarity_pruning import SimilarityPruning, token_similarity
-from vidseg.trackers.check_parts import take_branches
+from vidseg.trackers.check_parts import take_offers
 
 SIDE = 64
 
@@ -52,7 +51,8 @@ def offer(*candidates: tuple[torch.Tensor, float], score: float = 5.0) -> Offer:
 def step(policy, bank: ObjectBank, frame_idx: int, *offers: Offer, evict: bool = True) -> list[Branch]:
     moment = Moment(frame_idx)
     branches = policy.decide(bank, moment, offers)
-    take_branches(bank, moment, branches, list(offers))
+    given = {id(hypothesis): each for hypothesis, each in zip(bank.hypotheses, offers, strict=False)}
+    take_offers(policy, bank, moment, lambda hypotheses: [given[id(h)] for h in hypotheses])
     if evict:
         policy.evict(bank, moment)
     return branches
@@ -118,8 +118,8 @@ def pruning_bank(tokens: dict[int, torch.Tensor]) -> ObjectBank:
 
 def test_memories_like_the_newest_are_not_read():
     bank = pruning_bank({t: distinct(6 if t in (2, 4) else t) for t in range(1, 7)})
-    assert read(RecentFrames(), bank, 7) == [(6, 0), (5, 1), (4, 2), (3, 3), (2, 4), (1, 5), (0, 6)]
-    assert read(SimilarityPruning(), bank, 7) == [(6, 0), (5, 1), (3, 3), (1, 5), (0, 6)]
+    assert read(RecentFrames(), bank, 7) == [(-1, 0), (5, 1), (4, 2), (3, 3), (2, 4), (1, 5), (0, 6)]
+    assert read(SimilarityPruning(), bank, 7) == [(-1, 0), (5, 1), (3, 3), (1, 5), (0, 6)]
     assert len(SimilarityPruning().recall(bank, Moment(7)).pointers) == 7
 
 
@@ -163,7 +163,7 @@ def test_pruned_memories_can_be_freed_at_once():
     banks = [ObjectBank({0: memory(0, tokens=distinct(0))}) for _ in range(2)]
     for t in range(1, 30):
         for each, bank in zip((policy, keeps), banks, strict=True):
-            bank.tracked[t] = memory(t, tokens=distinct(t // 3))
+            bank.remember(memory(t, tokens=distinct(t // 3)))
             each.evict(bank, Moment(t))
     freed, kept = (sum(f.tokens_nc is not None for f in bank.tracked.values()) for bank in banks)
     assert freed <= 6 < kept
@@ -217,10 +217,10 @@ def test_a_long_occlusion_does_not_wash_the_object_out_of_the_bank(policy):
         is_hidden = t > 20
         what = offer((square(20, 20), 0.05 if is_hidden else 0.9), score=-6.0 if is_hidden else 6.0)
         step(policy, bank, t, what)
-        plain.tracked[t] = memory(t)
+        plain.remember(memory(t))
         RecentFrames().evict(plain, Moment(t))
     assert frames_read(RecentFrames(), plain, 61) == [0, 55, 56, 57, 58, 59, 60]
-    assert read(policy, bank, 61) == [(6, 0), (5, 16), (4, 17), (3, 18), (2, 19), (1, 20), (0, 60)]
+    assert read(policy, bank, 61) == [(-1, 0), (5, 16), (4, 17), (3, 18), (2, 19), (1, 20), (0, 60)]
     assert len(bank.tracked) <= 25
 
 
@@ -245,7 +245,7 @@ def test_recent_memories_lie_apart_and_skip_frames_without_the_object():
     for t in range(1, 61):
         is_hidden = 33 <= t <= 46
         step(policy, bank, t, offer((BIG, 0.9), score=-5.0 if is_hidden else 5.0))
-    assert read(policy, bank, 61) == [(6, 0), (5, 20), (4, 25), (3, 30), (2, 50), (1, 55), (0, 60)]
+    assert read(policy, bank, 61) == [(-1, 0), (5, 20), (4, 25), (3, 30), (2, 50), (1, 55), (0, 60)]
     assert [f.frame_idx for _, f in policy.recall(bank, Moment(61)).pointers] == [0, *range(60, 46, -1)]
 
 
@@ -257,7 +257,7 @@ def test_a_frame_on_which_a_look_alike_was_resolved_becomes_an_anchor():
         step(policy, bank, t, offer((BIG, 0.9), *alternatives))
     # 14 came too soon after 12.
     assert bank.notes["anchors"] == [12, 24]
-    assert read(policy, bank, 41)[:3] == [(6, 0), (6, 12), (6, 24)]
+    assert read(policy, bank, 41)[:3] == [(-1, 0), (-1, 12), (-1, 24)]
     assert frames_read(policy, bank, 41)[3:] == [25, 30, 35, 40]
     assert frames_read(RecentFrames(), bank, 41)[-1:] == [40]
 
@@ -285,8 +285,8 @@ def test_anchors_are_few_and_the_frame_before_is_none():
     bank = prompted_bank(policy)
     for t in range(1, 62):
         step(policy, bank, t, offer((BIG, 0.9), (TWIN, 0.6)))
-    assert [t for slot, t in read(policy, bank, 62) if slot == 6] == [0, 48, 54, 60]
-    assert [t for slot, t in read(policy, bank, 61) if slot == 6] == [0, 42, 48, 54]
+    assert [t for slot, t in read(policy, bank, 62) if slot == -1] == [0, 48, 54, 60]
+    assert [t for slot, t in read(policy, bank, 61) if slot == -1] == [0, 42, 48, 54]
     assert len(read(policy, bank, 62)) == 7
 
 
@@ -300,7 +300,7 @@ def test_certain_paths_agree_and_share_their_memories():
         step(policy, bank, t, *[offer((BIG, 0.9), (TWIN, 0.5))] * len(bank.hypotheses))
     assert len(bank.hypotheses) == 3
     assert {id(h.tracked[11]) for h in bank.hypotheses} == {id(bank.tracked[11])}
-    alone = replace(bank, rivals=[])
+    alone = ObjectBank(bank.conditioning, bank.tracked)
     assert bank.num_bytes() == alone.num_bytes()
 
 
@@ -348,7 +348,7 @@ def test_a_prompt_ends_all_doubt():
     bank = prompted_bank(policy)
     for t in range(1, 4):
         step(policy, bank, t, *[offer((BIG, 0.7), (TWIN, 0.6), score=1.0)] * len(bank.hypotheses))
-    bank.rivals.clear()
+    bank.end_doubt()
     policy.note_prompt(bank, bank.tracked[3])
     step(policy, bank, 4, offer((BIG, 0.7), (TWIN, 0.6), score=1.0))
     assert {h.notes["score"] for h in bank.hypotheses} == {0.0}

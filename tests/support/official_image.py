@@ -20,8 +20,9 @@ from torch import Tensor
 
 from support.official import official_predictor
 from support.parity import parity_weights
-from vidseg.trackers.build import EngineSettings, expected_shapes
+from vidseg.trackers.build import expected_shapes
 from vidseg.trackers.registry import read_config
+from vidseg.trackers.settings import EngineSettings
 from vidseg.trackers.weights import tracker_of
 
 SMALL_SIZE = 256

@@ -28,11 +28,12 @@ from support.goldens import normalised
 from support.official import official_predictor
 from support.seeded import seeded_weights
 from vidseg.memory.bank import RecentFrames
-from vidseg.trackers.build import EngineSettings, expected_shapes
+from vidseg.trackers.build import expected_shapes
 from vidseg.trackers.contract import Frame
 from vidseg.trackers.engine import Engine
 from vidseg.trackers.engine_tracker import EngineTracker
 from vidseg.trackers.registry import read_config
+from vidseg.trackers.settings import EngineSettings
 
 SIZE = 128
 VIDEO_HW = (60, 90)

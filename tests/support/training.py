@@ -22,7 +22,8 @@ SPACE_TIME: dict[str, Any] = {
     "kind": "engine",
     "image_size": SIZE,
     "backbone": {"name": "residual", "stem": 8, "widths": [8, 16, 16, 16], "blocks": [1, 1, 1, 1]},
-    "space_time": {
+    "model": {
+        "name": "space-time",
         "key_channels": 16,
         "value_channels": 20,
         "context_channels": 16,

@@ -24,7 +24,6 @@ from vidseg.trackers.parts import (
     BANK_POLICIES,
     COMPRESSORS,
     MEMORY_ATTENTIONS,
-    NoSettings,
     Part,
     build_part,
     register_backbone,
@@ -32,6 +31,7 @@ from vidseg.trackers.parts import (
     register_compressor,
     register_memory_attention,
 )
+from vidseg.validation import Strict
 
 TABLES = {
     "backbone": BACKBONES,
@@ -118,7 +118,7 @@ def test_a_memory_attention_that_reads_nothing_is_found():
 class Forgetful(RecentFrames):
     def evict(self, bank, moment):
         for frame_idx in [t for t in bank.tracked if moment.frames_back(t) > 3]:
-            del bank.tracked[frame_idx]
+            bank.forget(frame_idx)
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def test_a_broken_policy_is_found(kind, message):
     ],
 )
 def test_a_part_is_registered_once(register, key):
-    part = Part(NoSettings, lambda _: "built")
+    part = Part(Strict, lambda _: "built")
     try:
         register("made-for-a-test", part)
         assert build_part(TABLES[key], key, {"name": "made-for-a-test"}, "test") == "built"

@@ -17,8 +17,9 @@ from support.seeded import seeded_weights
 from support.training import SPACE_TIME
 from vidseg.errors import ConfigError
 from vidseg.eval.metrics import region_j
-from vidseg.trackers.build import EngineSettings, build_model
+from vidseg.trackers.build import build_model
 from vidseg.trackers.check import check_tracker
+from vidseg.trackers.settings import EngineSettings
 from vidseg.trackers.space_time.continuity import goes_on
 from vidseg.trackers.space_time.correction import corrected
 from vidseg.trackers.space_time.first_guess import first_guess
@@ -192,7 +193,7 @@ def test_clicks_correct_the_mask_so_far() -> None:
 def test_a_box_asks_anew_and_clicks_start_from_the_mask_so_far(tmp_path: Path) -> None:
     model = tracker(tmp_path).engine.model
     features = model.encode(torch.randn(3, SIZE, SIZE, generator=generator(0)))
-    conditioned = model.attend(features, None, 1)
+    conditioned = model.without_memory(features)
     previous = 10 * torch.randn(1, SIZE // 2, SIZE // 2, generator=generator(1))
     box = torch.tensor([[[20.0, 20.0], [60.0, 60.0]]]), torch.tensor([[2, 3]])
     click = torch.tensor([[[4.0, 4.0]]]), torch.tensor([[0]])

@@ -13,8 +13,9 @@ from pydantic import BaseModel
 
 from support.training import tracker_yaml
 from vidseg.pipeline.cli import main
-from vidseg.trackers.build import EngineSettings, expected_shapes
+from vidseg.trackers.build import expected_shapes
 from vidseg.trackers.registry import read_config
+from vidseg.trackers.settings import EngineSettings
 from vidseg.training.data import ClipSettings
 from vidseg.training.distil.settings import DistilSettings
 from vidseg.training.settings import TrainSettings, read_settings

@@ -35,6 +35,32 @@ def engine_of(folder: Path, *, sam2: bool) -> Engine:
     return engine
 
 
+def add_to_score(engine: Engine, logit: float) -> None:
+    """Make every object seem to be there, or gone."""
+    model = engine.model
+    is_sam2 = hasattr(model, "sam_mask_decoder")
+    head = model.sam_mask_decoder.pred_obj_score_head.layers if is_sam2 else model.decoder.score
+    with torch.no_grad():
+        head[-1].bias += logit
+
+
+@pytest.mark.parametrize("sam2", [False, True], ids=["space-time", "sam2.1"])
+def test_answers_do_not_depend_on_whether_gradients_are_recorded(tmp_path: Path, sam2: bool) -> None:
+    settings = training_settings(tmp_path, data={"size": SIZE, "num_frames": 3, "vanish": 0.0})
+    images, masks = clips(settings, count=2)
+    engine = engine_of(tmp_path, sam2=sam2)
+    for logit in (0, -100):
+        add_to_score(engine, logit)
+        shown = []
+        for mode in (torch.enable_grad, torch.no_grad):
+            script = draw_script(masks, only("box", corrections=1.0), generator())
+            with mode():
+                played = play(engine, images, masks, script, UnrollSettings(), generator())
+            shown.append(torch.stack([logits.detach() for logits in played.shown]))
+        # Kernels of the two modes add up in another order.
+        torch.testing.assert_close(shown[0], shown[1], atol=2e-2, rtol=1e-3)
+
+
 def only(kind: str, **changes: Any) -> UnrollSettings:
     mask, box = KINDS[kind]
     return UnrollSettings.model_validate(
@@ -69,12 +95,22 @@ def tracked(tracker: Any, images_t3ss: Tensor, **prompt: Any) -> Tensor:
     return torch.stack([torch.from_numpy(result.low_res_logits[0]) for result in results])
 
 
+@pytest.fixture
+def _raw_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tracking as training sees it: the decoder's answers without the rules that need no training."""
+    monkeypatch.setattr(
+        "vidseg.trackers.space_time.answer.Answer.settled", lambda answer, clicks=None: answer
+    )
+
+
+@pytest.mark.usefixtures("_raw_answers")
 @pytest.mark.parametrize("sam2", [False, True], ids=["space-time", "sam2.1"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_clip_is_followed_as_in_tracking(tmp_path: Path, kind: str, sam2: bool) -> None:
     settings = training_settings(tmp_path, data={"size": SIZE, "num_frames": 4, "vanish": 0.0})
     images, masks = clips(settings, count=3)
     engine = engine_of(tmp_path, sam2=sam2)
+    add_to_score(engine, 100)
     with torch.no_grad():
         seen = unroll(engine, images, masks, only(kind), generator()).predictions_btss
 
@@ -94,6 +130,7 @@ def test_a_clip_is_followed_as_in_tracking(tmp_path: Path, kind: str, sam2: bool
         torch.testing.assert_close(seen[row], wanted, atol=2e-2, rtol=1e-3)
 
 
+@pytest.mark.usefixtures("_raw_answers")
 @pytest.mark.parametrize("sam2", [False, True], ids=["space-time", "sam2.1"])
 @pytest.mark.parametrize(("corrected", "gives_all"), [(0, True), (2, False), (3, True)])
 def test_corrections_are_answered_as_in_tracking(
@@ -102,6 +139,7 @@ def test_corrections_are_answered_as_in_tracking(
     settings = training_settings(tmp_path, data={"size": SIZE, "num_frames": 5, "vanish": 0.0})
     images, masks = clips(settings, count=3)
     engine = engine_of(tmp_path, sam2=sam2)
+    add_to_score(engine, 100)
     script = draw_script(masks, only("mask", corrections=1.0), generator())
     script.corrected, script.num_clicks, script.gives_all_clicks = corrected, 3, gives_all
     with torch.no_grad():
@@ -164,8 +202,8 @@ def test_a_frame_is_judged_by_its_own_mask_and_without_the_object_by_none(
     masks[0, -1] = False
     engine = engine_of(tmp_path, sam2=False)
     answers: list[Decoded] = []
-    decode = engine.model.decode
-    monkeypatch.setattr(engine.model, "decode", lambda *args: answers.append(decode(*args)) or answers[-1])
+    ask = engine.model.all_passes
+    monkeypatch.setattr(engine.model, "all_passes", lambda *args: answers.extend(ask(*args)) or answers)
     parts = unroll(engine, images, masks, only("mask"), generator()).parts
     # Prompts that are masks are not judged: what is left are the later frames.
     logits = torch.cat([answer.low_res_logits_bhw.detach() for answer in answers])
@@ -242,9 +280,7 @@ def test_what_is_called_absent_is_remembered_so_where_that_is_asked(
     settings = training_settings(tmp_path, data={"size": SIZE, "num_frames": 3, "vanish": 0.0})
     images, masks = clips(settings, count=2)
     engine = engine_of(tmp_path, sam2=sam2)
-    score = engine.model.sam_mask_decoder.pred_obj_score_head.layers if sam2 else engine.model.decoder.score
-    with torch.no_grad():
-        score[-1].bias -= 100
+    add_to_score(engine, -100)
     kept = watched_memories(engine, monkeypatch)
 
     def remembered(heeds_score: bool) -> list[Decoded]:

@@ -179,13 +179,14 @@ class SAM2ImagePredictor:
         self._is_batch = False
 
     @property
+    @torch.no_grad()
     def _features(self) -> dict[str, Any]:
         """The official notebook looks in here."""
         self._require_image()
         encoded = [embedding.encoded for embedding in self._embeddings]
-        levels = zip(*(each.features.high_res for each in encoded), strict=True)
+        levels = zip(*(each.high_res for each in encoded), strict=True)
         return {
-            "image_embed": torch.cat([each.conditioned_1chw for each in encoded]),
+            "image_embed": torch.cat([self.segmenter.model.without_memory(each) for each in encoded]),
             "high_res_feats": [torch.cat(level) for level in levels],
         }
 

@@ -14,6 +14,7 @@ from vidseg.compat.calls import CallError
 from vidseg.errors import InputError
 from vidseg.trackers.contract import Tracker
 from vidseg.trackers.engine_tracker import EngineTracker
+from vidseg.trackers.model import module_of
 
 SESSION_OPTIONS = {
     "non_overlap_masks": "non_overlap_masks",
@@ -85,7 +86,7 @@ class SAM2Base:
 
     @property
     def _module(self) -> nn.Module:
-        return self.tracker.engine.model
+        return module_of(self.tracker.engine.model)
 
     def __getattr__(self, name: str) -> Any:
         tracker = self.__dict__["tracker"]

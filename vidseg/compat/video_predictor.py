@@ -186,12 +186,12 @@ class SAM2VideoPredictor(SAM2Base):
         session = state.session
         for obj_id, known in state.objects.items():
             bank = session.banks.setdefault(obj_id, known.bank)
-            for waiting, kept in (
-                (known.waiting_corrections, bank.tracked),
-                (known.waiting_conditioning, bank.conditioning),
+            for waiting, is_conditioning in (
+                (known.waiting_corrections, False),
+                (known.waiting_conditioning, True),
             ):
                 for frame_idx, memory in waiting.items():
-                    kept[frame_idx] = memory
+                    bank.remember(memory, as_conditioning=is_conditioning)
                     session.engine.note_prompt(bank, memory)
                     if session.options.clear_memory_around_corrections:
                         session.engine.policy.forget_around(bank, frame_idx)
@@ -199,7 +199,7 @@ class SAM2VideoPredictor(SAM2Base):
             if not bank.conditioning:
                 raise CallError(f"object {obj_id} has no points or mask", hint="add them, or remove_object()")
             for frame_idx in bank.conditioning:
-                bank.tracked.pop(frame_idx, None)
+                bank.forget(frame_idx)
 
     def clear_all_prompts_in_frame(
         self, inference_state: InferenceState, frame_idx: int, obj_id: int, need_output: bool = True
@@ -219,9 +219,7 @@ class SAM2VideoPredictor(SAM2Base):
         known.prompts.pop(frame_idx, None)
         known.waiting_conditioning.pop(frame_idx, None)
         known.waiting_corrections.pop(frame_idx, None)
-        memory = known.bank.conditioning.pop(frame_idx, None)
-        if memory is not None:
-            known.bank.tracked[frame_idx] = memory
+        if known.bank.demote(frame_idx):
             known.was_reverse.pop(frame_idx, None)
         return self._answer_again(state, frame_idx) if need_output else None
 

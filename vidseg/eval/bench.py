@@ -12,18 +12,21 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vidseg.errors import InputError, RunError, VidsegError
 from vidseg.trackers.options import TrackerOptions
 
-STAGES = ("encode", "attend", "decode", "remember")
+if TYPE_CHECKING:
+    from vidseg.trackers.contract import Tracker
+    from vidseg.trackers.engine import Engine
 
 MAX_OBJECTS = 100
 
@@ -237,16 +240,17 @@ def _uncounted_operations() -> dict[Any, Any]:
 
 
 class _StageClock:
-    """Wraps the four stages of the engine's model, where a tracker has one, to see where the time goes."""
+    """How much of a frame each stage of the engine takes, for trackers that have one."""
 
-    def __init__(self, tracker: Any) -> None:
+    def __init__(self, tracker: Tracker) -> None:
         self._spent: dict[str, float] = {}
         self._read: Callable[[], float] = now_ms
-        model = _model_of(tracker)
-        for name in STAGES:
-            if callable(getattr(model, name, None)):
-                object.__setattr__(model, name, self._timed(name, getattr(model, name)))
-                self._spent[name] = 0.0
+        engine = _engine_of(tracker)
+        if engine is not None:
+            from vidseg.trackers.engine import STAGES
+
+            self._spent = dict.fromkeys(STAGES, 0.0)
+            engine.watch = self._stage
 
     def start_frame(self) -> None:
         self._spent = dict.fromkeys(self._spent, 0.0)
@@ -264,14 +268,11 @@ class _StageClock:
         self._read = now_ms
         return dict(self._spent)
 
-    def _timed(self, name: str, stage: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            before = self._read()
-            result = stage(*args, **kwargs)
-            self._spent[name] += self._read() - before
-            return result
-
-        return timed
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        before = self._read()
+        yield
+        self._spent[name] += self._read() - before
 
 
 def efficiency(rows: Sequence[Measured], reference: str | None = None) -> list[dict[str, Any]]:
@@ -327,9 +328,16 @@ def as_document(rows: Sequence[Measured], options: BenchOptions, reference: str 
     }
 
 
-def _model_of(tracker: Any) -> Any:
-    """The engine's torch module; None for trackers without one."""
-    return getattr(getattr(tracker, "engine", None), "model", None)
+def _engine_of(tracker: Tracker) -> Engine | None:
+    from vidseg.trackers.engine_tracker import EngineTracker
+
+    return tracker.engine if isinstance(tracker, EngineTracker) else None
+
+
+def _model_of(tracker: Tracker) -> Any:
+    """The engine's model, a torch module; None for trackers without one."""
+    engine = _engine_of(tracker)
+    return None if engine is None else engine.model
 
 
 def now_ms() -> float:

@@ -12,17 +12,15 @@ import time
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from vidseg.errors import InputError
 from vidseg.eval.bench import now_ms
+from vidseg.memory.bank import Moment, ObjectBank
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.registry import build_tracker
-
-if TYPE_CHECKING:
-    from vidseg.memory.bank import Moment, ObjectBank
 
 OBJECTS = (1, 2, 5)
 MEMORY_FRAMES = (1, 4, 7)
@@ -76,7 +74,6 @@ def bench_memory(
     """
     import torch
 
-    from vidseg.memory.bank import Moment
     from vidseg.trackers.contract import Frame
 
     if threads is not None:
@@ -117,7 +114,7 @@ def bench_memory(
                     wall[rows, count].append(now_ms() - began)
                     cpu[rows, count].append(1000 * (time.process_time() - cpu_began))
     full = filled[max(memory_frames)][0]
-    kept = {id(f): f for f in (*full.conditioning.values(), *full.tracked.values())}.values()
+    kept = full.frames
     spatial = [f.tokens_nc for f in kept if f.tokens_nc is not None]
     return MemoryMeasured(
         name=tracker.name,
@@ -138,15 +135,14 @@ def bench_memory(
 
 def _filled(bank: ObjectBank, memory_frames: int, policy: Any, moment: Moment) -> ObjectBank:
     """A bank at `moment` with that many memory frames, the newest ones, and the pointers of older frames."""
-    out = copy(bank)
-    out.tracked = {}
+    out = ObjectBank(bank.conditioning)
     first = next(iter(bank.conditioning.values()))
     for index in range(1, moment.frame_idx):
         back = moment.frames_back(index)
         if back < memory_frames or back > policy.recent_frames:
             memory = copy(first)
             memory.frame_idx, memory.is_initial = index, False
-            out.tracked[index] = memory
+            out.remember(memory)
     policy.evict(out, replace(moment, frame_idx=moment.frame_idx - 1))
     return out
 

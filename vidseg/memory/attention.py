@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from vidseg.memory.blocked_attention import attend_in_blocks, fused_lags, read_tokens, use_blocks
 from vidseg.memory.linear import Linear
 from vidseg.memory.rope import axial_rotation, rotate
 from vidseg.memory.rotary_attention import read_spatial_memory
+from vidseg.validation import Strict
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,14 @@ class MemoryAttentionLayer(nn.Module):
         x_bnc = x_bnc.expand(memory.tokens_bmc.shape[0], -1, -1)
         x_bnc = x_bnc + self.cross_attn_image(self.norm2(x_bnc), memory, grid_hw)
         return x_bnc + self.linear2(self.linear1(self.norm3(x_bnc)))
+
+
+class AttentionSettings(Strict):
+    """What a YAML says of memory attention."""
+
+    layers: int = Field(default=4, ge=1)
+    feedforward: int = Field(default=2048, ge=1)
+    """Width of a layer's feed-forward part."""
 
 
 class MemoryAttention(nn.Module):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import torch
+from pydantic import Field
 from torch import Tensor
+
+CONDITIONING_SLOT = -1
+"""The temporal slot of conditioning frames: a model's last one, however many it has for recent frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +34,14 @@ class MemoryFrame:
 
     frame_idx: int
     tokens_nc: Tensor | None
-    """Spatial memory, N tokens x 64, bfloat16; None once only the pointer is within reach."""
+    """Spatial memory, bfloat16 N tokens x C, both the model's own (SAM 2 has a token of 64 channels for each
+    cell of the grid); None once only the pointer is within reach."""
     pointer_c: Tensor
-    """Object pointer."""
+    """Object pointer, of the model's own width."""
     object_score_logit: float
     predicted_iou: float
     low_res_logits_hw: Tensor | None
-    """The mask logits behind the memory, while a correction or a later visit may want them."""
+    """float32, the mask logits behind the memory, while a correction or a later visit may want them."""
     is_initial: bool = False
     """Segmented from a prompt without memory."""
     was_visited: bool = True
@@ -44,33 +50,151 @@ class MemoryFrame:
     """A tracked frame whose mask answers a later prompt."""
 
 
-@dataclass(slots=True)
-class ObjectBank:
-    """One object's memory frames, by frame index."""
+TENSOR_PARTS = ("tokens_nc", "pointer_c", "low_res_logits_hw")
+PLAIN_PARTS = tuple(part.name for part in fields(MemoryFrame) if part.name not in TENSOR_PARTS)
 
-    conditioning: dict[int, MemoryFrame] = field(default_factory=dict)
-    tracked: dict[int, MemoryFrame] = field(default_factory=dict)
-    notes: dict[str, Any] = field(default_factory=dict)
-    """What a policy has noted of the object, as JSON values; saved with the session."""
-    rivals: list[ObjectBank] = field(default_factory=list)
-    """Other hypotheses about the same object, the likeliest first; hypotheses share memory frames."""
+
+class ObjectBank:
+    """One object's memory frames, by frame index. It alone writes what it holds; others call its methods.
+
+    A bank is one hypothesis about its object; policies that follow several keep the others as `rivals`.
+    Hypotheses share their conditioning frames and, where they agree, their tracked ones.
+    """
+
+    __slots__ = ("_conditioning", "_tracked", "notes", "rivals")
+
+    def __init__(
+        self,
+        conditioning: Mapping[int, MemoryFrame] | None = None,
+        tracked: Mapping[int, MemoryFrame] | None = None,
+        notes: dict[str, Any] | None = None,
+    ) -> None:
+        self._conditioning = dict(conditioning or {})
+        self._tracked = dict(tracked or {})
+        self.notes: dict[str, Any] = notes or {}
+        """What a policy has noted of the object, as JSON values; saved with the session."""
+        self.rivals: list[ObjectBank] = []
+        """Other hypotheses about the same object, the likeliest first."""
+
+    @property
+    def conditioning(self) -> Mapping[int, MemoryFrame]:
+        """Frames whose prompts anchor the object; a view that cannot be written to."""
+        return MappingProxyType(self._conditioning)
+
+    @property
+    def tracked(self) -> Mapping[int, MemoryFrame]:
+        """All other remembered frames; a view that cannot be written to."""
+        return MappingProxyType(self._tracked)
 
     @property
     def hypotheses(self) -> list[ObjectBank]:
         """This bank, which is the one believed in, and its rivals."""
         return [self, *self.rivals]
 
+    @property
+    def frames(self) -> list[MemoryFrame]:
+        """The memory frames of all hypotheses, each of them once."""
+        every = [f for h in self.hypotheses for f in (*h._conditioning.values(), *h._tracked.values())]
+        return list({id(frame): frame for frame in every}.values())
+
     def at(self, frame_idx: int) -> MemoryFrame | None:
-        return self.conditioning.get(frame_idx) or self.tracked.get(frame_idx)
+        """What is remembered of a frame; None where nothing is."""
+        return self._conditioning.get(frame_idx) or self._tracked.get(frame_idx)
 
     def num_bytes(self) -> int:
-        hypotheses = self.hypotheses
-        every = [f for h in hypotheses for f in (*h.conditioning.values(), *h.tracked.values())]
-        frames = {id(frame): frame for frame in every}.values()
-        tensors = [
-            t for f in frames for t in (f.tokens_nc, f.pointer_c, f.low_res_logits_hw) if t is not None
+        """Bytes of all tensors that the hypotheses hold."""
+        tensors = [t for f in self.frames for t in (f.tokens_nc, f.pointer_c, f.low_res_logits_hw)]
+        return sum(t.numel() * t.element_size() for t in tensors if t is not None)
+
+    def without(self, frame_idx: int) -> ObjectBank:
+        """This hypothesis as if the prompt on a frame had not been given; the bank itself stays as it is."""
+        others = {t: f for t, f in self._conditioning.items() if t != frame_idx}
+        return ObjectBank(others, self._tracked, self.notes)
+
+    def remember(self, memory: MemoryFrame, *, as_conditioning: bool = False) -> None:
+        """Keep a memory frame; it takes the place of what was remembered of the same frame."""
+        if as_conditioning:
+            self._conditioning[memory.frame_idx] = memory
+            self._tracked.pop(memory.frame_idx, None)
+        else:
+            self._tracked[memory.frame_idx] = memory
+
+    def grow(self, branches: Sequence[tuple[Branch, MemoryFrame]]) -> None:
+        """Let hypotheses go on into a frame: each branch's hypothesis with one more memory.
+
+        Args:
+            branches: the most believed first; a hypothesis without a branch ends.
+        """
+        old, grown = self.hypotheses, []
+        for branch, memory in branches:
+            bank = ObjectBank(None, old[branch.hypothesis]._tracked, branch.notes)
+            bank._conditioning = self._conditioning  # shared, so that a prompt is every hypothesis' own
+            bank.remember(memory)
+            grown.append(bank)
+        self._tracked, self.notes, self.rivals = grown[0]._tracked, grown[0].notes, grown[1:]
+
+    def note(self, notes: dict[str, Any]) -> None:
+        """Keep what a policy notes of the object, in place of what it noted before."""
+        self.notes = notes
+
+    def end_doubt(self) -> None:
+        """Drop the rivals: a prompt said what is true."""
+        self.rivals = []
+
+    def demote(self, frame_idx: int) -> bool:
+        """Let a conditioning frame count as tracked, once its prompt is taken back; False if it is none."""
+        memory = self._conditioning.pop(frame_idx, None)
+        if memory is not None:
+            self.remember(memory)
+        return memory is not None
+
+    def forget(self, frame_idx: int) -> None:
+        """Drop this hypothesis' tracked memory of a frame, where it has one."""
+        self._tracked.pop(frame_idx, None)
+
+    def forget_conditioning(self, frame_idx: int) -> None:
+        """Drop a conditioning frame."""
+        del self._conditioning[frame_idx]
+
+    def save(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The bank for a file: tensors whose names begin with `name`, and JSON values.
+
+        Hypotheses share frames; each frame is saved once, and hypotheses name it by its number.
+        """
+        tensors: dict[str, Tensor] = {}
+        numbers: dict[int, int] = {}
+        facts = []
+        for number, frame in enumerate(self.frames):
+            numbers[id(frame)] = number
+            for part in TENSOR_PARTS:
+                if (tensor := getattr(frame, part)) is not None:
+                    tensors[f"{name}.{number}.{part}"] = tensor
+            facts.append({part: getattr(frame, part) for part in PLAIN_PARTS})
+        return tensors, {
+            "frames": facts,
+            "conditioning": [numbers[id(frame)] for frame in self._conditioning.values()],
+            "hypotheses": [
+                {"tracked": [numbers[id(frame)] for frame in h._tracked.values()], "notes": h.notes}
+                for h in self.hypotheses
+            ],
+        }
+
+    @classmethod
+    def restore(cls, name: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> ObjectBank:
+        """A bank from what `save` gave."""
+        frames = [
+            MemoryFrame(**{part: tensors.get(f"{name}.{number}.{part}") for part in TENSOR_PARTS} | fact)
+            for number, fact in enumerate(facts["frames"])
         ]
-        return sum(t.numel() * t.element_size() for t in tensors)
+        conditioning = {frames[n].frame_idx: frames[n] for n in facts["conditioning"]}
+        bank, *rivals = (
+            cls(conditioning, {frames[n].frame_idx: frames[n] for n in h["tracked"]}, h["notes"])
+            for h in facts["hypotheses"]
+        )
+        for rival in rivals:
+            rival._conditioning = bank._conditioning
+        bank.rivals = rivals
+        return bank
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +202,8 @@ class Recall:
     """What one object's frame reads, in the order in which attention gets it."""
 
     spatial: Sequence[tuple[int, MemoryFrame]]
-    """(temporal slot, memory frame): slot 0 is the frame before, the last slot is for conditioning frames."""
+    """(temporal slot, memory frame). Slot 0 is that of the newest memory, k that of a memory k places older;
+    conditioning frames have `CONDITIONING_SLOT`. A model has a learned time code for each slot."""
     pointers: Sequence[tuple[int, MemoryFrame]]
     """(frames back, signed; memory frame)."""
     key_scales: tuple[Sequence[float], Sequence[float]] | None = None
@@ -96,7 +221,7 @@ class BankPolicy(Protocol):
 
     @property
     def recent_frames(self) -> int:
-        """Temporal slots besides that of conditioning frames, which is the last."""
+        """How many temporal slots it uses besides that of conditioning frames."""
         ...
 
     def recall(self, bank: ObjectBank, moment: Moment) -> Recall:
@@ -155,7 +280,7 @@ class DecidingPolicy(BankPolicy, Protocol):
 
 
 def nearest_conditioning(
-    frames: dict[int, MemoryFrame], frame_idx: int, limit: int | None
+    frames: Mapping[int, MemoryFrame], frame_idx: int, limit: int | None
 ) -> tuple[list[MemoryFrame], dict[int, MemoryFrame]]:
     """Split conditioning frames into those that are read, and the rest.
 
@@ -173,7 +298,7 @@ def nearest_conditioning(
     return [f for t, f in frames.items() if t in chosen], {t: f for t, f in frames.items() if t not in chosen}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RecentFrames:
     """SAM 2's own policy: conditioning frames, the last few spatial memories, and more pointers than those.
 
@@ -183,15 +308,18 @@ class RecentFrames:
     Source: `SAM2Base._prepare_memory_conditioned_features`.
     """
 
-    recent_frames: int = 6
-    max_pointers: int = 16
-    max_conditioning: int | None = None
-    stride: int = 1
+    recent_frames: Annotated[int, Field(ge=1)] = 6
+    """Spatial memories read besides those of conditioning frames."""
+    max_pointers: Annotated[int, Field(ge=2)] = 16
+    """Object pointers read, that of one conditioning frame among them."""
+    max_conditioning: Annotated[int, Field(ge=2)] | None = None
+    """Conditioning frames read, the nearest ones; None: all of them, which grow with the prompts given."""
+    stride: Annotated[int, Field(ge=1)] = 1
     """Every how many frames a spatial memory is read, besides the frame before."""
 
     def recall(self, bank: ObjectBank, moment: Moment) -> Recall:
         chosen, rest = nearest_conditioning(bank.conditioning, moment.frame_idx, self.max_conditioning)
-        spatial = [(self.recent_frames, frame) for frame in chosen]
+        spatial = [(CONDITIONING_SLOT, frame) for frame in chosen]
         for back in range(self.recent_frames, 0, -1):
             frame_idx = self._frame_at(back, moment)
             frame = bank.tracked.get(frame_idx) or rest.get(frame_idx)
@@ -229,7 +357,7 @@ class RecentFrames:
         for frame_idx, frame in list(bank.tracked.items()):
             back = moment.frames_back(frame_idx)
             if back < 0 or back > pointer_reach:
-                del bank.tracked[frame_idx]
+                bank.forget(frame_idx)
             elif back > spatial_reach:
                 frame.tokens_nc = None
         self._evict_conditioning(bank, moment)
@@ -242,13 +370,13 @@ class RecentFrames:
             behind.sort(key=moment.frames_back)
             for frame_idx in behind[self.max_conditioning :]:
                 if moment.frames_back(frame_idx) > pointer_reach:
-                    del bank.conditioning[frame_idx]
+                    bank.forget_conditioning(frame_idx)
 
     def forget_around(self, bank: ObjectBank, frame_idx: int) -> None:
         # The reach of SAM 2's `_clear_obj_non_cond_mem_around_input`.
         reach = self.stride * (self.recent_frames + 1)
         for other in [t for t in bank.tracked if t != frame_idx and abs(t - frame_idx) <= reach]:
-            del bank.tracked[other]
+            bank.forget(other)
 
 
 def stack_tokens(recalls: Sequence[Recall]) -> Tensor:

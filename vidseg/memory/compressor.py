@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import torch
 import torch.nn.functional as F
+from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
 from vidseg.memory.position import sine_grid
+from vidseg.validation import Strict
 
 
 class Compressor(Protocol):
@@ -40,6 +42,13 @@ class Compressor(Protocol):
         ...
 
 
+class PoolingSettings(Strict):
+    """What a YAML says of a `MapPooling`."""
+
+    side: int = Field(default=16, ge=1)
+    """Tokens a side."""
+
+
 class MapPooling(nn.Module):
     """The map averaged over a grid of `side` x `side` squares: one token each, with the square's place.
 
@@ -65,4 +74,14 @@ class MapPooling(nn.Module):
 
 
 def is_square(number: int) -> bool:
+    """Whether a number is the square of a whole one: as many latents fill a square grid."""
     return math.isqrt(number) ** 2 == number
+
+
+def _checked_square(number: int) -> int:
+    if number < 0 or not is_square(number):
+        raise ValueError(f"{number} is not a square number")
+    return number
+
+
+SquareNumber = Annotated[int, AfterValidator(_checked_square)]

@@ -10,14 +10,18 @@ C channels. All global latents are one group, which reads the whole map; each wi
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
-from vidseg.memory.attention import MemoryCrossAttention, MemoryTokens
+from vidseg.memory.attention import AttentionSettings, MemoryCrossAttention, MemoryTokens
+from vidseg.memory.compressor import SquareNumber
 from vidseg.memory.position import sine_grid
 from vidseg.memory.rope import axial_rotation, rotate
+from vidseg.validation import Strict
 
 
 def _feed_forward(channels: int) -> nn.Sequential:
@@ -89,6 +93,27 @@ class PerceiverLayer(nn.Module):
         latents_bglc = latents_bglc + self.ff(latents_bglc)
         latents_bglc = latents_bglc + self.self_attn(latents_bglc)
         return latents_bglc + self.self_ff(latents_bglc)
+
+
+class GlobalPerceiverSettings(Strict):
+    """What a YAML says of a `SpatialPerceiver` without window latents."""
+
+    global_latents: int = Field(default=256, ge=1)
+    layers: int = Field(default=2, ge=1)
+    """How often the latents read the map."""
+
+
+class PerceiverSettings(GlobalPerceiverSettings):
+    """What a YAML says of a `SpatialPerceiver`."""
+
+    window_latents: Annotated[SquareNumber, Field(ge=1)] = 256
+
+
+class LatentSettings(AttentionSettings):
+    """What a YAML says of memory attention over latents."""
+
+    window_latents: Annotated[SquareNumber, Field(ge=0)] = 256
+    """As many as the compressor leaves."""
 
 
 class SpatialPerceiver(nn.Module):

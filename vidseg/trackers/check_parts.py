@@ -8,7 +8,8 @@ They ask for shapes and behaviour, not for good masks, and run in seconds on the
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +19,8 @@ from torch import Tensor, nn
 from vidseg.errors import ContractError
 from vidseg.memory.attention import MemoryAttention, MemoryTokens
 from vidseg.memory.bank import (
+    CONDITIONING_SLOT,
     BankPolicy,
-    Branch,
     DecidingPolicy,
     MemoryFrame,
     Moment,
@@ -27,16 +28,19 @@ from vidseg.memory.bank import (
     Offer,
     Recall,
 )
+from vidseg.memory.branching import Choice, branch
 from vidseg.memory.compressor import Compressor, is_square
 from vidseg.memory.position import sine_grid
 from vidseg.trackers.image_encoder import STRIDES
-from vidseg.trackers.model import CHANNELS, MEMORY_CHANNELS
+from vidseg.trackers.sam2.image_model import CHANNELS
+from vidseg.trackers.sam2.video_model import MEMORY_CHANNELS
 
 NOISE = 1e-4
-"""Of the values' deviation: batches of another size are added up in another order."""
+"""How far equal results may be apart, as a share of their deviation: batches of another size are added up in
+another order."""
 GRID = 8
 LONG = 90
-"""Frames of a made video."""
+"""Frames of a made video: many times what any bank reads."""
 
 
 @torch.inference_mode()
@@ -141,8 +145,9 @@ def _check_trace(policy: BankPolicy, reverse: bool, seed: int) -> None:
         moment = Moment(frame_idx, reverse, None)
         if count == 0:
             for bank in (whole, bounded):
-                bank.conditioning[frame_idx] = _made_memory(frame_idx, 8.0, 0.9)
-                _note_prompt(policy, bank, bank.conditioning[frame_idx])
+                memory = _made_memory(frame_idx, 8.0, 0.9)
+                bank.remember(memory, as_conditioning=True)
+                _note_prompt(policy, bank, memory)
         else:
             reads = [[_read(policy.recall(h, moment)) for h in b.hypotheses] for b in (whole, bounded)]
             _require(reads[0] == reads[1], f"{what} forgets what frame {frame_idx} reads", f"{reads}")
@@ -166,37 +171,52 @@ def _check_trace(policy: BankPolicy, reverse: bool, seed: int) -> None:
 
 def made_step(policy: BankPolicy, bank: ObjectBank, moment: Moment, seed: int = 0) -> None:
     """Carry a made object into a frame, as the engine would: visible, lost for a while, and found again."""
-    generator = torch.Generator().manual_seed(seed * 1000 + moment.frame_idx)
     is_lost = moment.frame_idx % 40 in range(20, 30)
     if not isinstance(policy, DecidingPolicy):
-        score = -3.0 if is_lost else 5.0
-        bank.tracked[moment.frame_idx] = _made_memory(moment.frame_idx, score, 0.8)
+        bank.remember(_made_memory(moment.frame_idx, -3.0 if is_lost else 5.0, 0.8))
         return
-    offers = []
-    for _ in bank.hypotheses:
-        logits = torch.full((3, 24, 24), -1.0)
-        for k in range(3):
-            x, y = torch.randint(0, 12, (2,), generator=generator).tolist()
-            logits[k, y : y + 10, x : x + 8] = 1.0
-        ious = (0.3 + 0.7 * torch.rand(3, generator=generator)).tolist()
-        sureness = 4 * torch.rand(1, generator=generator).item()
-        offers.append(Offer(logits, ious, -sureness if is_lost else sureness))
-    take_branches(bank, moment, policy.decide(bank, moment, offers), offers)
+
+    def offers(hypotheses: Sequence[ObjectBank]) -> list[Offer]:
+        return [_made_offer(policy.recall(h, moment), moment, is_lost, seed) for h in hypotheses]
+
+    take_offers(policy, bank, moment, offers)
 
 
-def take_branches(bank: ObjectBank, moment: Moment, branches: list[Branch], offers: list[Offer]) -> None:
-    """Do with a bank what the engine does once a policy has decided; memories are made up."""
-    hypotheses, grown = bank.hypotheses, []
-    made: dict[tuple[int, ...], MemoryFrame] = {}
-    for branch in branches:
-        offer = offers[branch.hypothesis]
-        # Hypotheses that remember the same see the same.
-        key = (branch.candidate, *map(id, hypotheses[branch.hypothesis].tracked.values()))
-        iou = offer.predicted_ious[branch.candidate]
-        made.setdefault(key, _made_memory(moment.frame_idx, offer.object_score_logit, iou))
-        tracked = {**hypotheses[branch.hypothesis].tracked, moment.frame_idx: made[key]}
-        grown.append(ObjectBank(bank.conditioning, tracked, branch.notes))
-    bank.tracked, bank.notes, bank.rivals = grown[0].tracked, grown[0].notes, grown[1:]
+def take_offers(
+    policy: DecidingPolicy,
+    bank: ObjectBank,
+    moment: Moment,
+    offers: Callable[[Sequence[ObjectBank]], Sequence[Offer]],
+) -> None:
+    """Carry an object into a frame as the engine does (`branch`), with made offers and memories."""
+    made: list[Offer] = []
+
+    def offer(hypotheses: Sequence[ObjectBank]) -> Sequence[Offer]:
+        made.extend(offers(hypotheses))
+        return made
+
+    def remember(choices: Sequence[Choice]) -> list[MemoryFrame]:
+        taken = [(made[number], candidate) for number, candidate in choices]
+        return [
+            _made_memory(moment.frame_idx, o.object_score_logit, o.predicted_ious[candidate])
+            for o, candidate in taken
+        ]
+
+    branch(policy, [bank], moment, offer=offer, remember=remember)
+
+
+def _made_offer(recall: Recall, moment: Moment, is_lost: bool, seed: int) -> Offer:
+    """Hypotheses that read the same are offered the same."""
+    read = [(slot, f.frame_idx, f.predicted_iou) for slot, f in recall.spatial]
+    mark = zlib.crc32(repr((read, moment.frame_idx, seed)).encode())
+    generator = torch.Generator().manual_seed(mark)
+    logits = torch.full((3, 24, 24), -1.0)
+    for k in range(3):
+        x, y = torch.randint(0, 12, (2,), generator=generator).tolist()
+        logits[k, y : y + 10, x : x + 8] = 1.0
+    ious = (0.3 + 0.7 * torch.rand(3, generator=generator)).tolist()
+    sureness = 4 * torch.rand(1, generator=generator).item()
+    return Offer(logits, ious, -sureness if is_lost else sureness)
 
 
 def _made_memory(frame_idx: int, object_score_logit: float, predicted_iou: float) -> MemoryFrame:
@@ -212,7 +232,8 @@ def _note_prompt(policy: BankPolicy, bank: ObjectBank, memory: MemoryFrame) -> N
 def _check_recall(policy: BankPolicy, recall: Recall, moment: Moment, what: str) -> None:
     _require(bool(recall.spatial), f"{what} reads nothing on frame {moment.frame_idx}")
     for slot, frame in recall.spatial:
-        _require(0 <= slot <= policy.recent_frames, f"{what} uses slot {slot} of {policy.recent_frames + 1}")
+        is_known = slot == CONDITIONING_SLOT or 0 <= slot < policy.recent_frames
+        _require(is_known, f"{what} uses slot {slot}, and has recent_frames {policy.recent_frames}")
         _require(frame.tokens_nc is not None, f"{what} reads frame {frame.frame_idx}, which it has freed")
     for back, frame in recall.pointers:
         _require(back == moment.frames_back(frame.frame_idx), f"{what} gives a pointer a wrong time")

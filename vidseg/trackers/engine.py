@@ -6,7 +6,9 @@ Life of a frame:  encode -> recall -> attend -> decode -> remember
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,26 +18,21 @@ from PIL import Image
 from torch import Tensor
 
 from vidseg.errors import InputError
-from vidseg.memory.bank import (
-    BankPolicy,
-    Branch,
-    DecidingPolicy,
-    MemoryFrame,
-    Moment,
-    ObjectBank,
-    Offer,
-)
-from vidseg.trackers.contract import Frame, Prompt
+from vidseg.memory.bank import BankPolicy, DecidingPolicy, MemoryFrame, Moment, ObjectBank, Offer, Recall
+from vidseg.memory.branching import Choice, branch
+from vidseg.trackers.contract import ABSENT_LOGIT, Frame, Prompt
 from vidseg.trackers.image_encoder import normalise
-from vidseg.trackers.mask_decoder import Candidates
-from vidseg.trackers.model import Decoded, Features, VideoModel
+from vidseg.trackers.model import Candidates, Decoded, Features, MemoryModel, Rows, cat, pick
 from vidseg.trackers.postprocess import fill_holes
-from vidseg.trackers.space_time.model import SpaceTimeModel
 
-PREVIOUS_LOGITS_LIMIT = 32.0
-"""Earlier logits are clamped before they are fed back with a correction (SAM 2, `add_new_points_or_box`)."""
+Stage = Literal["encode", "attend", "decode", "remember"]
+"""A stage of a frame in which the model computes."""
+STAGES: tuple[Stage, ...] = get_args(Stage)
 
-T = TypeVar("T")
+
+def unwatched(stage: Stage) -> AbstractContextManager[Any]:
+    """Nobody looks at how long a stage takes."""
+    return nullcontext()
 
 
 class Engine:
@@ -45,21 +42,21 @@ class Engine:
         fill_hole_area: holes of at most this many low-res pixels in a mask are filled; 0: none.
     """
 
-    def __init__(
-        self, model: VideoModel | SpaceTimeModel, policy: BankPolicy, *, fill_hole_area: int = 0
-    ) -> None:
+    def __init__(self, model: MemoryModel, policy: BankPolicy, *, fill_hole_area: int = 0) -> None:
         self.model = model
         self.policy = policy
         self.fill_hole_area = fill_hole_area
+        self.watch: Callable[[Stage], AbstractContextManager[Any]] = unwatched
+        """Entered around each stage of a frame; measurements put a clock here."""
 
     def encode(self, frame: Frame) -> Features:
         """Once a frame, for all objects."""
-        return self.model.encode(self._model_input(frame))
+        with self.watch("encode"):
+            return self.model.encode(self._model_input(frame))
 
     def track(self, features: Features, banks: Sequence[ObjectBank], moment: Moment) -> Decoded:
         """Carry objects into the frame, each with its best candidate."""
-        parts, order = self._in_batches(self.model.decode, features, banks, moment)
-        return Decoded.cat(parts).rows(order)
+        return self.settle(self._read(self.model.decode, features, banks, moment))
 
     def advance(self, features: Features, banks: Sequence[ObjectBank], moment: Moment) -> None:
         """Carry objects into the frame, and remember them there."""
@@ -68,11 +65,22 @@ class Engine:
             return
         remembered = self.remember(features, self.track(features, banks, moment), moment, from_prompt=False)
         for bank, memory in zip(banks, remembered, strict=True):
-            bank.tracked[moment.frame_idx] = memory
+            bank.remember(memory)
+
+    def settle(self, decoded: Decoded) -> Decoded:
+        """An object that is judged absent has no mask, and its pointer says so."""
+        is_present = decoded.object_score_logits_b > 0
+        return replace(
+            decoded,
+            low_res_logits_bhw=torch.where(
+                is_present[:, None, None], decoded.low_res_logits_bhw, ABSENT_LOGIT
+            ),
+            pointers_bc=torch.where(is_present[:, None], decoded.pointers_bc, self.model.absent_pointer_c),
+        )
 
     def note_prompt(self, bank: ObjectBank, memory: MemoryFrame) -> None:
         """An answer to a prompt was put into the bank: that is what is believed now."""
-        bank.rivals.clear()
+        bank.end_doubt()
         if isinstance(self.policy, DecidingPolicy):
             self.policy.note_prompt(bank, memory)
 
@@ -97,13 +105,18 @@ class Engine:
             return self.model.take_mask(features, self._to_model_mask(prompt))
         previous = None
         if earlier is not None and earlier.low_res_logits_hw is not None:
-            previous = earlier.low_res_logits_hw.clamp(-PREVIOUS_LOGITS_LIMIT, PREVIOUS_LOGITS_LIMIT)[None]
+            limit = self.model.feedback_limit
+            previous = earlier.low_res_logits_hw.clamp(-limit, limit)[None]
         points, labels = self._to_model_points(prompt, size_hw)
-        recalls = None if is_initial else [self.policy.recall(bank, moment)]
-        conditioned = self.model.attend(features, recalls, self.policy.pointer_limit(moment))
-        return self.model.decode(
-            features, conditioned, points_bp2=points, labels_bp=labels, previous_logits_bhw=previous
-        )
+        if is_initial:
+            conditioned = self.model.without_memory(features)
+        else:
+            conditioned = self._attend(features, [self.policy.recall(bank, moment)], moment)
+        with self.watch("decode"):
+            decoded = self.model.decode(
+                features, conditioned, points_bp2=points, labels_bp=labels, previous_logits_bhw=previous
+            )
+        return self.settle(decoded)
 
     def remember(
         self, features: Features, decoded: Decoded, moment: Moment, *, from_prompt: bool
@@ -114,7 +127,10 @@ class Engine:
         one as it was decoded; both are shown filled.
         """
         filled = self._fill_holes(decoded)
-        tokens = self.model.remember(features, filled if from_prompt else decoded, from_prompt=from_prompt)
+        with self.watch("remember"):
+            tokens = self.model.remember(
+                features, filled if from_prompt else decoded, from_prompt=from_prompt
+            )
         scores = decoded.object_score_logits_b.tolist()
         ious = decoded.predicted_ious_b.tolist()
         return [
@@ -129,64 +145,58 @@ class Engine:
             for row in range(len(scores))
         ]
 
-    def _in_batches(
+    def _attend(self, features: Features, recalls: Sequence[Recall], moment: Moment) -> Tensor:
+        with self.watch("attend"):
+            return self.model.attend(features, recalls, self.policy.pointer_limit(moment))
+
+    def _read(
         self,
-        decode: Callable[[Features, Tensor], T],
+        decode: Callable[[Features, Tensor], Rows],
         features: Features,
         banks: Sequence[ObjectBank],
         moment: Moment,
-    ) -> tuple[list[T], list[int]]:
-        """Read and decode, in one batch those whose banks have one shape; and which row each bank came to."""
+    ) -> Rows:
+        """Read each bank and decode; those whose banks have one shape go in one batch."""
         recalls = [self.policy.recall(bank, moment) for bank in banks]
         groups: dict[tuple[int, ...], list[int]] = {}
         for row, recall in enumerate(recalls):
             groups.setdefault(recall.shape, []).append(row)
-        limit = self.policy.pointer_limit(moment)
-        parts = [
-            decode(features, self.model.attend(features, [recalls[row] for row in rows], limit))
-            for rows in groups.values()
-        ]
+        parts = []
+        for rows in groups.values():
+            conditioned = self._attend(features, [recalls[row] for row in rows], moment)
+            with self.watch("decode"):
+                parts.append(decode(features, conditioned))
         order = [row for rows in groups.values() for row in rows]
-        return parts, np.argsort(order).tolist()
+        return pick(cat(parts), np.argsort(order).tolist())
 
     def _decide(
         self, policy: DecidingPolicy, features: Features, banks: Sequence[ObjectBank], moment: Moment
     ) -> None:
-        """Carry every hypothesis into the frame, and keep the branches that the policy wants."""
-        different, rows = _different([h for bank in banks for h in bank.hypotheses])
-        parts, order = self._in_batches(self.model.candidates, features, different, moment)
-        candidates = Candidates.cat(parts).rows(order)
-        # The first candidate is for prompts that leave no doubt; tracking chooses among the others.
-        ious, scores = candidates.predicted_ious_bk[:, 1:].tolist(), candidates.object_score_logits_b.tolist()
-        logits = candidates.logits_bkhw[:, 1:]
-        waiting = iter(rows)
-        plans: list[tuple[ObjectBank, list[tuple[ObjectBank, Branch, tuple[int, int]]]]] = []
-        for bank in banks:
-            own = [next(waiting) for _ in bank.hypotheses]
-            branches = policy.decide(bank, moment, [Offer(logits[r], ious[r], scores[r]) for r in own])
-            plans.append(
-                (
-                    bank,
-                    [(bank.hypotheses[b.hypothesis], b, (own[b.hypothesis], b.candidate)) for b in branches],
-                )
-            )
-        # Branches that agree share one memory.
-        wanted = list(dict.fromkeys(key for _, plan in plans for *_, key in plan))
-        chosen = torch.tensor([candidate + 1 for _, candidate in wanted], device=logits.device)
-        decoded = self.model.take(candidates.rows([row for row, _ in wanted]), chosen, chosen)
-        memories = dict(zip(wanted, self.remember(features, decoded, moment, from_prompt=False), strict=True))
-        for bank, plan in plans:
-            grown = [
-                ObjectBank(bank.conditioning, {**old.tracked, moment.frame_idx: memories[key]}, branch.notes)
-                for old, branch, key in plan
-            ]
-            bank.tracked, bank.notes, bank.rivals = grown[0].tracked, grown[0].notes, grown[1:]
+        """As `advance`, with candidates that the policy chooses among."""
+        offered: list[Candidates] = []
+
+        def offer(hypotheses: Sequence[ObjectBank]) -> list[Offer]:
+            candidates = self._read(self.model.candidates, features, hypotheses, moment)
+            offered.append(candidates)
+            first = candidates.first_offer
+            ious, scores = candidates.predicted_ious_bk[:, first:], candidates.object_score_logits_b
+            logits = candidates.logits_bkhw[:, first:]
+            return [Offer(*each) for each in zip(logits, ious.tolist(), scores.tolist(), strict=True)]
+
+        def remember(choices: Sequence[Choice]) -> list[MemoryFrame]:
+            (candidates,) = offered
+            chosen = [candidate + candidates.first_offer for _, candidate in choices]
+            rows = pick(candidates, [row for row, _ in choices])
+            decoded = self.model.take(rows, torch.tensor(chosen, device=rows.logits_bkhw.device))
+            return self.remember(features, self.settle(decoded), moment, from_prompt=False)
+
+        branch(policy, banks, moment, offer=offer, remember=remember)
 
     def _fill_holes(self, decoded: Decoded) -> Decoded:
         if not self.fill_hole_area:
             return decoded
         logits = fill_holes(decoded.low_res_logits_bhw, self.fill_hole_area)
-        return Decoded(logits, decoded.pointers_bc, decoded.object_score_logits_b, decoded.predicted_ious_b)
+        return replace(decoded, low_res_logits_bhw=logits)
 
     def _model_input(self, frame: Frame) -> Tensor:
         size = self.model.image_size
@@ -198,7 +208,7 @@ class Engine:
                     hint=f"this tracker takes float32 3 x {size} x {size}",
                 )
             return image.to(self.model.device)
-        # A quarter of the bytes goes to a GPU when it does the rest.
+        # Bytes go to the device and are normalised there: float32 would be four times as much to copy.
         return normalise(torch.from_numpy(self._resized(frame, size)).to(self.model.device).permute(2, 0, 1))
 
     def _resized(self, frame: Frame, size: int) -> npt.NDArray[np.uint8]:
@@ -226,17 +236,3 @@ class Engine:
         if mask.shape[-2:] != size:
             mask = F.interpolate(mask, size=size, mode="bilinear", align_corners=False, antialias=True)
         return mask[0] >= 0.5
-
-
-def _different(hypotheses: Sequence[ObjectBank]) -> tuple[list[ObjectBank], list[int]]:
-    """The hypotheses that differ in what they remember, and for each given one the place of its like."""
-    places: dict[tuple[int, ...], int] = {}
-    different: list[ObjectBank] = []
-    rows = []
-    for bank in hypotheses:
-        key = (*map(id, bank.conditioning.values()), -1, *map(id, bank.tracked.values()))
-        if key not in places:
-            places[key] = len(different)
-            different.append(bank)
-        rows.append(places[key])
-    return different, rows

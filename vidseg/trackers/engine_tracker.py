@@ -14,13 +14,15 @@ import torch
 from torch import Tensor
 
 from vidseg.errors import ConfigError
-from vidseg.trackers.build import EngineSettings, build_model
+from vidseg.trackers.build import build_model
 from vidseg.trackers.contract import TrackerTraits
 from vidseg.trackers.device import pick_device
 from vidseg.trackers.engine import Engine
+from vidseg.trackers.model import module_of
 from vidseg.trackers.options import TrackerOptions
-from vidseg.trackers.session import EngineSession, SessionOptions, fill_session, session_tensors
+from vidseg.trackers.session import EngineSession, SessionOptions
 from vidseg.trackers.session_file import read_session, write_session
+from vidseg.trackers.settings import EngineSettings
 from vidseg.trackers.weights import check_state, find_weights, read_checkpoint, state_sha256
 from vidseg.validation import parse
 
@@ -66,18 +68,19 @@ class EngineTracker:
             settings = settings.model_copy(update={"bank": bank})
         device = pick_device(asked.device)
         model, policy = build_model(settings, where)
+        module = module_of(model)
         weights_sha256 = None
         state = _find_state(name, settings, asked)
         if state is None:
-            _fill_randomly(model)
+            _fill_randomly(module)
         else:
-            shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+            shapes = {key: tuple(value.shape) for key, value in module.state_dict().items()}
             file = asked.weights if isinstance(asked.weights, str) else None
             check_state(shapes, state, where=file, tracker=name)
-            model.load_state_dict(state)
-            weights_sha256 = state_sha256(model.state_dict())
+            module.load_state_dict(state)
+            weights_sha256 = state_sha256(module.state_dict())
         model.fuse()
-        model.to(device=device, dtype=getattr(torch, asked.dtype))
+        module.to(device=device, dtype=getattr(torch, asked.dtype))
         if asked.compile:
             model.compile_parts()
         options = SessionOptions(
@@ -113,7 +116,7 @@ class EngineTracker:
             path, tracker=self.name, fingerprint=self.fingerprint(), device=str(self.engine.model.device)
         )
         session = self.start(facts["num_frames"], facts["reverse"], keep_all=facts["keep_all"])
-        fill_session(session, tensors, facts)
+        session.take_state(tensors, facts)
         return session
 
     def describe(self) -> dict[str, Any]:
@@ -123,7 +126,7 @@ class EngineTracker:
             "config": {"kind": "engine", **self.settings.model_dump()},
             "options": {**asdict(self.options), "fill_hole_area": self.engine.fill_hole_area},
             "weights_sha256": self.weights_sha256,
-            "parameters": sum(p.numel() for p in model.parameters()),
+            "parameters": sum(p.numel() for p in module_of(model).parameters()),
             "device": str(model.device),
             "dtype": str(model.dtype).removeprefix("torch."),
         }
@@ -132,11 +135,11 @@ class EngineTracker:
         """What must be the same for a saved session to go on: configuration, options, weights and type."""
         facts = {key: value for key, value in self.describe().items() if key != "device"}
         if self.weights_sha256 is None:
-            facts["weights_sha256"] = state_sha256(self.engine.model.state_dict())
+            facts["weights_sha256"] = state_sha256(module_of(self.engine.model).state_dict())
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def _write(self, session: EngineSession, path: str | PathLike[str]) -> None:
-        tensors, facts = session_tensors(session)
+        tensors, facts = session.state()
         write_session(path, tracker=self.name, fingerprint=self.fingerprint(), tensors=tensors, facts=facts)
 
 

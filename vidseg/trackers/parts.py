@@ -1,6 +1,6 @@
-"""The parts of engine trackers by name: four tables, and the settings of each part.
+"""The parts of engine trackers by name: a table for each of four kinds.
 
-A part's settings are a typed model beside the function that builds it. A plug-in adds a row:
+A part's settings stand beside the class that they configure. A plug-in adds a row:
 
     class MySettings(Strict): depth: int = 4
     register_backbone("mine", Part(MySettings, lambda settings: MyBackbone(settings.depth)))
@@ -13,152 +13,53 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field
-from torch import nn
-
-from vidseg.errors import ConfigError, unknown
+from vidseg.errors import ConfigError
 from vidseg.memory.attention import (
+    AttentionSettings,
     MemoryAttention,
     MemoryAttentionLayer,
     MemoryCrossAttention,
     RotaryCrossAttention,
 )
-from vidseg.memory.bank import BankPolicy, RecentFrames
-from vidseg.memory.compressor import Compressor, MapPooling, is_square
+from vidseg.memory.bank import RecentFrames
+from vidseg.memory.compressor import Compressor, MapPooling, PoolingSettings
+from vidseg.memory.perceiver import (
+    GlobalPerceiverSettings,
+    LatentCrossAttention,
+    LatentSettings,
+    PerceiverSettings,
+    SpatialPerceiver,
+)
+from vidseg.memory.policies.distractor_aware import DistractorAware
+from vidseg.memory.policies.memory_tree import MemoryTree
+from vidseg.memory.policies.motion_aware import MotionAware
+from vidseg.memory.policies.similarity_pruning import SimilarityPruning
+from vidseg.memory.pooled_attention import PooledCrossAttention, PooledSettings
 from vidseg.registry import Registry
-from vidseg.trackers.model import CHANNELS, MEMORY_CHANNELS
+from vidseg.trackers.backbones.hiera import Hiera, HieraSettings
+from vidseg.trackers.backbones.plain_vit import PlainViT, PlainViTSettings
+from vidseg.trackers.backbones.repvit import RepViT, RepViTSettings
+from vidseg.trackers.backbones.residual import Residual, ResidualSettings
+from vidseg.trackers.sam2.image_model import CHANNELS
+from vidseg.trackers.sam2.video_model import MEMORY_CHANNELS
 from vidseg.validation import Strict, parse
+
+
+def _itself(settings: Any) -> Any:
+    return settings
 
 
 @dataclass(frozen=True)
 class Part:
-    """One row of a table: the model of the part's settings, and what builds it from them."""
+    """One row of a table: what a YAML may say of the part, and what builds it from that."""
 
-    settings: type[Strict]
-    build: Callable[[Any], Any]
+    settings: type[Any]
+    """A `Strict` model; or a dataclass, which is the part itself if `build` is left out."""
+    build: Callable[[Any], Any] = _itself
     example: Mapping[str, Any] = field(default_factory=dict)
     """Settings of a small one, for tests."""
-
-
-class HieraSettings(Strict):
-    embed_dim: int = Field(ge=1)
-    heads: int = Field(ge=1)
-    stages: list[int] = Field(min_length=4, max_length=4)
-    global_blocks: list[int]
-    windows: list[int] = Field(default=[8, 4, 14, 7], min_length=4, max_length=4)
-    background_size: int = Field(default=7, ge=1)
-    """Side of the learned position embedding."""
-
-
-def _hiera(settings: HieraSettings) -> nn.Module:
-    from vidseg.trackers.backbones.hiera import Hiera
-
-    return Hiera(
-        embed_dim=settings.embed_dim,
-        heads=settings.heads,
-        stages=settings.stages,
-        global_blocks=settings.global_blocks,
-        windows=settings.windows,
-        background_hw=(settings.background_size, settings.background_size),
-    )
-
-
-class ResidualSettings(Strict):
-    stem: int = Field(ge=8)
-    widths: list[int] = Field(min_length=4, max_length=4)
-    blocks: list[int] = Field(min_length=4, max_length=4)
-
-
-def _residual(settings: ResidualSettings) -> nn.Module:
-    from vidseg.trackers.backbones.residual import Residual
-
-    return Residual(stem=settings.stem, widths=settings.widths, blocks=settings.blocks)
-
-
-class RepViTSettings(Strict):
-    variant: str = "m1"
-
-
-def _repvit(settings: RepViTSettings) -> nn.Module:
-    from vidseg.trackers.backbones.repvit import VARIANTS, RepViT
-
-    _check_name("RepViT", settings.variant, VARIANTS)
-    return RepViT(settings.variant)
-
-
-class PlainViTSettings(Strict):
-    variant: str
-
-
-def _plain_vit(settings: PlainViTSettings) -> nn.Module:
-    from vidseg.trackers.backbones.plain_vit import VARIANTS, PlainViT
-
-    _check_name("plain ViT", settings.variant, VARIANTS)
-    return PlainViT(settings.variant)
-
-
-def _check_square(window_latents: int) -> None:
-    if not is_square(window_latents):
-        raise ConfigError(f"window_latents {window_latents} is not a square number")
-
-
-def _check_name(kind: str, name: str, known: Mapping[str, Any]) -> None:
-    if name not in known:
-        raise ConfigError(unknown(kind, name, known))
-
-
-class NoSettings(Strict):
-    pass
-
-
-class GlobalPerceiverSettings(Strict):
-    global_latents: int = Field(default=256, ge=1)
-    layers: int = Field(default=2, ge=1)
-
-
-class PerceiverSettings(GlobalPerceiverSettings):
-    window_latents: int = Field(default=256, ge=1)
-
-
-class PoolingSettings(Strict):
-    side: int = Field(default=16, ge=1)
-    """Tokens a side."""
-
-
-def _global_perceiver(settings: GlobalPerceiverSettings) -> Compressor:
-    from vidseg.memory.perceiver import SpatialPerceiver
-
-    return SpatialPerceiver(
-        global_latents=settings.global_latents, window_latents=0, num_layers=settings.layers
-    )
-
-
-def _perceiver(settings: PerceiverSettings) -> Compressor:
-    from vidseg.memory.perceiver import SpatialPerceiver
-
-    _check_square(settings.window_latents)
-    return SpatialPerceiver(
-        global_latents=settings.global_latents,
-        window_latents=settings.window_latents,
-        num_layers=settings.layers,
-    )
-
-
-class AttentionSettings(Strict):
-    layers: int = Field(default=4, ge=1)
-    feedforward: int = Field(default=2048, ge=1)
-
-
-class PooledSettings(AttentionSettings):
-    size_term: Literal["logits", "keys"] = "logits"
-    """Where the number of pooled cells counts: EfficientTAM's `/1` configurations, or its `/2` ones."""
-
-
-class LatentSettings(AttentionSettings):
-    window_latents: int = Field(default=256, ge=0)
-    """As many as the compressor leaves."""
 
 
 def _memory_attention(
@@ -176,91 +77,23 @@ def _rotary(settings: AttentionSettings) -> MemoryAttention:
 
 
 def _pooled(settings: PooledSettings) -> MemoryAttention:
-    from vidseg.memory.pooling import PooledCrossAttention
-
     return _memory_attention(
         settings, lambda: PooledCrossAttention(CHANNELS, MEMORY_CHANNELS, settings.size_term)
     )
 
 
 def _latent(settings: LatentSettings) -> MemoryAttention:
-    from vidseg.memory.perceiver import LatentCrossAttention
-
-    _check_square(settings.window_latents)
     return _memory_attention(
         settings, lambda: LatentCrossAttention(CHANNELS, MEMORY_CHANNELS, settings.window_latents)
     )
 
 
-class BankSettings(Strict):
-    recent_frames: int = Field(default=6, ge=1)
-    max_pointers: int = Field(default=16, ge=2)
-    max_conditioning: int | None = Field(default=None, ge=2)
-
-
-class RecentFramesSettings(BankSettings):
-    stride: int = Field(default=1, ge=1)
-
-
-def _recent_frames(settings: RecentFramesSettings) -> BankPolicy:
-    return RecentFrames(**settings.model_dump())
-
-
-class SimilarityPruningSettings(RecentFramesSettings):
-    pruned_frames: int = Field(default=2, ge=1)
-    frees_pruned: bool = False
-
-
-def _similarity_pruning(settings: SimilarityPruningSettings) -> BankPolicy:
-    from vidseg.memory.policies.similarity_pruning import SimilarityPruning
-
-    if settings.pruned_frames > settings.recent_frames - 1:
-        raise ConfigError(
-            f"pruned_frames {settings.pruned_frames} of {settings.recent_frames}: the newest frame stays",
-            hint=f"at most {settings.recent_frames - 1}",
-        )
-    return SimilarityPruning(**settings.model_dump())
-
-
-class DistractorAwareSettings(BankSettings):
-    stride: int = Field(default=5, ge=1)
-    max_anchors: int = Field(default=4, ge=1)
-    min_anchor_iou: float = Field(default=0.8, ge=0, le=1)
-    max_area_change: float = Field(default=0.2, gt=0)
-    anchor_interval: int = Field(default=5, ge=0)
-    max_alternative_iou: float = Field(default=0.7, ge=0, le=1)
-
-
-def _distractor_aware(settings: DistractorAwareSettings) -> BankPolicy:
-    from vidseg.memory.policies.distractor_aware import DistractorAware
-
-    return DistractorAware(**settings.model_dump())
-
-
-class MemoryTreeSettings(BankSettings):
-    paths: int = Field(default=3, ge=1)
-    min_memory_iou: float = Field(default=0.1, ge=0, le=1)
-    certain_score: float = Field(default=2.0, ge=0)
-
-
-def _memory_tree(settings: MemoryTreeSettings) -> BankPolicy:
-    from vidseg.memory.policies.memory_tree import MemoryTree
-
-    return MemoryTree(**settings.model_dump())
-
-
-class MotionAwareSettings(BankSettings):
-    motion_weight: float = Field(default=0.25, ge=0, le=1)
-    warm_up: int = Field(default=15, ge=1)
-    min_stable_iou: float = Field(default=0.3, ge=0, le=1)
-    min_memory_iou: float = Field(default=0.5, ge=0, le=1)
-    gates_motion: bool = False
-
-
-def _motion_aware(settings: MotionAwareSettings) -> BankPolicy:
-    from vidseg.memory.policies.motion_aware import MotionAware
-
-    return MotionAware(**settings.model_dump())
+def _perceiver(settings: GlobalPerceiverSettings) -> Compressor:
+    return SpatialPerceiver(
+        global_latents=settings.global_latents,
+        window_latents=settings.window_latents if isinstance(settings, PerceiverSettings) else 0,
+        num_layers=settings.layers,
+    )
 
 
 _SMALL_ATTENTION = {"layers": 1, "feedforward": 64}
@@ -270,19 +103,19 @@ _SMALL_RESIDUAL = {"stem": 8, "widths": [8, 8, 16, 16], "blocks": [1, 1, 1, 1]}
 BACKBONES = Registry(
     "backbone",
     {
-        "hiera": Part(HieraSettings, _hiera, _SMALL_HIERA),
-        "plain-vit": Part(PlainViTSettings, _plain_vit, {"variant": "tiny"}),
-        "repvit": Part(RepViTSettings, _repvit),
-        "residual": Part(ResidualSettings, _residual, _SMALL_RESIDUAL),
+        "hiera": Part(HieraSettings, Hiera.of, _SMALL_HIERA),
+        "plain-vit": Part(PlainViTSettings, PlainViT.of, {"variant": "tiny"}),
+        "repvit": Part(RepViTSettings, RepViT.of),
+        "residual": Part(
+            ResidualSettings, lambda settings: Residual(**settings.model_dump()), _SMALL_RESIDUAL
+        ),
     },
 )
 COMPRESSORS = Registry(
     "compressor",
     {
-        "global-perceiver": Part(
-            GlobalPerceiverSettings, _global_perceiver, {"global_latents": 8, "layers": 1}
-        ),
-        "none": Part(NoSettings, lambda _: None),
+        "global-perceiver": Part(GlobalPerceiverSettings, _perceiver, {"global_latents": 8, "layers": 1}),
+        "none": Part(Strict, lambda _: None),
         "perceiver": Part(
             PerceiverSettings, _perceiver, {"global_latents": 8, "window_latents": 4, "layers": 1}
         ),
@@ -300,11 +133,11 @@ MEMORY_ATTENTIONS = Registry(
 BANK_POLICIES = Registry(
     "bank policy",
     {
-        "distractor-aware": Part(DistractorAwareSettings, _distractor_aware),
-        "memory-tree": Part(MemoryTreeSettings, _memory_tree),
-        "motion-aware": Part(MotionAwareSettings, _motion_aware),
-        "recent-frames": Part(RecentFramesSettings, _recent_frames),
-        "similarity-pruning": Part(SimilarityPruningSettings, _similarity_pruning),
+        "distractor-aware": Part(DistractorAware),
+        "memory-tree": Part(MemoryTree),
+        "motion-aware": Part(MotionAware),
+        "recent-frames": Part(RecentFrames),
+        "similarity-pruning": Part(SimilarityPruning),
     },
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vidseg.errors import InputError, PromptError
-from vidseg.memory.bank import MemoryFrame, Moment, ObjectBank
+from vidseg.memory.bank import Moment, ObjectBank
 from vidseg.trackers.contract import Frame, FrameResult, Prompt
 from vidseg.trackers.engine import Engine
 from vidseg.trackers.frame_order import check_frame_order
@@ -170,6 +170,30 @@ class EngineSession:
     def save(self, path: str | PathLike[str]) -> None:
         self._write(self, path)
 
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that the session goes on from, for a file: tensors, and JSON values."""
+        tensors, objects = self.pending.to_tensors(), []
+        for obj_id, bank in self.banks.items():
+            of_bank, facts = bank.save(str(obj_id))
+            tensors |= of_bank
+            objects.append({"id": obj_id, **facts})
+        return tensors, {
+            "num_frames": self.num_frames,
+            "reverse": self.reverse,
+            "keep_all": self.keep_all,
+            "last_frame": self.last_frame_idx,
+            "objects": objects,
+            "pending": list(self.pending),
+        }
+
+    def take_state(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self.last_frame_idx = facts["last_frame"]
+        self.banks = {
+            known["id"]: ObjectBank.restore(str(known["id"]), tensors, known) for known in facts["objects"]
+        }
+        self.pending = PendingPrompts.of_tensors(facts["pending"], tensors)
+
     def _moment(self, frame: Frame) -> Moment:
         if self.num_frames is not None and not 0 <= frame.index < self.num_frames:
             raise InputError(
@@ -210,20 +234,22 @@ class EngineSession:
         earlier = bank.at(frame.index)
         is_initial = earlier is None or earlier.is_initial
         # What the frame itself has left in the bank is fed back as logits, not read as a memory.
-        others = replace(bank, conditioning={t: f for t, f in bank.conditioning.items() if t != frame.index})
         features = self.features(frame)
         decoded = self.engine.segment(
-            features, others, moment, prompt, frame.size_hw, earlier=earlier, is_initial=is_initial
+            features,
+            bank.without(frame.index),
+            moment,
+            prompt,
+            frame.size_hw,
+            earlier=earlier,
+            is_initial=is_initial,
         )
         (memory,) = self.engine.remember(features, decoded, moment, from_prompt=True)
         memory.is_initial = is_initial
         memory.was_visited = was_visited
-        if is_initial or self.options.corrections_condition:
-            bank.conditioning[frame.index] = memory
-            bank.tracked.pop(frame.index, None)
-        else:
-            memory.was_corrected = True
-            bank.tracked[frame.index] = memory
+        conditions = is_initial or self.options.corrections_condition
+        memory.was_corrected = not conditions
+        bank.remember(memory, as_conditioning=conditions)
         self.engine.note_prompt(bank, memory)
         if self.options.clear_memory_around_corrections:
             self.engine.policy.forget_around(bank, frame.index)
@@ -234,8 +260,7 @@ class EngineSession:
             return
         for bank in self.banks.values():
             self.engine.policy.evict(bank, moment)
-            tracked = [memory for each in bank.hypotheses for memory in each.tracked.values()]
-            for memory in (*tracked, *bank.conditioning.values()):
+            for memory in bank.frames:
                 # Only the frame just seen can be corrected, and only frames ahead will be visited.
                 if memory.was_visited and memory.frame_idx != moment.frame_idx:
                     memory.low_res_logits_hw = None
@@ -279,84 +304,3 @@ def to_video_res(low_res_logits_nhw: Tensor, size_hw: tuple[int, int], options: 
         low_res_logits_nhw = remove_specks(low_res_logits_nhw, options.remove_speck_area)
     logits = F.interpolate(low_res_logits_nhw[:, None], size=size_hw, mode="bilinear", align_corners=False)
     return separate(logits[:, 0]) if options.non_overlap_masks else logits[:, 0]
-
-
-def session_tensors(session: EngineSession) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """A session's state, for a file."""
-    tensors: dict[str, Tensor] = {}
-    objects = []
-    for obj_id, bank in session.banks.items():
-        # Hypotheses share frames; each frame is saved once, and hypotheses name it by its number.
-        hypotheses = bank.hypotheses
-        frames = [m for h in hypotheses for m in (*h.conditioning.values(), *h.tracked.values())]
-        numbers = {key: number for number, key in enumerate(dict.fromkeys(map(id, frames)))}
-        facts_of_frames: list[dict[str, Any]] = []
-        for memory in {id(memory): memory for memory in frames}.values():
-            name = f"{obj_id}.{len(facts_of_frames)}"
-            parts = {
-                "tokens": memory.tokens_nc,
-                "pointer": memory.pointer_c,
-                "logits": memory.low_res_logits_hw,
-            }
-            tensors |= {f"{name}.{part}": t for part, t in parts.items() if t is not None}
-            facts_of_frames.append(
-                {
-                    "frame": memory.frame_idx,
-                    "score": memory.object_score_logit,
-                    "iou": memory.predicted_iou,
-                    "is_initial": memory.is_initial,
-                    "was_visited": memory.was_visited,
-                    "was_corrected": memory.was_corrected,
-                }
-            )
-        objects.append(
-            {
-                "id": obj_id,
-                "frames": facts_of_frames,
-                "conditioning": [numbers[id(memory)] for memory in bank.conditioning.values()],
-                "hypotheses": [
-                    {"tracked": [numbers[id(memory)] for memory in h.tracked.values()], "notes": h.notes}
-                    for h in hypotheses
-                ],
-            }
-        )
-    tensors |= session.pending.to_tensors()
-    facts = {
-        "num_frames": session.num_frames,
-        "reverse": session.reverse,
-        "keep_all": session.keep_all,
-        "last_frame": session.last_frame_idx,
-        "objects": objects,
-        "pending": list(session.pending),
-    }
-    return tensors, facts
-
-
-def fill_session(session: EngineSession, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Put a saved state into a fresh session."""
-    session.last_frame_idx = facts["last_frame"]
-    for entry in facts["objects"]:
-        frames = []
-        for number, fact in enumerate(entry["frames"]):
-            name = f"{entry['id']}.{number}"
-            frames.append(
-                MemoryFrame(
-                    fact["frame"],
-                    tensors.get(f"{name}.tokens"),
-                    tensors[f"{name}.pointer"],
-                    fact["score"],
-                    fact["iou"],
-                    tensors.get(f"{name}.logits"),
-                    fact["is_initial"],
-                    fact["was_visited"],
-                    fact["was_corrected"],
-                )
-            )
-        conditioning = {frames[n].frame_idx: frames[n] for n in entry["conditioning"]}
-        bank, *rivals = (
-            ObjectBank(conditioning, {frames[n].frame_idx: frames[n] for n in h["tracked"]}, h["notes"])
-            for h in entry["hypotheses"]
-        )
-        bank.rivals = rivals
-        session.banks[entry["id"]] = bank
-    session.pending = PendingPrompts.of_tensors(facts["pending"], tensors)

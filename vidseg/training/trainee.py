@@ -7,9 +7,11 @@ from typing import Any
 import torch
 
 from vidseg.errors import ConfigError
-from vidseg.trackers.build import EngineSettings, build_model, expected_shapes
+from vidseg.trackers.build import build_model, expected_shapes
 from vidseg.trackers.engine import Engine
+from vidseg.trackers.model import module_of
 from vidseg.trackers.registry import read_config
+from vidseg.trackers.settings import EngineSettings
 from vidseg.training.settings import TrainSettings
 from vidseg.validation import parse
 
@@ -28,14 +30,14 @@ def build_trainee(settings: TrainSettings) -> Engine:
         torch.manual_seed(settings.seed)
         model, policy = build_model(sized, where)
         # Embeddings that stand for "none" are made as zeros, for weights to be put in; SAM 2 starts them so.
-        for parameter in model.parameters(recurse=False):
+        for parameter in module_of(model).parameters(recurse=False):
             torch.nn.init.trunc_normal_(parameter, std=0.02)
     if settings.init is not None:
         from vidseg.trackers.weights import check_state, read_checkpoint
 
         state = read_checkpoint(settings.init)
         check_state(expected_shapes(sized, where), state, where=settings.init, tracker=name)
-        model.load_state_dict(state)
+        module_of(model).load_state_dict(state)
     return Engine(model, policy)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from vidseg.errors import ConfigError, RunError
 from vidseg.trackers.device import pick_device
 from vidseg.trackers.engine import Engine
+from vidseg.trackers.model import module_of
 from vidseg.training.ema import Ema
 from vidseg.training.settings import TrainSettings
 from vidseg.training.unroll import Unrolled
@@ -50,7 +51,7 @@ class Trainer:
         self.engine = engine
         self.device = pick_device(settings.device)
         # Channels last: half the time of a step on CPUs.
-        self.model = engine.model.to(self.device)
+        self.model = module_of(engine.model).to(self.device)
         _choose(self.model, settings.only)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.projections = (projections or torch.nn.Module()).to(self.device)

@@ -15,21 +15,19 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from vidseg.memory.bank import MemoryFrame, Moment, ObjectBank
-from vidseg.trackers.contract import ABSENT_LOGIT
+from vidseg.memory.bank import Moment, ObjectBank
 from vidseg.trackers.engine import Engine
 from vidseg.trackers.image_encoder import normalise
-from vidseg.trackers.model import Decoded, Features
-from vidseg.trackers.space_time.model import SpaceTimeModel
+from vidseg.trackers.model import Decoded, Features, cat, pick
 from vidseg.training.losses import dice, focal, hardest, read_loss, true_iou
 from vidseg.training.prompts import PromptShares, correct, sample
 from vidseg.training.spoil import spoil
 from vidseg.validation import Strict
 
 MAX_CLICKS = 3
-"""That correct a frame, one after another."""
+"""How many clicks correct a frame at most, one after another."""
 HARMLESS = 0.15
-"""Of the clicks of a correction: they say again what is right already."""
+"""The share of correcting clicks that lie where the mask is right already: it must stay as it is there."""
 
 
 class LossWeights(Strict):
@@ -40,7 +38,7 @@ class LossWeights(Strict):
     score: float = 0.2
     iou: float = 0.2
     read: float = 0.0
-    """Of space-time models: what keys read of memory, before it is decoded."""
+    """Space-time models are also judged by what their keys read of memory, before it is decoded."""
 
 
 class UnrollSettings(Strict):
@@ -125,7 +123,7 @@ def draw_script(masks_btss: Tensor, settings: UnrollSettings, generator: torch.G
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an engine says of some rows on one frame."""
+    """What an engine says of some rows on one frame, before absence is heeded."""
 
     kind: Literal["prompt", "track", "correct"]
     frame_idx: int
@@ -134,13 +132,13 @@ class Answer:
     conditioned_rchw: Tensor | None = None
     """The features as the memory has changed them, or what was read from it."""
     read_rhw: Tensor | None = None
-    """Of space-time models: the masks that keys read of memory, from 0 to 1."""
+    """The masks that keys read of memory, from 0 to 1; None for models without such a read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Played:
     features: Features
-    """Of all frames of all clips: B·T rows."""
+    """B·T rows, one for each frame of each clip."""
     answers: list[Answer]
     """All that is judged."""
     shown: list[Tensor]
@@ -179,7 +177,7 @@ def play(
         return given[-1]
 
     if script.corrected == 0:
-        taken = corrected_at(0, model.attend(features[0], None, 1), taken)
+        taken = corrected_at(0, model.without_memory(features[0]), taken)
     kept = _forced(taken, *shown_at(0), settings.forcing, generator, asked=script.asked)
     _remember(engine, features[0], kept, banks, 0, from_prompt=True)
     shown = [taken.low_res_logits_bhw]
@@ -190,22 +188,17 @@ def play(
         # As `Engine.track`; rows of a batch remember the same frames, so that they are read together.
         recalls = [engine.policy.recall(bank, moment) for bank in banks]
         conditioned = model.attend(features[t], recalls, engine.policy.pointer_limit(moment))
-        decoded = model.decode(features[t], conditioned)
-        read = model.masks_read(conditioned) if isinstance(model, SpaceTimeModel) else None
-        answers.append(Answer("track", t, all_rows, decoded, conditioned, read))
+        decoded = model.all_passes(features[t], conditioned)[-1]
+        answers.append(Answer("track", t, all_rows, decoded, conditioned, model.masks_read(conditioned)))
         if t == script.corrected:
             decoded = corrected_at(t, conditioned, decoded)
-        kept = _heeded(engine, decoded) if settings.heeds_score else decoded
+        kept = engine.settle(decoded) if settings.heeds_score else decoded
         kept = _forced(kept, *shown_at(t), settings.forcing, generator)
         _remember(engine, features[t], kept, banks, t, from_prompt=t == script.corrected)
         for bank in banks:
             engine.policy.evict(bank, moment)
         shown.append(decoded.low_res_logits_bhw)
     return Played(every, answers, shown)
-
-
-def rows_of(features: Features, rows: Tensor) -> Features:
-    return Features([x[rows] for x in features.high_res], features.top_1chw[rows])
 
 
 def _frame(features: Features, t: int, length: int) -> Features:
@@ -221,15 +214,15 @@ def _answer_prompts(
     given, asked = script.is_mask_b.nonzero()[:, 0], script.asked
     taken, answers = [], []
     if len(given):
-        taken.append(model.take_mask(rows_of(features, given), masks_bss[given]))
+        taken.append(model.take_mask(features.rows(given), masks_bss[given]))
     if len(asked):
-        some = rows_of(features, asked)
-        conditioned = model.attend(some, None, 1)
+        some = features.rows(asked)
+        conditioned = model.without_memory(some)
         passes = model.all_passes(some, conditioned, script.points_bp2[asked], script.labels_bp[asked])
         answers = [Answer("prompt", 0, asked, decoded) for decoded in passes]
         taken.append(passes[-1])
     order = torch.cat((given, asked)).argsort()
-    return Decoded.cat(taken).rows(order.tolist()), answers
+    return pick(cat(taken), order.tolist()), answers
 
 
 def _correct(
@@ -249,21 +242,12 @@ def _correct(
             script.clicks.append(correct(logits, masks_bss, generator, harmless=HARMLESS))
         shown = script.clicks[0 if script.gives_all_clicks else number : number + 1]
         points, labels = (torch.cat(parts, dim=1) for parts in zip(*shown, strict=True))
-        decoded = engine.model.decode(
-            features, conditioned_bchw, points_bp2=points, labels_bp=labels, previous_logits_bhw=logits
+        passes = engine.model.all_passes(
+            features, conditioned_bchw, points, labels, previous_logits_bhw=logits
         )
+        decoded = passes[-1]
         given.append(decoded)
     return given
-
-
-def _heeded(engine: Engine, decoded: Decoded) -> Decoded:
-    """As it would be remembered while tracking: without a mask where the object is called absent."""
-    is_absent = decoded.object_score_logits_b.detach() <= 0
-    return replace(
-        decoded,
-        low_res_logits_bhw=torch.where(is_absent[:, None, None], ABSENT_LOGIT, decoded.low_res_logits_bhw),
-        pointers_bc=torch.where(is_absent[:, None], engine.model.absent_pointer_c, decoded.pointers_bc),
-    )
 
 
 def _forced(
@@ -305,19 +289,14 @@ def _remember(
 ) -> None:
     memories = engine.remember(features, decoded, Moment(t), from_prompt=from_prompt)
     for bank, memory in zip(banks, memories, strict=True):
-        (bank.conditioning if t == 0 else bank.tracked)[t] = memory
+        bank.remember(memory, as_conditioning=t == 0)
 
 
 def _cut(banks: Sequence[ObjectBank]) -> None:
     """Let no gradient flow into what is remembered so far."""
-
-    def cut(memory: MemoryFrame) -> None:
+    for memory in (memory for bank in banks for memory in bank.frames):
         memory.tokens_nc = None if memory.tokens_nc is None else memory.tokens_nc.detach()
         memory.pointer_c = memory.pointer_c.detach()
-
-    for bank in banks:
-        for memory in (*bank.conditioning.values(), *bank.tracked.values()):
-            cut(memory)
 
 
 def judge(

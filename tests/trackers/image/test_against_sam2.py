@@ -12,8 +12,9 @@ import torch
 import vidseg
 from support.official_image import SMALL_SIZE, official_image_predictor, picture, small_model
 from support.parity import parity_weights
-from vidseg.trackers.build import EngineSettings, expected_shapes
+from vidseg.trackers.build import expected_shapes
 from vidseg.trackers.registry import read_config
+from vidseg.trackers.settings import EngineSettings
 
 pytest.importorskip("sam2")
 
@@ -121,7 +122,7 @@ def test_several_prompts_against_sam2_in_one_decoder_run(
     embedding = ours.embed(PICTURE)
     boxes = np.array([BOX, [5, 5, 60, 80], [100, 30, 170, 110]], np.float32)
     runs: list[int] = []
-    decoder = ours.model.model.sam_mask_decoder
+    decoder = ours.model.sam_mask_decoder
     handle = decoder.register_forward_hook(lambda *_: runs.append(1))
     answers = embedding.candidates_batch([{"box": box} for box in boxes])
     handle.remove()

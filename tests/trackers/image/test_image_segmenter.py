@@ -45,7 +45,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
     path = tmp_path_factory.mktemp("small") / "small.yaml"
     path.write_text(SMALL_MODEL, encoding="utf-8")
     segmenter = vidseg.load_image(path, allow_random_weights=True, device="cpu")
-    segmenter.model.model.load_state_dict(parity_weights(segmenter.model.model, seed=5))
+    segmenter.model.load_state_dict(parity_weights(segmenter.model, seed=5))
     return segmenter
 
 
@@ -74,7 +74,7 @@ def test_answer_is_what_the_first_frame_of_a_video_gives(
     if name == "small":
         (tmp_path / "small.yaml").write_text(SMALL_MODEL, encoding="utf-8")
         tracker = vidseg.load(tmp_path / "small.yaml", allow_random_weights=True, device="cpu")
-        tracker.engine.model.load_state_dict(small.model.model.state_dict())  # type: ignore[attr-defined]
+        tracker.engine.model.load_state_dict(small.model.state_dict())  # type: ignore[attr-defined]
     else:
         tracker = vidseg.load(name, device="cpu")
     image, _ = disk()
@@ -128,7 +128,7 @@ def test_batches_are_what_one_by_one_gives(small: Any) -> None:
 
 def test_encoder_runs_once_a_picture(small: Any) -> None:
     runs: list[int] = []
-    handle = small.model.model.image_encoder.trunk.register_forward_hook(lambda *_: runs.append(1))
+    handle = small.model.image_encoder.trunk.register_forward_hook(lambda *_: runs.append(1))
     embedding = small.embed(picture())
     for _ in range(3):
         embedding.segment(box=BOX)

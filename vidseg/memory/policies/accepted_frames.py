@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
-from vidseg.memory.bank import MemoryFrame, Moment, ObjectBank, Recall, RecentFrames
+from vidseg.memory.bank import CONDITIONING_SLOT, MemoryFrame, Moment, ObjectBank, Recall, RecentFrames
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AcceptedFrames(RecentFrames):
     """Conditioning frames, the frame before, and the newest accepted frames; a base, not a policy by itself.
 
@@ -15,6 +16,9 @@ class AcceptedFrames(RecentFrames):
     Temporal slots go by order, not by age: the newest memory has slot 0. Pointers are SAM 2's, by recency.
     Whether a frame is accepted is settled when it is remembered, so those that can never be read are freed.
     """
+
+    stride: ClassVar[int] = 1  # type: ignore[misc]
+    """No setting: which frames are read goes by what is accepted."""
 
     def accepts(self, bank: ObjectBank, frame: MemoryFrame) -> bool:
         raise NotImplementedError
@@ -26,7 +30,7 @@ class AcceptedFrames(RecentFrames):
 
     def recall(self, bank: ObjectBank, moment: Moment) -> Recall:
         recent = RecentFrames.recall(self, bank, moment)
-        spatial = [entry for entry in recent.spatial if entry[0] == self.recent_frames]
+        spatial = [entry for entry in recent.spatial if entry[0] == CONDITIONING_SLOT]
         read = self.read_frames(bank, moment, self.recent_frames)
         spatial += [(slot, frame) for slot, frame in reversed(list(enumerate(read)))]
         return replace(recent, spatial=spatial)
@@ -42,7 +46,7 @@ class AcceptedFrames(RecentFrames):
             if 0 <= moment.frames_back(frame_idx) < self.max_pointers:
                 frame.tokens_nc = None
             else:
-                del bank.tracked[frame_idx]
+                bank.forget(frame_idx)
         self._evict_conditioning(bank, moment)
 
     def _behind(self, bank: ObjectBank, moment: Moment, nearest: int) -> list[MemoryFrame]:

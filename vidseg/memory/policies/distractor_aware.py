@@ -10,14 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
-from vidseg.memory.bank import Branch, MemoryFrame, Moment, ObjectBank, Offer, Recall, RecentFrames
+from vidseg.memory.bank import (
+    CONDITIONING_SLOT,
+    Branch,
+    MemoryFrame,
+    Moment,
+    ObjectBank,
+    Offer,
+    Recall,
+    RecentFrames,
+)
 from vidseg.memory.policies.boxes import BoolArray, box_iou, box_of, largest_region
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DistractorAware(RecentFrames):
     """SAM 2's policy with a stride, without frames on which the object is not seen, and with anchors.
 
@@ -25,27 +36,31 @@ class DistractorAware(RecentFrames):
     frame of the last anchor or prompt.
     """
 
-    stride: int = 5
-    max_anchors: int = 4
+    stride: Annotated[int, Field(ge=1)] = 5
+    max_anchors: Annotated[int, Field(ge=1)] = 4
     """Conditioning frames count among them."""
-    min_anchor_iou: float = 0.8
-    max_area_change: float = 0.2
-    """How far the area may be from the median of the last visible ones, for a frame to become an anchor."""
-    area_frames: int = 10
-    area_horizon: int = 300
-    anchor_interval: int = 5
+    min_anchor_iou: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """Predicted IoU above which a mask is trusted enough to become an anchor."""
+    max_area_change: Annotated[float, Field(gt=0)] = 0.2
+    """How far the area may be from the median of the last visible ones, as a share of it, for a frame to
+    become an anchor."""
+    area_frames: Annotated[int, Field(ge=1)] = 10
+    """Of how many visible frames, the last ones, that median is taken."""
+    area_horizon: Annotated[int, Field(ge=1)] = 300
+    """How many frames back those may lie."""
+    anchor_interval: Annotated[int, Field(ge=0)] = 5
     """More than this many frames lie between two anchors."""
-    max_alternative_iou: float = 0.7
+    max_alternative_iou: Annotated[float, Field(ge=0, le=1)] = 0.7
     """An alternative whose box agrees no better than this with the chosen one's is another thing."""
 
     def recall(self, bank: ObjectBank, moment: Moment) -> Recall:
         recent = RecentFrames.recall(self, bank, moment)
-        conditioning = [entry for entry in recent.spatial if entry[0] == self.recent_frames]
+        conditioning = [entry for entry in recent.spatial if entry[0] == CONDITIONING_SLOT]
         anchors = self._anchors(bank, moment)[: max(0, self.max_anchors - len(conditioning))]
         room = max(1, self.recent_frames + 1 - len(conditioning) - len(anchors))
         frames = self._seen_frames(bank, moment)[:room]
         unseen = bank.notes.get("unseen", ())
-        spatial = conditioning + [(self.recent_frames, frame) for frame in reversed(anchors)]
+        spatial = conditioning + [(CONDITIONING_SLOT, frame) for frame in reversed(anchors)]
         spatial += [(slot, frame) for slot, frame in reversed(list(enumerate(frames)))]
         pointers = [entry for entry in recent.pointers if entry[1].frame_idx not in unseen]
         return replace(recent, spatial=spatial, pointers=pointers)
@@ -64,7 +79,7 @@ class DistractorAware(RecentFrames):
             if 0 <= moment.frames_back(frame_idx) < self.max_pointers:
                 frame.tokens_nc = None
             else:
-                del bank.tracked[frame_idx]
+                bank.forget(frame_idx)
         self._evict_conditioning(bank, moment)
 
     def decide(self, bank: ObjectBank, moment: Moment, offers: Sequence[Offer]) -> list[Branch]:
@@ -92,7 +107,7 @@ class DistractorAware(RecentFrames):
 
     def note_prompt(self, bank: ObjectBank, memory: MemoryFrame) -> None:
         unseen = [t for t in bank.notes.get("unseen", ()) if t != memory.frame_idx]
-        bank.notes = {**bank.notes, "unseen": unseen, "last_anchor": memory.frame_idx}
+        bank.note({**bank.notes, "unseen": unseen, "last_anchor": memory.frame_idx})
 
     def _anchors(self, bank: ObjectBank, moment: Moment) -> list[MemoryFrame]:
         """The nearest past first; the frame before is none yet."""

@@ -11,12 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
+
+from pydantic import Field
 
 from vidseg.memory.bank import Branch, MemoryFrame, Moment, ObjectBank, Offer, Recall
 from vidseg.memory.policies.accepted_frames import AcceptedFrames
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MemoryTree(AcceptedFrames):
     """Each path offers its candidates; those with the best sum of log IoU go on.
 
@@ -24,12 +27,13 @@ class MemoryTree(AcceptedFrames):
     plain tracking; in doubt a frame costs up to `paths` times as much.
     """
 
-    paths: int = 3
-    min_memory_iou: float = 0.1
+    paths: Annotated[int, Field(ge=1)] = 3
+    """Hypotheses an object at most."""
+    min_memory_iou: Annotated[float, Field(ge=0, le=1)] = 0.1
     """A memory is read where its predicted IoU is above this and its object score above 0."""
-    certain_score: float = 2.0
+    certain_score: Annotated[float, Field(ge=0)] = 2.0
     """Above this (absolute) object score of any path the best branches go on; below it, different ones."""
-    key_scale_range: tuple[float, float] = (0.95, 1.05)
+    key_scale_range: Annotated[tuple[float, float], Field(strict=False)] = (0.95, 1.05)
     """Keys of the read memories are scaled between these, in the order of their object scores."""
 
     def accepts(self, bank: ObjectBank, frame: MemoryFrame) -> bool:
@@ -52,7 +56,9 @@ class MemoryTree(AcceptedFrames):
             accepted = [frame for frame in behind if self.accepts(path, frame)]
             kept = [*behind[:2], *accepted[: self.max_pointers]]
             tokens_of |= {id(frame) for frame in (*behind[:2], *accepted[: self.recent_frames + 1])}
-            path.tracked = {t: f for t, f in path.tracked.items() if any(f is k for k in kept)}
+            for frame_idx, frame in list(path.tracked.items()):
+                if not any(frame is k for k in kept):
+                    path.forget(frame_idx)
         for path in bank.hypotheses:
             for frame in path.tracked.values():
                 if id(frame) not in tokens_of:
@@ -74,7 +80,7 @@ class MemoryTree(AcceptedFrames):
         return self._different(branches, offers)
 
     def note_prompt(self, bank: ObjectBank, memory: MemoryFrame) -> None:
-        bank.notes = {}
+        bank.note({})
 
     def _different(self, branches: Sequence[Branch], offers: Sequence[Offer]) -> list[Branch]:
         """The best branches whose predicted IoUs differ in two decimals; then paths that have none yet."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from vidseg.memory.bank import Branch, MemoryFrame, Moment, ObjectBank, Offer
 from vidseg.memory.policies.accepted_frames import AcceptedFrames
@@ -18,7 +20,7 @@ from vidseg.memory.policies.box_filter import BoxFilter
 from vidseg.memory.policies.boxes import box_iou, box_of
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MotionAware(AcceptedFrames):
     """A Kalman filter per object predicts its box; candidates are judged by it, and so are memories.
 
@@ -26,11 +28,13 @@ class MotionAware(AcceptedFrames):
     times its predicted IoU. Motion counts only once the object was followed well for `warm_up` frames.
     """
 
-    motion_weight: float = 0.25
-    warm_up: int = 15
-    min_stable_iou: float = 0.3
+    motion_weight: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """Share of motion in a candidate's score."""
+    warm_up: Annotated[int, Field(ge=1)] = 15
+    """Frames that an object is followed well before motion counts."""
+    min_stable_iou: Annotated[float, Field(ge=0, le=1)] = 0.3
     """Below this predicted IoU the filter starts afresh."""
-    min_memory_iou: float = 0.5
+    min_memory_iou: Annotated[float, Field(ge=0, le=1)] = 0.5
     """A memory is read where its predicted IoU is above this, its object score above 0..."""
     gates_motion: bool = False
     """... and, as the paper has it, its box met the predicted one. The official code does not do this."""
@@ -77,4 +81,4 @@ class MotionAware(AcceptedFrames):
         return [Branch(0, chosen, new_notes)]
 
     def note_prompt(self, bank: ObjectBank, memory: MemoryFrame) -> None:
-        bank.notes = {"off_course": bank.notes.get("off_course", [])}
+        bank.note({"off_course": bank.notes.get("off_course", [])})

@@ -9,17 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from vidseg.errors import ConfigError
 from vidseg.memory.bank import MemoryFrame, Moment, ObjectBank, Recall, RecentFrames
 
 NOISE = 1 / 128
 """Of a step of the rounded sum: two cosines' last bits, at 256 tokens."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SimilarityPruning(RecentFrames):
     """SAM 2's policy, but `pruned_frames` memories of a full bank are left out each time; pointers stay.
 
@@ -29,9 +32,17 @@ class SimilarityPruning(RecentFrames):
     without another result is what `RecentFrames` frees. `frees_pruned` goes further, with other masks.
     """
 
-    pruned_frames: int = 2
+    pruned_frames: Annotated[int, Field(ge=1)] = 2
+    """How many memories of a full bank are not read; the newest one always is."""
     frees_pruned: bool = False
     """Free at once what the next frame would leave out; a smaller bank, not Surgical SAM 2's results."""
+
+    def __post_init__(self) -> None:
+        if self.pruned_frames > self.recent_frames - 1:
+            raise ConfigError(
+                f"pruned_frames {self.pruned_frames} of {self.recent_frames}: the newest frame stays",
+                hint=f"at most {self.recent_frames - 1}",
+            )
 
     def recall(self, bank: ObjectBank, moment: Moment) -> Recall:
         recall = RecentFrames.recall(self, bank, moment)

@@ -12,6 +12,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from vidseg.memory.blocked_attention import attend_in_blocks, fused_lags
@@ -19,6 +20,7 @@ from vidseg.memory.cpu_kernels import cpu_kernels_serve
 from vidseg.memory.linear import Linear
 from vidseg.trackers.backbones.kept import KeptPositions
 from vidseg.trackers.mlp import MLP
+from vidseg.validation import Strict
 
 
 def _pool(x_bhwc: Tensor) -> Tensor:
@@ -139,6 +141,18 @@ class _PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(3, dim, 7, stride=4, padding=3)
 
 
+class HieraSettings(Strict):
+    """What a YAML says of a `Hiera`; see its arguments."""
+
+    embed_dim: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    stages: list[int] = Field(min_length=4, max_length=4)
+    global_blocks: list[int]
+    windows: list[int] = Field(default=[8, 4, 14, 7], min_length=4, max_length=4)
+    background_size: int = Field(default=7, ge=1)
+    """Side of the grid of the learned position embedding."""
+
+
 class Hiera(nn.Module):
     """Images to four feature maps.
 
@@ -152,6 +166,12 @@ class Hiera(nn.Module):
     """
 
     mode: Literal["pyramid"] = "pyramid"
+
+    @classmethod
+    def of(cls, settings: HieraSettings) -> Hiera:
+        given = settings.model_dump()
+        side = given.pop("background_size")
+        return cls(**given, background_hw=(side, side))
 
     def __init__(
         self,

@@ -15,10 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vidseg.errors import ConfigError, unknown
 from vidseg.memory.blocked_attention import attend_in_blocks, fused_lags
 from vidseg.memory.linear import Linear
 from vidseg.trackers.backbones.kept import KeptPositions
 from vidseg.trackers.mlp import MLP
+from vidseg.validation import Strict
 
 PATCH = 16
 PRETRAINED_GRID = 14
@@ -98,6 +100,12 @@ class _PatchEmbedding(nn.Module):
         self.proj = nn.Conv2d(3, channels, PATCH, stride=PATCH)
 
 
+class PlainViTSettings(Strict):
+    """What a YAML says of a `PlainViT`; see its arguments."""
+
+    variant: str
+
+
 class PlainViT(nn.Module):
     """Images to one map at stride 16.
 
@@ -109,6 +117,16 @@ class PlainViT(nn.Module):
     """
 
     mode: Literal["pyramid", "single-scale"] = "single-scale"
+
+    @classmethod
+    def of(cls, settings: PlainViTSettings) -> PlainViT:
+        """
+        Raises:
+            ConfigError: no such variant.
+        """
+        if settings.variant not in VARIANTS:
+            raise ConfigError(unknown("plain ViT", settings.variant, VARIANTS))
+        return cls(settings.variant)
 
     def __init__(
         self,

@@ -21,7 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vidseg.errors import ConfigError, unknown
 from vidseg.memory.linear import Activation, Linear
+from vidseg.validation import Strict
 
 NormLayout = Literal["branches", "sum"]
 
@@ -226,6 +228,13 @@ class Stage(nn.Module):
         return out
 
 
+class RepViTSettings(Strict):
+    """What a YAML says of a `RepViT`; see its arguments."""
+
+    variant: str = "m1"
+    mode: Literal["pyramid", "single-scale"] = "pyramid"
+
+
 class RepViT(nn.Module):
     """Images to features of four stages.
 
@@ -234,6 +243,16 @@ class RepViT(nn.Module):
         mode: 'pyramid' gives all four stages (strides 4, 8, 16, 32), as EdgeTAM takes them; 'single-scale'
             the coarsest alone, as encoders of the first SAM do.
     """
+
+    @classmethod
+    def of(cls, settings: RepViTSettings) -> RepViT:
+        """
+        Raises:
+            ConfigError: no such variant.
+        """
+        if settings.variant not in VARIANTS:
+            raise ConfigError(unknown("RepViT", settings.variant, VARIANTS))
+        return cls(settings.variant, settings.mode)
 
     def __init__(
         self,

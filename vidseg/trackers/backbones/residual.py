@@ -10,8 +10,11 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from vidseg.validation import Strict
 
 
 class ConvNorm(nn.Module):
@@ -41,6 +44,14 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x_bchw: Tensor) -> Tensor:
         return F.relu(x_bchw + self.second(F.relu(self.first(x_bchw))))
+
+
+class ResidualSettings(Strict):
+    """What a YAML says of a `Residual`; see its arguments."""
+
+    stem: int = Field(ge=8)
+    widths: list[int] = Field(min_length=4, max_length=4)
+    blocks: list[int] = Field(min_length=4, max_length=4)
 
 
 class Residual(nn.Module):

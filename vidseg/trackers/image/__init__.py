@@ -6,6 +6,4 @@ embedding  one encoded picture, and the prompts it answers
 prompt     what is asked of a picture, checked
 answer     what the decoder says, and what is chosen of it
 framing    picture to model input, points to the model's pixels, logits back to the picture
-model      what a model has to do to be used here
-video      video models, used without their memory
 """

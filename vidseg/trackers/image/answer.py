@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidseg.trackers.image.model import ImageModel
+from vidseg.trackers.image.framing import Framing
 from vidseg.trackers.image.prompt import ImagePrompt
-from vidseg.trackers.mask_decoder import stability
+from vidseg.trackers.model import ImageModel
+from vidseg.trackers.sam2.mask_decoder import stability
 
 if TYPE_CHECKING:
     from vidseg.trackers.contract import BoolArray, FloatArray
@@ -48,6 +49,7 @@ class Answer:
     def __init__(
         self,
         model: ImageModel,
+        framing: Framing,
         prompt: ImagePrompt,
         size_hw: tuple[int, int],
         logits_khw: Tensor,
@@ -55,6 +57,7 @@ class Answer:
         num_prompt_tokens: int,
     ) -> None:
         self._model = model
+        self._framing = framing
         self._prompt = prompt
         self._size_hw = size_hw
         self._logits_khw = logits_khw
@@ -109,7 +112,7 @@ class Answer:
     @torch.inference_mode()
     def resized(self, logits_khw: Tensor) -> Tensor:
         """Low-res logits of the model, changed by a caller, say, at the picture's size: K x H x W."""
-        return self._model.framing.to_picture(logits_khw, self._size_hw)
+        return self._framing.to_picture(logits_khw, self._size_hw)
 
     def __repr__(self) -> str:
         return (

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from vidseg.errors import PromptError
 from vidseg.trackers.image.answer import Answer, Found
-from vidseg.trackers.image.model import Encoded, ImageModel
+from vidseg.trackers.image.framing import Framing
 from vidseg.trackers.image.prompt import ImagePrompt
+from vidseg.trackers.model import Features, ImageModel
 
 if TYPE_CHECKING:
     from vidseg.trackers.contract import FloatArray
@@ -31,14 +32,20 @@ class Embedding:
     """
 
     def __init__(
-        self, model: ImageModel, model_input_3ss: Tensor, encoded: Encoded, size_hw: tuple[int, int]
+        self,
+        model: ImageModel,
+        framing: Framing,
+        model_input_3ss: Tensor,
+        encoded: Features,
+        size_hw: tuple[int, int],
     ) -> None:
         self.size_hw = size_hw
         """Height and width of the picture."""
-        self._model = model
-        self._model_input_3ss = model_input_3ss
         self.encoded = encoded
-        """What all prompts share, on the model's device."""
+        """What all prompts share, of one row, on the model's device."""
+        self._model = model
+        self._framing = framing
+        self._model_input_3ss = model_input_3ss
 
     @property
     def model_input(self) -> FloatArray:
@@ -48,7 +55,7 @@ class Embedding:
     @property
     def features(self) -> FloatArray:
         """float32 (C, h, w): what came out of the encoder, at its coarsest stride."""
-        return self.encoded.features.top_1chw[0].float().cpu().numpy()
+        return self.encoded.top_1chw[0].float().cpu().numpy()
 
     def candidates(
         self,
@@ -124,14 +131,15 @@ class Embedding:
         given = [prompt.mask_logits for prompt in prompts if prompt.mask_logits is not None]
         candidates = self._model.candidates(
             self.encoded,
-            self._model.framing.to_model_points(points, self.size_hw).to(device),
-            labels,
-            torch.stack(given).to(device) if given else None,
+            self._model.without_memory(self.encoded).expand(len(prompts), -1, -1, -1),
+            points_bp2=self._framing.to_model_points(points, self.size_hw).to(device),
+            labels_bp=labels,
+            previous_logits_bhw=torch.stack(given).to(device) if given else None,
         )
         num_tokens = self._model.num_prompt_tokens(labels)
         rows = zip(prompts, candidates.logits_bkhw, candidates.predicted_ious_bk, strict=True)
         return [
-            Answer(self._model, prompt, self.size_hw, logits, ious, num_tokens)
+            Answer(self._model, self._framing, prompt, self.size_hw, logits, ious, num_tokens)
             for prompt, logits, ious in rows
         ]
 
@@ -146,6 +154,6 @@ class Embedding:
                 error.at(f"prompt {place}")
             raise
         limit = self._model.feedback_limit
-        if prompt.mask_logits is None or limit is None:
+        if prompt.mask_logits is None:
             return prompt
         return replace(prompt, mask_logits=prompt.mask_logits.clamp(-limit, limit))

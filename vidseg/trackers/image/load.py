@@ -13,6 +13,7 @@ from vidseg import opencv
 from vidseg.errors import ConfigError
 from vidseg.registry import Registry
 from vidseg.trackers.choices import DEFAULT_TRACKER
+from vidseg.trackers.image.framing import Stretch
 from vidseg.trackers.image.segmenter import ImageSegmenter
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.registry import read_config
@@ -32,9 +33,11 @@ def _of_tracker(name: str, config: Mapping[str, Any], options: TrackerOptions) -
 
 def segmenter_of(tracker: EngineTracker) -> ImageSegmenter:
     """A tracker's model on pictures; the two share weights and device."""
-    from vidseg.trackers.image.video import of_video_model
-
-    return ImageSegmenter(tracker.name, of_video_model(tracker.engine.model, tracker.settings))
+    # Models of the SAM 2 family see pictures as the official image predictor resizes them, our own ones as
+    # they were trained.
+    resize: Literal["bilinear", "bicubic"] = "bicubic" if tracker.settings.family == "own" else "bilinear"
+    model = tracker.engine.model
+    return ImageSegmenter(tracker.name, model, Stretch(model.image_size, resize))
 
 
 IMAGE_KINDS: Registry[ImageBuilder] = Registry("image model kind", {"engine": _of_tracker})

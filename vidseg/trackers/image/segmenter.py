@@ -10,7 +10,8 @@ import torch
 
 from vidseg.errors import InputError
 from vidseg.trackers.image.embedding import Embedding
-from vidseg.trackers.image.model import ImageModel
+from vidseg.trackers.image.framing import Framing
+from vidseg.trackers.model import ImageModel
 
 
 class ImageSegmenter:
@@ -19,9 +20,10 @@ class ImageSegmenter:
     Nothing is kept between pictures: what an embedding holds is its own.
     """
 
-    def __init__(self, name: str, model: ImageModel) -> None:
+    def __init__(self, name: str, model: ImageModel, framing: Framing) -> None:
         self.name = name
         self.model = model
+        self.framing = framing
 
     @property
     def device(self) -> torch.device:
@@ -53,11 +55,17 @@ class ImageSegmenter:
             _check(image, f"picture {place}" if len(images) > 1 else "the picture")
         if not len(images):
             return []
-        inputs = [self.model.framing.model_input(image, self.device) for image in images]
-        encoded = self.model.encode(torch.stack(inputs))
+        inputs = [self.framing.model_input(image, self.device) for image in images]
+        features = self.model.encode_batch(torch.stack(inputs))
         return [
-            Embedding(self.model, model_input, each, (image.shape[0], image.shape[1]))
-            for image, model_input, each in zip(images, inputs, encoded, strict=True)
+            Embedding(
+                self.model,
+                self.framing,
+                model_input,
+                features.rows(torch.tensor([row])),
+                (image.shape[0], image.shape[1]),
+            )
+            for row, (image, model_input) in enumerate(zip(images, inputs, strict=True))
         ]
 
     def __repr__(self) -> str:

@@ -28,7 +28,6 @@ from vidseg.training.unroll import (
     judge,
     on_grid,
     play,
-    rows_of,
 )
 
 
@@ -39,7 +38,7 @@ class Distillation:
     are trained with the student, and are no part of it.
 
     Args:
-        teacher: without a parameter that asks for gradients; see `build_teacher`.
+        teacher: see `build_teacher`.
         student: asked for its widths alone, and in the form of evaluation.
         seed: of the projections' weights.
     """
@@ -67,10 +66,11 @@ class Distillation:
         self.teacher.model.image_size = images_bt3ss.shape[-1]
         losses: dict[str, Tensor | None] = {}
         if weights.memory or weights.masks or weights.prompts:
-            # It tracks by its own masks, and remembers an object that it calls absent as absent. What it
-            # decodes there is known all the same: under `no_grad`, such masks would be empty.
+            # It tracks by its own masks, and remembers an object that it calls absent as absent. Its answers
+            # are raw, so that what it decodes there is known all the same.
             as_tracking = settings.model_copy(update={"forcing": 0.0, "heeds_score": True})
-            teacher = play(self.teacher, images_bt3ss, masks_btss, script, as_tracking, generator)
+            with torch.no_grad():
+                teacher = play(self.teacher, images_bt3ss, masks_btss, script, as_tracking, generator)
             teacher_maps = teacher.features.top_1chw
             if weights.memory:
                 losses["memory"] = self._memory_loss(student, teacher)
@@ -80,7 +80,8 @@ class Distillation:
                 losses["prompts"] = self._prompt_loss(engine, student, teacher, script, generator)
         else:
             frames = normalise(images_bt3ss.flatten(0, 1))
-            teacher_maps = self.teacher.model.encode_batch(frames).top_1chw
+            with torch.no_grad():
+                teacher_maps = self.teacher.model.encode_batch(frames).top_1chw
         if weights.embedding:
             projected = self._project("embedding", student.features.top_1chw)
             losses["embedding"] = feature_distance(projected, teacher_maps)
@@ -126,7 +127,8 @@ class Distillation:
             click, label = correct(logits.detach(), teachers_masks, generator)
             points, labels = _with_click(points, labels, click, label)
             logits = _ask(engine, student, rows, points, labels, logits.detach())
-            wanted = _ask(self.teacher, teacher, rows, points, labels, wanted)
+            with torch.no_grad():
+                wanted = _ask(self.teacher, teacher, rows, points, labels, wanted)
             distances.append(mask_distance(logits, to_grid(wanted, logits.shape[-1])))
         return torch.cat(distances).mean()
 
@@ -168,8 +170,8 @@ def _ask(
 ) -> Tensor:
     """Mask logits, the answer to a prompt on the first frame and to what was answered before."""
     length = len(played.shown)
-    some = rows_of(played.features, rows * length)
-    conditioned = engine.model.attend(some, None, 1)
+    some = played.features.rows(rows * length)
+    conditioned = engine.model.without_memory(some)
     passes = engine.model.all_passes(
         some, conditioned, points_rp2, labels_rp, previous_logits_bhw=previous_logits_rhw
     )
@@ -198,5 +200,5 @@ def _widths(engine: Engine) -> dict[str, int]:
     features = model.encode(torch.zeros(3, model.image_size, model.image_size, device=model.device))
     return {
         "embedding": features.top_1chw.shape[1],
-        "memory": model.attend(features, None, 1).shape[1],
+        "memory": model.without_memory(features).shape[1],
     }

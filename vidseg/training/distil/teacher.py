@@ -5,6 +5,7 @@ from __future__ import annotations
 from vidseg.errors import ConfigError
 from vidseg.trackers.engine import Engine
 from vidseg.trackers.engine_tracker import EngineTracker
+from vidseg.trackers.model import module_of
 from vidseg.trackers.registry import load
 from vidseg.training.distil.settings import DistilSettings
 from vidseg.training.trainee import read_engine_config, settings_of_sizes
@@ -25,5 +26,5 @@ def build_teacher(settings: DistilSettings, sizes: list[int], device: str) -> En
     tracker = load(settings.teacher, weights=settings.teacher_weights, device=device, image_size=sizes[0])
     if not isinstance(tracker, EngineTracker):
         raise ConfigError(f"the teacher '{name}' is no tracker of the engine", where="field 'distil.teacher'")
-    tracker.engine.model.requires_grad_(False)
+    module_of(tracker.engine.model).requires_grad_(False)
     return tracker.engine

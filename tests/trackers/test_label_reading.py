@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vidseg.memory.label_reading import LabelReading
+from vidseg.trackers.space_time.label_reading import LabelReading
 
 CELLS = 192
 

@@ -8,48 +8,16 @@ Layouts: B objects · K candidates · C channels · h w the low-res grid (4x the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 from vidseg.memory.norm import LayerNorm2d
 from vidseg.trackers.mlp import MLP
-from vidseg.trackers.two_way_transformer import TwoWayTransformer
+from vidseg.trackers.model import Candidates
+from vidseg.trackers.sam2.two_way_transformer import TwoWayTransformer
 
 STABILITY_DELTA = 0.05
 STABILITY_THRESHOLD = 0.98
-
-
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """What the decoder offers for one prompt of each object."""
-
-    logits_bkhw: Tensor
-    """Mask logits on the low-res grid."""
-    predicted_ious_bk: Tensor
-    tokens_bkc: Tensor
-    """The output token behind each candidate; object pointers are made from it."""
-    object_score_logits_b: Tensor
-
-    @classmethod
-    def cat(cls, parts: Sequence[Candidates]) -> Candidates:
-        return cls(
-            torch.cat([p.logits_bkhw for p in parts]),
-            torch.cat([p.predicted_ious_bk for p in parts]),
-            torch.cat([p.tokens_bkc for p in parts]),
-            torch.cat([p.object_score_logits_b for p in parts]),
-        )
-
-    def rows(self, index: Sequence[int]) -> Candidates:
-        picked = torch.as_tensor(index, device=self.logits_bkhw.device)
-        return Candidates(
-            self.logits_bkhw[picked],
-            self.predicted_ious_bk[picked],
-            self.tokens_bkc[picked],
-            self.object_score_logits_b[picked],
-        )
 
 
 class MaskDecoder(nn.Module):
@@ -123,6 +91,7 @@ class MaskDecoder(nn.Module):
             self.iou_prediction_head(tokens[:, 1]).float(),
             mask_tokens,
             self.pred_obj_score_head(tokens[:, 0])[:, 0].float(),
+            first_offer=1,
         )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vidseg.memory.colour_reading import by_colour, by_near_colour
-from vidseg.memory.pixel_reading import follow
+from vidseg.trackers.space_time.colour_reading import by_colour, by_near_colour
+from vidseg.trackers.space_time.pixel_reading import follow
 
 SIDE = 96
 GREEN, RED, BLUE = (40.0, 90.0, 40.0), (200.0, 40.0, 30.0), (20.0, 20.0, 220.0)

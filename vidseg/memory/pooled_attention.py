@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidseg.memory.attention import MemoryTokens, RotaryCrossAttention
+from vidseg.memory.attention import AttentionSettings, MemoryTokens, RotaryCrossAttention
 from vidseg.memory.blocked_attention import read_tokens, use_blocks
 
 SizeTerm = Literal["logits", "keys"]
@@ -38,6 +38,12 @@ def count_cells(num_frames: int, grid_hw: tuple[int, int], like: Tensor) -> Tens
     """How many cells each pooled token of `num_frames` frames averages; 1-D."""
     cells = F.avg_pool2d(like.new_ones(1, *grid_hw), 2, ceil_mode=True, divisor_override=1)
     return cells.flatten().repeat(num_frames)
+
+
+class PooledSettings(AttentionSettings):
+    """What a YAML says of pooled memory attention; see `PooledCrossAttention`."""
+
+    size_term: SizeTerm = "logits"
 
 
 class PooledCrossAttention(RotaryCrossAttention):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidseg.memory.pixel_reading import by_motion, carry, follow, mismatch
+from vidseg.trackers.space_time.pixel_reading import by_motion, carry, follow, mismatch
 
 SIDE = 96
 

@@ -1,0 +1,199 @@
+"""SAM 2 on one picture: an image encoder, a prompt encoder and a mask decoder, without any memory.
+
+Parameter names follow the official checkpoints, so that a published state dict loads unchanged.
+
+Source: Ravi et al., "SAM 2: Segment Anything in Images and Videos", section 4 and appendix C.
+
+Layouts: B objects · C channels · H W the feature grid at stride 16 · h w the low-res grid (4x that) · S the
+side of the model's square input.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vidseg.memory.linear import Linear
+from vidseg.trackers.compiled import compile_in_place
+from vidseg.trackers.image_encoder import ImageEncoder, PyramidNeck
+from vidseg.trackers.model import Candidates, Decoded, Features
+from vidseg.trackers.sam2.mask_decoder import (
+    STABILITY_THRESHOLD,
+    MaskDecoder,
+    choose_best,
+    choose_single,
+    stability,
+)
+from vidseg.trackers.sam2.prompt_encoder import PromptEncoder
+
+CHANNELS = 256
+"""Width of the features, tokens and object pointers of the whole family."""
+
+
+class Sam2ImageModel(nn.Module):
+    """See `vidseg.trackers.model.ImageModel`.
+
+    Args:
+        image_size: S.
+        use_high_res_features: the decoder takes the neck's maps at strides 4 and 8, too.
+    """
+
+    takes_decoded = True
+    """Frames of videos are resized as the official loader does it: by their decoder."""
+    feedback_limit = 32.0
+    """SAM 2's `add_new_points_or_box` and `SAM2ImagePredictor.predict` clamp so."""
+
+    def __init__(
+        self, *, image_encoder: ImageEncoder, image_size: int = 1024, use_high_res_features: bool = True
+    ) -> None:
+        super().__init__()
+        self.image_size = image_size
+        self.image_encoder = image_encoder
+        self.no_mem_embed = nn.Parameter(torch.zeros(1, 1, CHANNELS))
+        self.sam_prompt_encoder = PromptEncoder(CHANNELS)
+        self.sam_mask_decoder = MaskDecoder(CHANNELS, use_high_res_features)
+        self.fused_high_res = nn.ModuleList()
+
+    @property
+    def low_res_size(self) -> int:
+        return self.image_size // 4
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.no_mem_embed.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.no_mem_embed.device
+
+    def encode(self, image_3ss: Tensor) -> Features:
+        """A normalised image to features."""
+        return self.encode_batch(image_3ss[None])
+
+    def encode_batch(self, images_b3ss: Tensor) -> Features:
+        """Several images to features of as many rows: in training each object has its own image."""
+        image = images_b3ss.to(self.dtype)
+        if not self.fused_high_res:
+            maps = self.image_encoder(image)
+            return Features(self.sam_mask_decoder.reduce_high_res(maps), maps[-1])
+        maps = self.image_encoder.trunk(image)
+        (top,) = self.image_encoder.neck(maps, finest=len(self.fused_high_res))
+        high_res = [
+            linear(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            for linear, x in zip(self.fused_high_res, maps, strict=False)
+        ]
+        return Features(high_res, top)
+
+    @torch.no_grad()
+    def fuse(self) -> None:
+        """Take the form that tracks fastest; the state dict then has other names, so load weights before.
+
+        At strides 4 and 8 the neck's convolution and the mask decoder's follow each other without anything
+        between them: their product does the work of both, and maps of 256 channels are never made.
+        """
+        self.image_encoder.fuse()
+        decoder, neck = self.sam_mask_decoder, self.image_encoder.neck
+        if decoder.use_high_res_features and isinstance(neck, PyramidNeck):
+            for level, reduce in enumerate((decoder.conv_s0, decoder.conv_s1)):
+                linear = _product(neck.lateral(level), reduce)
+                self.fused_high_res.append(linear)
+
+    def compile_parts(self) -> None:
+        encoder = self.image_encoder
+        encoding = (encoder.trunk, encoder.neck) if self.fused_high_res else (encoder,)
+        for part in (*encoding, self.sam_mask_decoder):
+            compile_in_place(part)
+
+    def without_memory(self, features: Features) -> Tensor:
+        return features.top_1chw + self.no_mem_embed.transpose(1, 2)[..., None]
+
+    def candidates(
+        self,
+        features: Features,
+        conditioned_bchw: Tensor,
+        *,
+        points_bp2: Tensor | None = None,
+        labels_bp: Tensor | None = None,
+        previous_logits_bhw: Tensor | None = None,
+    ) -> Candidates:
+        """The single mask first, then the three of an ambiguous prompt."""
+        batch, _, height, width = conditioned_bchw.shape
+        encoder = self.sam_prompt_encoder
+        if points_bp2 is None or labels_bp is None:
+            # SAM 2 gives one padding point where there is no prompt, and the encoder adds its own.
+            points_bp2 = conditioned_bchw.new_zeros(batch, 1, 2, dtype=torch.float32)
+            labels_bp = -torch.ones(batch, 1, dtype=torch.int32, device=conditioned_bchw.device)
+        previous = None if previous_logits_bhw is None else previous_logits_bhw[:, None].to(self.dtype)
+        candidates: Candidates = self.sam_mask_decoder(
+            conditioned_bchw,
+            features.high_res,
+            encoder.points(points_bp2, labels_bp, self.image_size),
+            encoder.masks(previous),
+            encoder.grid(height, width),
+        )
+        return candidates
+
+    def num_prompt_tokens(self, labels_bp: Tensor) -> int:
+        # The prompt encoder pads every prompt but one without points.
+        return labels_bp.shape[1] + 1 if labels_bp.shape[1] else 0
+
+    def best_first(self, logits_khw: Tensor, predicted_ious_k: Tensor, *, multimask: bool) -> list[int]:
+        # The first candidate is the single mask, the others are the alternatives.
+        alternatives = (predicted_ious_k[1:].argsort(descending=True, stable=True) + 1).tolist()
+        if multimask:
+            return list(alternatives)
+        return [0] if stability(logits_khw[0]) >= STABILITY_THRESHOLD else alternatives[:1]
+
+    def decode(
+        self,
+        features: Features,
+        conditioned_bchw: Tensor,
+        *,
+        points_bp2: Tensor | None = None,
+        labels_bp: Tensor | None = None,
+        previous_logits_bhw: Tensor | None = None,
+    ) -> Decoded:
+        candidates = self.candidates(
+            features,
+            conditioned_bchw,
+            points_bp2=points_bp2,
+            labels_bp=labels_bp,
+            previous_logits_bhw=previous_logits_bhw,
+        )
+        # One click, or none, is ambiguous: choose among the multi-masks; else the single mask, if stable.
+        if points_bp2 is None or points_bp2.shape[1] <= 1:
+            chosen = choose_best(candidates)
+            return self.take(candidates, chosen)
+        # The pointer is made of the single mask's token, also where another mask is taken.
+        chosen = choose_single(candidates)
+        return self.take(candidates, chosen, torch.zeros_like(chosen))
+
+    def take(self, candidates: Candidates, chosen_b: Tensor, token_b: Tensor | None = None) -> Decoded:
+        """One candidate of each object.
+
+        Args:
+            token_b: the candidate whose output token the pointer is made from; None: the chosen one.
+        """
+        row = torch.arange(chosen_b.shape[0], device=chosen_b.device)
+        tokens = candidates.tokens_bkc[row, chosen_b if token_b is None else token_b]
+        return Decoded(
+            candidates.logits_bkhw[row, chosen_b],
+            self._pointers(tokens, candidates.object_score_logits_b > 0),
+            candidates.object_score_logits_b,
+            candidates.predicted_ious_bk[row, chosen_b],
+        )
+
+    def _pointers(self, tokens_bc: Tensor, is_present_b: Tensor) -> Tensor:
+        """Object pointers; without a memory there are none, and the output tokens stand for them."""
+        return tokens_bc
+
+
+def _product(inner: nn.Conv2d, outer: nn.Conv2d) -> Linear:
+    """The linear map of channels that two 1x1 convolutions are, one after the other."""
+    linear = Linear(inner.in_channels, outer.out_channels)
+    inner_weight, outer_weight = (conv.weight[:, :, 0, 0].double() for conv in (inner, outer))
+    assert inner.bias is not None
+    assert outer.bias is not None
+    linear.weight.copy_(outer_weight @ inner_weight)
+    linear.bias.copy_(outer_weight @ inner.bias.double() + outer.bias)
+    return linear

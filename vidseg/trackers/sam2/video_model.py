@@ -1,0 +1,244 @@
+"""SAM 2 on videos: the image model, and a memory beside it. No state outlives a call.
+
+Source: Ravi et al., "SAM 2: Segment Anything in Images and Videos", section 4 and appendix C.
+
+Layouts: B objects · N tokens · M memory tokens · C channels · H W the feature grid at stride 16 · h w the
+low-res grid (4x that) · S the side of the model's square input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vidseg.memory.attention import MemoryAttention, MemoryTokens
+from vidseg.memory.bank import Recall, stack_tokens
+from vidseg.memory.compressor import Compressor
+from vidseg.memory.encoder import MemoryEncoder
+from vidseg.memory.position import sine_grid, sine_times
+from vidseg.trackers.compiled import compile_in_place
+from vidseg.trackers.image_encoder import ImageEncoder
+from vidseg.trackers.mlp import MLP
+from vidseg.trackers.model import MASK_LOGIT_BIAS, MASK_LOGIT_SCALE, Decoded, Features, cat, pick
+from vidseg.trackers.sam2.image_model import CHANNELS, Sam2ImageModel
+
+MEMORY_CHANNELS = 64
+"""Width of a memory token."""
+
+
+class Sam2VideoModel(Sam2ImageModel):
+    """See `vidseg.trackers.model.MemoryModel`.
+
+    Args:
+        image_size: S.
+        compressor: what is left of a spatial memory; None keeps every cell of the grid.
+        memory_slots: temporal codes, one for each recent memory and the last one for conditioning frames.
+        has_absent_embedding: SAM 2.1 marks the memory of an absent object (`no_obj_embed_spatial`).
+        projects_pointer_times: SAM 2.1 gives pointers a projected, signed time code; SAM 2 gives none.
+    """
+
+    clicks_correct = False
+
+    def __init__(
+        self,
+        *,
+        image_encoder: ImageEncoder,
+        memory_attention: MemoryAttention,
+        memory_encoder: MemoryEncoder,
+        image_size: int = 1024,
+        memory_slots: int = 7,
+        use_high_res_features: bool = True,
+        has_absent_embedding: bool = False,
+        projects_pointer_times: bool = False,
+        compressor: Compressor | None = None,
+    ) -> None:
+        super().__init__(
+            image_encoder=image_encoder, image_size=image_size, use_high_res_features=use_high_res_features
+        )
+        self.mask_downsample = nn.Conv2d(1, 1, 4, stride=4)
+        self.memory_attention = memory_attention
+        self.memory_encoder = memory_encoder
+        self.maskmem_tpos_enc = nn.Parameter(torch.zeros(memory_slots, 1, 1, MEMORY_CHANNELS))
+        # Part of every checkpoint, though no released configuration reads it.
+        self.no_mem_pos_enc = nn.Parameter(torch.zeros(1, 1, CHANNELS))
+        self.no_obj_ptr = nn.Parameter(torch.zeros(1, CHANNELS))
+        self.no_obj_embed_spatial = (
+            nn.Parameter(torch.zeros(1, MEMORY_CHANNELS)) if has_absent_embedding else None
+        )
+        self.obj_ptr_proj = MLP(CHANNELS, CHANNELS, CHANNELS, num_layers=3)
+        self.obj_ptr_tpos_proj = nn.Linear(CHANNELS, MEMORY_CHANNELS) if projects_pointer_times else None
+        self.spatial_perceiver = compressor
+
+    @property
+    def pointer_channels(self) -> int:
+        return CHANNELS
+
+    @property
+    def absent_pointer_c(self) -> Tensor:
+        return self.no_obj_ptr[0]
+
+    def compile_parts(self) -> None:
+        super().compile_parts()
+        compile_in_place(self.memory_encoder)
+        if self.device.type != "cpu":  # there, its kernels are chosen by hand
+            # Banks grow over the first frames.
+            compile_in_place(self.memory_attention, dynamic=True)
+
+    def attend(self, features: Features, recalls: Sequence[Recall], pointer_limit: int) -> Tensor:
+        """Features conditioned on the memory of each object: B x C x H x W."""
+        _, channels, height, width = features.top_1chw.shape
+        position = sine_grid(channels, height, width, features.top_1chw.device).to(self.dtype)
+        return self.memory_attention(
+            features.top_1chw, position, self._tokens(features, recalls, pointer_limit)
+        )
+
+    def _tokens(self, features: Features, recalls: Sequence[Recall], pointer_limit: int) -> MemoryTokens:
+        height, width = features.top_1chw.shape[-2:]
+        spatial = stack_tokens(recalls).to(self.dtype)
+        if self.spatial_perceiver is None:
+            place = sine_grid(MEMORY_CHANNELS, height, width, spatial.device).flatten(1).T
+        else:
+            place = self.spatial_perceiver.token_positions(spatial.device)
+        place = place.to(self.dtype)
+        times = self.maskmem_tpos_enc[:, 0]
+        positions = torch.stack([torch.cat([place + times[slot] for slot, _ in r.spatial]) for r in recalls])
+        num_frames, num_pointers = len(recalls[0].spatial), len(recalls[0].pointers)
+        if not num_pointers:
+            return _scale_keys(MemoryTokens(spatial, positions, 0, num_frames), recalls)
+        pointers = torch.stack([torch.stack([f.pointer_c for _, f in r.pointers]) for r in recalls])
+        pieces = pointers.shape[-1] // MEMORY_CHANNELS
+        pointer_tokens = pointers.to(self.dtype).unflatten(-1, (pieces, -1)).flatten(1, 2)
+        if self.obj_ptr_tpos_proj is None:
+            pointer_positions = torch.zeros_like(pointer_tokens)
+        else:
+            back = torch.tensor([[t for t, _ in r.pointers] for r in recalls], device=spatial.device)
+            code = sine_times(back.flatten() / (pointer_limit - 1), pointers.shape[-1]).to(self.dtype)
+            code = self.obj_ptr_tpos_proj(code).unflatten(0, back.shape)
+            pointer_positions = code.repeat_interleave(pieces, dim=1)
+        tokens = MemoryTokens(
+            torch.cat((spatial, pointer_tokens), dim=1),
+            torch.cat((positions, pointer_positions), dim=1),
+            num_pointers * pieces,
+            num_frames,
+        )
+        return _scale_keys(tokens, recalls)
+
+    def all_passes(
+        self,
+        features: Features,
+        conditioned_bchw: Tensor,
+        points_bp2: Tensor | None = None,
+        labels_bp: Tensor | None = None,
+        *,
+        previous_logits_bhw: Tensor | None = None,
+    ) -> list[Decoded]:
+        """There is one pass.
+
+        Rows of prompts with equally many points, padding not counted, are answered together: one click gives
+        other candidates than several do, and padding points would be seen.
+        """
+        if points_bp2 is None or labels_bp is None:
+            return [self.decode(features, conditioned_bchw, previous_logits_bhw=previous_logits_bhw)]
+        counts = (labels_bp >= 0).sum(dim=1)
+        parts, order = [], []
+        for count in counts.unique().tolist():
+            rows = (counts == count).nonzero()[:, 0]
+            answer = self.decode(
+                features.rows(rows),
+                conditioned_bchw[rows],
+                points_bp2=points_bp2[rows, :count],
+                labels_bp=labels_bp[rows, :count],
+                previous_logits_bhw=None if previous_logits_bhw is None else previous_logits_bhw[rows],
+            )
+            parts.append(answer)
+            order.append(rows)
+        return [pick(cat(parts), torch.cat(order).argsort().tolist())]
+
+    def masks_read(self, conditioned_bchw: Tensor) -> Tensor | None:
+        return None
+
+    def _pointers(self, tokens_bc: Tensor, is_present_b: Tensor) -> Tensor:
+        return torch.where(is_present_b[:, None], self.obj_ptr_proj(tokens_bc), self.no_obj_ptr)
+
+    def take_mask(self, features: Features, masks_bss: Tensor) -> Decoded:
+        """Masks given by a user, as they are, with pointers made from them.
+
+        Args:
+            masks_bss: bool, at the model's input size.
+        """
+        masks = masks_bss[:, None].float()
+        logits = F.interpolate(
+            masks * MASK_LOGIT_SCALE + MASK_LOGIT_BIAS,
+            scale_factor=0.25,
+            mode="bilinear",
+            align_corners=False,
+            antialias=True,
+        )
+        prompt = self.mask_downsample(masks.to(self.dtype))[:, 0]
+        features_bchw = features.top_1chw.expand(masks.shape[0], -1, -1, -1)
+        pointer_source = self._single_token_pointer(features, features_bchw, prompt)
+        is_present = masks_bss.flatten(1).any(dim=1)
+        pointers = torch.where(is_present[:, None], pointer_source, self.no_obj_ptr)
+        scores = is_present.float() * MASK_LOGIT_SCALE + MASK_LOGIT_BIAS
+        return Decoded(logits[:, 0], pointers, scores, torch.ones_like(scores))
+
+    def _single_token_pointer(self, features: Features, features_bchw: Tensor, prompt_bhw: Tensor) -> Tensor:
+        batch, _, height, width = features_bchw.shape
+        encoder = self.sam_prompt_encoder
+        no_points = features_bchw.new_zeros(batch, 1, 2, dtype=torch.float32)
+        padding = -torch.ones(batch, 1, dtype=torch.int32, device=features_bchw.device)
+        candidates = self.sam_mask_decoder(
+            features_bchw,
+            features.high_res,
+            encoder.points(no_points, padding, self.image_size),
+            encoder.masks(prompt_bhw[:, None]),
+            encoder.grid(height, width),
+        )
+        return self._pointers(candidates.tokens_bkc[:, 0], candidates.object_score_logits_b > 0)
+
+    def remember(self, features: Features, decoded: Decoded, *, from_prompt: bool) -> Tensor:
+        """Spatial memories as tokens: bfloat16 B x N x 64.
+
+        SAM 2 rounds stored memories to bfloat16 also in float32 inference, and later frames read the rounded
+        values; so do we.
+
+        Args:
+            from_prompt: the masks answer a prompt, and are remembered as users see them: binary.
+        """
+        size = (self.image_size, self.image_size)
+        logits = F.interpolate(
+            decoded.low_res_logits_bhw[:, None], size=size, mode="bilinear", align_corners=False
+        )
+        masks = (logits > 0).float() if from_prompt else logits.sigmoid()
+        masks = (masks * MASK_LOGIT_SCALE + MASK_LOGIT_BIAS).to(self.dtype)
+        memory = self.memory_encoder(features.top_1chw, masks)
+        if self.no_obj_embed_spatial is not None:
+            is_absent = (decoded.object_score_logits_b <= 0)[:, None, None, None]
+            memory = memory + is_absent * self.no_obj_embed_spatial[..., None, None]
+        if self.spatial_perceiver is None:
+            return memory.flatten(2).transpose(1, 2).to(torch.bfloat16)
+        place = sine_grid(MEMORY_CHANNELS, *memory.shape[-2:], memory.device)
+        return self.spatial_perceiver(memory, place)[0].to(torch.bfloat16)
+
+
+def _scale_keys(memory: MemoryTokens, recalls: Sequence[Recall]) -> MemoryTokens:
+    """Apply `Recall.key_scales`, where there are any.
+
+    Keys are made of tokens and positions together, values of tokens alone: it is the positions that change.
+    """
+    if all(recall.key_scales is None for recall in recalls):
+        return memory
+    tokens_bmc = memory.tokens_bmc
+    num_spatial = tokens_bmc.shape[1] - memory.num_pointer_tokens
+    scales_bm = tokens_bmc.new_ones(tokens_bmc.shape[:2])
+    for row, recall in zip(scales_bm, recalls, strict=True):
+        if recall.key_scales is not None:
+            for part, scales in zip((row[:num_spatial], row[num_spatial:]), recall.key_scales, strict=True):
+                if scales:
+                    part.copy_(part.new_tensor(scales).repeat_interleave(len(part) // len(scales)))
+    keyed_bmc = scales_bm[..., None] * (tokens_bmc + memory.positions_bmc)
+    return replace(memory, positions_bmc=keyed_bmc - tokens_bmc)

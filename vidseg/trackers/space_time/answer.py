@@ -1,0 +1,47 @@
+"""What the space-time decoder says in one pass, and the rules that follow it without any training.
+
+Layouts: R rows (objects) · h w the low-res grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from vidseg.trackers.contract import ABSENT_LOGIT
+from vidseg.trackers.space_time.continuity import STAYS, goes_on
+from vidseg.trackers.space_time.pieces import unclicked_pieces
+
+KNOWN = 8.0
+"""How much more a mask that clicks correct is believed than what is read of the frame anew: half of this is
+added to mask logits where it is, and taken away where it is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One row an object."""
+
+    logits_rhw: Tensor
+    """Mask logits."""
+    score_logits_r: Tensor
+    """Above 0 the object is judged visible."""
+    iou_logits_r: Tensor
+    """The predicted IoU, before its sigmoid."""
+    carried_rhw: Tensor
+    """The mask of the frame before, carried along the optical flow."""
+    apart_rhw: Tensor
+    """Where the flow does not fit."""
+
+    def settled(self, clicks_rhw: Tensor | None = None) -> Answer:
+        """Under two rules: what goes on as before has not vanished, and clicks ask for what they lie on."""
+        goes = goes_on(self.logits_rhw > 0, self.carried_rhw, self.apart_rhw)
+        logits = self.logits_rhw
+        if clicks_rhw is not None:
+            logits = logits.masked_fill(unclicked_pieces(logits > 0, clicks_rhw), -KNOWN / 2)
+        return replace(self, logits_rhw=logits, score_logits_r=self.score_logits_r + STAYS * goes)
+
+    def heeded(self) -> Tensor:
+        """Mask logits, without a mask where the object is called absent."""
+        return torch.where((self.score_logits_r > 0)[:, None, None], self.logits_rhw, ABSENT_LOGIT)

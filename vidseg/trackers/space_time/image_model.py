@@ -1,0 +1,309 @@
+"""A space-time model on one picture: a residual encoder, prompts drawn as maps, and a decoder to stride 2.
+
+Prompts are read back from the frame itself: a cell in a box that looks like cells outside it is background.
+
+Layouts: R rows (objects) · C channels · H W the key grid (stride 8) · h w the low-res grid (stride 2) · S the
+side of the model's input. The features of a frame have one row, shared by all objects, or R rows. The
+channels of the top map are keys, then context, then 4 x 4 low-res pixels of the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from vidseg.trackers.compiled import compile_in_place
+from vidseg.trackers.image_encoder import pixels_of
+from vidseg.trackers.model import Candidates, Decoded, Features
+from vidseg.trackers.space_time import prompt_maps
+from vidseg.trackers.space_time.answer import KNOWN, Answer
+from vidseg.trackers.space_time.colour_reading import by_colour
+from vidseg.trackers.space_time.correction import corrected
+from vidseg.trackers.space_time.decoder import LabelDecoder, conv
+from vidseg.trackers.space_time.first_guess import first_guess
+from vidseg.trackers.space_time.label_reading import LabelReading
+
+STRIDE = 8
+"""Stride of keys and values."""
+LOW_RES_STRIDE = 2
+PATCH = STRIDE // LOW_RES_STRIDE
+MASK_CHANNELS = PATCH * PATCH
+PIXEL_CHANNELS = 3 * PATCH * PATCH
+MEMORY_MAPS = 5
+"""How many maps are read of memory pixel by pixel: the mask carried from the frame before, where what is
+carried does not fit, what moves as the object does, colours by conditioning frames, and colours by what was
+close by."""
+PROMPT_MAPS = 2
+"""How many maps are read of a prompt: colours by it, and its mask."""
+
+
+class SpaceTimeImageModel(nn.Module):
+    """See `vidseg.trackers.model.ImageModel`.
+
+    Args:
+        backbone: a pyramid.
+        key_channels: D, of a memory token's key.
+        value_channels: E, of its value, whose last 16 channels are the mask, 4 x 4 low-res pixels a cell.
+        context_channels: of the decoder at stride 8.
+        fine_channels: of the decoder at strides 2 and 4.
+        prompt_passes: how often a box or clicks are answered, each time from the answer before; corrections
+            are answered once.
+    """
+
+    takes_decoded = False
+    """Trained on images that were resized as images."""
+    feedback_limit = 32.0
+
+    def __init__(
+        self,
+        *,
+        backbone: Any,
+        image_size: int,
+        key_channels: int = 64,
+        value_channels: int = 32,
+        context_channels: int = 64,
+        fine_channels: Sequence[int] = (16, 32),
+        pyramid_channels: int = 96,
+        prompt_passes: int = 2,
+    ) -> None:
+        super().__init__()
+        self.image_size = image_size
+        self.key_channels = key_channels
+        self.value_channels = value_channels
+        self.context_channels = context_channels
+        self.prompt_passes = prompt_passes
+        self.backbone = backbone
+        widths = backbone.channels
+        self.laterals = nn.ModuleList(nn.Conv2d(width, pyramid_channels, 1) for width in widths[1:])
+        self.smooth = conv(pyramid_channels, pyramid_channels)
+        # Norms about a mean key: without them all keys are alike at first, and reads are blurs.
+        self.to_key: nn.Module = nn.Sequential(
+            nn.Conv2d(pyramid_channels, key_channels, 1, bias=False), nn.BatchNorm2d(key_channels)
+        )
+        self.to_context = nn.Conv2d(pyramid_channels, context_channels, 1)
+        self.to_fine_4 = nn.Conv2d(widths[0], fine_channels[1], 1)
+        self.to_fine_2 = nn.Sequential(nn.Conv2d(3, fine_channels[0], 3, 2, 1), nn.ReLU())
+
+        self.reading = LabelReading()
+        marks = MASK_CHANNELS + prompt_maps.CHANNELS
+        self.remember_enter = conv(context_channels + marks, context_channels)
+        self.remember_leave = nn.Conv2d(context_channels, value_channels - MASK_CHANNELS, 3, padding=1)
+        self.no_memory = nn.Parameter(torch.zeros(value_channels + 2 + MEMORY_MAPS * MASK_CHANNELS))
+        self.no_prompt = nn.Parameter(torch.zeros(value_channels))
+        self.no_object = nn.Parameter(torch.zeros(key_channels))
+        read = 2 * value_channels + 2 + prompt_maps.CHANNELS + 1
+        self.decoder = LabelDecoder(read, context_channels, fine_channels)
+
+    @property
+    def low_res_size(self) -> int:
+        return self.image_size // LOW_RES_STRIDE
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.no_memory.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.no_memory.device
+
+    def fuse(self) -> None:
+        """Take the form that tracks fastest; load weights before."""
+        fuse = getattr(self.backbone, "fuse", None)
+        if callable(fuse):
+            self.backbone = fuse()
+        if isinstance(self.to_key, nn.Sequential):
+            self.to_key = fuse_conv_bn_eval(*self.to_key)
+        # oneDNN's own layout: no map is turned around between two convolutions.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def compile_parts(self) -> None:
+        """Compile the parts that every frame goes through; after `fuse`."""
+        for part in (self.backbone, self.decoder):
+            compile_in_place(part)
+
+    def encode(self, image_3ss: Tensor) -> Features:
+        """A normalised image to features of one row."""
+        return self.encode_batch(image_3ss[None])
+
+    def encode_batch(self, images_b3ss: Tensor) -> Features:
+        """Several images to features of as many rows."""
+        images = images_b3ss.to(self.dtype)
+        maps = self.backbone(images)
+        x = self.laterals[2](maps[3])
+        for level in (2, 1):
+            x = self.laterals[level - 1](maps[level]) + F.interpolate(x, scale_factor=2.0, mode="nearest")
+        x = F.relu(x + self.smooth(F.relu(x)))
+        keys = F.normalize(self.to_key(x), dim=1)
+        fine = [self.to_fine_2(images), self.to_fine_4(maps[0])]
+        # Whole numbers up to 255 are exact in bfloat16, as memories keep them.
+        pixels = F.avg_pool2d(pixels_of(images_b3ss), LOW_RES_STRIDE).round()
+        patches = F.pixel_unshuffle(pixels, PATCH).to(keys.dtype)
+        return Features(fine, torch.cat((keys, self.to_context(x), patches), dim=1))
+
+    def without_memory(self, features: Features) -> Tensor:
+        return self.no_memory[None, :, None, None].expand(1, -1, *grid_of(features))
+
+    def decode(
+        self,
+        features: Features,
+        conditioned_bchw: Tensor,
+        *,
+        points_bp2: Tensor | None = None,
+        labels_bp: Tensor | None = None,
+        previous_logits_bhw: Tensor | None = None,
+    ) -> Decoded:
+        """The last pass' answer under the rules that need no training (`Answer.settled`)."""
+        passes = self._passes(
+            features, conditioned_bchw, points_bp2, labels_bp, previous_logits_bhw, is_tracking=True
+        )
+        return self._decoded(features, passes[-1])
+
+    def num_prompt_tokens(self, labels_bp: Tensor) -> int:
+        """None: prompts are drawn."""
+        return 0
+
+    def best_first(self, logits_khw: Tensor, predicted_ious_k: Tensor, *, multimask: bool) -> list[int]:
+        return [0]
+
+    def _passes(
+        self,
+        features: Features,
+        conditioned_bchw: Tensor,
+        points_bp2: Tensor | None,
+        labels_bp: Tensor | None,
+        previous_logits_bhw: Tensor | None,
+        *,
+        is_tracking: bool,
+    ) -> list[Answer]:
+        """Each pass begins with the mask of the one before.
+
+        Args:
+            is_tracking: rules that need no training change each answer, and an object that is called absent
+                has no mask in the next pass; else the decoder is left to itself, for training to judge.
+        """
+        if points_bp2 is None or labels_bp is None:
+            rows, _, *grid_hw = conditioned_bchw.shape
+            no_prompt = self.no_prompt[None, :, None, None].expand(rows, -1, *grid_hw)
+            nothing = prompt_maps.CHANNELS + 1 + PROMPT_MAPS * MASK_CHANNELS
+            drawn = conditioned_bchw.new_zeros(rows, nothing, *grid_hw)
+            answer = self._decode_maps(features, torch.cat((conditioned_bchw, no_prompt, drawn), dim=1))
+            return [answer.settled() if is_tracking else answer]
+        height, width = grid_of(features)
+        drawn = prompt_maps.draw(points_bp2, labels_bp, (height, width), STRIDE).to(self.dtype)
+        has_clicks = bool(((labels_bp == 0) | (labels_bp == 1)).any())
+        asks_anew = bool((labels_bp == 2).any()) and not has_clicks  # by a box alone
+        known, clicks, passes = None, None, self.prompt_passes
+        if previous_logits_bhw is not None and not asks_anew:
+            mask = previous_logits_bhw.sigmoid()
+            mask = corrected(self._pixels(features), mask, points_bp2, labels_bp, LOW_RES_STRIDE)
+            known, passes = KNOWN * (mask - 0.5), 1
+        else:
+            finely = prompt_maps.draw(points_bp2, labels_bp, (PATCH * height, PATCH * width), LOW_RES_STRIDE)
+            mask = first_guess(self._pixels(features), finely)
+            box, clicks = finely[:, 0] > 0.5, finely[:, 1] > 0.5
+            clicks &= ~box.flatten(1).any(dim=1)[:, None, None]  # a box holds all that it asks for
+        answers: list[Answer] = []
+        for _ in range(passes):
+            read = self._read_prompt(features, drawn, mask.to(self.dtype))
+            conditioned = conditioned_bchw.expand(read.shape[0], -1, -1, -1)
+            answer = self._decode_maps(features, torch.cat((conditioned, read), dim=1), known)
+            answers.append(answer.settled(clicks) if is_tracking else answer)
+            mask = (answers[-1].heeded() if is_tracking else answer.logits_rhw).detach().sigmoid()
+        return answers
+
+    def _read_prompt(self, features: Features, drawn_rchw: Tensor, mask_rhw: Tensor) -> Tensor:
+        """A mask, remembered on the frame and read from there, and the prompt as it was drawn."""
+        grid_hw = grid_of(features)
+        mask = mask_rhw[:, None]
+        values = self._values(features, mask_rhw, drawn_rchw).flatten(2).transpose(1, 2)
+        keys_rnd = self._keys(features).flatten(2).transpose(1, 2)
+        read = self.reading(keys_rnd, keys_rnd, values).transpose(1, 2).unflatten(2, grid_hw)
+        now = self._pixels(features)
+        maps = torch.cat((by_colour(now, [(now, mask)]).to(mask.dtype), mask), dim=1)
+        coarse = F.avg_pool2d(mask, PATCH)
+        return torch.cat((read, drawn_rchw, coarse, F.pixel_unshuffle(maps, PATCH)), dim=1)
+
+    def _decode_maps(self, features: Features, read_rchw: Tensor, known_rhw: Tensor | None = None) -> Answer:
+        width = self.value_channels
+        maps_of_memory, maps_of_prompt = MEMORY_MAPS * MASK_CHANNELS, PROMPT_MAPS * MASK_CHANNELS
+        of_memory, memory_maps, of_prompt, drawn_maps = read_rchw.split(
+            (width + 2, maps_of_memory, width + prompt_maps.CHANNELS + 1, maps_of_prompt), dim=1
+        )
+        # The masks are the last channels of values.
+        masks = [part[:, width - MASK_CHANNELS : width] for part in (of_memory, of_prompt)]
+        every = F.pixel_shuffle(torch.cat((*masks, memory_maps, drawn_maps), dim=1), PATCH)
+        carried, apart = every[:, len(masks)], every[:, len(masks) + 1]
+        read = torch.cat((of_memory, of_prompt), dim=1)
+        likeness = of_memory[:, width:]
+        maps = self.decoder(read, every, likeness, self._context(features), features.high_res)
+        logits = maps.logits_rhw if known_rhw is None else maps.logits_rhw + known_rhw
+        return Answer(logits, maps.score_logits_r, maps.iou_logits_r, carried, apart)
+
+    def _decoded(self, features: Features, answer: Answer) -> Decoded:
+        pointers = self._pointers(features, answer.logits_rhw)
+        return Decoded(answer.logits_rhw, pointers, answer.score_logits_r, answer.iou_logits_r.sigmoid())
+
+    def _pointers(self, features: Features, logits_rhw: Tensor) -> Tensor:
+        """The object's mean key; the learned `no_object` in so far as there is none."""
+        weights = F.avg_pool2d(logits_rhw.sigmoid()[:, None], PATCH).to(self.dtype)
+        keys = self._keys(features)
+        return self._mean_key((keys * weights).sum(dim=(2, 3)), weights.sum(dim=(2, 3)))
+
+    def _mean_key(self, total_rc: Tensor, weight_r1: Tensor) -> Tensor:
+        return (total_rc + 0.1 * self.no_object) / (weight_r1 + 0.1)
+
+    def candidates(
+        self,
+        features: Features,
+        conditioned_bchw: Tensor,
+        *,
+        points_bp2: Tensor | None = None,
+        labels_bp: Tensor | None = None,
+        previous_logits_bhw: Tensor | None = None,
+    ) -> Candidates:
+        """The one mask that there is."""
+        if labels_bp is not None and points_bp2 is not None and not labels_bp.shape[1]:
+            # There is no drawing of no points: a point that pads draws nothing.
+            points_bp2 = points_bp2.new_zeros(len(points_bp2), 1, 2)
+            labels_bp = labels_bp.new_full((len(labels_bp), 1), -1)
+        decoded = self.decode(
+            features,
+            conditioned_bchw,
+            points_bp2=points_bp2,
+            labels_bp=labels_bp,
+            previous_logits_bhw=previous_logits_bhw,
+        )
+        return Candidates(
+            decoded.low_res_logits_bhw[:, None],
+            decoded.predicted_ious_b[:, None],
+            decoded.pointers_bc[:, None],
+            decoded.object_score_logits_b,
+        )
+
+    def _keys(self, features: Features) -> Tensor:
+        return features.top_1chw[:, : self.key_channels]
+
+    def _context(self, features: Features) -> Tensor:
+        return features.top_1chw[:, self.key_channels : self.key_channels + self.context_channels]
+
+    def _pixels(self, features: Features) -> Tensor:
+        """RGB, 0 to 255, on the low-res grid."""
+        return F.pixel_shuffle(features.top_1chw[:, -PIXEL_CHANNELS:].float(), PATCH)
+
+    def _values(self, features: Features, masks_rhw: Tensor, marks_rchw: Tensor) -> Tensor:
+        """R x E x H x W; the mask itself is the last 16 channels."""
+        patches = F.pixel_unshuffle(masks_rhw[:, None], PATCH)
+        context = self._context(features).expand(masks_rhw.shape[0], -1, -1, -1)
+        x = F.relu(self.remember_enter(torch.cat((context, patches, marks_rchw), dim=1)))
+        return torch.cat((self.remember_leave(x), patches), dim=1)
+
+
+def grid_of(features: Features) -> tuple[int, int]:
+    """H and W."""
+    height, width = features.top_1chw.shape[-2:]
+    return height, width

@@ -1,0 +1,199 @@
+"""A space-time model on videos: the image model, and a memory that holds masks and pixels themselves.
+
+Unlike SAM 2's, its memory holds the mask and the picture beside learned features, and reading it carries
+labels over, by keys and by pixels; that is learned from few examples.
+
+Source: Oh et al., "Space-Time Memory Networks" (ICCV 2019); Cheng et al., "STCN" (NeurIPS 2021), keys that
+belong to frames and values to objects.
+
+Layouts: R rows (objects) · N cells · C channels · D key channels · E value channels · H W the key grid
+(stride 8) · h w the low-res grid (stride 2) · S the side of the model's input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vidseg.memory.bank import CONDITIONING_SLOT, MemoryFrame, Recall
+from vidseg.trackers.model import MASK_LOGIT_BIAS, MASK_LOGIT_SCALE, Candidates, Decoded, Features
+from vidseg.trackers.space_time import prompt_maps
+from vidseg.trackers.space_time.colour_reading import by_colour, by_near_colour
+from vidseg.trackers.space_time.image_model import (
+    LOW_RES_STRIDE,
+    MASK_CHANNELS,
+    PATCH,
+    PIXEL_CHANNELS,
+    SpaceTimeImageModel,
+    grid_of,
+)
+from vidseg.trackers.space_time.pixel_reading import by_motion, carry, follow, mismatch
+
+Sources = tuple[list[MemoryFrame], MemoryFrame]
+"""What is read by keys, anywhere: conditioning frames; and the latest frame, which is carried over."""
+
+
+class SpaceTimeModel(SpaceTimeImageModel):
+    """See `vidseg.trackers.model.MemoryModel`.
+
+    A memory token is the key of a cell, the object's value there, and 4 x 4 pixels of the picture.
+    """
+
+    clicks_correct = True
+    """A click changes what keys and flow carry into the frame; they know more of the object than a click."""
+
+    @property
+    def pointer_channels(self) -> int:
+        return self.key_channels
+
+    @property
+    def absent_pointer_c(self) -> Tensor:
+        """The pointer that a mask without pixels gives."""
+        nothing = self.no_object.new_zeros(1)
+        return self._mean_key(nothing, nothing)
+
+    def attend(self, features: Features, recalls: Sequence[Recall], pointer_limit: int) -> Tensor:
+        """What each object's memory says of every cell: R x (E + 2 + 80) x H x W.
+
+        The read of conditioning frames, how like the object's pointers a cell is, and 4 x 4 pixels of each of
+        the `MEMORY_MAPS`.
+        """
+        sources = [self._sources(recall) for recall in recalls]
+        kinds: dict[int, list[int]] = {}
+        for row, (given, _) in enumerate(sources):
+            kinds.setdefault(len(given), []).append(row)
+        parts = [
+            self._attend_alike(features, [sources[row] for row in rows], [recalls[row] for row in rows], rows)
+            for rows in kinds.values()
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        order = [row for rows in kinds.values() for row in rows]
+        return torch.cat(parts)[torch.tensor(order, device=self.device).argsort()]
+
+    def _sources(self, recall: Recall) -> Sources:
+        given = [frame for slot, frame in recall.spatial if slot == CONDITIONING_SLOT]
+        tracked = [(slot + 1, frame) for slot, frame in recall.spatial if slot != CONDITIONING_SLOT]
+        ids = {id(frame) for frame in given}
+        tracked += [(back, frame) for back, frame in recall.pointers if id(frame) in ids and back > 0]
+        # With one kind of memory alone, it is read as both.
+        latest = min(tracked, key=lambda source: source[0])[1] if tracked else given[-1]
+        return given or [latest], latest
+
+    def _attend_alike(
+        self, features: Features, sources: Sequence[Sources], recalls: Sequence[Recall], rows: Sequence[int]
+    ) -> Tensor:
+        """Rows that read as many frames."""
+        grid_hw = grid_of(features)
+        keys_rnd = self._keys(features).flatten(2).transpose(1, 2)
+        now = self._pixels(features)
+        if keys_rnd.shape[0] > 1:
+            keys_rnd, now = keys_rnd[list(rows)], now[list(rows)]
+        # Objects that remember the same frames share what does not hang on their masks.
+        is_shared = keys_rnd.shape[0] == 1 and len({_frames_of(source) for source in sources}) == 1
+        keys, values = self._memories([given for given, _ in sources], is_shared)
+        anywhere = self.reading(keys_rnd, keys, values).transpose(1, 2).unflatten(2, grid_hw)
+
+        old = [[given[i] for given, _ in sources] for i in range(len(sources[0][0]))]
+        shown_old = [_shown(of_rows, grid_hw, is_shared) for of_rows in old]
+        before, masks = _shown([latest for _, latest in sources], grid_hw, is_shared)
+        now = now.expand(before.shape[0], -1, -1, -1)
+        places = follow(now, before)
+        carried = carry(masks, places)
+        apart = mismatch(now, before, places).expand(len(sources), -1, -1, -1)
+        # All colours of a frame are read of conditioning ones alone: what leaked once would be taken for the
+        # object's own.
+        colours = by_colour(now, shown_old), by_near_colour(now, (before, masks), places)
+        maps = torch.cat((carried, apart, by_motion(carried, places), *colours), dim=1)
+        likeness = self._likeness(keys_rnd, recalls, grid_hw)
+        parts = (anywhere, likeness, F.pixel_unshuffle(maps, PATCH))
+        return torch.cat([part.to(self.dtype) for part in parts], dim=1)
+
+    def masks_read(self, conditioned_rchw: Tensor) -> Tensor:
+        masks = conditioned_rchw[:, self.value_channels - MASK_CHANNELS : self.value_channels]
+        return F.pixel_shuffle(masks, PATCH)[:, 0]
+
+    def _memories(self, frames: Sequence[Sequence[MemoryFrame]], is_shared: bool) -> tuple[Tensor, Tensor]:
+        """Keys (1 row if shared) and values of each row's frames, one after the other."""
+        tokens = torch.stack([_tokens(of_row) for of_row in frames])
+        widths = (self.key_channels, self.value_channels, PIXEL_CHANNELS)
+        keys, values, _ = tokens.to(self.dtype).split(widths, dim=2)
+        return (keys[:1] if is_shared else keys), values
+
+    def _likeness(self, keys_rnd: Tensor, recalls: Sequence[Recall], grid_hw: tuple[int, int]) -> Tensor:
+        """Cosine of every cell's key to the object's: of conditioning frames, and of tracked ones."""
+        rows = []
+        for recall in recalls:
+            given = {id(frame) for slot, frame in recall.spatial if slot == CONDITIONING_SLOT}
+            old = [frame.pointer_c for _, frame in recall.pointers if id(frame) in given]
+            new = [frame.pointer_c for _, frame in recall.pointers if id(frame) not in given]
+            both = [torch.stack(p).mean(dim=0) if p else self.no_object for p in (old or new, new or old)]
+            rows.append(F.normalize(torch.stack(both).to(self.dtype), dim=1))
+        likeness = torch.stack(rows) @ keys_rnd.transpose(1, 2)
+        return likeness.unflatten(2, grid_hw)
+
+    def all_passes(
+        self,
+        features: Features,
+        conditioned_bchw: Tensor,
+        points_bp2: Tensor | None = None,
+        labels_bp: Tensor | None = None,
+        *,
+        previous_logits_bhw: Tensor | None = None,
+    ) -> list[Decoded]:
+        """The decoder's own answers, the last one the best; without a prompt there is one pass."""
+        passes = self._passes(
+            features, conditioned_bchw, points_bp2, labels_bp, previous_logits_bhw, is_tracking=False
+        )
+        return [self._decoded(features, answer) for answer in passes]
+
+    def take(self, candidates: Candidates, chosen_b: Tensor) -> Decoded:
+        row = torch.arange(chosen_b.shape[0], device=chosen_b.device)
+        return Decoded(
+            candidates.logits_bkhw[row, chosen_b],
+            candidates.tokens_bkc[row, chosen_b],
+            candidates.object_score_logits_b,
+            candidates.predicted_ious_bk[row, chosen_b],
+        )
+
+    def take_mask(self, features: Features, masks_bss: Tensor) -> Decoded:
+        """Masks given by a user, as they are.
+
+        Args:
+            masks_bss: bool, at the model's input size.
+        """
+        coverage = F.avg_pool2d(masks_bss[:, None].to(self.dtype), LOW_RES_STRIDE)[:, 0]
+        logits = (coverage * MASK_LOGIT_SCALE + MASK_LOGIT_BIAS).float()
+        scores = masks_bss.flatten(1).any(dim=1).float() * MASK_LOGIT_SCALE + MASK_LOGIT_BIAS
+        return Decoded(logits, self._pointers(features, logits), scores, torch.ones_like(scores))
+
+    def remember(self, features: Features, decoded: Decoded, *, from_prompt: bool) -> Tensor:
+        """Memory tokens, bfloat16 R x N x (D + E + 48): the frame's keys, the objects' values, the pixels."""
+        masks = decoded.low_res_logits_bhw.sigmoid().to(self.dtype)
+        grid_hw = grid_of(features)
+        no_marks = masks.new_zeros(masks.shape[0], prompt_maps.CHANNELS, *grid_hw)
+        values = self._values(features, masks, no_marks)
+        keys = self._keys(features).expand(values.shape[0], -1, -1, -1)
+        patches = features.top_1chw[:, -PIXEL_CHANNELS:].expand(values.shape[0], -1, -1, -1)
+        return torch.cat((keys, values, patches), dim=1).flatten(2).transpose(1, 2).to(torch.bfloat16)
+
+
+def _tokens(frames: Sequence[MemoryFrame]) -> Tensor:
+    return torch.cat([frame.tokens_nc for frame in frames if frame.tokens_nc is not None])
+
+
+def _shown(frames: Sequence[MemoryFrame], grid_hw: tuple[int, int], is_shared: bool) -> tuple[Tensor, Tensor]:
+    """Pixels (1 row if shared) and masks of one remembered frame for each row."""
+    tokens = torch.stack([_tokens([frame]) for frame in frames])
+    patches = tokens.float().transpose(1, 2).unflatten(2, grid_hw)
+    pixels = patches[: 1 if is_shared else None, -PIXEL_CHANNELS:]
+    masks = patches[:, -PIXEL_CHANNELS - MASK_CHANNELS : -PIXEL_CHANNELS]
+    return F.pixel_shuffle(pixels, PATCH), F.pixel_shuffle(masks, PATCH)
+
+
+def _frames_of(sources: Sources) -> tuple[int, ...]:
+    given, latest = sources
+    return (*(frame.frame_idx for frame in given), latest.frame_idx)
