@@ -14,7 +14,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from vidseg.pipeline.atomic import PART
 from vidseg.pipeline.batch import stores
+from vidseg.pipeline.formats import FORMATS, FrameFormat
 from vidseg.pipeline.out_folder import LOCK, STATE
 from vidseg.pipeline.run_record import FILE_NAME
 
@@ -87,11 +89,16 @@ class RemoteFolder:
     def _listed(self) -> dict[str, tuple[int, int]]:
         """The files here that a resumed run could use: name -> size and time."""
         listed = {}
+        of_no_use = {f"{STATE}/{LOCK}", *_made_anew()}
         for path in sorted(self.here.rglob("*")):
             name = path.relative_to(self.here).as_posix()
-            # An overlay under way is painted anew by a resumed run.
-            is_of_use = name != f"{STATE}/{LOCK}" and not (path.name != "overlay.mp4" and "overlay" in name)
-            if is_of_use and path.is_file():
+            if name not in of_no_use and path.is_file():
                 facts = path.stat()
                 listed[name] = (facts.st_size, facts.st_mtime_ns)
         return listed
+
+
+def _made_anew() -> list[str]:
+    """The names of files under way that a resumed run does not take up, such as an overlay's."""
+    rows = (FORMATS[name] for name in FORMATS.known)
+    return [f".{row.output}{PART}" for row in rows if isinstance(row, FrameFormat) and row.wants_order]

@@ -93,23 +93,30 @@ def _joined(loops: Sequence[Points]) -> Points:
 
     The line to the nearest one of all crosses none of the others.
     """
-    polygon = loops[0]
-    waiting = list(loops[1:])
-    distances = [_distances(loop, polygon) for loop in waiting]
-    while waiting:
-        nearest = min(range(len(waiting)), key=lambda i: int(distances[i].min()))
-        loop = waiting.pop(nearest)
-        here = int(distances.pop(nearest).argmin())
-        there = int(((polygon - loop[here]) ** 2).sum(1).argmin())
-        detour = np.concatenate([polygon[there : there + 1], loop[here:], loop[: here + 1]])
+    polygon = newest = loops[0]
+    if len(loops) == 1:
+        return polygon
+    starts = np.cumsum([0, *map(len, loops[1:])])
+    points = np.concatenate(loops[1:])
+    is_joined = np.zeros(len(points), np.bool_)
+    distances = np.full(len(points), np.inf)  # squared, of each point from the polygon
+    for _ in loops[1:]:
+        distances = np.minimum(distances, _distances(points, newest))
+        nearest = int(np.where(is_joined, np.inf, distances).argmin())
+        number = int(np.searchsorted(starts, nearest, side="right")) - 1
+        newest, here = loops[1 + number], nearest - int(starts[number])
+        there = int(((polygon - points[nearest]) ** 2).sum(1).argmin())
+        detour = np.concatenate([polygon[there : there + 1], newest[here:], newest[: here + 1]])
         polygon = np.concatenate([polygon[:there], detour, polygon[there:]])
-        distances = [
-            np.minimum(before, _distances(other, loop))
-            for before, other in zip(distances, waiting, strict=True)
-        ]
+        is_joined[starts[number] : starts[number + 1]] = True
     return polygon
 
 
-def _distances(points: Points, others: Points) -> Points:
+def _distances(points: Points, others: Points) -> npt.NDArray[np.float64]:
     """The squared distance of each point from the nearest of the others."""
-    return np.array([((others - point) ** 2).sum(1).min() for point in points])
+    nearest = np.full(len(points), np.inf)
+    for some in np.array_split(others, -(-len(others) // 64)):
+        # |p - o|^2 less |p|^2, by one product of matrices; all of it whole numbers, so exact.
+        squares = (some**2).sum(1)[:, None] - 2.0 * some @ points.T.astype(np.float64)
+        np.minimum(nearest, squares.min(0), out=nearest)
+    return nearest + (points**2).sum(1)
