@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    PlainValidator,
+    ValidationError,
+    WithJsonSchema,
+    create_model,
+)
+from pydantic_core import PydanticCustomError
 
 from vidseg.errors import InputError
 
@@ -21,6 +30,24 @@ class Strict(BaseModel):
     """Unknown keys stop the run; values are not coerced from other types; NaN and infinity are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+def _check_file_name(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise PydanticCustomError("file_name", "a file's name or address belongs here, in quotes")
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError:
+        raise PydanticCustomError("file_name", "no file can have this name") from None
+    return value
+
+
+FileName = Annotated[
+    str,
+    PlainValidator(_check_file_name),
+    WithJsonSchema({"type": "string", "minLength": 1}, mode="validation"),
+]
+"""In models of what comes from files; a `str` would refuse names that are not UTF-8."""
 
 
 ModelT = TypeVar("ModelT")

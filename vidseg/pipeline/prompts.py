@@ -23,10 +23,9 @@ import numpy as np
 from pydantic import Field, TypeAdapter
 
 from vidseg.errors import PromptError, unknown
-from vidseg.pipeline.file_names import FileName
 from vidseg.pipeline.mask_files import MaskFile, read_mask, resize_mask
 from vidseg.trackers.contract import Prompt
-from vidseg.validation import Strict, parse
+from vidseg.validation import FileName, Strict, parse
 
 Pixel = Annotated[float, Field(ge=-1e6, le=1e6)]
 MAX_FRAME = 2**53  # beyond it, other programs' JSON readers lose digits

@@ -22,13 +22,12 @@ from pydantic import Field
 
 from vidseg.errors import ConfigError, InputError, PromptError, VidsegError, one_line
 from vidseg.pipeline.batch import stores
-from vidseg.pipeline.file_names import FileName
 from vidseg.pipeline.formats import DEFAULT_FORMATS
 from vidseg.pipeline.plan import TrackOptions
 from vidseg.pipeline.prompts import LongForm, ShortForm
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.registry import read_config
-from vidseg.validation import Strict, parse
+from vidseg.validation import FileName, Strict, parse
 
 MAX_LINE_BYTES = 16 << 20
 REMOTE_FORMATS = ("tar", "rle", "overlay")
