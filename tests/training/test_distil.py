@@ -22,8 +22,8 @@ from vidseg.trackers.weights import read_checkpoint
 from vidseg.training.checkpoint import read_checkpoint_folder, write_tensors
 from vidseg.training.distil.distillation import Distillation, _mask_loss, _with_click
 from vidseg.training.distil.losses import divergence, feature_distance, hard_weight, mask_distance
-from vidseg.training.distil.settings import DistilSettings
 from vidseg.training.distil.teacher import build_teacher
+from vidseg.training.distil_settings import DistilSettings
 from vidseg.training.run import train
 from vidseg.training.settings import TrainSettings
 from vidseg.training.trainee import build_trainee

@@ -17,7 +17,7 @@ from vidseg.trackers.build import expected_shapes
 from vidseg.trackers.registry import read_config
 from vidseg.trackers.settings import EngineSettings
 from vidseg.training.data import ClipSettings
-from vidseg.training.distil.settings import DistilSettings
+from vidseg.training.distil_settings import DistilSettings
 from vidseg.training.settings import TrainSettings, read_settings
 from vidseg.training.trainee import read_engine_config, settings_of_sizes
 

@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from vidseg.eval.datasets.contract import DataSet, SequenceToTrack
-from vidseg.eval.label_png import read_label_png
 from vidseg.eval.protocols import build_protocol
 from vidseg.eval.protocols.contract import Headline
 from vidseg.eval.tracking import MASKS
 from vidseg.pipeline.atomic import write_bytes
 from vidseg.pipeline.file_names import ESCAPED
+from vidseg.pipeline.label_png import read_label_png
 
 if TYPE_CHECKING:
     from vidseg.pipeline.writers.painting import Painter

@@ -19,11 +19,11 @@ import numpy as np
 
 from vidseg.errors import InputError, VidsegError, one_line
 from vidseg.eval.datasets.contract import DataSet, GivenMask, SequenceToTrack
-from vidseg.eval.label_png import read_label_png
 from vidseg.pipeline.batch import stage as batch
 from vidseg.pipeline.batch.driver import Driver, stop_on_signals
 from vidseg.pipeline.batch.jobs import Job, JobOptions
 from vidseg.pipeline.batch.pool import InProcessPool, Pool
+from vidseg.pipeline.label_png import read_label_png
 from vidseg.pipeline.run_record import FILE_NAME as RUN_RECORD
 from vidseg.pipeline.run_record import describe_video, read_record
 from vidseg.pipeline.writers.png import write_label_png

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import NoReturn
 
-from vidseg import __version__, opencv, plugins
+from vidseg import opencv, plugins
 from vidseg.errors import VidsegError, one_line, unknown
 from vidseg.pipeline.terminal import flush_output, steady_output
+from vidseg.version import __version__
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2

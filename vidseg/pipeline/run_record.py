@@ -20,13 +20,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-import vidseg
 from vidseg.errors import InputError, OutputError, SourceError, VidsegError, told
 from vidseg.pipeline.atomic import write_json
 from vidseg.pipeline.read import SourceInfo
 from vidseg.pipeline.read.info import ASSUMED_FRAME_RATE
 from vidseg.pipeline.review import Review
 from vidseg.pipeline.writers import VideoDescription
+from vidseg.version import __version__
 
 FILE_NAME = "run.json"
 Status = Literal["running", "done", "partial", "interrupted", "failed"]
@@ -243,7 +243,7 @@ def _contents(info: SourceInfo) -> dict[str, Any]:
 
 @cache
 def versions() -> dict[str, str]:
-    found = {"vidseg": vidseg.__version__, "python": platform.python_version()}
+    found = {"vidseg": __version__, "python": platform.python_version()}
     for package in _TOLD_PACKAGES:
         try:
             found[package] = version(package)

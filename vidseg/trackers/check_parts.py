@@ -31,9 +31,8 @@ from vidseg.memory.bank import (
 from vidseg.memory.branching import Choice, branch
 from vidseg.memory.compressor import Compressor, is_square
 from vidseg.memory.position import sine_grid
+from vidseg.memory.widths import CHANNELS, MEMORY_CHANNELS
 from vidseg.trackers.image_encoder import STRIDES
-from vidseg.trackers.sam2.image_model import CHANNELS
-from vidseg.trackers.sam2.video_model import MEMORY_CHANNELS
 
 NOISE = 1e-4
 """How far equal results may be apart, as a share of their deviation: batches of another size are added up in

@@ -37,13 +37,12 @@ from vidseg.memory.policies.memory_tree import MemoryTree
 from vidseg.memory.policies.motion_aware import MotionAware
 from vidseg.memory.policies.similarity_pruning import SimilarityPruning
 from vidseg.memory.pooled_attention import PooledCrossAttention, PooledSettings
+from vidseg.memory.widths import CHANNELS, MEMORY_CHANNELS
 from vidseg.registry import Registry
 from vidseg.trackers.backbones.hiera import Hiera, HieraSettings
 from vidseg.trackers.backbones.plain_vit import PlainViT, PlainViTSettings
 from vidseg.trackers.backbones.repvit import RepViT, RepViTSettings
 from vidseg.trackers.backbones.residual import Residual, ResidualSettings
-from vidseg.trackers.sam2.image_model import CHANNELS
-from vidseg.trackers.sam2.video_model import MEMORY_CHANNELS
 from vidseg.validation import Strict, parse
 
 

@@ -20,7 +20,6 @@ from typing import Any
 
 import torch
 
-import vidseg
 from vidseg.errors import InputError, OutputError
 from vidseg.pipeline.atomic import write_json
 from vidseg.pipeline.out_folder import OutFolder
@@ -45,6 +44,7 @@ from vidseg.training.sheet import write_sheet
 from vidseg.training.trainee import build_trainee
 from vidseg.training.trainer import Trainer, Unroll
 from vidseg.training.unroll import unroll
+from vidseg.version import __version__
 
 RECORD = "train.json"
 WEIGHTS, AVERAGE = "weights.safetensors", "ema.safetensors"
@@ -188,7 +188,7 @@ class _Run:
             "settings_sha256": self.settings.sha256(),
             "steps": str(self.trainer.step),
             "clips": str(self.settings.clips_before(self.trainer.step)),
-            "vidseg": vidseg.__version__,
+            "vidseg": __version__,
         }
         state = {
             key: value.to(dtype) if value.is_floating_point() else value

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from vidseg.errors import ConfigError
 from vidseg.training.data import ClipSettings
-from vidseg.training.distil.settings import DistilSettings
+from vidseg.training.distil_settings import DistilSettings
 from vidseg.training.unroll import UnrollSettings
 from vidseg.validation import Strict, parse
 

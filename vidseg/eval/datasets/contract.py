@@ -12,7 +12,7 @@ import numpy as np
 
 from vidseg.errors import InputError
 from vidseg.eval.anchors import Anchor
-from vidseg.eval.label_png import read_label_png
+from vidseg.pipeline.label_png import read_label_png
 from vidseg.pipeline.read.folder import list_frames
 
 

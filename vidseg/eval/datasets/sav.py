@@ -66,6 +66,6 @@ def _sequence(root: Path, name: str) -> SequenceToTrack:
 
 
 def _shows_something(path: Path) -> bool:
-    from vidseg.eval.label_png import read_label_png
+    from vidseg.pipeline.label_png import read_label_png
 
     return bool(read_label_png(path).any())

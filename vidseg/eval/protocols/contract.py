@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vidseg.errors import InputError
-from vidseg.eval.label_png import LabelMap, read_label_png
 from vidseg.eval.metrics import FramePair
+from vidseg.pipeline.label_png import LabelMap, read_label_png
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from typing import ClassVar
 import numpy as np
 
 from vidseg.errors import InputError
-from vidseg.eval.label_png import LabelMap, read_label_png
 from vidseg.eval.metrics import statistics
 from vidseg.eval.protocols.contract import (
     Headline,
@@ -31,6 +30,7 @@ from vidseg.eval.protocols.contract import (
     without_void,
 )
 from vidseg.eval.protocols.layout import jobs_of_folders, mask_root, prediction_root, set_list
+from vidseg.pipeline.label_png import LabelMap, read_label_png
 
 DAVIS_HEADLINE = Headline(key="J&F-Mean", object_keys=("J_mean", "F_mean"))
 

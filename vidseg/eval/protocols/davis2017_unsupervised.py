@@ -13,7 +13,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from vidseg.eval.label_png import read_label_png
 from vidseg.eval.metrics.assignment import best_pairs
 from vidseg.eval.protocols.contract import (
     VOID,
@@ -27,6 +26,7 @@ from vidseg.eval.protocols.contract import (
 )
 from vidseg.eval.protocols.davis2017 import DAVIS_HEADLINE, davis_score, davis_total, refuse_ids_above
 from vidseg.eval.protocols.layout import jobs_of_folders, mask_root, prediction_root, set_list
+from vidseg.pipeline.label_png import read_label_png
 
 MAX_PROPOSALS = 20
 

@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from vidseg.errors import InputError
-from vidseg.eval.label_png import LabelMap, read_label_png
 from vidseg.eval.metrics import FramePair
 from vidseg.eval.metrics.statistics import mean
 from vidseg.eval.protocols.contract import (
@@ -36,6 +35,7 @@ from vidseg.eval.protocols.layout import (
     prediction_root,
     sequence_names,
 )
+from vidseg.pipeline.label_png import LabelMap, read_label_png
 
 
 @dataclass(frozen=True)

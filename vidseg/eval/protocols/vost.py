@@ -12,7 +12,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from vidseg.eval.label_png import read_label_png
 from vidseg.eval.metrics import statistics
 from vidseg.eval.protocols.contract import (
     Headline,
@@ -27,6 +26,7 @@ from vidseg.eval.protocols.contract import (
     without_void,
 )
 from vidseg.eval.protocols.layout import jobs_of_folders, mask_root, prediction_root, set_list
+from vidseg.pipeline.label_png import read_label_png
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from vidseg.errors import ConfigError
 from vidseg.memory.attention import MemoryAttention
 from vidseg.memory.compressor import Compressor
 from vidseg.memory.encoder import MemoryEncoder
+from vidseg.memory.widths import CHANNELS, MEMORY_CHANNELS
 from vidseg.trackers.backbones.single_scale_neck import SingleScaleNeck
 from vidseg.trackers.image_encoder import ImageEncoder, PyramidNeck
 from vidseg.trackers.parts import COMPRESSORS, MEMORY_ATTENTIONS, build_part
-from vidseg.trackers.sam2.image_model import CHANNELS
-from vidseg.trackers.sam2.video_model import MEMORY_CHANNELS, Sam2VideoModel
+from vidseg.trackers.sam2.video_model import Sam2VideoModel
 from vidseg.trackers.settings import EngineSettings, Given
 from vidseg.validation import Strict
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vidseg.memory.linear import Linear
+from vidseg.memory.widths import CHANNELS
 from vidseg.trackers.compiled import compile_in_place
 from vidseg.trackers.image_encoder import ImageEncoder, PyramidNeck
 from vidseg.trackers.model import Candidates, Decoded, Features
@@ -25,9 +26,6 @@ from vidseg.trackers.sam2.mask_decoder import (
     stability,
 )
 from vidseg.trackers.sam2.prompt_encoder import PromptEncoder
-
-CHANNELS = 256
-"""Width of the features, tokens and object pointers of the whole family."""
 
 
 class Sam2ImageModel(nn.Module):

@@ -20,14 +20,12 @@ from vidseg.memory.bank import Recall, stack_tokens
 from vidseg.memory.compressor import Compressor
 from vidseg.memory.encoder import MemoryEncoder
 from vidseg.memory.position import sine_grid, sine_times
+from vidseg.memory.widths import CHANNELS, MEMORY_CHANNELS
 from vidseg.trackers.compiled import compile_in_place
 from vidseg.trackers.image_encoder import ImageEncoder
 from vidseg.trackers.mlp import MLP
 from vidseg.trackers.model import MASK_LOGIT_BIAS, MASK_LOGIT_SCALE, Decoded, Features, cat, pick
-from vidseg.trackers.sam2.image_model import CHANNELS, Sam2ImageModel
-
-MEMORY_CHANNELS = 64
-"""Width of a memory token."""
+from vidseg.trackers.sam2.image_model import Sam2ImageModel
 
 
 class Sam2VideoModel(Sam2ImageModel):

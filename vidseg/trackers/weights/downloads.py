@@ -25,7 +25,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vidseg import __version__
 from vidseg.errors import CheckpointError, OutputError, RunError
 from vidseg.trackers.weights.cache import (
     cache_folder,
@@ -39,6 +38,7 @@ from vidseg.trackers.weights.cache import (
 )
 from vidseg.trackers.weights.checkpoint import file_kind
 from vidseg.trackers.weights.published import Published, published
+from vidseg.version import __version__
 
 ATTEMPTS = 5
 """In a row without a single new byte."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidseg.errors import ConfigError, VidsegError
-from vidseg.eval.label_png import read_label_png
+from vidseg.pipeline.label_png import read_label_png
 from vidseg.pipeline.read import read
 from vidseg.training.data.settings import StillFolder, folder_of
 

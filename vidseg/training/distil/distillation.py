@@ -16,7 +16,7 @@ from vidseg.training.distil.losses import (
     mask_distance,
     to_grid,
 )
-from vidseg.training.distil.settings import DistilSettings
+from vidseg.training.distil_settings import DistilSettings
 from vidseg.training.prompts import correct
 from vidseg.training.unroll import (
     Answer,

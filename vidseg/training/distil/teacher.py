@@ -7,7 +7,7 @@ from vidseg.trackers.engine import Engine
 from vidseg.trackers.engine_tracker import EngineTracker
 from vidseg.trackers.model import module_of
 from vidseg.trackers.registry import load
-from vidseg.training.distil.settings import DistilSettings
+from vidseg.training.distil_settings import DistilSettings
 from vidseg.training.trainee import read_engine_config, settings_of_sizes
 
 
