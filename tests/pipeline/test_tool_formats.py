@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
+import types
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -314,3 +317,36 @@ def test_trackeval_reads_mots(tmp_path: Path) -> None:
     assert all((seen[key] == mask).all() for key, mask in wanted.items())
     data = dataset.get_preprocessed_seq_data(raw, "pedestrian")
     assert trackeval.metrics.HOTA().eval_sequence(data)["HOTA"].mean() == 1.0
+
+
+# FiftyOne, which needs a database to be tried with: what its page says is run with a stand-in.
+
+
+def test_the_lines_for_fiftyone_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).parents[2] / "docs/fiftyone.md"
+    code = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)[0]
+    frames = moving_squares(4)
+    written(tmp_path / "runs/video", frames, "mot")
+    samples: list[Any] = []
+    stand_in = types.ModuleType("fiftyone")
+    kinds: dict[str, Any] = {
+        "Sample": lambda **facts: types.SimpleNamespace(frames={}, **facts),
+        "Frame": types.SimpleNamespace,
+        "Detections": types.SimpleNamespace,
+        "Detection": types.SimpleNamespace,
+        "Dataset": lambda name: types.SimpleNamespace(add_sample=samples.append),
+    }
+    for name, kind in kinds.items():
+        setattr(stand_in, name, kind)
+    monkeypatch.setitem(sys.modules, "fiftyone", stand_in)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    (sample,) = samples
+    seen = {}
+    for number, frame in sample.frames.items():
+        for thing in frame.objects.detections:
+            x, y, w, h = np.rint(np.array(thing.bounding_box) * (64, 48, 64, 48)).astype(int)
+            mask = np.zeros((48, 64), bool)
+            mask[y : y + h, x : x + w] = thing.mask
+            seen[number - 1, thing.index] = (mask, LABELS[thing.index])
+    assert_same(seen, frames)
