@@ -167,7 +167,6 @@ def test_resume_of_nothing_is_a_new_run(video: Path, tmp_path: Path) -> None:
         ({"direction": "both"}, "--direction (forward, now both)"),
         ({"end": 9, "prompts": {"box": [1, 2, 30, 40]}}, "prompts, --end (None, now 9)"),
         ({"formats": ("png",)}, "--format (png,rle, now png)"),
-        ({"dtype": "bfloat16"}, "--dtype (float32, now bfloat16)"),
     ],
 )
 def test_resume_of_another_run_says_what_differs(
