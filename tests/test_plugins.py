@@ -27,8 +27,9 @@ def site(tmp_path: Path) -> Path:
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {DISTRIBUTION}\nVersion: 1.2\n")
     (info / "entry_points.txt").write_text("[vidseg]\nsound = made_up_sound\nsick = made_up_sick\n")
     (info.parent / "made_up_sound.py").write_text(
-        "from vidseg.trackers.parts import NoSettings, Part, register_backbone\n"
-        "register_backbone('sound', Part(NoSettings, lambda settings: 'built'))\n"
+        "from vidseg.trackers.parts import Part, register_backbone\n"
+        "from vidseg.validation import Strict\n"
+        "register_backbone('sound', Part(Strict, lambda settings: 'built'))\n"
     )
     (info.parent / "made_up_sick.py").write_text("import a_module_that_is_not_there\n")
     return info.parent
