@@ -67,6 +67,14 @@ def test_cvat_images_come_back(tmp_path_factory: pytest.TempPathFactory, frames:
     assert len(ElementTree.parse(path).getroot().findall("image")) == len(frames)
 
 
+@pytest.mark.parametrize("name", ["cvat", "cvat:polygons", "cvat-images", "label-studio"])
+def test_labels_that_xml_does_not_have_leave_a_document(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path, moving_squares(2), name, labels={1: "a\x01\x1bb", 2: "\uffff"})
+    text = (path / "images.xml" if path.is_dir() else path).read_text()
+    ElementTree.fromstring(text)
+    assert "a\ufffd\ufffdb" in text
+
+
 def test_cvat_images_are_named_as_the_files(tmp_path: Path) -> None:
     path = written(tmp_path, moving_squares(2), "cvat-images", frame_files=['a&"b".JPG', "c.png"])
     names = [image.attrib["name"] for image in ElementTree.parse(path).getroot().findall("image")]

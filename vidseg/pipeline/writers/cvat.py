@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
-from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
 from vidseg.pipeline.writers.finished import Masklets, open_text
 from vidseg.pipeline.writers.masklets import ObjectLine
 from vidseg.pipeline.writers.outlines import edge_polygons
+from vidseg.pipeline.writers.xml_text import escape, quoteattr
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
-from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from vidseg.pipeline.writers.finished import Masklets, open_text
 from vidseg.pipeline.writers.json_stream import write_array
 from vidseg.pipeline.writers.masklets import ObjectLine
 from vidseg.pipeline.writers.palette import object_colour
+from vidseg.pipeline.writers.xml_text import quoteattr
 
 if TYPE_CHECKING:
     import numpy.typing as npt

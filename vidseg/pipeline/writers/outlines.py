@@ -47,7 +47,7 @@ def centre_polygon(mask: npt.NDArray[np.bool_]) -> Points:
 
     contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     loops = [contour.reshape(-1, 2).astype(np.int64) for contour in contours]
-    return _joined(sorted(loops, key=len, reverse=True))
+    return _corners(_joined(sorted(loops, key=len, reverse=True)))
 
 
 def _edge_loops(mask: npt.NDArray[np.bool_]) -> Iterator[tuple[Points, tuple[int, int]]]:
@@ -86,6 +86,13 @@ def _edge_loops(mask: npt.NDArray[np.bool_]) -> Iterator[tuple[Points, tuple[int
 def _by_preference(direction: int) -> tuple[int, int, int]:
     """Right, straight on, left."""
     return (direction + 1) % 4, direction, (direction + 3) % 4
+
+
+def _corners(polygon: Points) -> Points:
+    """A polygon without the points at which it goes straight on."""
+    (in_x, in_y), (out_x, out_y) = (polygon - np.roll(polygon, 1, 0)).T, (np.roll(polygon, -1, 0) - polygon).T
+    goes_straight_on = (in_x * out_y == in_y * out_x) & (in_x * out_x + in_y * out_y > 0)
+    return polygon[~goes_straight_on]
 
 
 def _joined(loops: Sequence[Points]) -> Points:

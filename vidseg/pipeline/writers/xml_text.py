@@ -1,0 +1,19 @@
+"""Names and labels in XML."""
+
+from __future__ import annotations
+
+import re
+from xml.sax import saxutils
+
+_NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+"""Characters that no XML document can hold, not even escaped."""
+
+
+def escape(text: str) -> str:
+    """For an element's content; characters that XML does not have become U+FFFD."""
+    return saxutils.escape(_NOT_IN_XML.sub("\ufffd", text))
+
+
+def quoteattr(text: str) -> str:
+    """An attribute's value, with its quotes; characters as in `escape`."""
+    return saxutils.quoteattr(_NOT_IN_XML.sub("\ufffd", text))
