@@ -10,9 +10,13 @@ from hypothesis import settings
 
 from support.hard_videos import HardVideos
 from support.shared import shared_folder
+from vidseg import plugins
 
 # Ray reads this once a process: whether tests in one process had a token would hang on which came first.
 os.environ["RAY_AUTH_MODE"] = "disabled"
+
+# Tests of what is around a tracker use the fake one by name, their child processes and Ray workers too.
+os.environ[plugins.VARIABLE] = "vidseg.testing.fake_plugin"
 
 # A busy machine is no failure.
 settings.register_profile("vidseg", deadline=None)

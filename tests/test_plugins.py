@@ -40,7 +40,7 @@ def run(code: str, *paths: Path, **variables: str) -> subprocess.CompletedProces
     path = os.pathsep.join([*map(str, paths), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": path, **variables},
+        env={**os.environ, "PYTHONPATH": path, plugins.VARIABLE: "", **variables},
         capture_output=True,
         text=True,
     )
@@ -184,5 +184,8 @@ def test_children_inherit_what_was_named(tmp_path: Path, monkeypatch: pytest.Mon
     plugins.use("mine.py", "json")
     plugins.use("json")
     assert plugins.named() == (str(tmp_path / "mine.py"), "json")
-    done = run("from vidseg import plugins; print(*plugins.named())")
+    done = run(
+        "from vidseg import plugins; print(*plugins.named())",
+        **{plugins.VARIABLE: os.environ[plugins.VARIABLE]},
+    )
     assert done.stdout.split() == [str(tmp_path / "mine.py"), "json"]

@@ -9,7 +9,7 @@ import re
 import shutil
 import signal
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from support import fake_tracker
-from support.fake_tracker import fake_yaml
 from support.made_datasets import (
     SIZE_HW,
     label_map,
@@ -33,13 +31,13 @@ from support.made_datasets import (
     names_of,
     write_frames,
 )
+from support.trackers import fake_yaml
 from vidseg.errors import InputError
 from vidseg.eval.datasets import DATASETS, open_dataset
 from vidseg.eval.evaluate import evaluate
 from vidseg.eval.submission import check_submission
 from vidseg.pipeline import cli
 from vidseg.trackers.options import TrackerOptions
-from vidseg.trackers.registry import TRACKER_KINDS
 
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "davis2017": make_davis,
@@ -61,13 +59,6 @@ TOP_FOLDERS = {
     "lvos": "Annotations",
     "lvosv2": "Annotations",
 }
-
-
-@pytest.fixture(autouse=True)
-def _fake_kind() -> Iterator[None]:
-    TRACKER_KINDS.register("fake", fake_tracker.build)
-    yield
-    TRACKER_KINDS.unregister("fake")
 
 
 def run_eval(name: str, root: Path, out: Path, *more: str) -> int:

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 import vidseg
-from support.fake_tracker import FakeTracker
 from support.hard_videos import numbered
 from support.masklets import described, moving_squares, picture
 from vidseg.pipeline.formats import FORMATS, FrameFormat
 from vidseg.pipeline.writers import FrameMasks
+from vidseg.testing import FakeTracker
 
 BOX = {"box": [20, 20, 40, 40]}
 

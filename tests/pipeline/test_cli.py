@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from support.fake_tracker import fake_yaml
 from support.hard_videos import encode, numbered, picture
+from support.trackers import fake_yaml
 from vidseg.pipeline.cli import main
 from vidseg.pipeline.writers import FrameMasks
 from vidseg.pipeline.writers.json_lines import JsonLinesWriter
@@ -188,13 +188,7 @@ def test_peak_memory_does_not_grow_with_the_video(tmp_path: Path) -> None:
         video = tmp_path / f"{num_frames}.mp4"
         encode(video, (pictures[k % 8] for k in range(num_frames)), options={"preset": "ultrafast"})
         call = ["track", str(video), "--prompt", "box.json", "--tracker", str(fake_yaml(tmp_path)), "--quiet"]
-        tests = str(Path(__file__).parent.parent)
-        subprocess.run(
-            [sys.executable, "-m", "support.fake_tracker", *call],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": tests},
-            check=True,
-        )
+        subprocess.run([sys.executable, "-m", "vidseg", *call], cwd=tmp_path, check=True)
         record = json.loads((tmp_path / f"runs/{num_frames}/run.json").read_text())
         peaks[num_frames] = record["peak_memory_bytes"]["host"]
     assert peaks[600] - peaks[60] < 30e6

@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 import vidseg
-from support.fake_tracker import FakeTracker
 from support.hard_videos import numbered, picture
 from vidseg.errors import PromptError, SourceError
 from vidseg.pipeline.cli import main
 from vidseg.pipeline.prompts import read_prompts
 from vidseg.pipeline.writers import FORMATS
+from vidseg.testing import FakeTracker
 
 pytestmark = pytest.mark.skipif(
     sys.platform in ("darwin", "win32"), reason="file names are Unicode on this system"

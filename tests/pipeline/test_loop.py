@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from support.fake_tracker import FakeTracker
 from vidseg.errors import RunError
 from vidseg.pipeline.loop import Loop, with_all_objects
 from vidseg.pipeline.outlet import Outlet
@@ -19,6 +18,7 @@ from vidseg.pipeline.run_record import RunRecord
 from vidseg.pipeline.schedule import Schedule
 from vidseg.pipeline.stop import Stop
 from vidseg.pipeline.writers.contract import FrameMasks
+from vidseg.testing import FakeTracker
 from vidseg.trackers.contract import Frame
 
 SIZE_HW = (48, 64)

@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 import vidseg
-from support.fake_tracker import FakeSession, FakeTracker
 from support.hard_videos import numbered, picture
 from vidseg.errors import OutputError
 from vidseg.pipeline import cli
+from vidseg.testing import FakeSession, FakeTracker
 from vidseg.trackers.contract import Frame, FrameResult
 
 BOX = {"box": [20, 20, 40, 40]}

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 import vidseg
-from support.fake_tracker import FakeTracker, build, fake_yaml
 from support.hard_videos import numbered
+from support.trackers import fake_yaml
 from vidseg.errors import ConfigError, InputError, RunError
 from vidseg.pipeline import cli, formats
 from vidseg.pipeline.batch.jobs import JobOptions
 from vidseg.pipeline.formats import ExportFormat, FrameFormat
 from vidseg.pipeline.writers import FrameMasks, Masklets, VideoDescription
+from vidseg.testing import FakeTracker
 from vidseg.trackers.contract import Frame
-from vidseg.trackers.registry import TRACKER_KINDS
 
 BOX = {"box": [20, 20, 40, 40]}
 
@@ -109,8 +109,6 @@ def test_overwrite_knows_it_for_a_runs(video: Path, tmp_path: Path) -> None:
 
 
 def test_batch_writes_it(video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if "fake" not in TRACKER_KINDS:
-        TRACKER_KINDS.register("fake", build)
     jobs = tmp_path / "jobs.jsonl"
     job = {"id": "a", "video": str(video), "prompt": BOX, "options": {"formats": ["rle", "areas"]}}
     jobs.write_text(json.dumps(job))

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 import vidseg
-from support.fake_tracker import FakeTracker
 from support.hard_videos import CLOSED_GOP, HEVC, encode, number_in, picture
 from vidseg.errors import DecodeError
 from vidseg.pipeline.cli import main
+from vidseg.testing import FakeTracker
 
 PIECE = 14
 NUM_FRAMES = 3 * PIECE

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 import vidseg
-from support.fake_tracker import FakeSession, FakeTracker
 from support.hard_videos import CLOSED_GOP, FFMPEG_MATRIX, HEVC, OPEN_GOP, encode, picture
 from support.parity import small_tracker
 from vidseg.compat import SAM2VideoPredictor
 from vidseg.pipeline.read.orientation import Orientation
 from vidseg.pipeline.read.pictures import ToRgb
 from vidseg.pipeline.read.resizing import Resizing
+from vidseg.testing import FakeSession, FakeTracker
 from vidseg.trackers.contract import Frame, FrameResult, TrackerTraits
 from vidseg.trackers.image_encoder import IMAGE_STD, normalise
 

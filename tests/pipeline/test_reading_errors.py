@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 import vidseg
-from support.fake_tracker import FakeTracker
 from support.hard_videos import numbered
 from vidseg.errors import DecodeError, RunError, SourceError
 from vidseg.pipeline.read.decoding import Decoder
 from vidseg.pipeline.read.resizing import Resizing
 from vidseg.pipeline.read.source import Source
+from vidseg.testing import FakeTracker
 from vidseg.trackers.contract import FrameResult
 
 BOX = {"box": [10, 10, 60, 50]}

@@ -19,11 +19,12 @@ import numpy as np
 import pytest
 
 import vidseg
-from support.fake_tracker import FakeSession, FakeTracker, fake_yaml
 from support.hard_videos import encode, numbered
+from support.trackers import fake_yaml
 from vidseg.errors import OutputError
 from vidseg.pipeline.made_video import MadeVideo
 from vidseg.pipeline.run import TrackSummary
+from vidseg.testing import FakeSession, FakeTracker
 from vidseg.trackers.contract import Frame, FrameResult
 
 FRAMES = 14
@@ -33,7 +34,6 @@ PROMPTS = {
         {"id": 2, "prompts": [{"frame": 7, "points": [[50, 30]]}]},
     ]
 }
-TESTS = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -212,13 +212,13 @@ def test_damaged_state_is_noticed(video: Path, tmp_path: Path, content: str) -> 
 
 def command(video: Path, out: Path, prompts: Path, tracker: Path, *more: str) -> list[str]:
     return [
-        *(sys.executable, "-m", "support.fake_tracker", "track", str(video), "--out", str(out)),
+        *(sys.executable, "-m", "vidseg", "track", str(video), "--out", str(out)),
         *("--prompt", str(prompts), "--tracker", str(tracker), "--save-every", "3", *more),
     ]
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture

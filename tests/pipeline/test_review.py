@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import vidseg
-from support.fake_tracker import FakeTracker
 from vidseg.pipeline import review
 from vidseg.pipeline.review import Review
 from vidseg.pipeline.writers.contract import FrameMasks
+from vidseg.testing import FakeTracker
 from vidseg.trackers.contract import Frame
 
 SIZE_HW = (60, 80)

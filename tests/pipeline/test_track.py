@@ -18,11 +18,11 @@ import pytest
 from PIL import Image
 
 import vidseg
-from support.fake_tracker import FakeTracker
 from support.hard_videos import numbered, picture
 from vidseg.errors import ConfigError, DecodeError, OutputError, PromptError, SourceError
 from vidseg.pipeline.run import TrackSummary
 from vidseg.pipeline.writers import read_masklets
+from vidseg.testing import FakeTracker
 
 BOX = {"box": [20, 20, 40, 40]}
 FRAMES = 24

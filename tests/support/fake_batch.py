@@ -1,40 +1,18 @@
-"""Jobs on the fake tracker, and jobs that go wrong in the ways that only real workers know.
-
-As a program it is the command line with that stage: `python -m support.fake_batch batch ...`
-"""
+"""Jobs on the fake tracker, and what a run leaves."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from support.fake_tracker import build, fake_yaml
 from support.hard_videos import numbered
-from vidseg.pipeline.batch import stage as stage_module
+from support.trackers import fake_yaml
 from vidseg.pipeline.batch.jobs import Job
-from vidseg.pipeline.batch.stage import Outcome, Stage
-from vidseg.trackers.registry import TRACKER_KINDS
+from vidseg.pipeline.batch.stage import Outcome
 
 BOX = {"box": [20, 20, 40, 40]}
-
-
-class FakeStage(Stage):
-    """A stage that knows the tracker kind `fake`, and that ids starting with 'kills' are to kill it."""
-
-    def setup(self, job: Job) -> None:
-        if "fake" not in TRACKER_KINDS:
-            TRACKER_KINDS.register("fake", build)
-        super().setup(job)
-
-    def process(self, job: Job) -> Outcome:
-        if job.id.startswith("kills"):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().process(job)
 
 
 class NoOpStage:
@@ -101,11 +79,3 @@ def left_over(out: Path) -> list[str]:
         for path in out.rglob("*")
         if path.name.startswith(".") or ".part" in path.name or path.name == "lock"
     ]
-
-
-if __name__ == "__main__":
-    from support import fake_batch  # by its name, by which workers find it; here it is __main__
-    from vidseg.pipeline.cli import main
-
-    stage_module.Stage = fake_batch.FakeStage  # type: ignore[misc]
-    sys.exit(main())

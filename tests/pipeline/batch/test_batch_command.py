@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,8 +15,6 @@ from support.fake_batch import add_job, left_over, make_jobs, masks_of, report_o
 from support.hard_videos import numbered
 from vidseg.pipeline.batch.status import SILENT_S
 from vidseg.pipeline.cli import main
-
-TESTS = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture
@@ -148,9 +145,8 @@ def test_runs_without_ray(place: Path) -> None:
 def test_driver_ended_by_a_signal_goes_on_when_started_again(tmp_path: Path, number: signal.Signals) -> None:
     jobs = make_jobs(tmp_path / "jobs", {"a": 8, "b": 14, "c": 8}, seconds_a_frame=0.05)
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "support.fake_batch", "batch", str(jobs), "--workers", "0", "--out"]
-    env = {**os.environ, "PYTHONPATH": str(TESTS)}
-    driver = subprocess.Popen([*command, str(out)], env=env, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "vidseg", "batch", str(jobs), "--workers", "0", "--out"]
+    driver = subprocess.Popen([*command, str(out)], stdout=subprocess.PIPE, text=True)
     try:
         until = time.monotonic() + 120
         while not (out / "b/masks/00006.png").exists():
@@ -164,10 +160,10 @@ def test_driver_ended_by_a_signal_goes_on_when_started_again(tmp_path: Path, num
         assert "interrupted: 1 of 3 jobs done" in told
         assert "2 jobs left; the same command goes on" in told
         assert list(report_of(out)) == ["a"]
-    subprocess.run([*command, str(out)], env=env, check=True, timeout=120)
+    subprocess.run([*command, str(out)], check=True, timeout=120)
     report = report_of(out)
     assert [line.get("was_done_before", False) for line in report.values()] == [True, False, False]
     assert json.loads((out / "b/run.json").read_text())["resumed"] == 1
-    subprocess.run([*command, str(tmp_path / "quiet")], env=env, check=True, timeout=120)
+    subprocess.run([*command, str(tmp_path / "quiet")], check=True, timeout=120)
     assert masks_of(out) == masks_of(tmp_path / "quiet")
     assert left_over(out) == []

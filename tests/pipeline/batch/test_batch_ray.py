@@ -16,17 +16,18 @@ from typing import Any
 
 import pytest
 
-from support.fake_batch import BOX, FakeStage, left_over, make_jobs, masks_of, report_of
-from support.fake_tracker import fake_yaml
+from support.fake_batch import BOX, left_over, make_jobs, masks_of, report_of
 from support.hard_videos import numbered, truncated
 from support.short_clips import write_short_clips
+from support.trackers import fake_yaml
 from vidseg.pipeline.batch import stores
 from vidseg.pipeline.batch.driver import Ticket
 from vidseg.pipeline.batch.jobs import JobsFile
+from vidseg.pipeline.batch.stage import Stage
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-TESTS = Path(__file__).parent.parent.parent
+KILLING = Path(__file__).parents[2] / "support" / "killing_tracker.py"
 SMALL = 100 << 20
 """Bytes of a node's object store: nothing goes through it."""
 
@@ -35,9 +36,8 @@ SMALL = 100 << 20
 def cluster(s3_environment: int) -> Iterator[Any]:
     """A head without CPUs, so that no worker is on it, and two nodes with one each."""
     pytest.importorskip("ray", reason="needs the extra ray")
-    # For raylets and the workers they start: the tests' stage, and patience with a busy machine.
+    # For raylets and the workers they start: patience with a busy machine.
     patch = pytest.MonkeyPatch()
-    patch.setenv("PYTHONPATH", str(TESTS))
     patch.setenv("RAY_raylet_start_wait_time_s", "180")
     import ray
     from ray.cluster_utils import Cluster
@@ -78,13 +78,14 @@ def sixty(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, byt
     truncated(folder / "whole.mkv", folder / "clips/cut.mkv")
     lines.append({**lines[0], "id": "bad-cut", "video": "clips/cut.mkv", "prompt": BOX})
     lines.append({**lines[0], "id": "bad-prompt", "prompt": {"box": [500, 500, 600, 600]}})
-    lines.append({**lines[0], "id": "kills-its-worker"})
-    choose.shuffle(lines)
+    (folder / "killing.yaml").write_text("kind: killing\n")
+    choose.shuffle(lines)  # workers start with the tracker of the first job: not with that of the last one
+    lines.append({**lines[0], "id": "kills-its-worker", "tracker": str(folder / "killing.yaml")})
     for line in lines:
         line["options"] = {"save_every": 3}
     path = folder / "jobs.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    quiet = FakeStage(str(folder / "quiet"))
+    quiet = Stage(str(folder / "quiet"))
     for _, job in JobsFile(path):
         if job.id not in BAD:
             quiet.setup(job)
@@ -108,8 +109,9 @@ def test_sixty_jobs_survive_the_kill_of_a_worker_a_raylet_and_the_driver(
         stores.upload([*(folder / "clips").iterdir(), folder / "jobs.jsonl"], folder, f"{bucket}/in")
         jobs, out = f"{bucket}/in/jobs.jsonl", f"{bucket}/out"
     scratch = tmp_path / "scratch"
-    command = [sys.executable, "-m", "support.fake_batch", "batch", jobs, "--workers", "2", "--json"]
+    command = [sys.executable, "-m", "vidseg", "batch", jobs, "--workers", "2", "--json"]
     command += ["--ray-address", cluster.address, "--out", out, "--scratch", str(scratch)]
+    command += ["--plugin", str(KILLING)]
     if place == "disk":
         command += ["--format", "png,rle"]
 
@@ -203,7 +205,7 @@ def workers_at_work(cluster: Any) -> list[int]:
     return sorted(found)
 
 
-def start_pool(stage: FakeStage, jobs: JobsFile, address: str, workers: int | None = 2) -> Any:
+def start_pool(stage: Stage, jobs: JobsFile, address: str, workers: int | None = 2) -> Any:
     from vidseg.pipeline.batch.ray_pool import Needs, RayPool
 
     pool: RayPool[Ticket] = RayPool(
@@ -220,7 +222,7 @@ def test_driver_ended_under_way_is_started_again(
     lengths = {"clip-0": 10, "clip-1": 10, "clip-2": 80, "clip-3": 80, "clip-4": 10, "clip-5": 10}
     path = make_jobs(tmp_path / "jobs", lengths, seconds_a_frame=0.05)
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "support.fake_batch", "batch", str(path), "--workers", "2", "--quiet"]
+    command = [sys.executable, "-m", "vidseg", "batch", str(path), "--workers", "2", "--quiet"]
     command += ["--ray-address", cluster.address, "--out"]
     env = dict(os.environ)
     driver = subprocess.Popen([*command, str(out)], env=env)
@@ -241,7 +243,7 @@ def test_driver_ended_under_way_is_started_again(
     records = [json.loads((out / job_id / "run.json").read_text()) for job_id in lengths]
     assert any(record.get("resumed") for record in records)
     jobs = JobsFile(path)
-    quiet = FakeStage(str(tmp_path / "quiet"))
+    quiet = Stage(str(tmp_path / "quiet"))
     quiet.setup(next(iter(jobs))[1])
     for _, job in jobs:
         quiet.process(job)
@@ -256,7 +258,7 @@ def test_pool_takes_as_many_workers_as_fit_and_grows_with_the_cluster(
 
     monkeypatch.setattr(ray_pool, "LOOK_AGAIN_S", 0.5)
     jobs = JobsFile(make_jobs(tmp_path / "jobs", {"a": 3}))
-    pool = start_pool(FakeStage(str(tmp_path / "out")), jobs, cluster.address, workers=None)
+    pool = start_pool(Stage(str(tmp_path / "out")), jobs, cluster.address, workers=None)
     new = None
     try:
         assert wait_for(pool, 2)
@@ -277,7 +279,7 @@ def test_workers_that_ray_gives_up_before_they_run_are_not_held_against_the_run(
 
     monkeypatch.setattr(ray_pool, "START_PATIENCE_S", 0.0)
     jobs = JobsFile(make_jobs(tmp_path / "jobs", {"a": 3}))
-    pool = start_pool(FakeStage(str(tmp_path / "out")), jobs, cluster.address, workers=3)
+    pool = start_pool(Stage(str(tmp_path / "out")), jobs, cluster.address, workers=3)
     try:
         assert wait_for(pool, 2)  # the third waits for a machine
         given_up = 0

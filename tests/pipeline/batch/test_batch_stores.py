@@ -11,14 +11,14 @@ from typing import Any
 import fsspec
 import pytest
 
-from support.fake_batch import BOX, FakeStage, make_jobs, masks_of
-from support.fake_tracker import FakeSession
+from support.fake_batch import BOX, make_jobs, masks_of
 from vidseg.errors import ConfigError, SourceError
 from vidseg.pipeline.batch import remote_folder, stores
 from vidseg.pipeline.batch.jobs import Job, JobsFile
 from vidseg.pipeline.batch.remote_folder import CHECKPOINT, RemoteFolder
 from vidseg.pipeline.batch.stage import Stage
 from vidseg.pipeline.cli import main
+from vidseg.testing import FakeSession
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_job_cut_off_goes_on_from_the_state_on_the_store(
     store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = next(iter(JobsFile(make_jobs(tmp_path / "jobs", {"clip": 14}))))[1]
-    quiet = FakeStage(str(tmp_path / "quiet"))
+    quiet = Stage(str(tmp_path / "quiet"))
     quiet.setup(job)
     quiet.process(job)
 
@@ -98,7 +98,7 @@ def test_job_cut_off_goes_on_from_the_state_on_the_store(
 
     monkeypatch.setattr(FakeSession, "step", cut)
     monkeypatch.setattr(remote_folder, "SHARE_OF_TIME", float("inf"))  # every checkpoint is sent
-    stage = FakeStage(f"{store}/out", scratch=tmp_path / "scratch", send_every_s=0.0)
+    stage = Stage(f"{store}/out", scratch=tmp_path / "scratch", send_every_s=0.0)
     stage.setup(job)
     with pytest.raises(Cut):
         stage.process(job)
@@ -107,7 +107,7 @@ def test_job_cut_off_goes_on_from_the_state_on_the_store(
     assert f"clip/{CHECKPOINT}" in names(f"{store}/out")
     assert json.loads(stores.read_bytes(f"{store}/out/clip/run.json"))["status"] == "running"
 
-    elsewhere = FakeStage(f"{store}/out", scratch=tmp_path / "elsewhere")
+    elsewhere = Stage(f"{store}/out", scratch=tmp_path / "elsewhere")
     elsewhere.setup(job)
     assert elsewhere.process(job).status == "done"
     calls = elsewhere._tracker[1].calls  # type: ignore[index, attr-defined]
@@ -132,7 +132,7 @@ def test_masks_of_prompts_are_brought_too(in_memory: str, tmp_path: Path) -> Non
         "file": f"{in_memory}/p/prompt.json",
         "line": {"mask": f"{in_memory}/p/m.png"},
     }.items():
-        stage = FakeStage(str(tmp_path / "out"), scratch=tmp_path / "scratch")
+        stage = Stage(str(tmp_path / "out"), scratch=tmp_path / "scratch")
         assert stage.process(Job(id=job_id, prompt=prompt, **fields)).status == "done"  # type: ignore[arg-type]
     assert len({path.read_bytes() for path in (tmp_path / "out").glob("*/masklets.jsonl")}) == 1
 
