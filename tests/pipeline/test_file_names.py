@@ -43,7 +43,7 @@ def frames(folder: Path) -> Path:
 def test_every_format_is_written_of_a_source_whose_name_is_not_utf8(tmp_path: Path, kind: str) -> None:
     source = video(tmp_path) if kind == "video" else frames(tmp_path / ODD)
     out = tmp_path / f"out {ODD}"
-    formats = [name for name in FORMATS if name != "fake"]
+    formats = [name for name in FORMATS.known if ":" not in name]  # a variant writes the same file
     summary = vidseg.track(source, BOX, tracker=FakeTracker(), out=out, formats=formats)
     assert (summary.status, summary.frames_done) == ("done", NUM_FRAMES)
     assert all(path.exists() for path in summary.outputs)

@@ -212,7 +212,8 @@ def _truth_of(data: DataSet, sequence: SequenceToTrack) -> Path:
 def _picture(data: DataSet, moment: Moment, frame: str, masks: Path) -> str:
     from PIL import Image
 
-    from vidseg.pipeline.read.folder import list_frames, read_image
+    from vidseg.pipeline.read.folder import list_frames
+    from vidseg.pipeline.read.images import read_image
 
     sequence = moment.sequence
     index = sequence.frame_names.index(frame)

@@ -100,6 +100,10 @@ def _open(
 
             return open_folder(path, span, reverse=reverse)
         if path.is_file():
+            from vidseg.pipeline.read.picture_file import is_picture_file, open_picture_file
+
+            if is_picture_file(path):
+                return open_picture_file(path, span, reverse=reverse)
             if reader == "decord":
                 from vidseg.pipeline.read.decord_video import open_decord_video
 

@@ -7,10 +7,8 @@ import re
 from collections.abc import Generator
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from vidseg.errors import DecodeError, SourceError
+from vidseg.errors import DecodeError, SourceError, told
+from vidseg.pipeline.read.images import Images, read_frame
 from vidseg.pipeline.read.info import ASSUMED_FRAME_RATE, SourceInfo
 from vidseg.pipeline.read.span import Span
 from vidseg.trackers.contract import Frame
@@ -31,9 +29,10 @@ def open_folder(
     files = list_frames(folder)
     wanted = span.slice(len(files), folder.name)
     first = wanted[-1] if reverse else wanted[0]
+    images = Images(len(files), lambda number: read_frame(files[number]))
     try:
-        size_hw = read_image(files[first]).shape[:2]
-    except (OSError, ValueError, SyntaxError) as failure:
+        size_hw = images[first].shape[:2]
+    except Exception as failure:  # Pillow raises whatever a damaged file makes it trip over
         raise _unreadable(files[first], failure) from None
     info = SourceInfo(
         kind="frames",
@@ -45,7 +44,7 @@ def open_folder(
         codec=files[first].suffix.lower().lstrip("."),
         frame_files=[file.name for file in files],
     )
-    return info, _frames(files, wanted[::-1] if reverse else wanted, size_hw)
+    return info, _frames(files, images, wanted[::-1] if reverse else wanted, size_hw)
 
 
 def list_frames(folder: Path) -> list[Path]:
@@ -76,24 +75,13 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part.casefold()) for part in parts if part]
 
 
-def read_image(file: Path) -> npt.NDArray[np.uint8]:
-    """One image as uint8 H x W x 3, RGB, upright by its EXIF orientation; an alpha channel is dropped."""
-    from PIL import Image, ImageOps
-
-    with Image.open(file) as opened:
-        image = ImageOps.exif_transpose(opened)
-        if image.mode.startswith("I;16") or image.mode == "I":
-            # Pillow clips 16-bit grey at 255 rather than scale it.
-            grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-            return np.repeat(grey[:, :, None], 3, axis=2)
-        return np.array(image.convert("RGB"))
-
-
-def _frames(files: list[Path], wanted: range, size_hw: tuple[int, int]) -> Generator[Frame, None, None]:
+def _frames(
+    files: list[Path], images: Images, wanted: range, size_hw: tuple[int, int]
+) -> Generator[Frame, None, None]:
     for count, index in enumerate(wanted):
         try:
-            image = read_image(files[index])
-        except (OSError, ValueError, SyntaxError) as failure:
+            image = images[index]
+        except Exception as failure:  # as above
             error = _unreadable(files[index], failure)
             raise DecodeError(error.message, frames_read=count, hint=error.hint) from None
         if image.shape[:2] != size_hw:
@@ -107,7 +95,5 @@ def _frames(files: list[Path], wanted: range, size_hw: tuple[int, int]) -> Gener
 
 
 def _unreadable(file: Path, failure: Exception) -> SourceError:
-    reason = " ".join(str(failure).split())[:200]
-    return SourceError(
-        f"image '{file}' cannot be read ({reason})", hint="replace the file or take it out of the folder"
-    )
+    hint = getattr(failure, "hint", "replace the file or take it out of the folder")
+    return SourceError(f"image '{file}' cannot be read ({told(failure)})", hint=hint)

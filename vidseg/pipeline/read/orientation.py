@@ -5,11 +5,13 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from io import BytesIO
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 EXIF_ORIENTATION = 0x0112
+SampleT = TypeVar("SampleT", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +43,15 @@ class Orientation:
                 said = image.getexif().get(EXIF_ORIENTATION)
         except Exception:  # Pillow raises whatever a damaged file makes it trip over
             return None
-        return cls(*_BY_EXIF[said]) if said in _BY_EXIF else None
+        return cls.of_exif(said) if said in _BY_EXIF else None
 
-    def apply(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """H x W x 3 as stored to H x W x 3 as shown, contiguous."""
+    @classmethod
+    def of_exif(cls, value: int | None) -> Orientation:
+        """By the value of the EXIF tag; upright where there is none that EXIF defines."""
+        return cls(*_BY_EXIF.get(value or 1, (0, False)))
+
+    def apply(self, image: npt.NDArray[SampleT]) -> npt.NDArray[SampleT]:
+        """H x W (x 3) as stored to H x W x 3 as shown, contiguous."""
         if self.mirrored:
             image = image[:, ::-1]
         if self.rotation_deg:
