@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -99,7 +100,9 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Errors are one to three lines, never a traceback."""
-    with steady_output():
+    with steady_output(), warnings.catch_warnings():
+        # Pillow's remarks on damaged files: where a picture is lost we say so ourselves.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
         return _run(list(sys.argv[1:] if argv is None else argv))
 
 

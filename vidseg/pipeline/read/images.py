@@ -9,6 +9,7 @@ would show them black.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,13 +159,11 @@ def read_frame(file: Path) -> Samples:
     Raises:
         ManyFramesError: it holds several of one size, as stacks and animations do.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
-    if file.suffix.lower() not in (
-        ".jpg",
-        ".jpeg",
-    ):  # cameras leave a smaller picture or a depth map in these
-        with Image.open(file) as image:
+    # Cameras leave smaller pictures and depth maps behind the picture itself in JPEG files.
+    if file.suffix.lower() not in (".jpg", ".jpeg"):
+        with suppress(UnidentifiedImageError), Image.open(file) as image:
             count = getattr(image, "n_frames", 1)
             if count > 1:
                 size = image.size
@@ -194,7 +193,8 @@ def read_samples(file: Path) -> Samples:
 
 def is_deep_colour(image: Image.Image) -> bool:
     """Whether a file has colours of more than 8 bits, of which Pillow keeps the upper 8."""
-    arguments = image.tile[0][3] if getattr(image, "tile", None) else ""
+    tiles = getattr(image, "tile", None)
+    arguments = tiles[0][3] if tiles else ""
     mode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
     return ";16" in str(mode) and not image.mode.startswith("I")
 
