@@ -17,9 +17,13 @@ from vidseg.trackers.image.framing import Stretch
 from vidseg.trackers.image.segmenter import ImageSegmenter
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.registry import read_config
+from vidseg.validation import parse
 
 if TYPE_CHECKING:
     from vidseg.trackers.engine_tracker import EngineTracker
+
+MEMORY_WEIGHTS = ("memory_", "maskmem_", "mask_downsample", "obj_ptr_", "no_obj_", "no_mem_pos_enc")
+"""How the names of weights begin that SAM 2 reads on videos alone."""
 
 ImageBuilder = Callable[[str, Mapping[str, Any], TrackerOptions], ImageSegmenter]
 """(name, the YAML's mapping without `kind` and `options`, what is asked) -> segmenter."""
@@ -28,7 +32,23 @@ ImageBuilder = Callable[[str, Mapping[str, Any], TrackerOptions], ImageSegmenter
 def _of_tracker(name: str, config: Mapping[str, Any], options: TrackerOptions) -> ImageSegmenter:
     from vidseg.trackers.engine_tracker import EngineTracker
 
-    return segmenter_of(EngineTracker.build(name, config, options))
+    return segmenter_of(EngineTracker.build(name, config, _completed(name, config, options)))
+
+
+def _completed(name: str, config: Mapping[str, Any], options: TrackerOptions) -> TrackerOptions:
+    """Weights for pictures alone, with zeros where the memory's would be, which no picture reads."""
+    from vidseg.trackers.build import EngineSettings, expected_shapes
+    from vidseg.trackers.weights import IMAGE_HALF, read_checkpoint, recognise, shapes_of
+
+    if options.weights is None:
+        return options
+    state = read_checkpoint(options.weights)
+    if recognise(shapes_of(state)) is not IMAGE_HALF:
+        return options
+    settings = parse(EngineSettings, dict(config), where=f"tracker '{name}'", error=ConfigError)
+    shapes = expected_shapes(settings, f"tracker '{name}'")
+    memory = {key: torch.zeros(shape) for key, shape in shapes.items() if key.startswith(MEMORY_WEIGHTS)}
+    return options.model_copy(update={"weights": {**memory, **state}})
 
 
 def segmenter_of(tracker: EngineTracker) -> ImageSegmenter:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vidseg.errors import CheckpointError
 from vidseg.trackers.weights.layouts import recognise
+from vidseg.trackers.weights.transformers_layout import from_transformers, is_transformers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,11 +57,12 @@ def file_kind(path: Path) -> FileKind:
 
 
 def read_checkpoint(source: str | PathLike[str] | Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict in a checkpoint, on the CPU.
+    """The state dict in a checkpoint, on the CPU, under the official names.
 
     Args:
         source: a file of torch (`.pt`, `.pth`; the state dict itself, or under 'model' as the official
-            releases have it) or of safetensors; or a state dict.
+            releases have it) or of safetensors; or a state dict. Names of the transformers library are taken,
+            too.
 
     Raises:
         CheckpointError: not a checkpoint, cut short, with more than tensors in it, or without weights.
@@ -124,7 +126,7 @@ def _tensors(content: Any, where: str) -> dict[str, Tensor]:
                 where=where,
                 hint="give the state dict alone, or under 'model'",
             )
-    return dict(content)
+    return from_transformers(content) if is_transformers(content) else dict(content)
 
 
 def check_state(

@@ -65,6 +65,13 @@ def _plain_vit(size: str, short: str, width: int, num_params: int) -> Layout:
 
 _SURGICAL = ("surgical-sam2", "surgical-sam2-512")
 
+IMAGE_HALF = Layout(
+    title="SAM 2 for pictures, without its memory (vidseg.load_image takes it)",
+    family="SAM 2",
+    marks={_PATCHES: None, "sam_mask_decoder.obj_score_token.weight": None},
+    absent=("memory_attention.layers.0.norm1.weight",),
+)
+
 LAYOUTS: tuple[Layout, ...] = (
     _hiera("SAM 2", "tiny", 96, 12, 38_945_986, ("sam2-hiera-tiny",)),
     # Surgical SAM 2 prunes frames, which has no weights: its checkpoint cannot be told from SAM 2 small's.
@@ -97,11 +104,7 @@ LAYOUTS: tuple[Layout, ...] = (
         family="SAM",
         marks={"image_encoder.patch_embed.proj.weight": None, "mask_decoder.iou_token.weight": None},
     ),
-    Layout(
-        title="SAM 2 in the layout of the transformers library",
-        family="SAM 2 (transformers)",
-        marks={"vision_encoder.backbone.patch_embed.projection.weight": None},
-    ),
+    IMAGE_HALF,
 )
 
 

@@ -1,0 +1,235 @@
+"""The names that the transformers library gives the weights of SAM 2 and EdgeTAM, and the official ones.
+
+Its classes `Sam2VideoModel`, `Sam2Model` (pictures alone) and `EdgeTamVideoModel` hold the same numbers as
+the official checkpoints under other names, and cut three things otherwise: the embeddings of points are one
+matrix, keys and values of EdgeTAM's perceiver are two, and the random matrix of places is held twice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_THREE_LAYERS = (("layers.0", "proj_in"), ("layers.1", "layers.0"), ("layers.2", "proj_out"))
+_TWO_LAYERS = (("layers.0", "proj_in"), ("layers.1", "proj_out"))
+_ATTENTIONS = ("self_attn", "cross_attn_token_to_image", "cross_attn_image_to_token")
+
+
+def _in(official: str, theirs: str, rows: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Rows of a part, with its own two names before theirs."""
+    return [(f"{official}.{ours}", f"{theirs}.{other}") for ours, other in rows]
+
+
+def _same(*names: str) -> list[tuple[str, str]]:
+    return [(name, name) for name in names]
+
+
+_TOP = [
+    ("maskmem_tpos_enc", "memory_temporal_positional_encoding"),
+    ("no_mem_embed", "no_memory_embedding"),
+    ("no_mem_pos_enc", "no_memory_positional_encoding"),
+    ("no_obj_ptr", "no_object_pointer"),
+    ("no_obj_embed_spatial", "occlusion_spatial_embedding_parameter"),
+    ("obj_ptr_tpos_proj", "temporal_positional_encoding_projection_layer"),
+    *_same("mask_downsample"),
+]
+_IMAGE_ENCODER = [
+    *_in("trunk", "backbone", _same("pos_embed", "pos_embed_window")),
+    ("trunk.patch_embed.proj", "backbone.patch_embed.projection"),
+    *_in(
+        "trunk.blocks.*",
+        "backbone.blocks.*",
+        [
+            ("norm1", "layer_norm1"),
+            ("norm2", "layer_norm2"),
+            *_same("attn.qkv", "attn.proj", "proj"),
+            *_in("mlp", "mlp", _TWO_LAYERS),
+        ],
+    ),
+    ("trunk.body", "backbone.timm_model"),
+    ("neck.convs.*.conv", "neck.convs.*"),
+]
+_PROMPT_ENCODER = [
+    *_same("not_a_point_embed", "no_mask_embed"),
+    ("mask_downscaling.0", "mask_embed.conv1"),
+    ("mask_downscaling.1", "mask_embed.layer_norm1"),
+    ("mask_downscaling.3", "mask_embed.conv2"),
+    ("mask_downscaling.4", "mask_embed.layer_norm2"),
+    ("mask_downscaling.6", "mask_embed.conv3"),
+]
+_MASK_DECODER = [
+    *_same("iou_token", "mask_tokens", "obj_score_token", "conv_s0", "conv_s1"),
+    *_in(
+        "transformer.layers.*",
+        "transformer.layers.*",
+        [
+            *((f"norm{n}", f"layer_norm{n}") for n in range(1, 5)),
+            *((f"{a}.out_proj", f"{a}.o_proj") for a in _ATTENTIONS),
+            *_same(*_ATTENTIONS),
+            *_in("mlp", "mlp", _TWO_LAYERS),
+        ],
+    ),
+    ("transformer.final_attn_token_to_image.out_proj", "transformer.final_attn_token_to_image.o_proj"),
+    *_same("transformer.final_attn_token_to_image"),
+    ("transformer.norm_final_attn", "transformer.layer_norm_final_attn"),
+    ("output_upscaling.0", "upscale_conv1"),
+    ("output_upscaling.1", "upscale_layer_norm"),
+    ("output_upscaling.3", "upscale_conv2"),
+    *_in("output_hypernetworks_mlps.*", "output_hypernetworks_mlps.*", _THREE_LAYERS),
+    *_in("iou_prediction_head", "iou_prediction_head", _THREE_LAYERS),
+    *_in("pred_obj_score_head", "pred_obj_score_head", _THREE_LAYERS),
+]
+_MEMORY_ATTENTION = [
+    *_in(
+        "layers.*",
+        "layers.*",
+        [
+            *((f"norm{n}", f"layer_norm{n}") for n in range(1, 4)),
+            *((f"{a}.out_proj", f"{a}.o_proj") for a in ("self_attn", "cross_attn_image")),
+            *_same("self_attn", "cross_attn_image"),
+        ],
+    ),
+    ("norm", "layer_norm"),
+]
+_MEMORY_ENCODER = [
+    *((f"mask_downsampler.encoder.{3 * n}", f"mask_downsampler.layers.{n}.conv") for n in range(4)),
+    *((f"mask_downsampler.encoder.{3 * n + 1}", f"mask_downsampler.layers.{n}.layer_norm") for n in range(4)),
+    ("mask_downsampler.encoder.12", "mask_downsampler.final_conv"),
+    ("pix_feat_proj", "feature_projection"),
+    ("out_proj", "projection"),
+    *_in(
+        "fuser.layers.*",
+        "memory_fuser.layers.*",
+        [
+            ("gamma", "scale"),
+            ("dwconv", "depthwise_conv"),
+            ("norm", "layer_norm"),
+            ("pwconv1", "pointwise_conv1"),
+            ("pwconv2", "pointwise_conv2"),
+        ],
+    ),
+]
+_PERCEIVER = [
+    ("latents", "latents_1d"),
+    *_same("latents_2d"),
+    ("norm", "layer_norm"),
+    *_in(
+        "layers.*",
+        "layers.*",
+        [
+            ("attn.to_q", "cross_attention.q_proj"),
+            ("attn.to_out", "cross_attention.o_proj"),
+            ("attn.norm_x", "layer_norm_input"),
+            ("attn.norm_latents", "layer_norm_latents"),
+            ("self_attn.to_q", "self_attention.q_proj"),
+            ("self_attn.to_out", "self_attention.o_proj"),
+            ("self_attn.norm", "layer_norm_self"),
+            *_in("ff", "mlp", [("0", "layer_norm"), ("1", "up_proj"), ("3", "down_proj")]),
+            *_in("self_ff", "self_mlp", [("0", "layer_norm"), ("1", "up_proj"), ("3", "down_proj")]),
+        ],
+    ),
+]
+
+_FEEDFORWARD = [(f"memory_attention.layers.*.linear{n}",) * 2 for n in (1, 2)]
+_EDGETAM_FEEDFORWARD = [
+    (f"memory_attention.layers.*.linear{n}", f"memory_attention.layers.*.mlp.{theirs}")
+    for n, theirs in ((1, "up_proj"), (2, "down_proj"))
+]
+"""The one part that the library's SAM 2 and its EdgeTAM name differently."""
+
+RENAMES: list[tuple[str, str]] = [
+    *_TOP,
+    *_in("image_encoder", "vision_encoder", _IMAGE_ENCODER),
+    *_in("sam_prompt_encoder", "prompt_encoder", _PROMPT_ENCODER),
+    *_in("sam_mask_decoder", "mask_decoder", _MASK_DECODER),
+    *_in("memory_attention", "memory_attention", _MEMORY_ATTENTION),
+    *_in("memory_encoder", "memory_encoder", _MEMORY_ENCODER),
+    *_in("obj_ptr_proj", "object_pointer_proj", _THREE_LAYERS),
+    *_in("spatial_perceiver", "spatial_perceiver", _PERCEIVER),
+]
+"""(official, theirs): the beginnings of names; `*` stands for a number. The first row that fits counts."""
+
+PLACES = "sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
+THEIR_PLACES = (
+    "shared_image_embedding.positional_embedding",
+    "prompt_encoder.shared_embedding.positional_embedding",
+)
+POINTS = [f"sam_prompt_encoder.point_embeddings.{label}.weight" for label in range(4)]
+THEIR_POINTS = "prompt_encoder.point_embed.weight"
+_KEYS_VALUES = re.compile(r"(spatial_perceiver\.layers\.\d+)\.(attn|self_attn)\.to_kv\.weight")
+_THEIR_KEYS = re.compile(r"(spatial_perceiver\.layers\.\d+)\.(cross|self)_attention\.([kv])_proj\.weight")
+
+
+def is_transformers(names: Iterable[str]) -> bool:
+    """Whether weights have the library's names."""
+    return any(name.startswith(("vision_encoder.backbone.", "vision_encoder.neck.")) for name in names)
+
+
+def from_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same weights under the official names; a name that the table does not have stays as it is."""
+    import torch
+
+    rename = _Renamer([(theirs, ours) for ours, theirs in (*RENAMES, *_EDGETAM_FEEDFORWARD, *_FEEDFORWARD)])
+    official: dict[str, Tensor] = {}
+    halves: dict[str, dict[str, Tensor]] = {}
+    for name, value in state.items():
+        if name in THEIR_PLACES:
+            official[PLACES] = value
+        elif name == THEIR_POINTS and value.shape[0] == len(POINTS):
+            official |= zip(POINTS, (row.clone() for row in value.split(1)), strict=True)
+        elif found := _THEIR_KEYS.fullmatch(name):
+            layer, kind, half = found.groups()
+            part = "attn" if kind == "cross" else "self_attn"
+            halves.setdefault(f"{layer}.{part}.to_kv.weight", {})[half] = value
+        else:
+            official[rename(name)] = value
+    for name, pair in halves.items():
+        official[name] = torch.cat([pair[half] for half in sorted(pair)])
+    return official
+
+
+def to_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of SAM 2 or EdgeTAM under the library's names."""
+    import torch
+
+    is_edgetam = any(name.startswith("spatial_perceiver.") for name in state)
+    rename = _Renamer([*RENAMES, *(_EDGETAM_FEEDFORWARD if is_edgetam else _FEEDFORWARD)])
+    theirs: dict[str, Tensor] = {}
+    for name, value in state.items():
+        if name == PLACES:
+            theirs |= dict.fromkeys(THEIR_PLACES, value)
+        elif found := _KEYS_VALUES.fullmatch(name):
+            layer, part = found.groups()
+            kind = "cross" if part == "attn" else "self"
+            for half, rows in zip("kv", value.chunk(2), strict=True):
+                theirs[f"{layer}.{kind}_attention.{half}_proj.weight"] = rows.clone()
+        elif name not in POINTS:
+            theirs[rename(name)] = value
+    if all(name in state for name in POINTS):
+        theirs[THEIR_POINTS] = torch.cat([state[name] for name in POINTS])
+    return theirs
+
+
+class _Renamer:
+    def __init__(self, rows: Iterable[tuple[str, str]]) -> None:
+        self._rows = [(_pattern(before), _template(after)) for before, after in rows]
+
+    def __call__(self, name: str) -> str:
+        for pattern, template in self._rows:
+            if found := pattern.fullmatch(name):
+                return found.expand(template)
+        return name
+
+
+def _pattern(row: str) -> re.Pattern[str]:
+    return re.compile(re.escape(row).replace(r"\*", r"(\d+)") + r"(|\..+)")
+
+
+def _template(row: str) -> str:
+    """`row` with the numbers of the pattern in place of the stars, and the rest of the name at its end."""
+    numbers = iter(range(1, row.count("*") + 2))
+    return re.sub(r"\*", lambda _: rf"\g<{next(numbers)}>", row) + rf"\g<{row.count('*') + 1}>"
