@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -131,6 +133,33 @@ def test_a_writer_that_wants_order_gets_it_also_of_a_backward_run(video: Path, t
         )
         lines = (tmp_path / direction / "masklets.brightness.txt").read_text().splitlines()
         assert [int(line.split()[0]) for line in lines] == list(range(6))
+
+
+def test_a_plug_ins_format_is_known_to_the_commands(video: Path, tmp_path: Path) -> None:
+    plugin = tmp_path / "seconds.py"
+    plugin.write_text(
+        "import vidseg\n"
+        "from vidseg.pipeline.formats import ExportFormat\n"
+        "def write(path, masklets):\n"
+        "    path.write_text(' '.join(f'{line.time:.2f}' for line in masklets))\n"
+        "vidseg.register_writer('seconds', ExportFormat('masklets.seconds.txt', write))\n"
+    )
+
+    def vidseg_says(*call: str) -> str:
+        command = [sys.executable, "-m", "vidseg", *call, "--plugin", str(plugin)]
+        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    (tmp_path / "box.json").write_text(json.dumps(BOX))
+    out = tmp_path / "runs" / "clip" / "masklets.seconds.txt"
+    vidseg_says("track", str(video), "--prompt", "box.json", "--tracker", "flow", "--format", "rle,seconds")
+    first = out.read_text()
+    assert first.startswith("0.00 0.04")
+    out.unlink()
+    vidseg_says("convert", "runs/clip", "--format", "seconds")
+    assert out.read_text() == first
+    assert "seconds" in vidseg_says("track", "--help")
 
 
 @pytest.mark.parametrize("command", ["track", "batch", "convert"])
