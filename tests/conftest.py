@@ -18,6 +18,9 @@ os.environ["RAY_AUTH_MODE"] = "disabled"
 # Tests of what is around a tracker use the fake one by name, their child processes and Ray workers too.
 os.environ[plugins.VARIABLE] = "vidseg.testing.fake_plugin"
 
+# Its tests know the package's parts by name once it is installed; see test_plugin_package.py.
+collect_ignore = ["plugin_package"]
+
 # A busy machine is no failure.
 settings.register_profile("vidseg", deadline=None)
 settings.load_profile("vidseg")

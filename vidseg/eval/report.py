@@ -163,9 +163,13 @@ def _worst_moments(data: DataSet, values: dict[str, Any], out: Path) -> str:
     moments = worst_moments(data, values)
     if not moments:
         return ""
+    assert data.truth is not None
+    # The protocol alone knows where a sequence's masks lie in the folder of the ground truth.
+    jobs = build_protocol(data.protocol).jobs(data.truth, out / MASKS, data.meta, only=values)
+    folders = {job.name: (job.truth, job.prediction) for job in jobs}
     strips = "".join(
         f"<h3>{_text(f'{m.sequence.name}, object {m.obj}, frame {m.frame}: {100 * m.score:.1f}')}</h3>"
-        + _strip(data, m, values[m.sequence.name][m.obj]["frames"], out)
+        + _strip(data, m, values[m.sequence.name][m.obj]["frames"], folders[m.sequence.name])
         for m in moments
     )
     return f"<h2>The worst moments</h2><p>Above the ground truth, below the result.</p>{strips}"
@@ -191,22 +195,18 @@ def worst_moments(data: DataSet, values: dict[str, Any]) -> list[Moment]:
     return chosen
 
 
-def _strip(data: DataSet, moment: Moment, frames: list[str], out: Path) -> str:
-    """Three frames around a moment: ground truth above, result below."""
+def _strip(data: DataSet, moment: Moment, frames: list[str], folders: tuple[Path, Path]) -> str:
+    """Three frames around a moment: ground truth above, result below.
+
+    Args:
+        folders: that of the sequence's true masks, and that of its result.
+    """
     places = sorted({min(max(moment.place + d * STRIP_STEP, 0), len(frames) - 1) for d in (-1, 0, 1)})
     rows = []
-    assert data.truth is not None
-    for masks in (_truth_of(data, moment.sequence), out / MASKS / moment.sequence.name):
+    for masks in folders:
         pictures = [_picture(data, moment, frames[place].removesuffix(".png"), masks) for place in places]
         rows.append("<div>" + "".join(pictures) + "</div>")
     return "".join(rows)
-
-
-def _truth_of(data: DataSet, sequence: SequenceToTrack) -> Path:
-    from vidseg.eval.protocols.layout import mask_root
-
-    assert data.truth is not None
-    return mask_root(data.truth, "--root") / sequence.name
 
 
 def _picture(data: DataSet, moment: Moment, frame: str, masks: Path) -> str:

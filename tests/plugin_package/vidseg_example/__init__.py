@@ -1,0 +1,1 @@
+"""A plug-in of vidseg: each module registers one thing by name."""
