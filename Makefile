@@ -29,10 +29,11 @@ test: .venv/dev             ## fast tests first, then the slow ones
 	$(PY) -m pytest -q -x -n 2 -m "not slow"
 	$(PY) -m pytest -q -n 2 -m slow
 
-check: .venv/dev            ## format, lint, types
+check: .venv/dev            ## format, lint, types, imports
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+	.venv/bin/lint-imports
 
 format: .venv/dev
 	$(PY) -m ruff format .

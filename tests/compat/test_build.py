@@ -17,7 +17,7 @@ from vidseg.compat import (
     build_sam2,
     build_sam2_video_predictor,
 )
-from vidseg.compat.build import tracker_name
+from vidseg.compat.loading import tracker_name
 from vidseg.errors import CheckpointError, ConfigError, InputError
 
 BOX = [20.0, 10.0, 60.0, 50.0]

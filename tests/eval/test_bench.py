@@ -11,14 +11,17 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+import vidseg
+from support.parity import SIZE, SMALL_MODEL, as_frames, moving_picture
 from vidseg.errors import InputError
-from vidseg.eval.bench import Measured, _uncounted_operations, efficiency
+from vidseg.eval.bench import Measured, StageClock, _uncounted_operations, efficiency, now_ms
 from vidseg.eval.bench_memory import bench_memory
 from vidseg.eval.commands.bench import as_plot, as_table, as_text
 from vidseg.memory.linear import Linear
 from vidseg.pipeline import cli
 from vidseg.trackers.engine import STAGES
 from vidseg.trackers.options import TrackerOptions
+from vidseg.trackers.parts import BANK_POLICIES
 
 
 def measured(name: str, parameters: int, gflops: float | None, fps: float, score: float | None) -> Measured:
@@ -77,6 +80,22 @@ def test_operations_of_the_fused_layer_are_those_of_a_plain_one() -> None:
             layer(x)
         counts.append(counter.get_total_flops())
     assert counts[0] == counts[1] == 2 * 3 * 7 * 32 * 16
+
+
+@pytest.mark.parametrize("policy", BANK_POLICIES.known)
+def test_every_stage_is_seen_under_every_bank_policy(tmp_path: Path, policy: str) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(f"{SMALL_MODEL}\nbank: {{name: {policy}}}\n", encoding="utf-8")
+    tracker = vidseg.load(path, allow_random_weights=True, image_size=SIZE, device="cpu")
+    clock, session = StageClock(tracker), tracker.start()
+    session.prompt(1, box=[20, 10, 60, 50])
+    for frame in as_frames(moving_picture(3)):
+        clock.start_frame()
+        began = now_ms()
+        session.step(frame)
+        spent = clock.end_frame(now_ms() - began)
+    assert set(spent) == {*STAGES, "rest"}
+    assert all(ms > 0 for ms in spent.values()), spent
 
 
 @pytest.mark.slow

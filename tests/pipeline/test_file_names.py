@@ -14,8 +14,8 @@ import vidseg
 from support.hard_videos import numbered, picture
 from vidseg.errors import PromptError, SourceError
 from vidseg.pipeline.cli import main
+from vidseg.pipeline.formats import FORMATS
 from vidseg.pipeline.prompts import read_prompts
-from vidseg.pipeline.writers import FORMATS
 from vidseg.testing import FakeTracker
 
 pytestmark = pytest.mark.skipif(

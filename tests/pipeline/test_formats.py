@@ -24,10 +24,10 @@ from support.exports import LABELS, Seen, assert_same, facts, read_coco, written
 from support.masklets import frame_masks, masklets, moving_squares, picture, visible
 from vidseg.errors import InputError, MissingExtraError
 from vidseg.pipeline import cli
+from vidseg.pipeline.export import export
 from vidseg.pipeline.formats import FORMATS, export_names
 from vidseg.pipeline.writers import FrameMasks
 from vidseg.pipeline.writers.cvat import encode_cvat_rle
-from vidseg.pipeline.writers.export import export
 from vidseg.pipeline.writers.finished import NO_LABEL
 from vidseg.pipeline.writers.masklets import MaskletsWriter
 from vidseg.pipeline.writers.png import PngWriter

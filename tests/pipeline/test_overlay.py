@@ -12,11 +12,13 @@ import pytest
 
 from support.masklets import described, frame_masks, moving_squares, picture
 from vidseg.errors import DecodeError
-from vidseg.pipeline.writers import FrameMasks, build_writers, h264, read_masklets, replay
+from vidseg.pipeline.build_writers import build_writers
+from vidseg.pipeline.writers import FrameMasks, h264, read_masklets
 from vidseg.pipeline.writers.h264 import H264Video
 from vidseg.pipeline.writers.overlay import OverlayWriter
 from vidseg.pipeline.writers.painting import Painter
 from vidseg.pipeline.writers.palette import object_colour
+from vidseg.pipeline.writers.replay import replay
 from vidseg.trackers.contract import Frame
 
 GREY = 128

@@ -14,7 +14,9 @@ from pycocotools import mask as coco
 
 from support.masklets import described, frame_masks, masklets, moving_squares, picture
 from vidseg.errors import InputError
-from vidseg.pipeline.writers import FORMATS, FrameMasks, build_writers, check_formats, read_masklets
+from vidseg.pipeline.build_writers import build_writers
+from vidseg.pipeline.formats import FORMATS, check_formats
+from vidseg.pipeline.writers import FrameMasks, read_masklets
 from vidseg.pipeline.writers.masklets import MaskletsWriter
 from vidseg.pipeline.writers.palette import davis_palette, object_colour
 from vidseg.pipeline.writers.png import PngWriter

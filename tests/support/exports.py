@@ -13,9 +13,9 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from support.masklets import picture, visible
+from vidseg.pipeline.export import export
 from vidseg.pipeline.formats import FORMATS
 from vidseg.pipeline.writers import FrameMasks, VideoDescription
-from vidseg.pipeline.writers.export import export
 from vidseg.pipeline.writers.finished import NO_LABEL
 from vidseg.pipeline.writers.masklets import MaskletsWriter
 

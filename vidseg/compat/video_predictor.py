@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vidseg.compat.calls import CallError, as_array
+from vidseg.compat.loading import build, of_published
 from vidseg.compat.model import SAM2Base
 from vidseg.compat.state import InferenceState, ObjectState
 from vidseg.compat.video import Video
@@ -19,6 +20,9 @@ from vidseg.memory.bank import MemoryFrame, Moment
 from vidseg.trackers.contract import ABSENT_LOGIT, Prompt
 from vidseg.trackers.postprocess import separate
 from vidseg.trackers.session import to_video_res
+
+HOLE_AREA = 8
+"""What the official builder of video predictors sets, with `apply_postprocessing`."""
 
 
 class SAM2VideoPredictor(SAM2Base):
@@ -38,9 +42,25 @@ class SAM2VideoPredictor(SAM2Base):
         Raises:
             CheckpointError: its weights are not on this machine; the hint says how to get them.
         """
-        from vidseg.compat.build import build_sam2_video_predictor_hf
+        return of_published(cls.built, model_id, options)
 
-        return build_sam2_video_predictor_hf(model_id, **options)
+    @classmethod
+    def built(
+        cls,
+        config_file: str,
+        ckpt_path: str | PathLike[str] | None = None,
+        device: Any = "auto",
+        mode: str = "eval",
+        hydra_overrides_extra: Sequence[str] = (),
+        apply_postprocessing: bool = True,
+        vos_optimized: bool = False,
+        **options: Any,
+    ) -> SAM2VideoPredictor:
+        """See `vidseg.compat.build_sam2_video_predictor`."""
+        overrides = [f"++model.fill_hole_area={HOLE_AREA}", *hydra_overrides_extra]
+        if vos_optimized:
+            options = {"compile": True, **options}
+        return build(cls, config_file, ckpt_path, device, mode, overrides, apply_postprocessing, options)
 
     def init_state(
         self,

@@ -149,7 +149,7 @@ class _Subject:
             # The video has three objects: more are those again, for the time that they take.
             self.session.prompt(number + 1, box=things[number % len(things)]["prompts"][0]["box"])
         self.ids = list(video.labels)[: options.objects]
-        self.stages = _StageClock(self.tracker)
+        self.stages = StageClock(self.tracker)
         self.ms: list[float] = []
         self.ms_by_stage: list[dict[str, float]] = []
         self.resident: list[int] = []
@@ -239,7 +239,7 @@ def _uncounted_operations() -> dict[Any, Any]:
     }
 
 
-class _StageClock:
+class StageClock:
     """How much of a frame each stage of the engine takes, for trackers that have one."""
 
     def __init__(self, tracker: Tracker) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from vidseg.errors import InputError
 from vidseg.pipeline import run_record
+from vidseg.pipeline.export import export
 from vidseg.pipeline.formats import exports_by_name
-from vidseg.pipeline.writers.export import export
 from vidseg.pipeline.writers.masklets import FILE_NAME as MASKLETS
 
 

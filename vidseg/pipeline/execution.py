@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 from vidseg.errors import DecodeError, OutputError, PromptError, RunError, SourceError, VidsegError
+from vidseg.pipeline.build_writers import build_writers
 from vidseg.pipeline.checkpoint import Checkpoint, CheckpointStore
 from vidseg.pipeline.loop import Loop
 from vidseg.pipeline.merge import WaitingMasks
@@ -20,7 +21,6 @@ from vidseg.pipeline.prompts import Prompts, past_the_end
 from vidseg.pipeline.run_record import RunRecord, Status, describe_video
 from vidseg.pipeline.stop import Stop
 from vidseg.pipeline.video import Video
-from vidseg.pipeline.writers import build_writers
 from vidseg.pipeline.writers.contract import FrameMasks, Writer
 from vidseg.trackers.contract import Frame, Session, Tracker
 
