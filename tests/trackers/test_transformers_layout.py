@@ -99,12 +99,8 @@ def test_weights_for_pictures_alone_are_taken_for_pictures(tmp_path: Path) -> No
     save_file(theirs, tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"vidseg\.load_image takes it"):
         vidseg.load("sam2.1-hiera-tiny", weights=tmp_path / "model.safetensors", device="cpu")
-    model = vidseg.load_image(
-        "sam2.1-hiera-tiny", weights=tmp_path / "model.safetensors", device="cpu"
-    ).model.model
-    whole = vidseg.load_image(
-        "sam2.1-hiera-tiny", weights=state_of("sam2.1-hiera-tiny"), device="cpu"
-    ).model.model
+    model = vidseg.load_image("sam2.1-hiera-tiny", weights=tmp_path / "model.safetensors", device="cpu").model
+    whole = vidseg.load_image("sam2.1-hiera-tiny", weights=state_of("sam2.1-hiera-tiny"), device="cpu").model
     for part in ("image_encoder", "sam_mask_decoder", "sam_prompt_encoder"):
         want = getattr(whole, part).state_dict()
         assert all(torch.equal(value, want[key]) for key, value in getattr(model, part).state_dict().items())
