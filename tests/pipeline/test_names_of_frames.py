@@ -15,6 +15,7 @@ from PIL import Image
 
 import vidseg
 from support.hard_videos import numbered, picture
+from support.trackers import fake_yaml
 from vidseg.errors import OutputError
 from vidseg.pipeline import cli
 from vidseg.testing import FakeSession, FakeTracker
@@ -175,6 +176,16 @@ def test_coco_and_ytvis_of_a_video_name_what_the_format_frames_writes(video: Pat
         for k, frame in enumerate(container.decode(video=0)):
             written = np.asarray(Image.open(out / f"frames/{k:05d}.jpg")).astype(int)
             assert np.abs(written - frame.to_ndarray(format="rgb24")).mean() < 3
+
+
+def test_ytvis_of_a_job_names_its_own_frames(video: Path, tmp_path: Path) -> None:
+    job = {"id": "a-7", "video": str(video), "prompt": BOX, "options": {"formats": ["ytvis", "frames"]}}
+    (tmp_path / "jobs.jsonl").write_text(json.dumps(job))
+    command = ["batch", str(tmp_path / "jobs.jsonl"), "--out", str(tmp_path / "out"), "--workers", "0"]
+    assert cli.main([*command, "--quiet", "--tracker", str(fake_yaml(tmp_path))]) == 0
+    (ytvis,) = document_in(tmp_path / "out/a-7", "ytvis")["videos"]
+    assert ytvis["file_names"] == [f"a-7/frames/{k:05d}.jpg" for k in range(4)]
+    assert all((tmp_path / "out" / name).is_file() for name in ytvis["file_names"])
 
 
 def test_convert_needs_nothing_but_the_run(frames: Path, tmp_path: Path) -> None:

@@ -75,6 +75,18 @@ def test_labels_that_xml_does_not_have_leave_a_document(tmp_path: Path, name: st
     assert "a\ufffd\ufffdb" in text
 
 
+def test_cvat_images_hold_polygons_too(tmp_path: Path) -> None:
+    frames = moving_squares(3)
+    root = ElementTree.parse(written(tmp_path, frames, "cvat-images:polygons")).getroot()
+    seen: Seen = {}
+    for image in root.findall("image"):
+        for shape in image.findall("polygon"):
+            flat = [float(side) for point in shape.attrib["points"].split(";") for side in point.split(",")]
+            mask = coco_mask.decode(coco_mask.frPyObjects([flat], 48, 64))[..., 0].astype(bool)
+            seen[int(image.attrib["id"]), int(shape.attrib["group_id"])] = (mask, shape.attrib["label"])
+    assert_same(seen, frames)
+
+
 def test_cvat_images_are_named_as_the_files(tmp_path: Path) -> None:
     path = written(tmp_path, moving_squares(2), "cvat-images", frame_files=['a&"b".JPG', "c.png"])
     names = [image.attrib["name"] for image in ElementTree.parse(path).getroot().findall("image")]
@@ -265,7 +277,7 @@ def read_by_datumaro(path: Path, name: str) -> Seen:
             if annotation.type == datumaro.AnnotationType.bbox:
                 continue  # beside the mask
             if annotation.type == datumaro.AnnotationType.polygon:
-                if annotation.attributes["outside"]:
+                if annotation.attributes.get("outside"):
                     continue
                 height, width = moving_squares(1)[0].size_hw
                 rles = coco_mask.frPyObjects([annotation.points], height, width)
@@ -278,7 +290,14 @@ def read_by_datumaro(path: Path, name: str) -> Seen:
 
 @pytest.mark.parametrize(
     ("name", "datumaros"),
-    [("coco", "coco_instances"), ("mots", "mots"), ("cvat-images", "cvat"), ("cvat:polygons", "cvat")],
+    [
+        ("coco", "coco_instances"),
+        ("coco:polygons", "coco_instances"),
+        ("mots", "mots"),
+        ("cvat-images", "cvat"),
+        ("cvat-images:polygons", "cvat"),
+        ("cvat:polygons", "cvat"),
+    ],
 )
 def test_datumaro_reads(tmp_path: Path, name: str, datumaros: str) -> None:
     frames = moving_squares(4)
@@ -288,7 +307,7 @@ def test_datumaro_reads(tmp_path: Path, name: str, datumaros: str) -> None:
     images.mkdir()
     for masks in frames:
         cv2.imwrite(str(images / f"{masks.frame_idx:05d}.jpg"), np.zeros((*masks.size_hw, 3), np.uint8))
-    if name == "coco":
+    if datumaros == "coco_instances":
         (tmp_path / "annotations").mkdir()
         path = path.rename(tmp_path / "annotations/instances_all.json").parent.parent
     assert_same(read_by_datumaro(path, datumaros), frames, labels)

@@ -132,6 +132,12 @@ def _cvat_images(path: Path, masklets: Masklets) -> None:
     write_cvat_images(path, masklets)
 
 
+def _cvat_images_polygons(path: Path, masklets: Masklets) -> None:
+    from vidseg.pipeline.writers.cvat import write_cvat_images
+
+    write_cvat_images(path, masklets, polygons=True)
+
+
 def _label_studio(path: Path, masklets: Masklets) -> None:
     from vidseg.pipeline.writers.label_studio import write_label_studio
 
@@ -182,6 +188,7 @@ FORMATS: Registry[Format] = Registry(
         "cvat": ExportFormat("masklets.cvat.xml", _cvat),
         "cvat:polygons": ExportFormat("masklets.cvat.xml", _cvat_polygons),
         "cvat-images": ExportFormat("masklets.cvat-images.xml", _cvat_images),
+        "cvat-images:polygons": ExportFormat("masklets.cvat-images.xml", _cvat_images_polygons),
         "label-studio": ExportFormat("masklets.label-studio/", _label_studio),
         "yolo": ExportFormat("masklets.yolo/", _yolo),
         "mots": ExportFormat("masklets.mots/", _mots),

@@ -54,16 +54,16 @@ def write_cvat(path: Path, masklets: Masklets, *, polygons: bool = False) -> Non
         file.write("</annotations>\n")
 
 
-def write_cvat_images(path: Path, masklets: Masklets) -> None:
-    """CVAT for images: the masks of every frame under its picture's name."""
+def write_cvat_images(path: Path, masklets: Masklets, *, polygons: bool = False) -> None:
+    """CVAT for images: the shapes of every frame under its picture's name."""
     height, width = masklets.video.size_hw
     with open_text(path) as file:
-        _write_head(file, masklets, "annotation", "mask")
+        _write_head(file, masklets, "annotation", "polygon" if polygons else "mask")
         for line in masklets:
             name = quoteattr(masklets.video.frame_file(line.frame))
             file.write(f'  <image id="{line.frame}" name={name} width="{width}" height="{height}">\n')
             for item in line.objects:
-                for shape, place in _shapes(masklets, line.frame, item, polygons=False):
+                for shape, place in _shapes(masklets, line.frame, item, polygons=polygons):
                     about = {"label": masklets.video.label(item.id), "source": "auto", "occluded": 0}
                     _write_shape(file, shape, {**about, **place, "group_id": item.id}, item.id)
             file.write("  </image>\n")
