@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
 
 from vidseg.errors import ConfigError, unknown
+from vidseg.pipeline.addresses import is_address, name_of, shown
 from vidseg.pipeline.formats import DEFAULT_FORMATS, check_formats
 from vidseg.pipeline.schedule import Schedule
 
@@ -102,12 +104,16 @@ def plan_passes(schedule: Schedule, options: TrackOptions) -> list[Pass]:
 
 
 def default_out(source: str | PathLike[str] | int | Iterable[Any]) -> Path:
-    """runs/<name of the source>."""
+    """runs/<name of the source>; of an address, the last part of its path, else its host."""
     if isinstance(source, int):
         name = f"camera-{source}"
     elif isinstance(source, str | PathLike):
         text = fspath(source)
-        name = re.sub(r"[^\w.-]+", "_", text).strip("._") if "://" in text else Path(text).resolve().stem
+        if is_address(text):
+            name = Path(name_of(text)).stem or shown(text).partition("://")[2]
+            name = re.sub(r"[^\w.-]+", "_", name).strip("._")
+        else:
+            name = Path(unquote(urlsplit(text).path) if "://" in text else text).resolve().stem
     else:
         name = "arrays"
     return Path("runs") / (name or "video")

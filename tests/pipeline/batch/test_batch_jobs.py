@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from vidseg.errors import InputError
 from vidseg.pipeline.batch.jobs import JobsFile, JobsFileError
 from vidseg.pipeline.batch.make_jobs import jobs_of_csv, jobs_of_folder
+from vidseg.pipeline.cli import main
 from vidseg.trackers.choices import DEFAULT_TRACKER
 
 GOOD = {"id": "a", "video": "a.mp4", "prompt": {"box": [1, 2, 3, 4]}}
@@ -193,3 +194,38 @@ def test_table_that_gives_no_jobs_is_an_error(tmp_path: Path, text: str, what: s
     with pytest.raises(InputError) as caught:
         jobs_of_csv(str(tmp_path / "t.csv"))
     assert what in str(caught.value)
+
+
+TABLE = 'id,video,prompt\none,a.mp4,a.json\ntwo,b.mp4,"{""box"": [1, 2, 3, 4]}"\n'
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "sep=;", "sep=|"])
+def test_tables_of_other_programs_become_the_same_jobs(
+    tmp_path: Path, delimiter: str, encoding: str, newline: str
+) -> None:
+    plain, table = tmp_path / "plain.csv", tmp_path / "t.tsv"
+    plain.write_text(TABLE)
+    lines = [line.split(",", 2) for line in TABLE.splitlines()]
+    text = "".join(delimiter[-1].join(cells) + "\n" for cells in lines)
+    if delimiter.startswith("sep="):
+        text = f"{delimiter}\n{text}"
+    if encoding == "utf-16-be":
+        text = f"\ufeff{text}"
+    table.write_bytes(text.replace("\n", newline).encode(encoding))
+    assert jobs_of_csv(str(table)) == jobs_of_csv(str(plain))
+
+
+def test_a_bad_row_of_a_table_of_excel_is_told_by_its_line(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("sep=;\nid;video;prompt\none;a.mp4\n")
+    with pytest.raises(InputError, match="line 3: more or fewer cells"):
+        jobs_of_csv(str(tmp_path / "t.csv"))
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.TSV", "t.txt", "t.tab"])
+def test_make_takes_tables_by_their_suffix(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("video\tprompt\na.mp4\ta.json\n")
+    assert main(["batch", "make", str(tmp_path / name), "--out", str(tmp_path / "jobs.jsonl")]) == 0
+    (line,) = (tmp_path / "jobs.jsonl").read_text().splitlines()
+    assert json.loads(line)["video"] == str(tmp_path / "a.mp4")

@@ -11,11 +11,16 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from vidseg.errors import InputError
+from vidseg.pipeline.addresses import shown
 from vidseg.pipeline.batch import stores
 from vidseg.pipeline.batch.jobs import RESERVED, JobsFileError, with_resolved_masks
 
 VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv"}
 PROMPT_SUFFIXES = (".json", ".png")
+TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
+DELIMITERS = (",", ";", "\t")
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n")
 MAX_ID_STEM = 180
 """Ids have at most 200 letters; a number may follow."""
 
@@ -31,7 +36,7 @@ def jobs_of_folder(folder: str) -> tuple[list[dict[str, Any]], list[str]]:
         The jobs, and the videos left out because they have no prompt file.
     """
     if not stores.is_folder(folder):
-        raise InputError(f"there is no folder '{folder}'")
+        raise InputError(f"there is no folder '{shown(folder)}'")
     names = [PurePosixPath(name) for name, _ in stores.list_files(folder)]
     videos = {name for name in names if name.suffix.lower() in VIDEO_SUFFIXES}
     prompts = {
@@ -75,7 +80,9 @@ def _id_of(video: PurePosixPath, taken: set[str]) -> str:
 
 
 def jobs_of_csv(table: str) -> list[dict[str, Any]]:
-    """Jobs of a CSV table whose first line names its columns: video, prompt, and id, tracker or options.
+    """Jobs of a table whose first line names its columns: video, prompt, and id, tracker or options.
+
+    Its cells are parted by commas, semicolons or tabs; its text is UTF-8, or UTF-16 as Excel saves it.
 
     A `prompt` that begins with '{' is a prompt's content. Without an `id`, jobs are numbered. Any other
     column is an option of that name; a cell left empty says nothing. Paths are relative to the table.
@@ -85,14 +92,19 @@ def jobs_of_csv(table: str) -> list[dict[str, Any]]:
         InputError: it is no such table.
     """
     try:
-        text = stores.read_bytes(table).decode("utf-8-sig")
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        rows = [(reader.line_num, row) for row in reader]
+        data = stores.read_bytes(table)
+        text = data.decode("utf-16" if data[:2] in UTF16_MARKS else "utf-8-sig")
+        marked = _SEPARATOR_LINE.match(text)  # Excel's own first line
+        text = text[marked.end() :] if marked else text
+        delimiter = marked[1] if marked else _delimiter(text)
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+        rows = [(reader.line_num + (marked is not None), row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"'{table}' is not a CSV table in UTF-8 ({error})") from None
+        raise InputError(f"'{shown(table)}' is not a CSV table in UTF-8 ({error})") from None
     if not {"video", "prompt"} <= {(name or "").strip() for name in reader.fieldnames or ()}:
         raise InputError(
-            f"'{table}' lacks the columns 'video' and 'prompt'", hint="name the columns in the first line"
+            f"'{shown(table)}' lacks the columns 'video' and 'prompt'",
+            hint="name the columns in the first line",
         )
     jobs, problems = [], []
     for number, (line_no, row) in enumerate(rows, start=1):
@@ -102,8 +114,22 @@ def jobs_of_csv(table: str) -> list[dict[str, Any]]:
         else:
             jobs.append(_job_of_row(row, stores.parent(table), f"job-{number:0{len(str(len(rows)))}d}"))
     if problems:
-        raise JobsFileError(table, len(rows), problems, so="nothing was written")
+        raise JobsFileError(shown(table), len(rows), problems, so="nothing was written")
     return jobs
+
+
+def is_table(source: str) -> bool:
+    return stores.name_of(source).lower().endswith(TABLE_SUFFIXES)
+
+
+def _delimiter(text: str) -> str:
+    """The one by which the first line has the columns that a table needs; else the comma."""
+    head = text.splitlines()[0] if text.strip() else ""
+    for delimiter in DELIMITERS:
+        names = next(csv.reader([head], delimiter=delimiter), [])
+        if {"video", "prompt"} <= {name.strip() for name in names}:
+            return delimiter
+    return ","
 
 
 def _fault(row: dict[Any, Any]) -> str | None:

@@ -26,6 +26,7 @@ from vidseg.errors import (
     VidsegError,
     one_line,
 )
+from vidseg.pipeline.addresses import shown, without_secrets
 from vidseg.pipeline.batch import stores
 from vidseg.pipeline.batch.jobs import Job, map_regions, with_resolved_masks
 from vidseg.pipeline.batch.remote_folder import RemoteFolder
@@ -154,7 +155,7 @@ class Stage:
         tracker = self._tracker_for(job)
         mark = {
             "id": job.id,
-            "video": job.video,
+            "video": shown(job.video),
             "fingerprint": _fingerprint(job, prompts, tracker),
         }
         address = stores.join(self.out, job.id)
@@ -347,7 +348,9 @@ def _failure(job_id: str, error: Exception, frames: int, seconds: float) -> Outc
         frames=frames,
         seconds=seconds,
         kind=type(error).__name__,
-        reason=one_line(error.message if isinstance(error, VidsegError) else " ".join(str(error).split())),
+        reason=one_line(
+            error.message if isinstance(error, VidsegError) else without_secrets(" ".join(str(error).split()))
+        ),
         where=error.where if isinstance(error, VidsegError) else None,
         hint=error.hint if isinstance(error, VidsegError) else None,
         may_pass=may_pass(error),

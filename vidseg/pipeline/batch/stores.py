@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 from vidseg.errors import ConfigError, InputError, RunError, SourceError, VidsegError
+from vidseg.pipeline import addresses
+from vidseg.pipeline.addresses import is_address, shown, without_secrets
 from vidseg.pipeline.atomic import PART, write_bytes
 
 _PUTS_WHOLE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "memory"}
@@ -23,7 +26,7 @@ class StoreError(RunError):
 
 
 def is_remote(address: str) -> bool:
-    return "://" in address and not address.startswith("file://")
+    return is_address(address)
 
 
 def local_path(address: str) -> Path:
@@ -47,11 +50,18 @@ def resolve(address: str, folder: str) -> str:
 
 
 def parent(address: str) -> str:
-    return posixpath.dirname(address) if is_remote(address) else str(local_path(address).parent)
+    """The folder's address; a signature is its file's alone, and left out."""
+    return (
+        posixpath.dirname(re.split(r"[?#]", address, maxsplit=1)[0])
+        if is_remote(address)
+        else str(local_path(address).parent)
+    )
 
 
 def name_of(address: str) -> str:
-    return posixpath.basename(address.rstrip("/")) if is_remote(address) else local_path(address).name
+    if not is_remote(address):
+        return local_path(address).name
+    return addresses.name_of(address) or posixpath.basename(shown(address).rstrip("/")).strip(".")
 
 
 def check_address(address: str) -> None:
@@ -65,10 +75,12 @@ def check_address(address: str) -> None:
         get_filesystem_class(protocol)
     except ValueError:
         raise ConfigError(
-            f"'{protocol}://' is no store that fsspec knows", where=address, hint="s3://, gs://, a path, ..."
+            f"'{protocol}://' is no store that fsspec knows",
+            where=shown(address),
+            hint="s3://, gs://, a path, ...",
         ) from None
     except ImportError as error:
-        raise ConfigError(f"'{protocol}://' cannot be opened: {error}", where=address) from None
+        raise ConfigError(f"'{protocol}://' cannot be opened: {error}", where=shown(address)) from None
 
 
 def exists(address: str) -> bool:
@@ -145,7 +157,7 @@ def download(address: str, target: Path) -> None:
         for name, _ in list_files(address):
             place = target / name
             if not place.resolve().is_relative_to(target.resolve()):
-                raise SourceError(f"the store holds a file named '{name}'", where=address)
+                raise SourceError(f"the store holds a file named '{name}'", where=shown(address))
             place.parent.mkdir(parents=True, exist_ok=True)
             fs.get_file(posixpath.join(path, name), str(place))
 
@@ -194,17 +206,17 @@ def _opened(address: str) -> Iterator[tuple[Any, str]]:
     except VidsegError:
         raise
     except FileNotFoundError:
-        raise SourceError(f"there is no '{address}'") from None
+        raise SourceError(f"there is no '{shown(address)}'") from None
     except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
-        raise SourceError(f"'{address}' cannot be read or written ({_reason(error)})") from None
+        raise SourceError(f"'{shown(address)}' cannot be read or written ({_reason(error)})") from None
     except (ValueError, ImportError) as error:
-        raise InputError(f"'{address}' cannot be opened ({_reason(error)})") from None
+        raise InputError(f"'{shown(address)}' cannot be opened ({_reason(error)})") from None
     except Exception as error:  # every store's client has errors of its own
         raise StoreError(
-            f"'{address}' could not be reached ({_reason(error)})", hint="run the same command again"
+            f"'{shown(address)}' could not be reached ({_reason(error)})", hint="run the same command again"
         ) from None
 
 
 def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = without_secrets(" ".join(str(error).split()))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

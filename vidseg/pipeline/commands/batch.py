@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidseg.errors import ConfigError, InputError
+from vidseg.pipeline.addresses import shown
 from vidseg.pipeline.commands.tracker_arguments import add_tracker_arguments, options_of, said_of_tracker
 from vidseg.pipeline.file_names import ESCAPED
 from vidseg.pipeline.formats import FORMATS
@@ -91,10 +92,10 @@ def _status(out: str, *, as_json: bool) -> int:
 
 def _make(source: str, out: str) -> int:
     from vidseg.pipeline.batch import stores
-    from vidseg.pipeline.batch.make_jobs import jobs_of_csv, jobs_of_folder
+    from vidseg.pipeline.batch.make_jobs import is_table, jobs_of_csv, jobs_of_folder
 
     left_out: list[str] = []
-    if source.lower().endswith(".csv"):
+    if is_table(source) and not stores.is_folder(source):
         jobs = jobs_of_csv(source)
     else:
         jobs, left_out = jobs_of_folder(source)
@@ -104,7 +105,7 @@ def _make(source: str, out: str) -> int:
             f"vidseg: warning: left out, no prompt file beside it: {len(left_out)} ({few})", file=sys.stderr
         )
     if not jobs:
-        raise InputError(f"'{source}' gives no jobs", hint="a.mp4 goes with a.json or a.png beside it")
+        raise InputError(f"'{shown(source)}' gives no jobs", hint="a.mp4 goes with a.json or a.png beside it")
     lines = "".join(json.dumps(job, ensure_ascii=False) + "\n" for job in jobs)
     stores.write_whole(out, lines.encode(errors=ESCAPED))
     print(f"{out}: {len(jobs)} jobs")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from vidseg.errors import InputError, SourceError, told, unknown
+from vidseg.pipeline.addresses import is_address, shown
 from vidseg.pipeline.read.info import SourceInfo, SourceKind
 from vidseg.pipeline.read.source import Source
 from vidseg.pipeline.read.span import Span
@@ -65,7 +66,7 @@ def read(
     try:
         info, frames = _open(source, span, remarks, reverse=reverse, reader=reader, keep_decoded=keep_decoded)
     except OSError as failure:  # no permission, a broken disk
-        raise SourceError(f"'{source}' cannot be read ({told(failure)})") from failure
+        raise SourceError(f"'{shown(str(source))}' cannot be read ({told(failure)})") from failure
     if on_behind == "drop" and info.kind not in ("camera", "stream"):
         frames.close()
         raise InputError(f"'{info.name}' does not run ahead", hint="on_behind='drop' is for live sources")
@@ -88,8 +89,8 @@ def _open(
     if isinstance(source, (str, PathLike)):
         text = str(source)
         path = Path(source)
-        if isinstance(source, str) and "://" in text and not text.startswith("file://"):
-            _refuse_reverse(text, reverse)
+        if isinstance(source, str) and is_address(text):
+            _refuse_reverse(shown(text), reverse)
             from vidseg.pipeline.read.stream import open_stream
 
             return open_stream(text, span, keep_decoded=keep_decoded)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, cast
 
-from vidseg.errors import SourceError
+from vidseg.errors import SourceError, told
+from vidseg.pipeline.addresses import without_secrets
 
 if TYPE_CHECKING:
     from av import Packet
@@ -69,7 +70,7 @@ def draining_packet(stream: VideoStream) -> Packet[VideoStream]:
 
 
 def _cannot_open(name: str, failure: Exception) -> SourceError:
-    reason = (getattr(failure, "strerror", None) or str(failure)).strip().rstrip(".")
+    reason = without_secrets(told(failure)).rstrip(".")
     if "://" in name:
         hint = "check the address, and that the sender is running"
     else:

@@ -6,9 +6,10 @@ import errno
 from collections.abc import Generator, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from vidseg.errors import DecodeError, SourceError
+from vidseg.pipeline.addresses import shown
 from vidseg.pipeline.read.containers import open_container
 from vidseg.pipeline.read.info import SourceInfo
 from vidseg.pipeline.read.pictures import Clock, ToRgb, orientation_of
@@ -46,7 +47,7 @@ def open_stream(
         SourceError: nothing answers at the address, or no picture comes.
     """
     # Frame threads would hold back one picture for each core; a live picture is wanted at once.
-    name = without_password(address)
+    name = shown(address)
     container, stream = open_container(address, name, options=OPTIONS, timeout_s=SILENCE_S, threading="SLICE")
     pictures = _pictures(container, stream, name)
     try:
@@ -70,12 +71,6 @@ def open_stream(
     )
     resizing = Resizing(orientation) if keep_decoded else None
     return info, _frames(container, chain([first], pictures), span, info, ToRgb(orientation), resizing)
-
-
-def without_password(address: str) -> str:
-    """The address as it may be shown and written: rtsp://user:secret@host becomes rtsp://host."""
-    parts = urlsplit(address)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _pictures(container: InputContainer, stream: VideoStream, name: str) -> Generator[VideoFrame, None, None]:
