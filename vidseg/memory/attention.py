@@ -27,9 +27,10 @@ class MemoryTokens:
     """What attention reads, for B objects whose banks have the same shape."""
 
     tokens_bmc: Tensor
-    """B x M x 64: the spatial memories frame by frame, then the object pointers cut into tokens."""
+    """B x M x C: the spatial memories frame by frame, then the object pointers cut into tokens. C is the
+    width of a memory, 64 in SAM 2."""
     positions_bmc: Tensor
-    """Position and time codes of the tokens, added to the keys alone."""
+    """Codes of place and time, B x M x C. They are added to the tokens to make keys; values go without."""
     num_pointer_tokens: int
     """How many tokens at the end belong to pointers, which have no place in the frame."""
     num_frames: int
@@ -37,7 +38,7 @@ class MemoryTokens:
 
 
 class _Projections(nn.Module):
-    """The four projections of single-head attention, under the official names."""
+    """The four projections of single-head attention, named as in the official checkpoints."""
 
     def __init__(self, channels: int, kv_channels: int) -> None:
         super().__init__()
@@ -48,13 +49,15 @@ class _Projections(nn.Module):
 
 
 def attend(q_bnc: Tensor, k_bmc: Tensor, v_bmc: Tensor) -> Tensor:
-    """Single-head scaled dot-product attention."""
+    """Single-head scaled dot-product attention: B x N x C, by blocked kernels where those are faster."""
     if fused_lags(q_bnc):
         return attend_in_blocks(q_bnc[:, None], k_bmc[:, None], v_bmc[:, None])[:, 0]
     return F.scaled_dot_product_attention(q_bnc[:, None], k_bmc[:, None], v_bmc[:, None])[:, 0]
 
 
 class RotarySelfAttention(_Projections):
+    """Self-attention of a frame's features; queries and keys turn with their cell of the grid (RoPE)."""
+
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels)
 
@@ -66,31 +69,35 @@ class RotarySelfAttention(_Projections):
 
 
 class MemoryCrossAttention(_Projections, ABC):
-    """Queries turn with their cell of the frame; how keys are made is for the kind of memory to say."""
+    """Cross-attention of a frame's features to the memory; a subclass says how keys are made.
+
+    Queries turn with their cell of the frame's grid.
+    """
 
     window_latents: int | None = None
-    """As `MemoryAttention.window_latents`."""
+    """See `MemoryAttention.window_latents`."""
 
     @abstractmethod
     def keys(self, memory: MemoryTokens, grid_hw: tuple[int, int]) -> Tensor:
-        """Projected and turned keys: B x M x C."""
+        """Keys of the memory tokens, projected and turned: B x M x C."""
 
     def queries(self, x_bnc: Tensor, grid_hw: tuple[int, int]) -> Tensor:
-        """Projected and turned queries: B x N x C."""
+        """Queries of the frame's features, projected and turned: B x N x C."""
         rotation = axial_rotation(self.q_proj.out_features, *grid_hw, device=x_bnc.device)
         return rotate(self.q_proj(x_bnc), rotation)
 
     def forward(self, x_bnc: Tensor, memory: MemoryTokens, grid_hw: tuple[int, int]) -> Tensor:
         q, k = self.queries(x_bnc, grid_hw), self.keys(memory, grid_hw)
         if use_blocks(q):
-            # Averaging the 64-channel tokens and projecting once is a quarter of the work, and the same.
+            # Projection and average commute; averaging tokens of 64 channels is a quarter of the work.
             rows = zip(q, k, memory.tokens_bmc, strict=True)
             return self.out_proj(self.v_proj(torch.stack([read_tokens(*row) for row in rows])))
         return self.out_proj(attend(q, k, self.v_proj(memory.tokens_bmc)))
 
 
 class RotaryCrossAttention(MemoryCrossAttention):
-    """For spatial memories on the frame's own grid: keys turn with their cell, pointers do not."""
+    """Cross-attention to spatial memories on the frame's own grid: keys turn with their cell, pointers do
+    not."""
 
     def __init__(self, channels: int, kv_channels: int) -> None:
         super().__init__(channels, kv_channels)
@@ -137,7 +144,7 @@ class MemoryAttentionLayer(nn.Module):
 
     def forward(self, x_bnc: Tensor, memory: MemoryTokens, grid_hw: tuple[int, int]) -> Tensor:
         x_bnc = x_bnc + self.self_attn(self.norm1(x_bnc), grid_hw)
-        # The objects share the frame, so the first layer's self-attention has run once for all of them.
+        # In the first layer x is one row: objects share the frame, so its self-attention ran once for all.
         x_bnc = x_bnc.expand(memory.tokens_bmc.shape[0], -1, -1)
         x_bnc = x_bnc + self.cross_attn_image(self.norm2(x_bnc), memory, grid_hw)
         return x_bnc + self.linear2(self.linear1(self.norm3(x_bnc)))
@@ -147,16 +154,19 @@ class AttentionSettings(Strict):
     """What a YAML says of memory attention."""
 
     layers: int = Field(default=4, ge=1)
+    """How many layers follow one another."""
     feedforward: int = Field(default=2048, ge=1)
     """Width of a layer's feed-forward part."""
 
 
 class MemoryAttention(nn.Module):
+    """The stack of layers that conditions a frame's features on what the bank remembers."""
+
     def __init__(self, layers: list[MemoryAttentionLayer], channels: int) -> None:
         super().__init__()
         self.window_latents = layers[0].cross_attn_image.window_latents
-        """How many tokens at each memory frame's end are latents with a place; the compressor must leave as
-        many. None: it reads memories that are not compressed, one token per cell of the frame's grid."""
+        """How many tokens at the end of each memory frame are latents with a place; the compressor must leave
+        as many. None: memories are read as they are, one token for each cell of the frame's grid."""
         self.layers = nn.ModuleList(layers)
         self.norm = nn.LayerNorm(channels)
 
@@ -164,8 +174,8 @@ class MemoryAttention(nn.Module):
         """Condition one frame's features on the memories of B objects.
 
         Args:
-            features_1chw: the frame's features at stride 16.
-            position_chw: their sine encoding.
+            features_1chw: the frame's coarsest features, shared by all objects.
+            position_chw: the sine encoding of their grid.
 
         Returns:
             B x C x H x W.

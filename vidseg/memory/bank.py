@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 CONDITIONING_SLOT = -1
-"""The temporal slot of conditioning frames: a model's last one, however many it has for recent frames."""
+"""The temporal slot of conditioning frames: the last of a model's learned time codes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +34,22 @@ class MemoryFrame:
 
     frame_idx: int
     tokens_nc: Tensor | None
-    """Spatial memory, bfloat16 N tokens x C, both the model's own (SAM 2 has a token of 64 channels for each
-    cell of the grid); None once only the pointer is within reach."""
+    """Spatial memory: bfloat16, N tokens x C channels of the model's own (SAM 2: 64 channels for each cell of
+    the grid). None once only the pointer is within reach."""
     pointer_c: Tensor
-    """Object pointer, of the model's own width."""
+    """Object pointer; its width C is the model's own."""
     object_score_logit: float
+    """Whether the object is visible: above 0 it is."""
     predicted_iou: float
+    """The model's own estimate of its mask's IoU."""
     low_res_logits_hw: Tensor | None
-    """float32, the mask logits behind the memory, while a correction or a later visit may want them."""
+    """Mask logits behind the memory, float32, while a correction or a later visit may need them."""
     is_initial: bool = False
-    """Segmented from a prompt without memory."""
+    """The frame was segmented from a prompt, without any memory."""
     was_visited: bool = True
-    """Tracking has passed here (False: conditioned ahead of its time)."""
+    """Tracking has passed here; False for a frame prompted before tracking came to it."""
     was_corrected: bool = False
-    """A tracked frame whose mask answers a later prompt."""
+    """The frame was tracked, and its mask was then corrected by a prompt."""
 
 
 TENSOR_PARTS = ("tokens_nc", "pointer_c", "low_res_logits_hw")
@@ -72,7 +74,7 @@ class ObjectBank:
         self._conditioning = dict(conditioning or {})
         self._tracked = dict(tracked or {})
         self.notes: dict[str, Any] = notes or {}
-        """What a policy has noted of the object, as JSON values; saved with the session."""
+        """What a policy has noted about the object, as JSON values; saved with the session."""
         self.rivals: list[ObjectBank] = []
         """Other hypotheses about the same object, the likeliest first."""
 
@@ -88,7 +90,7 @@ class ObjectBank:
 
     @property
     def hypotheses(self) -> list[ObjectBank]:
-        """This bank, which is the one believed in, and its rivals."""
+        """This bank, whose masks are the result, and then its rivals."""
         return [self, *self.rivals]
 
     @property
@@ -120,15 +122,15 @@ class ObjectBank:
             self._tracked[memory.frame_idx] = memory
 
     def grow(self, branches: Sequence[tuple[Branch, MemoryFrame]]) -> None:
-        """Let hypotheses go on into a frame: each branch's hypothesis with one more memory.
+        """Replace the hypotheses by branches of them, each with one more memory frame.
 
         Args:
-            branches: the most believed first; a hypothesis without a branch ends.
+            branches: the most believed first. A hypothesis that no branch continues is dropped.
         """
         old, grown = self.hypotheses, []
         for branch, memory in branches:
             bank = ObjectBank(None, old[branch.hypothesis]._tracked, branch.notes)
-            bank._conditioning = self._conditioning  # shared, so that a prompt is every hypothesis' own
+            bank._conditioning = self._conditioning  # shared: a prompt holds in every hypothesis
             bank.remember(memory)
             grown.append(bank)
         self._tracked, self.notes, self.rivals = grown[0]._tracked, grown[0].notes, grown[1:]
@@ -138,28 +140,28 @@ class ObjectBank:
         self.notes = notes
 
     def end_doubt(self) -> None:
-        """Drop the rivals: a prompt said what is true."""
+        """Drop the rivals: after a prompt the user has said which object is meant."""
         self.rivals = []
 
     def demote(self, frame_idx: int) -> bool:
-        """Let a conditioning frame count as tracked, once its prompt is taken back; False if it is none."""
+        """Turn a conditioning frame whose prompt was taken back into a tracked one; False if it is none."""
         memory = self._conditioning.pop(frame_idx, None)
         if memory is not None:
             self.remember(memory)
         return memory is not None
 
     def forget(self, frame_idx: int) -> None:
-        """Drop this hypothesis' tracked memory of a frame, where it has one."""
+        """Drop this hypothesis' tracked memory of a frame; nothing happens if it has none."""
         self._tracked.pop(frame_idx, None)
 
     def forget_conditioning(self, frame_idx: int) -> None:
-        """Drop a conditioning frame."""
+        """Drop a conditioning frame, which must be one."""
         del self._conditioning[frame_idx]
 
     def save(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The bank for a file: tensors whose names begin with `name`, and JSON values.
+        """What a file needs to restore the bank: tensors, whose names begin with `name`, and JSON values.
 
-        Hypotheses share frames; each frame is saved once, and hypotheses name it by its number.
+        Hypotheses share frames; each frame is saved once, and hypotheses refer to it by its number.
         """
         tensors: dict[str, Tensor] = {}
         numbers: dict[int, int] = {}
@@ -181,7 +183,7 @@ class ObjectBank:
 
     @classmethod
     def restore(cls, name: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> ObjectBank:
-        """A bank from what `save` gave."""
+        """The bank that `save` described."""
         frames = [
             MemoryFrame(**{part: tensors.get(f"{name}.{number}.{part}") for part in TENSOR_PARTS} | fact)
             for number, fact in enumerate(facts["frames"])
@@ -202,68 +204,72 @@ class Recall:
     """What one object's frame reads, in the order in which attention gets it."""
 
     spatial: Sequence[tuple[int, MemoryFrame]]
-    """(temporal slot, memory frame). Slot 0 is that of the newest memory, k that of a memory k places older;
+    """Pairs of temporal slot and memory frame. Slot k is the memory k places older than the newest;
     conditioning frames have `CONDITIONING_SLOT`. A model has a learned time code for each slot."""
     pointers: Sequence[tuple[int, MemoryFrame]]
-    """(frames back, signed; memory frame)."""
+    """Pairs of how many frames back a memory frame lies (negative: ahead) and that frame."""
     key_scales: tuple[Sequence[float], Sequence[float]] | None = None
-    """Factors of the keys' inputs, one per spatial memory and one per pointer; None: all 1."""
+    """Factors on what keys are made from, one for each spatial memory and one for each pointer; None: all 1.
+    """
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Objects whose recalls agree in this can be read in one batch."""
+        """What must agree between objects whose recalls are read in one batch."""
         sizes = [frame.tokens_nc.shape[0] for _, frame in self.spatial if frame.tokens_nc is not None]
         return (*sizes, -1, len(self.pointers))
 
 
 class BankPolicy(Protocol):
-    """What is read and what is kept."""
+    """Which memories a frame reads, and which a bank keeps."""
 
     @property
     def recent_frames(self) -> int:
-        """How many temporal slots it uses besides that of conditioning frames."""
+        """How many temporal slots the policy uses besides that of conditioning frames."""
         ...
 
     def recall(self, bank: ObjectBank, moment: Moment) -> Recall:
-        """What the frame at `moment` reads."""
+        """The memories that the frame at `moment` reads."""
         ...
 
     def evict(self, bank: ObjectBank, moment: Moment) -> None:
-        """Drop what is read neither at `moment`, whose frame may yet be corrected, nor later."""
+        """Drop what no later frame will read. The frame at `moment` may be corrected: what it reads stays."""
         ...
 
     def forget_around(self, bank: ObjectBank, frame_idx: int) -> None:
-        """Drop tracked frames near a corrected one, but not that one."""
+        """Drop the tracked frames near a corrected frame, but not that frame itself."""
         ...
 
     def pointer_limit(self, moment: Moment) -> int:
-        """How many pointers a frame reads at most; their times are scaled by it."""
+        """How many pointers a frame reads at most; the model divides their times by it."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What the mask decoder offers one hypothesis on one frame."""
+    """The candidates that the mask decoder gives for one hypothesis on one frame."""
 
     logits_khw: Tensor
-    """Low-res mask logits of K candidates."""
+    """Mask logits of K candidates on the low-res grid."""
     predicted_ious: Sequence[float]
-    """One per candidate."""
+    """The predicted IoU of each candidate."""
     object_score_logit: float
 
     @property
     def best(self) -> int:
+        """The number of the candidate with the highest predicted IoU."""
         return max(range(len(self.predicted_ious)), key=self.predicted_ious.__getitem__)
 
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A hypothesis goes on with one of its candidates."""
+    """The continuation of a hypothesis with one of its candidates."""
 
     hypothesis: int
+    """Which of `ObjectBank.hypotheses` it continues."""
     candidate: int
+    """Which candidate of that hypothesis' `Offer` it takes."""
     notes: dict[str, Any]
-    """What the policy notes of it; takes the place of the hypothesis' notes."""
+    """What the policy notes about the branch, in place of the hypothesis' notes."""
 
 
 @runtime_checkable
@@ -271,11 +277,16 @@ class DecidingPolicy(BankPolicy, Protocol):
     """A policy that also chooses among the decoder's candidates, takes notes, or follows rivals."""
 
     def decide(self, bank: ObjectBank, moment: Moment, offers: Sequence[Offer]) -> list[Branch]:
-        """What is taken of the offers, one for each of `bank.hypotheses`: the most believed branch first."""
+        """The branches that are kept, the most believed first.
+
+        Args:
+            offers: one for each of `bank.hypotheses`, in their order.
+        """
         ...
 
     def note_prompt(self, bank: ObjectBank, memory: MemoryFrame) -> None:
-        """An answer to a prompt was remembered in the bank; its rivals are gone."""
+        """Called when the answer to a prompt has been remembered in the bank and its rivals have been
+        dropped."""
         ...
 
 
@@ -284,9 +295,9 @@ def nearest_conditioning(
 ) -> tuple[list[MemoryFrame], dict[int, MemoryFrame]]:
     """Split conditioning frames into those that are read, and the rest.
 
-    The nearest one before `frame_idx`, the nearest one at or after it, then the nearest others up to `limit`
-    (SAM 2's `select_closest_cond_frames`). Those that are read stay in the order of `frames`, so that what is
-    added up, and with it the last bits, is the same whether the rest has been forgotten or not.
+    Read are the nearest one before `frame_idx`, the nearest one at or after it, then the nearest others up to
+    `limit` (SAM 2's `select_closest_cond_frames`; None: all). They stay in the order of `frames`: attention
+    adds in that order, so its last bits do not depend on whether the rest has been evicted.
     """
     if limit is None or len(frames) <= limit:
         return list(frames.values()), {}
@@ -302,20 +313,21 @@ def nearest_conditioning(
 class RecentFrames:
     """SAM 2's own policy: conditioning frames, the last few spatial memories, and more pointers than those.
 
-    Two horizons: 6 spatial memories and 15 pointers besides the conditioning frames. A bank that cuts both
-    at the same length gives other masks than the official predictor.
+    It has two horizons: 6 spatial memories and 15 pointers besides the conditioning frames. A bank that cuts
+    both at the same length gives other masks than the official predictor.
 
     Source: `SAM2Base._prepare_memory_conditioned_features`.
     """
 
     recent_frames: Annotated[int, Field(ge=1)] = 6
-    """Spatial memories read besides those of conditioning frames."""
+    """How many spatial memories are read besides those of conditioning frames."""
     max_pointers: Annotated[int, Field(ge=2)] = 16
-    """Object pointers read, that of one conditioning frame among them."""
+    """How many object pointers are read, that of one conditioning frame among them."""
     max_conditioning: Annotated[int, Field(ge=2)] | None = None
-    """Conditioning frames read, the nearest ones; None: all of them, which grow with the prompts given."""
+    """How many conditioning frames are read, the nearest ones; None: all, so cost grows with the prompts."""
     stride: Annotated[int, Field(ge=1)] = 1
-    """Every how many frames a spatial memory is read, besides the frame before."""
+    """Spatial memories are read of the frame before, and then of frames whose number is a multiple of this.
+    """
 
     def recall(self, bank: ObjectBank, moment: Moment) -> Recall:
         chosen, rest = nearest_conditioning(bank.conditioning, moment.frame_idx, self.max_conditioning)
@@ -345,7 +357,7 @@ class RecentFrames:
         sign = 1 if moment.reverse else -1
         if back == 1:
             return moment.frame_idx + sign
-        # The nearest multiple of the stride that has been seen, then further ones.
+        # The second nearest memory is at the last multiple of the stride; older ones follow a stride apart.
         nearest = moment.frame_idx + 2 * sign
         multiple = -(-nearest // self.stride) if moment.reverse else nearest // self.stride
         nearest = multiple * self.stride
@@ -365,7 +377,7 @@ class RecentFrames:
     def _evict_conditioning(self, bank: ObjectBank, moment: Moment) -> None:
         pointer_reach = max(self.max_pointers - 1, self.recent_frames * self.stride)
         if self.max_conditioning is not None:
-            # Frames ahead, and the nearest behind, may still be chosen; so may those within reach.
+            # Frames ahead, the nearest behind and those within reach may still be read.
             behind = [t for t in bank.conditioning if moment.frames_back(t) > 0]
             behind.sort(key=moment.frames_back)
             for frame_idx in behind[self.max_conditioning :]:
@@ -373,14 +385,14 @@ class RecentFrames:
                     bank.forget_conditioning(frame_idx)
 
     def forget_around(self, bank: ObjectBank, frame_idx: int) -> None:
-        # The reach of SAM 2's `_clear_obj_non_cond_mem_around_input`.
+        # As far as SAM 2's `_clear_obj_non_cond_mem_around_input` reaches.
         reach = self.stride * (self.recent_frames + 1)
         for other in [t for t in bank.tracked if t != frame_idx and abs(t - frame_idx) <= reach]:
             bank.forget(other)
 
 
 def stack_tokens(recalls: Sequence[Recall]) -> Tensor:
-    """Spatial tokens of B objects whose recalls have one shape: B x (T·N) x 64."""
+    """Spatial tokens of B objects whose recalls have one shape: B x (T·N) x C."""
     rows = []
     for recall in recalls:
         rows.append(torch.cat([f.tokens_nc for _, f in recall.spatial if f.tokens_nc is not None]))

@@ -23,28 +23,31 @@ from vidseg.memory.threads import split_rows
 
 LOG2_E = math.log2(math.e)
 ROW_BLOCK = {torch.float32: 384, torch.bfloat16: 2048, torch.float16: 2048}
-"""Rows of a block. The faster the product, the more a block must do for one rearrangement of its keys."""
+"""How many queries (rows) a block takes. Faster products need longer blocks, as the keys of a block are
+rearranged once for all its rows."""
 KEY_BLOCK = 512
+"""How many keys a block takes."""
 FIRST_KEYS = 64
+"""About how many keys of the first block set the first guess of each row's maximum."""
 MANY_ROWS = 1024
-"""Queries from which on blocks are worth their trouble."""
+"""From this many queries on, blocks are faster than one product."""
 
-# Scores may exceed the running maximum by some measure before it is moved. In float32 no sum may overflow;
-# rounded scores are most accurate near zero, so a coarse type moves it soon.
+# A score may exceed the running maximum by this factor (after the exponential) before the maximum is moved.
+# In float32 the limit is overflow; bfloat16 and float16 round least near zero, so they move it much sooner.
 LARGEST_WEIGHT = 2.0**64
 HALF_HEADROOM = 2.0
 
 
 def use_blocks(x: Tensor) -> bool:
-    """Whether the blocked kernels serve: as `cpu_kernels_serve`, and no types are changed."""
+    """Whether the blocked kernels can be used: `cpu_kernels_serve` says so, and autocast changes no types."""
     return cpu_kernels_serve(x) and not torch.is_autocast_enabled("cpu")
 
 
 def fused_lags(x: Tensor) -> bool:
-    """Whether the blocked kernels serve, and beat PyTorch's fused attention where both do the same work.
+    """Whether the blocked kernels can be used, and beat PyTorch's fused attention at the same work.
 
-    Where a processor multiplies bfloat16 by vectors and not by tiles (AMX), products run at twice the rate of
-    float32, but the fused kernel at that of float32.
+    On a processor that multiplies bfloat16 in vectors, not in tiles (AMX), products run at twice the rate of
+    float32, but the fused kernel only at the rate of float32.
     """
     return use_blocks(x) and x.dtype == torch.bfloat16 and x.shape[-2] >= MANY_ROWS and _has_only_vectors()
 
@@ -68,12 +71,12 @@ def attend_in_blocks(q_bhnd: Tensor, k_bhmd: Tensor, v_bhme: Tensor) -> Tensor:
 
 
 class RunningSoftmax:
-    """Softmax-weighted sums of values for N rows, fed block by block of keys.
+    """Softmax-weighted sums of values for N queries, fed block by block of keys.
 
     Args:
-        queries_nd: scaled by log2(e)/√d; the last channel is overwritten. The other channels may change
-            between blocks of keys.
-        value_channels: E.
+        queries_nd: queries, scaled by log2(e)/√d. Their last channel is overwritten; the others may be
+            replaced between blocks of keys (`use_queries`).
+        value_channels: E, the width of a value.
     """
 
     def __init__(self, queries_nd: Tensor, value_channels: int) -> None:
@@ -90,15 +93,16 @@ class RunningSoftmax:
         """Read one block of keys.
 
         Args:
-            keys_dk: with a channel of ones last.
+            keys_dk: keys, with a last channel of ones.
+            values_ke: their values.
         """
-        # All rows pass by one block of keys, not the other way round: the keys stay in the cache.
+        # Rows are the inner loop, so that the block of keys stays in the cache.
         size = ROW_BLOCK[self._queries_nd.dtype]
         for start in range(0, self._queries_nd.shape[0], size):
             rows = slice(start, start + size)
             queries = self._queries_nd[rows]
             if self._is_first:
-                # A few keys are enough to start from; where others exceed them by far the peak moves.
+                # A few keys give a first guess of each row's maximum; it moves if others exceed it by far.
                 few = keys_dk[:, :: max(1, keys_dk.shape[1] // FIRST_KEYS)]
                 self._minus_peak_n1[rows] -= (queries @ few).amax(dim=1, keepdim=True)
             scores_rk = torch.mm(queries, keys_dk, out=self._room(queries.shape[0], keys_dk.shape[1]))
@@ -118,25 +122,25 @@ class RunningSoftmax:
         self._is_first = False
 
     def use_queries(self, queries_nd: Tensor) -> None:
-        """Go on with other query channels against the keys to come; the last channel is overwritten."""
+        """Put other queries in place for the keys to come; their last channel is overwritten."""
         queries_nd[:, -1:] = self._minus_peak_n1
         self._queries_nd = queries_nd
         self._minus_peak_n1 = queries_nd[:, -1:]
 
     def result(self) -> Tensor:
-        """N x E, float32."""
+        """The weighted averages of all values so far: float32 N x E."""
         return self._sums_ne / self._weights_n1
 
     def _room(self, rows: int, keys: int) -> Tensor:
-        """One piece of memory for all scores."""
+        """A view, rows x keys, of the one buffer that all scores are written to."""
         if self._scores.numel() < rows * keys:
             self._scores = self._queries_nd.new_empty(rows * keys)
         return self._scores[: rows * keys].view(rows, keys)
 
     def _move_loud_peaks(self, rows: slice, keys_dk: Tensor, scores_rk: Tensor) -> None:
-        """Where a row of scores goes too far above its peak, move the peak and make the row anew."""
-        # The bits of positive numbers are in the order of the numbers, and as integers they are compared
-        # several times faster; negative numbers stay below all of them.
+        """Raise the maximum of rows whose scores exceed it too far, and compute those rows again."""
+        # Read as integers, positive floats keep their order and negative ones stay below them; integers
+        # are compared several times faster.
         highest_r = scores_rk.view(torch.int16).amax(dim=1)
         limit = torch.tensor(HALF_HEADROOM, dtype=scores_rk.dtype).view(torch.int16)
         loud = (highest_r > limit).nonzero()[:, 0]
@@ -149,7 +153,7 @@ class RunningSoftmax:
     def _move_peaks(self, rows: slice | Tensor, peaks_r1: Tensor) -> None:
         before = self._minus_peak_n1[rows]
         after = before - peaks_r1.clamp(min=0)
-        # What the channel holds is rounded; the sums move by exactly that.
+        # The maximum is stored rounded, so the sums are rescaled by the difference of the rounded values.
         factor = (after.float() - before.float()).exp2()
         self._minus_peak_n1[rows] = after
         self._weights_n1[rows] *= factor
@@ -162,7 +166,7 @@ def read_tokens(
     """Averages of tokens, weighted by the softmax of q kᵀ / √C: N x D, in the type of the tokens.
 
     Args:
-        log2_weights_m: logarithms of how often each key counts; None: all once.
+        log2_weights_m: binary logarithms of how often each key counts; None: each counts once.
     """
     out_nd = tokens_md.new_empty(q_nc.shape[0], tokens_md.shape[1])
     channels = q_nc.shape[1]
@@ -170,7 +174,7 @@ def read_tokens(
     keys_mc = torch.cat((k_mc, *more, k_mc.new_ones(k_mc.shape[0], 1)), dim=1)
     scale = LOG2_E / math.sqrt(channels)
 
-    # Every block has keys from all over, so that the first one tells how large scores will be.
+    # Keys are dealt out to the blocks, so that the first block shows how large scores will be.
     num_blocks = -(-keys_mc.shape[0] // KEY_BLOCK)
     blocks = [
         (keys_mc[i::num_blocks].contiguous().T, tokens_md[i::num_blocks].contiguous())

@@ -1,4 +1,4 @@
-"""How objects go on under a policy that chooses among candidates, or follows several hypotheses."""
+"""One step of tracking under a policy that chooses among candidates or follows several hypotheses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from vidseg.memory.bank import Branch, DecidingPolicy, MemoryFrame, Moment, ObjectBank, Offer
 
 Choice = tuple[int, int]
-"""The number of an offer, and of the candidate taken from it."""
+"""The number of an offer, and the number of the candidate taken from it."""
 
 
 def branch(
@@ -21,9 +21,9 @@ def branch(
     """Carry every hypothesis of every bank into a frame, and keep the branches that the policy wants.
 
     Args:
-        offer: what the decoder offers each of the given hypotheses. Those that remember the same are asked
-            once, as the decoder would say the same.
-        remember: the memories of choices; branches that agree share one.
+        offer: asks the decoder for the candidates of the given hypotheses. Hypotheses that remember the same
+            frames get the same candidates, so only one of them is passed.
+        remember: makes the memories of choices; branches with the same choice share one.
     """
     different, numbers = _different([h for bank in banks for h in bank.hypotheses])
     offers = offer(different)
@@ -40,7 +40,7 @@ def branch(
 
 
 def _different(hypotheses: Sequence[ObjectBank]) -> tuple[list[ObjectBank], list[int]]:
-    """The hypotheses that differ in what they remember, and for each given one the number of its like."""
+    """The hypotheses that differ in what they remember, and the place in that list of each given one."""
     places: dict[tuple[int, ...], int] = {}
     different: list[ObjectBank] = []
     numbers = []

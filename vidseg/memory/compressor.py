@@ -1,4 +1,4 @@
-"""The seam for compressors: what is left of a frame's spatial memory; and the plainest of them, pooling."""
+"""The seam for compressors, which leave fewer tokens of a spatial memory; and the plainest one, pooling."""
 
 from __future__ import annotations
 
@@ -15,30 +15,31 @@ from vidseg.validation import Strict
 
 
 class Compressor(Protocol):
-    """Spatial memories to fewer tokens. What it leaves is published as data, for attention to fit."""
+    """Compresses spatial memories to fewer tokens; memory attention reads from it how they are laid out."""
 
     window_latents: int
-    """How many tokens, the last ones, have a place: on a square grid over the map, row by row. Memory
-    attention turns their keys by row and column of that grid. The tokens before them have no place."""
+    """How many tokens at the end have a place: they lie on a square grid over the map, row by row, and memory
+    attention turns their keys by its rows and columns. The tokens before them have no place."""
 
     @property
     def grid_multiple(self) -> int:
-        """The map's sides must be multiples of this."""
+        """The sides of the map, in cells, must be multiples of this."""
         ...
 
     def __call__(self, memory_bchw: Tensor, position_chw: Tensor) -> tuple[Tensor, Tensor]:
         """Compress the memories of B objects, each by itself.
 
         Args:
-            position_chw: the map's sine encoding.
+            memory_bchw: spatial memories.
+            position_chw: the sine encoding of the map.
 
         Returns:
-            tokens B x L x C, and their position codes L x C.
+            tokens, B x L x C, and their position codes, L x C.
         """
         ...
 
     def token_positions(self, device: torch.device) -> Tensor:
-        """The position codes, the same for every memory: float32 L x C."""
+        """Position codes of the tokens, the same for every memory: float32 L x C."""
         ...
 
 
@@ -46,11 +47,11 @@ class PoolingSettings(Strict):
     """What a YAML says of a `MapPooling`."""
 
     side: int = Field(default=16, ge=1)
-    """Tokens a side."""
+    """Tokens on a side of the grid; a memory frame has `side` x `side` of them."""
 
 
 class MapPooling(nn.Module):
-    """The map averaged over a grid of `side` x `side` squares: one token each, with the square's place.
+    """Averages the map over a grid of `side` x `side` squares: one token for each, with the square's place.
 
     It has no weights, keeps no latents and is the baseline that a learned compressor should beat.
     """
@@ -74,7 +75,7 @@ class MapPooling(nn.Module):
 
 
 def is_square(number: int) -> bool:
-    """Whether a number is the square of a whole one: as many latents fill a square grid."""
+    """Whether a number is the square of a whole number, so that as many latents fill a square grid."""
     return math.isqrt(number) ** 2 == number
 
 

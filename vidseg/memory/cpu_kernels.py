@@ -1,4 +1,4 @@
-"""Where ways of computing that are made for the CPU serve."""
+"""When computations written for the CPU are used in place of PyTorch's own."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from torch import Tensor
 
 
 def cpu_kernels_serve(x: Tensor) -> bool:
-    """On the CPU, with no gradient wanted, and not while it is compiled."""
+    """Whether they can be used: `x` is on the CPU, no gradient is wanted, and nothing is being compiled."""
     return x.device.type == "cpu" and not (torch.is_grad_enabled() or torch.compiler.is_compiling())

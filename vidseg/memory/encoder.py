@@ -13,7 +13,7 @@ from vidseg.memory.norm import LayerNorm2d
 
 
 class MaskDownsampler(nn.Module):
-    """Masks at the model's input size (B x 1 x S x S) to B x C x S/16 x S/16."""
+    """Convolutions that bring masks at the model's input size, B x 1 x S x S, to B x C x S/16 x S/16."""
 
     def __init__(self, out_channels: int) -> None:
         super().__init__()
@@ -52,6 +52,8 @@ class ConvNeXtBlock(nn.Module):
 
 
 class Fuser(nn.Module):
+    """The ConvNeXt blocks that mix features and mask: B x C x H x W, unchanged in shape."""
+
     def __init__(self, channels: int, num_layers: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(ConvNeXtBlock(channels) for _ in range(num_layers))
@@ -63,7 +65,8 @@ class Fuser(nn.Module):
 
 
 class MemoryEncoder(nn.Module):
-    """Fuses *unconditioned* frame features with masks: memories must not feed on memories."""
+    """Fuses a frame's features with masks. The features are *unconditioned*: memories must not feed on
+    memories."""
 
     def __init__(self, in_channels: int = 256, out_channels: int = 64, fuser_layers: int = 2) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ Activation = Literal["none", "relu", "gelu"]
 
 
 def has_onednn_product(dtype: torch.dtype) -> bool:
-    """Whether oneDNN multiplies matrices of this type here: bfloat16 needs a processor with AVX-512."""
+    """Whether oneDNN multiplies matrices of this type on this processor: bfloat16 needs AVX-512."""
     if not torch.backends.mkldnn.is_available():
         return False
     if dtype == torch.bfloat16:
@@ -27,7 +27,7 @@ def has_onednn_product(dtype: torch.dtype) -> bool:
 
 
 class Linear(nn.Linear):
-    """`nn.Linear` and an activation; parameters have the same names."""
+    """`nn.Linear` followed by an activation. Parameters have the same names, so checkpoints fit both."""
 
     def __init__(self, in_features: int, out_features: int, activation: Activation = "none") -> None:
         super().__init__(in_features, out_features)

@@ -1,4 +1,4 @@
-"""Layer normalisation over channels of a feature map."""
+"""Layer normalisation of feature maps."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""The spatial perceiver: a frame's memory map becomes a few latents, some global, some each with a window.
+"""The spatial perceiver compresses a frame's memory map to latents, some global, some with a window each.
 
-Source: Zhou et al., "EdgeTAM: On-Device Track Anything Model", CVPR 2025 ("2D Spatial Perceiver").
-Parameter names are those of its published checkpoints.
+Source: Zhou et al., "EdgeTAM: On-Device Track Anything Model", CVPR 2025 ("2D Spatial Perceiver"). Parameter
+names are those of its published checkpoints.
 
-Layouts in names: B objects · G groups of latents · L latents of a group · N tokens that a group reads ·
-C channels. All global latents are one group, which reads the whole map; each window latent is its own group.
+Layouts in names: B objects · G groups of latents · L latents of a group · N tokens that a group reads · C
+channels. All global latents are one group, which reads the whole map; each window latent is its own group.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _feed_forward(channels: int) -> nn.Sequential:
 
 
 class _Projections(nn.Module):
-    """Single-head attention's projections; keys and values come from one matrix."""
+    """The projections of single-head attention; one matrix makes keys and values."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class _Projections(nn.Module):
 
 
 class LatentsFromMap(_Projections):
-    """Latents read the tokens of a map."""
+    """Cross-attention in which latents read the tokens of a map."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels)
@@ -52,6 +52,7 @@ class LatentsFromMap(_Projections):
         self.norm_latents = nn.LayerNorm(channels)
 
     def keys_and_values(self, tokens_bnc: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of the map's tokens: twice B x N x C."""
         keys_bnc, values_bnc = self.to_kv(self.norm_x(tokens_bnc)).chunk(2, dim=-1)
         return keys_bnc, values_bnc
 
@@ -62,7 +63,7 @@ class LatentsFromMap(_Projections):
 
 
 class LatentsAmongThemselves(_Projections):
-    """Latents of a group read each other."""
+    """Self-attention among the latents of a group."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels)
@@ -73,13 +74,13 @@ class LatentsAmongThemselves(_Projections):
         keys, values = self.to_kv(x).chunk(2, dim=-1)
         if latents_bglc.shape[2] > 1:
             values = F.scaled_dot_product_attention(self.to_q(x), keys, values)
-        # A latent on its own gives itself all of its attention: the values are the answer.
+        # The softmax over a single latent is 1: the answer is its value.
         out: Tensor = self.to_out(values)
         return out
 
 
 class PerceiverLayer(nn.Module):
-    """Read the map, feed forward, read each other, feed forward; each with a norm before it."""
+    """Latents read the map, feed forward, read each other, feed forward; each step has a norm before it."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -99,6 +100,7 @@ class GlobalPerceiverSettings(Strict):
     """What a YAML says of a `SpatialPerceiver` without window latents."""
 
     global_latents: int = Field(default=256, ge=1)
+    """How many latents read the whole map."""
     layers: int = Field(default=2, ge=1)
     """How often the latents read the map."""
 
@@ -107,13 +109,14 @@ class PerceiverSettings(GlobalPerceiverSettings):
     """What a YAML says of a `SpatialPerceiver`."""
 
     window_latents: Annotated[SquareNumber, Field(ge=1)] = 256
+    """How many latents read one window of the map each; a square number."""
 
 
 class LatentSettings(AttentionSettings):
     """What a YAML says of memory attention over latents."""
 
     window_latents: Annotated[SquareNumber, Field(ge=0)] = 256
-    """As many as the compressor leaves."""
+    """How many latents with a window the compressor leaves; both must say the same."""
 
 
 class SpatialPerceiver(nn.Module):
@@ -121,12 +124,13 @@ class SpatialPerceiver(nn.Module):
 
     Both kinds of latent go through the same layers. A *global* latent reads the whole map, whose position
     code is added to keys *and* values: so it carries place inside it, and its own position code is zero. A
-    *window* latent reads one cell of a grid laid over the map, without code, and is given that cell's code.
+    *window* latent reads one cell of a grid laid over the map, without position code, and is given the code
+    of that cell.
 
     Args:
-        channels: of the memory and of the latents.
-        global_latents: latents that read the whole map.
-        window_latents: latents with a window each; a square number, or 0 for global latents alone.
+        channels: C of the memory and of the latents.
+        global_latents: how many latents read the whole map.
+        window_latents: how many latents have a window each; a square number, or 0 for global latents alone.
         num_layers: how often the latents read the map.
     """
 
@@ -163,7 +167,7 @@ class SpatialPerceiver(nn.Module):
         window_bg1c = self.latents_2d[:, None].expand(batch, -1, -1, -1)
         for layer in self.layers:
             assert isinstance(layer, PerceiverLayer)
-            # Both kinds of latent read the same keys and values, which are made once.
+            # Both kinds of latent read the same keys and values, so these are made once.
             keys_bnc, values_bnc = layer.attn.keys_and_values(tokens_bnc)
             global_b1lc = layer(
                 global_b1lc, (keys_bnc + position_nc)[:, None], (values_bnc + position_nc)[:, None]
@@ -181,7 +185,7 @@ class SpatialPerceiver(nn.Module):
         return torch.cat((window_lc.new_zeros(self.latents.shape[0], channels), window_lc))
 
     def _windows(self, tokens_bnc: Tensor, height: int, width: int) -> Tensor:
-        """The tokens of each window, windows row by row: B x (H·W) x C to B x G x N x C."""
+        """The tokens of each window, windows in rows: B x (H·W) x C becomes B x G x N x C."""
         n = self.windows_per_side
         grid = tokens_bnc.unflatten(1, (n, height // n, n, width // n))
         return grid.transpose(2, 3).flatten(3, 4).flatten(1, 2)
@@ -192,14 +196,14 @@ def rotate_window_latents(
 ) -> Tensor:
     """Turn the keys that have a place: the last `window_latents` of each memory frame.
 
-    They turn by their row and column in the grid of windows, counted in windows and not in cells of the
-    query's grid: EdgeTAM was trained so. Global latents and object pointers are left as they are.
+    They turn by their row and column in the grid of windows, counted in windows, not in cells of the query's
+    grid: EdgeTAM was trained this way. Global latents and object pointers are left as they are.
 
     Args:
         keys_bmc: projected keys: the tokens of `num_frames` frames, then `num_pointer_tokens` of pointers.
 
     Returns:
-        B x M x C.
+        the keys, B x M x C.
     """
     if not window_latents:
         return keys_bmc
@@ -214,12 +218,12 @@ def rotate_window_latents(
 
 
 class LatentCrossAttention(MemoryCrossAttention):
-    """Queries turn with their cell of the frame; of the keys, window latents turn with their window.
+    """Cross-attention to compressed memories: the keys of window latents turn with their window.
 
     Args:
-        channels: of the queries.
-        kv_channels: of the memory tokens.
-        window_latents: how many of each frame's tokens, the last ones, have a place.
+        channels: C of the queries.
+        kv_channels: C of the memory tokens.
+        window_latents: how many tokens at the end of each frame have a place.
     """
 
     def __init__(self, channels: int, kv_channels: int, window_latents: int = 256) -> None:

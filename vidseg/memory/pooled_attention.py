@@ -1,8 +1,8 @@
-"""Pooled reads: cross-attention to 2 x 2 averages of the spatial memories' keys and values.
+"""Pooled reads: cross-attention to averages of the keys and values of 2 x 2 cells of a spatial memory.
 
-Memory stays as it was written; only what attention reads is a quarter as long. A pooled key stands for the
-cells it averages, so it counts as many times in the softmax: the logarithm of their number is added to its
-logits.
+The memory stays as it was written; only what attention reads is a quarter as long. A pooled key stands for
+the cells that it averages, so it should count as often in the softmax as they do: the logarithm of their
+number is added to its logits.
 
 Source: Xiong et al., "Efficient Track Anything", 2024 ("Efficient Memory Cross-Attention").
 
@@ -25,7 +25,7 @@ SizeTerm = Literal["logits", "keys"]
 
 
 def pool_frames(tokens_bmc: Tensor, num_frames: int, grid_hw: tuple[int, int]) -> Tensor:
-    """Average each frame's tokens over squares of 2 x 2 cells: B x (T·H·W) x C to a quarter as many.
+    """Average each frame's tokens over squares of 2 x 2 cells: B x (T·H·W) x C to a quarter as many tokens.
 
     On a grid with an odd side the last squares hold two cells or one.
     """
@@ -35,7 +35,7 @@ def pool_frames(tokens_bmc: Tensor, num_frames: int, grid_hw: tuple[int, int]) -
 
 
 def count_cells(num_frames: int, grid_hw: tuple[int, int], like: Tensor) -> Tensor:
-    """How many cells each pooled token of `num_frames` frames averages; 1-D."""
+    """How many cells each pooled token of `num_frames` frames averages: 1-D, in the type of `like`."""
     cells = F.avg_pool2d(like.new_ones(1, *grid_hw), 2, ceil_mode=True, divisor_override=1)
     return cells.flatten().repeat(num_frames)
 
@@ -44,6 +44,7 @@ class PooledSettings(AttentionSettings):
     """What a YAML says of pooled memory attention; see `PooledCrossAttention`."""
 
     size_term: SizeTerm = "logits"
+    """Where the logarithm of the number of cells is added: see `PooledCrossAttention`."""
 
 
 class PooledCrossAttention(RotaryCrossAttention):
@@ -52,12 +53,12 @@ class PooledCrossAttention(RotaryCrossAttention):
     Keys are pooled after they have turned with their cells. A single memory frame is read whole.
 
     Args:
-        channels: of the queries.
-        kv_channels: of the memory tokens.
+        channels: C of the queries.
+        kv_channels: C of the memory tokens.
         size_term: where the logarithm of the pooled cells' number is added. 'logits' (EfficientTAM's `/1`
             configurations) is the method: on a memory that is constant over the squares it equals reading all
             of it. 'keys' (its `/2` configurations) adds it to every component of the pooled keys, which
-            shifts the logits by a multiple of the query's sum; it is here for the checkpoints trained so.
+            shifts the logits by a multiple of the query's sum; checkpoints trained with it need it.
     """
 
     def __init__(self, channels: int, kv_channels: int, size_term: SizeTerm = "logits") -> None:
@@ -70,7 +71,7 @@ class PooledCrossAttention(RotaryCrossAttention):
         q, k = self.queries(x_bnc, grid_hw), self.keys(memory, grid_hw)
         how = (memory.num_frames, grid_hw, self.size_term)
         if use_blocks(q):
-            # Averaging the 64-channel tokens and projecting once is a quarter of the work, and the same.
+            # Projection and average commute; averaging tokens of 64 channels is a quarter of the work.
             return self.out_proj(self.v_proj(attend_pooled(q, k, memory.tokens_bmc, *how)))
         return self.out_proj(attend_pooled(q, k, self.v_proj(memory.tokens_bmc), *how))
 
@@ -86,12 +87,12 @@ def attend_pooled(
     """Single-head attention to the pooled tokens of `num_frames` frames and to whatever follows them.
 
     Args:
-        q_bnc: turned queries.
-        k_bmc: turned keys: T·H·W of the frames, then those of object pointers.
+        q_bnc: queries, projected and turned.
+        k_bmc: keys, projected and turned: T·H·W of the frames, then those of object pointers.
         v_bmd: their values.
 
     Returns:
-        B x N x D.
+        what each query reads, B x N x D.
     """
     num_spatial = num_frames * math.prod(grid_hw)
     num_pointer_tokens = k_bmc.shape[1] - num_spatial
@@ -107,6 +108,6 @@ def attend_pooled(
     if use_blocks(q_bnc):
         log2_cells = None if cells is None else cells.log2()
         return torch.stack([read_tokens(*row, log2_cells) for row in zip(q_bnc, k, v, strict=True)])
-    # One row for all queries; attention broadcasts it without ever writing N x M numbers.
+    # One row of biases serves all queries; attention broadcasts it and never writes N x M numbers.
     bias = None if cells is None else cells.log().expand(q_bnc.shape[0], 1, 1, -1)
     return F.scaled_dot_product_attention(q_bnc[:, None], k[:, None], v[:, None], attn_mask=bias)[:, 0]

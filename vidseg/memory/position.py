@@ -1,4 +1,4 @@
-"""Sine encodings of place (2-D grid) and time (1-D), computed, never stored in checkpoints."""
+"""Sine encodings of place (2-D grid) and time (1-D). They are computed, and never stored in checkpoints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 @lru_cache(maxsize=64)
-@torch.inference_mode(False)  # what is kept may be needed in training later
+@torch.inference_mode(False)  # cached tensors may be used in training later
 def sine_grid(channels: int, height: int, width: int, device: torch.device | None = None) -> Tensor:
     """Sine encoding of a grid: float32 C x H x W, the first half of the channels for y, the second for x.
 

@@ -17,14 +17,14 @@ def axial_rotation(
 ) -> Tensor:
     """The rotation of each cell of a grid, as cosine and sine: (H·W) x (C/2) x 2, row-major.
 
-    Cached: do not write to it.
+    The result is cached: do not write to it.
     """
     make = _rotation.__wrapped__ if torch.compiler.is_compiling() else _rotation
     return make(channels, height, width, theta, device)
 
 
 @lru_cache(maxsize=32)
-@torch.inference_mode(False)  # what is kept may be needed in training later
+@torch.inference_mode(False)  # cached tensors may be used in training later
 def _rotation(channels: int, height: int, width: int, theta: float, device: torch.device | None) -> Tensor:
     frequency = 1.0 / (
         theta ** (torch.arange(0, channels, 4, device=device)[: channels // 4].float() / channels)
@@ -37,9 +37,13 @@ def _rotation(channels: int, height: int, width: int, theta: float, device: torc
 
 
 def rotate(x_bnc: Tensor, rotation: Tensor) -> Tensor:
-    """Turn the channel pairs of each token; `rotation` is broadcast over the batch."""
+    """Turn the channel pairs of each token.
+
+    Args:
+        rotation: of `axial_rotation`; broadcast over the batch.
+    """
     pairs = x_bnc.float().unflatten(-1, (-1, 2))
-    if torch.compiler.is_compiling():  # to compilers, complex numbers are strangers
+    if torch.compiler.is_compiling():  # compilers cannot handle complex numbers
         (even, odd), (cos, sin) = pairs.unbind(-1), rotation.unbind(-1)
         turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
     else:

@@ -23,6 +23,7 @@ from vidseg.memory.rope import axial_rotation, rotate
 from vidseg.memory.threads import split_rows
 
 ROWS_PER_FOLD = 8
+"""For how many rows of the grid the key projection is folded into the queries in one product."""
 
 
 def read_spatial_memory(
@@ -35,13 +36,13 @@ def read_spatial_memory(
     key_weight_cd: Tensor,
     key_bias_c: Tensor,
 ) -> Tensor:
-    """Softmax-weighted averages of the memory tokens (not yet projected to values): N x D.
+    """Softmax-weighted averages of the memory tokens, not yet projected to values: N x D.
 
     Args:
         q_nc: projected and rotated queries of one object.
         tokens_md: T·H·W spatial tokens, frame by frame, then pointer tokens, whose keys are not rotated.
-        positions_md: added to the tokens for the keys.
-        key_weight_cd: the key projection.
+        positions_md: position codes, added to the tokens to make keys.
+        key_weight_cd: weight of the key projection; `key_bias_c` is its bias.
     """
     height, width = grid_hw
     channels, token_channels = key_weight_cd.shape
@@ -57,7 +58,7 @@ def read_spatial_memory(
         grid = x_md[:num_spatial].view(num_frames, height, width, token_channels)
         return grid.permute(1, 2, 0, 3).reshape(height, width * num_frames, token_channels)
 
-    # A key of a row: its token | 1, for the folded bias | its turned x half | 1, for the running maximum.
+    # Channels of a row's keys: the token | 1 (meets the folded bias) | turned x half | 1 (meets the maximum).
     rows_hkd = by_row(keyed_md)
     keys_x = rotate(rows_hkd @ key_weight_cd[:half].T + key_bias_c[:half], turn_x)
     folded = token_channels + 1
@@ -66,7 +67,7 @@ def read_spatial_memory(
     keys_hkd[..., folded:-1] = keys_x
     values_hkd = by_row(tokens_md)
 
-    # Folded for several rows of the grid at once: a wider product runs at a better rate.
+    # The projection is folded for several rows of the grid at once: a wider product runs at a better rate.
     fold_hdc = rotate(key_weight_cd[half:].T.contiguous(), turn_y[:, None])
     folds = [part.flatten(0, 1).T for part in fold_hdc.split(ROWS_PER_FOLD)]
     bias_hc = rotate(key_bias_c[half:], turn_y)

@@ -36,7 +36,7 @@ def _without_gradients(work: Callable[[slice], None], rows: slice) -> None:
 
 def _use_one_thread() -> None:
     torch.set_num_threads(1)
-    # A thread takes over the process's number at its first operation, or here: while it still is 1.
+    # A thread copies the process's number of threads at its first operation. Do that now, while it is 1.
     torch.get_num_threads()
 
 
@@ -52,6 +52,6 @@ def _workers(threads: int) -> ThreadPoolExecutor:
             for _ in range(threads):
                 _pool.submit(started.wait)
             started.wait()
-            # The workers' own setting is theirs alone, but it is also what new threads start from.
+            # Workers set 1 for themselves, but new threads would start from it too: put the number back.
             torch.set_num_threads(threads)
         return _pool

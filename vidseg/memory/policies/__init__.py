@@ -1,1 +1,1 @@
-"""Bank policies besides SAM 2's own, which is `vidseg.memory.bank.RecentFrames`; one file each."""
+"""Bank policies besides SAM 2's own (`vidseg.memory.bank.RecentFrames`); one file each."""

@@ -1,4 +1,4 @@
-"""What several policies share: the last few *accepted* memories are read, however far back they lie."""
+"""A base for policies that read the last few *accepted* memories, however far back they lie."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ from vidseg.memory.bank import CONDITIONING_SLOT, MemoryFrame, Moment, ObjectBan
 
 @dataclass(frozen=True)
 class AcceptedFrames(RecentFrames):
-    """Conditioning frames, the frame before, and the newest accepted frames; a base, not a policy by itself.
+    """Reads conditioning frames, the frame before, and the newest frames that a subclass accepts.
 
-    The frame before is read whether it is accepted or not, so that nothing is lost between two frames.
+    The frame before is read whether it is accepted or not, so that motion between two frames is not lost.
     Temporal slots go by order, not by age: the newest memory has slot 0. Pointers are SAM 2's, by recency.
-    Whether a frame is accepted is settled when it is remembered, so those that can never be read are freed.
+    Whether a frame is accepted is settled when it is remembered, so a frame that can never be read is freed
+    at once.
     """
 
     stride: ClassVar[int] = 1  # type: ignore[misc]
-    """No setting: which frames are read goes by what is accepted."""
+    """Fixed: which frames are read depends on what is accepted, not on their number."""
 
     def accepts(self, bank: ObjectBank, frame: MemoryFrame) -> bool:
+        """Whether a tracked frame is read later on."""
         raise NotImplementedError
 
     def read_frames(self, bank: ObjectBank, moment: Moment, limit: int) -> list[MemoryFrame]:
-        """The newest first: the frame before, then accepted ones, `limit` in all."""
+        """The tracked frames that are read, newest first: the frame before, then accepted ones; `limit` in
+        all."""
         behind = self._behind(bank, moment, 1)
         return [f for k, f in enumerate(behind) if k == 0 or self.accepts(bank, f)][:limit]
 
@@ -37,7 +40,7 @@ class AcceptedFrames(RecentFrames):
 
     def evict(self, bank: ObjectBank, moment: Moment) -> None:
         behind = self._behind(bank, moment, 0)
-        # Read at this moment again, should it be corrected, or at the next one, or later.
+        # Kept is what this frame, if it is corrected, or a later frame may read.
         accepted = [frame for frame in behind if self.accepts(bank, frame)]
         read = {f.frame_idx for f in (*behind[:2], *accepted[: self.recent_frames + 1])}
         for frame_idx, frame in list(bank.tracked.items()):

@@ -1,7 +1,7 @@
-"""A Kalman filter of a box with constant velocity, one step a frame.
+"""A Kalman filter that predicts a box, assuming constant velocity; one step a frame.
 
 Source: Wojke et al., "Simple Online and Realtime Tracking with a Deep Association Metric", 2017, section 2.1.
-The state is (centre x, centre y, aspect = width / height, height) and their velocities.
+The state is (centre x, centre y, aspect = width / height, height) and the velocities of these.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from vidseg.memory.policies.boxes import Box
 FloatArray = npt.NDArray[np.float64]
 
 POSITION_STD = 1 / 20
-"""Deviation of centre and height, in heights; of the process and of the measurement."""
+"""Standard deviation of centre and height, as a share of the height; for both the motion and the measurement.
+"""
 VELOCITY_STD = 1 / 160
+"""Standard deviation of their velocities, as a share of the height a frame."""
 ASPECT_STD, ASPECT_VELOCITY_STD = 1e-2, 1e-5
 MEASURED_ASPECT_STD = 1e-1
 
@@ -27,14 +29,19 @@ _READING = np.eye(4, 8)
 
 @dataclass(frozen=True)
 class BoxFilter:
+    """The state of the filter; every step returns a new one."""
+
     mean: FloatArray
-    """8."""
+    """The state: four numbers of the box and their velocities, 8."""
     covariance: FloatArray
-    """8 x 8."""
+    """The covariance of the state, 8 x 8."""
 
     @classmethod
     def started(cls, box: Box) -> BoxFilter:
-        """At rest where the box is; of place twice the process' deviation, of velocity ten times."""
+        """A filter at rest where the box is.
+
+        It starts less certain than it will be: twice the deviation of place, ten times that of velocity.
+        """
         measured = _measure(box)
         height = measured[3]
         place, speed = 2 * POSITION_STD * height, 10 * VELOCITY_STD * height
@@ -42,7 +49,7 @@ class BoxFilter:
         return cls(np.concatenate((measured, np.zeros(4))), np.diag(np.square(std)))
 
     def predicted(self) -> BoxFilter:
-        """One frame on."""
+        """The state one frame later, before that frame is seen."""
         height = self.mean[3]
         place, speed = POSITION_STD * height, VELOCITY_STD * height
         std = [place, place, ASPECT_STD, place, speed, speed, ASPECT_VELOCITY_STD, speed]
@@ -50,7 +57,7 @@ class BoxFilter:
         return BoxFilter(_MOTION @ self.mean, covariance)
 
     def updated(self, box: Box) -> BoxFilter:
-        """With what was seen."""
+        """The state after a box has been measured on the frame."""
         height = self.mean[3]
         std = [POSITION_STD * height, POSITION_STD * height, MEASURED_ASPECT_STD, POSITION_STD * height]
         spread = _READING @ self.covariance @ _READING.T + np.diag(np.square(std))
@@ -60,6 +67,7 @@ class BoxFilter:
 
     @property
     def box(self) -> Box:
+        """The box that the state stands for: (x0, y0, x1, y1) in pixels of the low-res grid."""
         x, y, aspect, height = self.mean[:4]
         width = aspect * height
         return float(x - width / 2), float(y - height / 2), float(x + width / 2), float(y + height / 2)

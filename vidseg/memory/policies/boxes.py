@@ -18,6 +18,7 @@ def box_of(mask_hw: BoolArray) -> Box | None:
 
 
 def box_iou(one: Box, other: Box) -> float:
+    """The intersection over union of two boxes."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     shared = max(0.0, width) * max(0.0, height)

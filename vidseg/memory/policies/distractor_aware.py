@@ -32,26 +32,27 @@ from vidseg.memory.policies.boxes import BoolArray, box_iou, box_of, largest_reg
 class DistractorAware(RecentFrames):
     """SAM 2's policy with a stride, without frames on which the object is not seen, and with anchors.
 
-    `notes`: "anchors" and "unseen" are frame indices, "areas" the last (frame, area) pairs, "last_anchor" the
-    frame of the last anchor or prompt.
+    It notes: "anchors" and "unseen", which are frame indices; "areas", the last (frame, area in low-res
+    pixels) pairs; "last_anchor", the frame of the last anchor or prompt.
     """
 
     stride: Annotated[int, Field(ge=1)] = 5
     max_anchors: Annotated[int, Field(ge=1)] = 4
-    """Conditioning frames count among them."""
+    """How many anchors and conditioning frames are read together."""
     min_anchor_iou: Annotated[float, Field(ge=0, le=1)] = 0.8
     """Predicted IoU above which a mask is trusted enough to become an anchor."""
     max_area_change: Annotated[float, Field(gt=0)] = 0.2
-    """How far the area may be from the median of the last visible ones, as a share of it, for a frame to
-    become an anchor."""
+    """A frame can become an anchor only if its area differs from the median of the last visible ones by no
+    more than this share of the median."""
     area_frames: Annotated[int, Field(ge=1)] = 10
-    """Of how many visible frames, the last ones, that median is taken."""
+    """How many visible frames, the last ones, that median is taken over."""
     area_horizon: Annotated[int, Field(ge=1)] = 300
-    """How many frames back those may lie."""
+    """How many frames back those visible frames may lie."""
     anchor_interval: Annotated[int, Field(ge=0)] = 5
-    """More than this many frames lie between two anchors."""
+    """Two anchors lie more than this many frames apart."""
     max_alternative_iou: Annotated[float, Field(ge=0, le=1)] = 0.7
-    """An alternative whose box agrees no better than this with the chosen one's is another thing."""
+    """An alternative candidate shows another thing if the IoU of its box with the chosen one's is at most
+    this."""
 
     def recall(self, bank: ObjectBank, moment: Moment) -> Recall:
         recent = RecentFrames.recall(self, bank, moment)
@@ -72,7 +73,7 @@ class DistractorAware(RecentFrames):
             read |= {frame.frame_idx for frame in self._anchors(bank, each)[: self.max_anchors]}
             read |= {frame.frame_idx for frame in self._seen_frames(bank, each)[: self.recent_frames + 1]}
         anchors = bank.notes.get("anchors", [])
-        read |= set(anchors[-1:])  # which is none yet for the frame after it
+        read |= set(anchors[-1:])  # the newest is not read on the next frame, but after it
         for frame_idx, frame in list(bank.tracked.items()):
             if frame_idx in read:
                 continue
@@ -110,13 +111,13 @@ class DistractorAware(RecentFrames):
         bank.note({**bank.notes, "unseen": unseen, "last_anchor": memory.frame_idx})
 
     def _anchors(self, bank: ObjectBank, moment: Moment) -> list[MemoryFrame]:
-        """The nearest past first; the frame before is none yet."""
+        """Anchors, the nearest in the past first, without the frame before, which is read as a recent one."""
         known = [bank.tracked[t] for t in bank.notes.get("anchors", ()) if t in bank.tracked]
         past = [frame for frame in known if moment.frames_back(frame.frame_idx) > 1]
         return sorted(past, key=lambda frame: moment.frames_back(frame.frame_idx))
 
     def _seen_frames(self, bank: ObjectBank, moment: Moment) -> list[MemoryFrame]:
-        """The newest first: the frame before, then those whose number is a multiple of the stride."""
+        """Frames that show the object, newest first: the frame before, then multiples of the stride."""
         behind = [frame for t, frame in bank.tracked.items() if moment.frames_back(t) > 0]
         behind.sort(key=lambda frame: moment.frames_back(frame.frame_idx))
         in_turn = [f for k, f in enumerate(behind) if k == 0 or f.frame_idx % self.stride == 0]
@@ -124,7 +125,7 @@ class DistractorAware(RecentFrames):
         return [f for f in in_turn if f.frame_idx not in unseen and f.tokens_nc is not None]
 
     def _sees_another(self, masks_khw: BoolArray, chosen: int) -> bool:
-        """Whether a part of an alternative that the chosen mask leaves out would widen its box much."""
+        """Whether an alternative shows something outside the chosen mask that would widen its box by much."""
         mask = masks_khw[chosen]
         box = box_of(mask)
         for k, alternative in enumerate(masks_khw):

@@ -1,9 +1,9 @@
-"""The memory tree: several hypotheses per object live side by side, and the one with the best record counts.
+"""The memory tree: several hypotheses (paths) per object live side by side, and the best-scored one is shown.
 
 Source: Ding et al., "SAM2Long: Enhancing SAM 2 for Long Video Segmentation with a Training-Free Memory Tree",
 2024: section 3.2 (constrained tree memory with uncertainty handling), section 3.3 (object-aware memory bank).
-The paper gives the masks of the best path once the video has ended; here each frame's result is that of the
-path that is best by then, as a stream needs it, and a later change of mind does not reach back.
+The paper gives the masks of the best path once the video has ended. Here each frame's result is that of the
+path that is best by then, as a stream needs it; when another path takes over, earlier results stay.
 """
 
 from __future__ import annotations
@@ -21,20 +21,22 @@ from vidseg.memory.policies.accepted_frames import AcceptedFrames
 
 @dataclass(frozen=True)
 class MemoryTree(AcceptedFrames):
-    """Each path offers its candidates; those with the best sum of log IoU go on.
+    """Each path offers its candidates; the branches with the highest sums of log predicted IoU go on.
 
-    Paths that agree share memories and are computed once, so a scene without doubt costs little more than
-    plain tracking; in doubt a frame costs up to `paths` times as much.
+    Paths that agree share memories and are computed once, so a clear scene costs little more than plain
+    tracking; in doubt a frame costs up to `paths` times as much.
     """
 
     paths: Annotated[int, Field(ge=1)] = 3
-    """Hypotheses an object at most."""
+    """How many hypotheses an object has at most."""
     min_memory_iou: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """A memory is read where its predicted IoU is above this and its object score above 0."""
+    """A memory is read if its predicted IoU is above this and its object score above 0."""
     certain_score: Annotated[float, Field(ge=0)] = 2.0
-    """Above this (absolute) object score of any path the best branches go on; below it, different ones."""
+    """If any path has an object score (absolute) above this, the best branches go on; else branches that
+    differ are preferred."""
     key_scale_range: Annotated[tuple[float, float], Field(strict=False)] = (0.95, 1.05)
-    """Keys of the read memories are scaled between these, in the order of their object scores."""
+    """Keys of the read memories are scaled from the first to the second, in the order of their object scores.
+    """
 
     def accepts(self, bank: ObjectBank, frame: MemoryFrame) -> bool:
         return frame.predicted_iou > self.min_memory_iou and frame.object_score_logit > 0
@@ -67,14 +69,15 @@ class MemoryTree(AcceptedFrames):
 
     def decide(self, bank: ObjectBank, moment: Moment, offers: Sequence[Offer]) -> list[Branch]:
         earlier = [float(path.notes.get("score", 0.0)) for path in bank.hypotheses]
-        if "score" not in bank.notes:  # the first frame after a prompt: all paths begin alike
+        if "score" not in bank.notes:  # after a prompt all paths start the same
             return [Branch(0, offers[0].best, {"score": 0.0})] * self.paths
         branches = [
             Branch(path, k, {"score": earlier[path] + math.log(max(iou, 0.0) + 1e-5)})
             for path, offer in enumerate(offers)
             for k, iou in enumerate(offer.predicted_ious)
         ]
-        branches.sort(key=lambda branch: -branch.notes["score"])  # stable: of equals the earlier path's
+        # A stable sort: of equal scores, that of the earlier path comes first.
+        branches.sort(key=lambda branch: -branch.notes["score"])
         if max(abs(offer.object_score_logit) for offer in offers) > self.certain_score:
             return branches[: self.paths]
         return self._different(branches, offers)
@@ -83,7 +86,8 @@ class MemoryTree(AcceptedFrames):
         bank.note({})
 
     def _different(self, branches: Sequence[Branch], offers: Sequence[Offer]) -> list[Branch]:
-        """The best branches whose predicted IoUs differ in two decimals; then paths that have none yet."""
+        """The best branches whose predicted IoUs differ in two decimals; if these are too few, also others,
+        those of paths not yet represented first."""
         kept: list[Branch] = []
         seen = set()
         for branch in branches:
@@ -101,7 +105,7 @@ class MemoryTree(AcceptedFrames):
         return sorted(kept, key=lambda branch: -branch.notes["score"])
 
     def _key_scales(self, frames: Sequence[MemoryFrame], bank: ObjectBank) -> list[float]:
-        """Evenly from low to high by the rank of the object score; a user's word ranks highest."""
+        """Scales spread evenly over the range by the rank of the object score; prompted frames rank first."""
         if len(frames) < 2:
             return [1.0] * len(frames)
         low, high = self.key_scale_range

@@ -22,22 +22,24 @@ from vidseg.memory.policies.boxes import box_iou, box_of
 
 @dataclass(frozen=True)
 class MotionAware(AcceptedFrames):
-    """A Kalman filter per object predicts its box; candidates are judged by it, and so are memories.
+    """A Kalman filter predicts each object's box; it helps to choose candidates and the memories that are
+    read.
 
-    A score of a candidate is `motion_weight` times the IoU of its box with the predicted one, plus the rest
-    times its predicted IoU. Motion counts only once the object was followed well for `warm_up` frames.
+    The score of a candidate is `motion_weight` times the IoU of its box with the predicted box, plus the rest
+    times its predicted IoU. Motion counts only once the object has been followed well for `warm_up` frames.
     """
 
     motion_weight: Annotated[float, Field(ge=0, le=1)] = 0.25
-    """Share of motion in a candidate's score."""
+    """Weight of motion in a candidate's score; the rest is that of the predicted IoU."""
     warm_up: Annotated[int, Field(ge=1)] = 15
-    """Frames that an object is followed well before motion counts."""
+    """How many frames an object must be followed well before motion counts."""
     min_stable_iou: Annotated[float, Field(ge=0, le=1)] = 0.3
     """Below this predicted IoU the filter starts afresh."""
     min_memory_iou: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """A memory is read where its predicted IoU is above this, its object score above 0..."""
+    """A memory is read if its predicted IoU is above this and its object score above 0."""
     gates_motion: bool = False
-    """... and, as the paper has it, its box met the predicted one. The official code does not do this."""
+    """Whether a memory is read only if its box also met the predicted one, as the paper says; the official
+    code does not ask for it."""
 
     def accepts(self, bank: ObjectBank, frame: MemoryFrame) -> bool:
         is_good = frame.predicted_iou > self.min_memory_iou and frame.object_score_logit > 0
@@ -50,7 +52,7 @@ class MotionAware(AcceptedFrames):
         masks = (offer.logits_khw > 0).cpu().numpy()
         boxes = [box_of(mask) for mask in masks]
         stable, motion = int(notes.get("stable", 0)), None
-        # The filter knows one direction: after a turn it starts afresh.
+        # The filter knows the velocity in one direction of time; when tracking turns round, it starts afresh.
         if stable and moment.frames_back(notes["last"]) <= 0:
             stable = 0
         if stable:

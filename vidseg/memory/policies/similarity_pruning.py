@@ -19,7 +19,8 @@ from vidseg.errors import ConfigError
 from vidseg.memory.bank import MemoryFrame, Moment, ObjectBank, Recall, RecentFrames
 
 NOISE = 1 / 128
-"""Of a step of the rounded sum: two cosines' last bits, at 256 tokens."""
+"""Sums this little below a half are rounded up too, as a share of the step that the sum is rounded to; it
+covers the last bits of two cosines at 256 tokens."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,15 @@ class SimilarityPruning(RecentFrames):
 
     A memory is judged by the sum over its tokens of their cosine with the newest memory's tokens; tokens may
     be cells or latents. The official code sums over all objects of a batch; here each object is judged alone.
-    It decides anew for every frame: a memory left out now may be read by the next frame, so what can be freed
-    without another result is what `RecentFrames` frees. `frees_pruned` goes further, with other masks.
+    The choice is made anew for every frame: a memory left out now may be read by the next frame, so only what
+    `RecentFrames` frees can be freed without changing results. `frees_pruned` frees more, and changes masks.
     """
 
     pruned_frames: Annotated[int, Field(ge=1)] = 2
     """How many memories of a full bank are not read; the newest one always is."""
     frees_pruned: bool = False
-    """Free at once what the next frame would leave out; a smaller bank, not Surgical SAM 2's results."""
+    """Whether memories that the next frame would leave out are freed at once. The bank is smaller, and
+    results are not Surgical SAM 2's."""
 
     def __post_init__(self) -> None:
         if self.pruned_frames > self.recent_frames - 1:
@@ -63,7 +65,7 @@ class SimilarityPruning(RecentFrames):
                 frame.tokens_nc = None
 
     def _pruned(self, entries: Sequence[tuple[int, MemoryFrame]]) -> list[int]:
-        """Which entries are left out: of equal ones the earlier."""
+        """The places of the entries that are left out; of equally similar ones the earlier."""
         if len(entries) < self.recent_frames + 1:
             return []
         tokens = [_tokens(frame) for _, frame in entries]
@@ -72,13 +74,13 @@ class SimilarityPruning(RecentFrames):
 
 
 def token_similarity(one_nc: Tensor, other_nc: Tensor) -> float:
-    """Sum over tokens of the cosine of bfloat16 tokens, rounded to bfloat16's eight bits.
+    """The sum over tokens of the cosine of bfloat16 tokens, rounded to the eight bits of a bfloat16.
 
-    The official sum is a bfloat16 (steps of 4 at 1024 tokens), so ties are common, and where the true sum
-    lies halfway between two of its values the official result depends on the order in which a machine adds.
-    Here the sum is taken in float32 and a half goes up: the official results that were at hand agree with
-    that, and on the truth's own terms half to even would be as good. What lies less than `NOISE` below a half
-    goes up too: processors differ in the last bit of some cosines, and would else prune different frames.
+    The official sum is a bfloat16 (steps of 4 at 1024 tokens), so ties are common. Where the true sum lies
+    halfway between two of its values, the official result depends on the order in which a machine adds. Here
+    the sum is taken in float32 and a half is rounded up, which agrees with all official results that were
+    compared; rounding half to even would be as true. A sum less than `NOISE` below a half is rounded up as
+    well: processors differ in the last bit of some cosines, and would otherwise prune different frames.
     """
     total = torch.cosine_similarity(one_nc, other_nc, dim=-1).float().sum().item()
     fraction, exponent = math.frexp(total)
