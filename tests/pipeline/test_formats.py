@@ -23,7 +23,7 @@ from pycocotools import mask as coco_mask
 from support.exports import LABELS, Seen, assert_same, facts, read_coco, written
 from support.masklets import frame_masks, masklets, moving_squares, picture, visible
 from vidseg.errors import InputError, MissingExtraError
-from vidseg.pipeline import cli
+from vidseg.pipeline import cli, run_record
 from vidseg.pipeline.export import export
 from vidseg.pipeline.formats import FORMATS, export_names
 from vidseg.pipeline.writers import FrameMasks
@@ -309,7 +309,10 @@ def test_convert_refuses_wrong_calls(
     assert sorted(path.name for path in finished_run.iterdir()) == ["masklets.jsonl", "run.json"]
 
 
-@pytest.mark.parametrize("record", ["{}", "[]", "{", '{"source": {}, "status": "done"}'])
+NO_NAMES = json.dumps({**dict.fromkeys(run_record._OF_A_RECORD), "frame_files": [1, 2]})
+
+
+@pytest.mark.parametrize("record", ["{}", "[]", "{", '{"source": {}, "status": "done"}', NO_NAMES])
 def test_convert_refuses_a_run_that_is_not_one(
     finished_run: Path, capsys: pytest.CaptureFixture[str], record: str
 ) -> None:

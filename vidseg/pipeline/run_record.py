@@ -134,11 +134,17 @@ def read_record(path: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         record = None
-    if not isinstance(record, dict) or not record.keys() >= _OF_A_RECORD:
+    if not isinstance(record, dict) or not record.keys() >= _OF_A_RECORD or not _has_names(record):
         raise OutputError(
             "there is a run.json that vidseg did not write", where=str(path), hint="choose another --out"
         )
     return record
+
+
+def _has_names(record: Mapping[str, Any]) -> bool:
+    """Whether the names of the frames, where there are some, are names."""
+    files = record.get("frame_files")
+    return files is None or (isinstance(files, list) and all(isinstance(file, str) for file in files))
 
 
 def identity(facts: Mapping[str, Any]) -> dict[str, Any]:

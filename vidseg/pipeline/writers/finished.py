@@ -63,7 +63,8 @@ class VideoDescription:
     def frame_idx(self, name: str) -> int | None:
         """The frame whose `frame_name` this is; None where there is none."""
         if self.frame_files is None:
-            return int(name) if name.isascii() and name.isdecimal() and len(name) >= 5 else None
+            number = int(name) if name.isascii() and name.isdecimal() else -1
+            return number if number >= 0 and self.frame_name(number) == name else None
         return self._frames_by_name.get(name)
 
     @cached_property
