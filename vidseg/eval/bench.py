@@ -245,7 +245,7 @@ class StageClock:
     def __init__(self, tracker: Tracker) -> None:
         self._spent: dict[str, float] = {}
         self._read: Callable[[], float] = now_ms
-        engine = _engine_of(tracker)
+        engine = engine_of(tracker)
         if engine is not None:
             from vidseg.trackers.engine import STAGES
 
@@ -328,7 +328,8 @@ def as_document(rows: Sequence[Measured], options: BenchOptions, reference: str 
     }
 
 
-def _engine_of(tracker: Tracker) -> Engine | None:
+def engine_of(tracker: Tracker) -> Engine | None:
+    """The engine behind a tracker; None for other kinds."""
     from vidseg.trackers.engine_tracker import EngineTracker
 
     return tracker.engine if isinstance(tracker, EngineTracker) else None
@@ -336,7 +337,7 @@ def _engine_of(tracker: Tracker) -> Engine | None:
 
 def _model_of(tracker: Tracker) -> Any:
     """The engine's model, a torch module; None for trackers without one."""
-    engine = _engine_of(tracker)
+    engine = engine_of(tracker)
     return None if engine is None else engine.model
 
 

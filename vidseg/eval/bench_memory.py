@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from vidseg.errors import InputError
-from vidseg.eval.bench import now_ms
+from vidseg.eval.bench import engine_of, now_ms
 from vidseg.memory.bank import Moment, ObjectBank
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.registry import build_tracker
@@ -79,7 +79,7 @@ def bench_memory(
     if threads is not None:
         torch.set_num_threads(threads)
     tracker: Any = build_tracker(choice)
-    engine = getattr(tracker, "engine", None)
+    engine = engine_of(tracker)
     if engine is None:
         raise InputError(
             f"the tracker '{choice.tracker}' keeps no memory bank", hint="give an engine tracker"

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from vidseg.testing.fake_tracker import FakeSession as FakeSession
     from vidseg.testing.fake_tracker import FakeTracker as FakeTracker
     from vidseg.trackers.check import check_tracker as check_tracker
+    from vidseg.trackers.check_model import check_image_model as check_image_model
+    from vidseg.trackers.check_model import check_memory_model as check_memory_model
     from vidseg.trackers.check_parts import check_backbone as check_backbone
     from vidseg.trackers.check_parts import check_bank_policy as check_bank_policy
     from vidseg.trackers.check_parts import check_compressor as check_compressor
@@ -36,6 +38,8 @@ _HOME = {
     "TrackerContract": "vidseg.testing.contracts",
     "check_backbone": "vidseg.trackers.check_parts",
     "check_bank_policy": "vidseg.trackers.check_parts",
+    "check_image_model": "vidseg.trackers.check_model",
+    "check_memory_model": "vidseg.trackers.check_model",
     "check_compressor": "vidseg.trackers.check_parts",
     "check_memory_attention": "vidseg.trackers.check_parts",
     "check_tracker": "vidseg.trackers.check",

@@ -50,30 +50,30 @@ def check_backbone(backbone: Any, image_size: int = 128) -> None:
         ContractError: names the broken promise; so too for the other three.
     """
     what = f"the backbone {type(backbone).__name__}"
-    _require(isinstance(backbone, nn.Module), f"{what} is not a torch module")
+    require(isinstance(backbone, nn.Module), f"{what} is not a torch module")
     mode = str(getattr(backbone, "mode", None))
-    _require(mode in STRIDES, f"{what} has the mode {mode!r}, not one of {', '.join(STRIDES)}")
-    _require(backbone.strides == STRIDES[mode], f"{what} has strides {backbone.strides}, not {STRIDES[mode]}")
-    _require(
+    require(mode in STRIDES, f"{what} has the mode {mode!r}, not one of {', '.join(STRIDES)}")
+    require(backbone.strides == STRIDES[mode], f"{what} has strides {backbone.strides}, not {STRIDES[mode]}")
+    require(
         len(backbone.channels) == len(backbone.strides), f"{what} publishes {len(backbone.channels)} channels"
     )
     backbone.eval()
     for size in (image_size, image_size + 64):
-        images = _noise(2, 3, size, size)
+        images = noise(2, 3, size, size)
         maps = backbone(images)
         want = [
             (2, c, size // s, size // s) for c, s in zip(backbone.channels, backbone.strides, strict=True)
         ]
-        _require(
+        require(
             [tuple(m.shape) for m in maps] == want,
             f"{what} makes {[tuple(m.shape) for m in maps]}, not {want}",
         )
     alone = backbone(images[:1])
     for both, one in zip(maps, alone, strict=True):
-        _near(both[:1], one, f"{what}: what is seen in an image depends on the other images of the batch")
+        near(both[:1], one, f"{what}: what is seen in an image depends on the other images of the batch")
     if callable(getattr(backbone, "fuse", None)):
         for before, after in zip(alone, backbone.fuse()(images[:1]), strict=True):
-            _near(before, after, f"{what}: the fused form gives something else")
+            near(before, after, f"{what}: the fused form gives something else")
 
 
 @torch.inference_mode()
@@ -81,22 +81,22 @@ def check_compressor(compressor: Compressor) -> None:
     """Check a compressor; see `vidseg.memory.compressor.Compressor`."""
     what = f"the compressor {type(compressor).__name__}"
     latents, multiple = compressor.window_latents, compressor.grid_multiple
-    _require(latents >= 0 and is_square(latents), f"{what}: window_latents {latents} is not a square number")
-    _require(multiple >= 1, f"{what}: grid_multiple {multiple}")
+    require(latents >= 0 and is_square(latents), f"{what}: window_latents {latents} is not a square number")
+    require(multiple >= 1, f"{what}: grid_multiple {multiple}")
     for side in (2 * multiple, 4 * multiple):
-        memory = _noise(2, MEMORY_CHANNELS, side, side)
+        memory = noise(2, MEMORY_CHANNELS, side, side)
         place = sine_grid(MEMORY_CHANNELS, side, side)
         tokens, positions = compressor(memory, place)
         count = tokens.shape[1]
-        _require(tokens.shape == (2, count, MEMORY_CHANNELS), f"{what} makes tokens {tuple(tokens.shape)}")
-        _require(positions.shape == (count, MEMORY_CHANNELS), f"{what}: positions {tuple(positions.shape)}")
-        _require(count >= latents, f"{what} makes {count} tokens, fewer than its window latents")
+        require(tokens.shape == (2, count, MEMORY_CHANNELS), f"{what} makes tokens {tuple(tokens.shape)}")
+        require(positions.shape == (count, MEMORY_CHANNELS), f"{what}: positions {tuple(positions.shape)}")
+        require(count >= latents, f"{what} makes {count} tokens, fewer than its window latents")
         known = compressor.token_positions(memory.device)
-        _require(bool(known.shape == positions.shape), f"{what}: token_positions() has another shape")
-        _near(positions, known, f"{what}: token_positions() are others than those it gives")
-        _near(tokens[:1], compressor(memory[:1], place)[0], f"{what}: objects of a batch change each other")
+        require(bool(known.shape == positions.shape), f"{what}: token_positions() has another shape")
+        near(positions, known, f"{what}: token_positions() are others than those it gives")
+        near(tokens[:1], compressor(memory[:1], place)[0], f"{what}: objects of a batch change each other")
         changed, _ = compressor(memory.roll(1, dims=-1), place)
-        _require(not torch.equal(changed, tokens), f"{what}: another memory gives the same tokens")
+        require(not torch.equal(changed, tokens), f"{what}: another memory gives the same tokens")
 
 
 @torch.inference_mode()
@@ -110,21 +110,21 @@ def check_memory_attention(attention: MemoryAttention, global_latents: int = 3) 
     latents = attention.window_latents
     attention.eval()
     per_frame = GRID * GRID if latents is None else global_latents + latents
-    features, place = _noise(1, CHANNELS, GRID, GRID), sine_grid(CHANNELS, GRID, GRID)
+    features, place = noise(1, CHANNELS, GRID, GRID), sine_grid(CHANNELS, GRID, GRID)
     for num_frames, num_pointers in ((1, 4), (3, 8), (3, 0)):
         count = num_frames * per_frame + num_pointers
         memory = MemoryTokens(
-            _noise(2, count, MEMORY_CHANNELS),
-            _noise(2, count, MEMORY_CHANNELS, seed=1),
+            noise(2, count, MEMORY_CHANNELS),
+            noise(2, count, MEMORY_CHANNELS, seed=1),
             num_pointers,
             num_frames,
         )
         out = attention(features, place, memory)
         want = (2, CHANNELS, GRID, GRID)
-        _require(tuple(out.shape) == want, f"{what} makes {tuple(out.shape)}, not {want}")
+        require(tuple(out.shape) == want, f"{what} makes {tuple(out.shape)}, not {want}")
         one = replace(memory, tokens_bmc=memory.tokens_bmc[:1], positions_bmc=memory.positions_bmc[:1])
-        _near(out[:1], attention(features, place, one), f"{what}: objects of a batch change each other")
-        _require(not torch.equal(out[0], out[1]), f"{what}: another memory gives the same features")
+        near(out[:1], attention(features, place, one), f"{what}: objects of a batch change each other")
+        require(not torch.equal(out[0], out[1]), f"{what}: another memory gives the same features")
 
 
 def check_bank_policy(policy: BankPolicy) -> None:
@@ -149,23 +149,23 @@ def _check_trace(policy: BankPolicy, reverse: bool, seed: int) -> None:
                 _note_prompt(policy, bank, memory)
         else:
             reads = [[_read(policy.recall(h, moment)) for h in b.hypotheses] for b in (whole, bounded)]
-            _require(reads[0] == reads[1], f"{what} forgets what frame {frame_idx} reads", f"{reads}")
+            require(reads[0] == reads[1], f"{what} forgets what frame {frame_idx} reads", f"{reads}")
             for hypothesis in bounded.hypotheses:
                 _check_recall(policy, policy.recall(hypothesis, moment), moment, what)
             for bank in (whole, bounded):
                 made_step(policy, bank, moment, seed)
             again = [[_read(policy.recall(h, moment)) for h in b.hypotheses] for b in (whole, bounded)]
-            _require(again[0] == again[1], f"{what} reads otherwise when frame {frame_idx} is corrected")
+            require(again[0] == again[1], f"{what} reads otherwise when frame {frame_idx} is corrected")
         policy.evict(bounded, moment)
         sizes.append(bounded.num_bytes())
         kept = json.loads(json.dumps(bounded.notes, allow_nan=False))
-        _require(kept == bounded.notes, f"{what} takes notes that are not plain JSON values: {bounded.notes}")
-    _require(
+        require(kept == bounded.notes, f"{what} takes notes that are not plain JSON values: {bounded.notes}")
+    require(
         max(sizes[LONG // 2 :]) <= max(sizes[: LONG // 2]) * 1.5, f"{what}: the bank grows with the video"
     )
     near = order[-2]
     policy.forget_around(bounded, near)
-    _require(near in bounded.tracked, f"{what}: forget_around() drops the corrected frame itself")
+    require(near in bounded.tracked, f"{what}: forget_around() drops the corrected frame itself")
 
 
 def made_step(policy: BankPolicy, bank: ObjectBank, moment: Moment, seed: int = 0) -> None:
@@ -219,7 +219,7 @@ def _made_offer(recall: Recall, moment: Moment, is_lost: bool, seed: int) -> Off
 
 
 def _made_memory(frame_idx: int, object_score_logit: float, predicted_iou: float) -> MemoryFrame:
-    tokens = _noise(4, MEMORY_CHANNELS, seed=frame_idx).bfloat16()
+    tokens = noise(4, MEMORY_CHANNELS, seed=frame_idx).bfloat16()
     return MemoryFrame(frame_idx, tokens, torch.zeros(8), object_score_logit, predicted_iou, None)
 
 
@@ -229,18 +229,16 @@ def _note_prompt(policy: BankPolicy, bank: ObjectBank, memory: MemoryFrame) -> N
 
 
 def _check_recall(policy: BankPolicy, recall: Recall, moment: Moment, what: str) -> None:
-    _require(bool(recall.spatial), f"{what} reads nothing on frame {moment.frame_idx}")
+    require(bool(recall.spatial), f"{what} reads nothing on frame {moment.frame_idx}")
     for slot, frame in recall.spatial:
         is_known = slot == CONDITIONING_SLOT or 0 <= slot < policy.recent_frames
-        _require(is_known, f"{what} uses slot {slot}, and has recent_frames {policy.recent_frames}")
-        _require(frame.tokens_nc is not None, f"{what} reads frame {frame.frame_idx}, which it has freed")
+        require(is_known, f"{what} uses slot {slot}, and has recent_frames {policy.recent_frames}")
+        require(frame.tokens_nc is not None, f"{what} reads frame {frame.frame_idx}, which it has freed")
     for back, frame in recall.pointers:
-        _require(back == moment.frames_back(frame.frame_idx), f"{what} gives a pointer a wrong time")
+        require(back == moment.frames_back(frame.frame_idx), f"{what} gives a pointer a wrong time")
     if recall.key_scales is not None:
         counts = [len(part) for part in recall.key_scales]
-        _require(
-            counts == [len(recall.spatial), len(recall.pointers)], f"{what}: not a scale for each memory"
-        )
+        require(counts == [len(recall.spatial), len(recall.pointers)], f"{what}: not a scale for each memory")
 
 
 def _read(recall: Recall) -> tuple[Any, ...]:
@@ -248,19 +246,19 @@ def _read(recall: Recall) -> tuple[Any, ...]:
     return spatial, sorted((back, frame.frame_idx) for back, frame in recall.pointers), recall.key_scales
 
 
-def _noise(*shape: int, seed: int = 0) -> Tensor:
+def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def _require(kept: bool, message: str, hint: str | None = None) -> None:
+def require(kept: bool, message: str, hint: str | None = None) -> None:
     if not kept:
         raise ContractError(message, hint=hint)
 
 
-def _near(want: Tensor, got: Tensor, message: str) -> None:
+def near(want: Tensor, got: Tensor, message: str) -> None:
     scale = max(float(want.std()), 1e-6)
     error = float((want - got).abs().max()) / scale if want.numel() else 0.0
-    _require(error <= NOISE, message, f"they differ by {error:.1e} of the deviation")
+    require(error <= NOISE, message, f"they differ by {error:.1e} of the deviation")
 
 
 CHECKS: dict[str, Callable[[Any], None]] = {

@@ -71,6 +71,12 @@ class PyramidNeck(nn.Module):
         return conv
 
 
+def fused(backbone: nn.Module) -> nn.Module:
+    """A backbone in the form that it tracks with; one that has no other form has no method `fuse`."""
+    fuse = getattr(backbone, "fuse", None)
+    return fuse() if callable(fuse) else backbone
+
+
 class ImageEncoder(nn.Module):
     def __init__(self, trunk: nn.Module, neck: nn.Module) -> None:
         super().__init__()
@@ -83,9 +89,7 @@ class ImageEncoder(nn.Module):
 
     def fuse(self) -> None:
         """Put the backbone in the form it tracks with, where that differs from the one it is trained in."""
-        fuse = getattr(self.trunk, "fuse", None)
-        if callable(fuse):
-            self.trunk = fuse()
+        self.trunk = fused(self.trunk)
 
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vidseg.trackers.compiled import compile_in_place
-from vidseg.trackers.image_encoder import pixels_of
+from vidseg.trackers.image_encoder import fused, pixels_of
 from vidseg.trackers.model import Candidates, Decoded, Features
 from vidseg.trackers.space_time import prompt_maps
 from vidseg.trackers.space_time.answer import KNOWN, Answer
@@ -113,9 +113,7 @@ class SpaceTimeImageModel(nn.Module):
 
     def fuse(self) -> None:
         """Take the form that tracks fastest; load weights before."""
-        fuse = getattr(self.backbone, "fuse", None)
-        if callable(fuse):
-            self.backbone = fuse()
+        self.backbone = fused(self.backbone)
         if isinstance(self.to_key, nn.Sequential):
             self.to_key = fuse_conv_bn_eval(*self.to_key)
         # oneDNN's own layout: no map is turned around between two convolutions.
