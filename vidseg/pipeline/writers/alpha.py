@@ -108,6 +108,7 @@ class Vp9Video(TimedVideo):
     """VP9 in WebM, which browsers play with its alpha: uint8 (H, W, 4) RGBA."""
 
     container_format = "webm"
+    container_options = {"fflags": "+bitexact"}  # noqa: RUF012 (no random number in the file)
     picture_format = "rgba"
     pixel_format = "yuva420p"
     divides_sides_by = 2
