@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from support.hard_videos import numbered
 from vidseg import plugins
 from vidseg.errors import ConfigError
 from vidseg.registry import Registry
@@ -35,19 +37,25 @@ def site(tmp_path: Path) -> Path:
     return info.parent
 
 
-def run(code: str, *paths: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(
+    code: str, *paths: Path, cwd: Path | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """A new process, which nothing has been imported into yet."""
     path = os.pathsep.join([*map(str, paths), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": path, plugins.VARIABLE: "", **variables},
+        cwd=cwd,
         capture_output=True,
         text=True,
     )
 
 
-def vidseg(*call: str, paths: tuple[Path, ...] = ()) -> subprocess.CompletedProcess[str]:
-    return run(f"import sys; from vidseg.pipeline.cli import main; sys.exit(main({list(call)!r}))", *paths)
+def vidseg(
+    *call: str, paths: tuple[Path, ...] = (), cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    code = f"import sys; from vidseg.pipeline.cli import main; sys.exit(main({list(call)!r}))"
+    return run(code, *paths, cwd=cwd)
 
 
 def table() -> Registry[int]:
@@ -130,6 +138,7 @@ def test_a_file_adds_a_tracker_by_name(place: str, tmp_path: Path) -> None:
     call = [*option, "models", "--json"] if place == "before" else ["models", "--json", *option]
     rows = {row["name"]: row for row in json.loads(vidseg(*call).stdout)}
     assert rows["mine"]["weights"] == "none"
+    assert rows["mine"]["source"] == f"plug-in '{tmp_path / 'mine.py'}'"
 
 
 @pytest.mark.parametrize(
@@ -175,6 +184,35 @@ def test_help_lists_what_plugins_add(tmp_path: Path) -> None:
     plugin = ["--plugin", str(tmp_path / "mine.py")]
     assert "my-animals" in vidseg("eval", "--help", *plugin).stdout
     assert "my-animals" not in vidseg("eval", "--help").stdout
+    tracker = ["--plugin", "vidseg.testing.fake_plugin"]
+    assert "fake, flow" in " ".join(vidseg("track", "--help", *tracker).stdout.split())
+
+
+def test_a_tracker_whose_yaml_is_broken_leaves_the_others_listed(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("kind: [")
+    (tmp_path / "mine.py").write_text(
+        "from pathlib import Path\n"
+        "from vidseg import register_tracker_config\n"
+        "register_tracker_config('mine', Path(__file__).with_suffix('.yaml'))\n"
+    )
+    done = vidseg("models", "--plugin", str(tmp_path / "mine.py"))
+    assert done.returncode == 0
+    assert "vidseg-nano" in done.stdout
+    assert done.stderr.startswith("vidseg: warning: tracker 'mine' is left out: ")
+
+
+def test_the_example_of_the_page_tracks(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "plugins.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```(python|yaml|sh)\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "patches.py").write_text(next(text for kind, text in blocks if kind == "python"))
+    (tmp_path / "patches.yaml").write_text(next(text for kind, text in blocks if kind == "yaml"))
+    numbered(tmp_path / "video.mp4", 2, (48, 64))
+    (tmp_path / "box.json").write_text('{"box": [10, 10, 30, 30]}')
+    program, *call = next(text for kind, text in blocks if kind == "sh").split()
+    assert program == "vidseg"
+    done = vidseg(*call, "--device", "cpu", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs/video/masks/00001.png").is_file()
 
 
 def test_children_inherit_what_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,6 +64,10 @@ class Registry(Generic[Row]):
             )
         return self._rows[str(name)]
 
+    def added_by(self, name: str) -> str | None:
+        """The plug-in that registered a name, in words; None for what is built in."""
+        return self._added_by.get(name)
+
     @property
     def known(self) -> list[str]:
         """The names so far, in order: built in, registered, and of plug-ins that have been imported."""

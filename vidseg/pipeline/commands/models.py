@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
-from vidseg.trackers.registry import read_config, tracker_names
+from vidseg.errors import ConfigError, one_line
+from vidseg.trackers.registry import TRACKERS, read_config, tracker_names
 from vidseg.trackers.weights import PUBLISHED, cached_path, layout_of, tracker_of
 
 TITLES: tuple[str, ...] = ("name", "family", "parameters", "input", "weights", "licence", "source")
@@ -18,7 +20,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    rows = [describe_model(name) for name in tracker_names()]
+    rows = []
+    for name in tracker_names():
+        try:
+            rows.append(describe_model(name))
+        except ConfigError as error:  # of a plug-in: the other trackers are listed
+            print(
+                f"vidseg: warning: tracker '{name}' is left out: {one_line(error.message)}", file=sys.stderr
+            )
     if args.json:
         print(json.dumps(rows, indent=2))
         return 0
@@ -37,12 +46,14 @@ def describe_model(name: str) -> dict[str, Any]:
     person has to fetch them) or 'unknown' (no published weights).
     """
     _, config = read_config(name)
+    plugin = TRACKERS.added_by(name)
+    kind = config.get("kind")
     # The official predictor is built from an official configuration, and reads the weights that belong to it.
-    model = tracker_of(config["config"]) if config["kind"] == "sam2-reference" else name
+    model = tracker_of(config["config"]) if kind == "sam2-reference" else name
     layout = layout_of(model)
     wanted = PUBLISHED.get(model)
     own = config.get("weights")
-    if config["kind"] == "flow":
+    if kind == "flow":
         weights = "none"
     elif own is not None:
         weights = "here" if Path(own).is_file() else "missing"
@@ -54,13 +65,13 @@ def describe_model(name: str) -> dict[str, Any]:
         weights = "missing" if wanted.url else "by hand"
     return {
         "name": name,
-        "kind": config["kind"],
+        "kind": kind,
         "family": layout.family if layout else None,
         "parameters": layout.num_params if layout else None,
         "image_size": config.get("image_size") or (wanted.image_size if wanted else None),
         "weights": weights,
-        "licence": wanted.licence if wanted else "Apache-2.0" if own else None,
-        "source": wanted.page if wanted else "in the package" if own else None,
+        "licence": wanted.licence if wanted else "Apache-2.0" if own and plugin is None else None,
+        "source": wanted.page if wanted else plugin or ("in the package" if own else None),
     }
 
 

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any, get_args
 
 from vidseg.trackers.choices import DEFAULT_TRACKER, DType
+from vidseg.trackers.registry import TRACKERS
 
 if TYPE_CHECKING:
     from vidseg.trackers.options import TrackerOptions
@@ -16,7 +17,10 @@ def add_tracker_arguments(
 ) -> None:
     """Add the group; each argument is None where it is not given."""
     group = parser.add_argument_group(title)
-    group.add_argument("--tracker", metavar=metavar, help=f"which tracker (default: {DEFAULT_TRACKER})")
+    names = ", ".join(TRACKERS.known)
+    group.add_argument(
+        "--tracker", metavar=metavar, help=f"a YAML file, or one of: {names} (default: {DEFAULT_TRACKER})"
+    )
     group.add_argument("--weights", metavar="FILE", help=".pt or .safetensors; default: the tracker's own")
     group.add_argument("--device", metavar="D", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     group.add_argument("--dtype", choices=get_args(DType), help="default: float32")
