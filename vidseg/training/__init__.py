@@ -1,1 +1,1 @@
-"""Training trackers of the engine: streaming clips through the very engine that tracks."""
+"""Training trackers of the engine: clips stream through the same engine that tracks."""

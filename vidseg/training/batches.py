@@ -1,4 +1,4 @@
-"""The clips of each step. Which clips a step takes is a function of its number alone."""
+"""The clips of each training step. Which clips a step takes depends on its number alone."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from vidseg.training.trainer import Clips
 
 
 class Batches:
-    """Clips are numbered through the whole run and each is used once; clip i is a function of the seed and i.
+    """Batches of made clips for each step of a run.
+
+    Clips are numbered through the whole run, and each is used once; clip i depends on the seed and i alone.
 
     Raises:
-        ConfigError: the clips cannot be made, for want of a folder, say.
+        ConfigError: the clips cannot be made, for example because a folder is missing.
     """
 
     def __init__(self, settings: TrainSettings) -> None:
@@ -25,7 +27,7 @@ class Batches:
         self._spans = [(span, ClipMaker(span.data)) for span in settings.spans()]
 
     def from_step(self, step: int, *, pin_memory: bool = False) -> Iterator[list[Clips]]:
-        """For each step from `step`, 0-based, to the last: `accumulate` batches of clips."""
+        """For each step from `step` (0-based) to the last, the `accumulate` batches of clips it takes."""
         for span, maker in self._spans:
             first = max(span.first, step)
             if first < span.end:
@@ -37,7 +39,7 @@ class Batches:
         start = span.clips_before + (first - span.first) * per_step
         stop = span.clips_before + (span.end - span.first) * per_step
         if settings.workers:
-            # Before the fork, so that the workers share what was read.
+            # Read before the workers are forked, so that they share it.
             maker.preload()
         loader = DataLoader(
             ClipDataset(maker, stop, settings.seed),
@@ -53,7 +55,7 @@ class Batches:
 
 
 def _start_worker(number: int) -> None:
-    """One thread each; and Ctrl-C, which goes to every process of a terminal, is the trainer's to handle."""
+    """Give a worker one thread, and leave Ctrl-C, which a terminal sends to all processes, to the trainer."""
     import cv2
 
     cv2.setNumThreads(0)

@@ -1,7 +1,7 @@
-"""Checkpoints of a training run: a folder each, there whole or not at all. Tensors and JSON, never pickle.
+"""Checkpoints of a training run: a folder each, written whole or not at all; tensors and JSON, no pickle.
 
 OUT/checkpoints/step-00001200/   model.safetensors  ema.safetensors  optimiser.safetensors  state.json
-                                 projections.safetensors, where distillation needs some
+                                 projections.safetensors, if distillation has any
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vidseg.errors import CheckpointError
 from vidseg.pipeline.atomic import PART, write_bytes
 
 KEPT = 2
-"""Checkpoints that stay when a newer one is there."""
+"""How many checkpoints stay on disk, the newest among them."""
 FOLDER = "checkpoints"
 _PARTS = ("model", "ema", "optimiser")
 _OPTIONAL = "projections"
@@ -28,22 +28,24 @@ _OPTIONAL = "projections"
 
 @dataclass(frozen=True)
 class Checkpoint:
+    """What a training run needs to go on after a step."""
+
     step: int
-    """Steps done."""
+    """How many steps are done."""
     model: dict[str, Tensor]
     ema: dict[str, Tensor]
     optimiser: dict[str, Tensor]
     facts: dict[str, Any]
-    """JSON values."""
+    """What is no tensor, as JSON values."""
     projections: dict[str, Tensor] = field(default_factory=dict)
-    """Of distillation; none in most runs."""
+    """Weights that distillation trains beside the model; none in most runs."""
 
 
 def write_checkpoint(out: Path, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint, and remove all but the last ones.
+    """Write a checkpoint, and remove all but the `KEPT` newest ones.
 
     Returns:
-        its folder.
+        the folder of the checkpoint.
     """
     folder = out / FOLDER / f"step-{checkpoint.step:08d}"
     part = folder.with_name(folder.name + PART)
@@ -55,7 +57,7 @@ def write_checkpoint(out: Path, checkpoint: Checkpoint) -> Path:
             write_tensors(part / f"{name}.safetensors", tensors)
     facts = {"step": checkpoint.step, **checkpoint.facts}
     write_bytes(part / "state.json", json.dumps(facts, indent=2, allow_nan=False).encode())
-    if folder.exists():  # the same step again, after a run was resumed and stopped at once
+    if folder.exists():  # the run was resumed and stopped before another step
         shutil.rmtree(folder)
     os.replace(part, folder)
     _sync(folder.parent)
@@ -65,10 +67,10 @@ def write_checkpoint(out: Path, checkpoint: Checkpoint) -> Path:
 
 
 def read_checkpoint_folder(out: Path) -> Checkpoint | None:
-    """The newest checkpoint of a run, on the CPU; None if there is none.
+    """The newest checkpoint of a run, its tensors on the CPU; None if there is none.
 
     Raises:
-        CheckpointError: it is damaged.
+        CheckpointError: the checkpoint is damaged.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -93,10 +95,10 @@ def read_checkpoint_folder(out: Path) -> Checkpoint | None:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Tensors as a safetensors file, written whole."""
+    """Write tensors as a safetensors file, whole or not at all."""
     from safetensors.torch import save
 
-    # A copy each: safetensors refuses tensors that share memory.
+    # Each tensor is copied: safetensors refuses tensors that share memory.
     whole = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
     write_bytes(path, save(whole, metadata))
 
@@ -106,7 +108,7 @@ def _folders(out: Path) -> list[Path]:
 
 
 def _sync(folder: Path) -> None:
-    """Put a renamed entry on the disk, where folders can be opened (not on Windows)."""
+    """Make sure that a renamed entry is on the disk, on systems that can open folders (not Windows)."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:

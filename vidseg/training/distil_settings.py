@@ -8,22 +8,25 @@ from vidseg.validation import Strict
 
 
 class DistilSettings(Strict):
-    """A teacher, and what is learned from it. Every weight is a switch: at 0 its loss is not computed."""
+    """The teacher, and the weight of each loss; a loss with weight 0 is not computed."""
 
     teacher: str
-    """A tracker of the engine: a name that `vidseg models` lists, or the path of a YAML."""
+    """The teacher: an engine tracker that `vidseg models` lists, or the path of a YAML."""
     teacher_weights: str | None = None
-    """A file; None for the teacher's own."""
+    """A file of weights for the teacher; None: its own."""
     truth: float = Field(default=1.0, ge=0)
-    """Of the losses against true masks, which a run without a teacher has alone."""
+    """Weight of the losses against true masks, which are the only ones of a run without a teacher."""
     embedding: float = Field(default=0.0, ge=0)
-    """The image encoder's output (MobileSAM)."""
+    """Weight of the loss on the image encoder's output (MobileSAM)."""
     memory: float = Field(default=0.0, ge=0)
-    """Features as the memory has changed them, or what was read from it (EdgeTAM)."""
+    """Weight of the loss on features that memory has conditioned, or on what was read from memory (EdgeTAM).
+    """
     masks: float = Field(default=0.0, ge=0)
-    """The masks of all frames, hard ones first, predicted IoU and object score (TinySAM)."""
+    """Weight of the loss on masks of all frames, hard ones first, predicted IoU and object score (TinySAM).
+    """
     prompts: float = Field(default=0.0, ge=0)
-    """Answers to the first prompt, and to clicks where teacher and student disagree (EdgeSAM)."""
+    """Weight of the loss on answers to the first prompt, and to clicks where teacher and student disagree
+    (EdgeSAM)."""
     prompt_rounds: int = Field(default=1, ge=1)
     """How many such clicks are given, one after another."""
 

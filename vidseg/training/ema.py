@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 
 class Ema:
-    """Averages of parameters and of floating-point buffers (BatchNorm's statistics); counters are copied.
+    """Moving averages of parameters and of floating-point buffers (BatchNorm's statistics); counters are
+    copied.
 
-    The average is kept short at first, or the random start would stay in it for long:
-    decay = min(`decay`, (1 + n) / (10 + n)) at the n-th update.
+    The average is short at first, so that the random start does not stay in it for long: at the n-th update
+    decay = min(`decay`, (1 + n) / (10 + n)).
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -19,7 +20,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Take in the weights after a step, 0-based."""
+        """Take in the weights after a step (0-based)."""
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
         averaged, new = [], []
         for key, value in model.state_dict().items():

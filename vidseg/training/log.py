@@ -1,4 +1,4 @@
-"""`log.csv`: one row every few steps, means over the steps since the row before."""
+"""`log.csv`: one row every few steps, with means over the steps since the previous row."""
 
 from __future__ import annotations
 
@@ -14,32 +14,33 @@ FILE_NAME = "log.csv"
 
 
 class Log:
-    """Collects what steps tell and writes their means.
+    """Collects the values that steps report and writes their means.
 
     Args:
-        done: steps that are done; rows of later ones, which a killed run left, are removed.
-        window: `window` of the checkpoint the run goes on from.
+        done: how many steps are done; rows of later ones, which a killed run left, are removed.
+        window: `window` of the checkpoint that the run goes on from.
     """
 
     def __init__(self, out: Path, done: int, window: dict[str, list[float]] | None = None) -> None:
         self._path = out / FILE_NAME
         self.window = window or {}
-        """Name -> [sum, count] since the last row."""
+        """Sum and count of each value since the last row: name -> [sum, count]."""
         self._rows = [row for row in _read(self._path) if int(row["step"]) <= done]
         self._columns = list(self._rows[-1]) if self._rows else []
         if self._path.exists():
             self._rewrite()
 
     def add(self, told: dict[str, float]) -> None:
+        """Take in the values of a step."""
         for name, value in told.items():
             sums = self.window.setdefault(name, [0.0, 0])
-            # NaN: the step had nothing to tell of this, or changed nothing; it would hide the others' mean.
+            # NaN means that the step has no such value, or changed nothing; it would make the mean NaN.
             if math.isfinite(value):
                 sums[0] += value
                 sums[1] += 1
 
     def write_row(self, step: int, seconds: float, clips: int) -> dict[str, Any]:
-        """The row of the steps since the last one, the `step`-th (1-based) included."""
+        """Write and return the row of the steps since the last row, up to the `step`-th (1-based)."""
         means = {name: total / max(count, 1) for name, (total, count) in self.window.items()}
         self.window = {}
         row: dict[str, Any] = {"step": step, "seconds": round(seconds, 2), "clips": clips, **means}
@@ -66,5 +67,5 @@ def _read(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     with open(path, newline="", encoding="utf-8") as file:
-        # A row that was cut short by a kill has no value in its last columns.
+        # A row that was cut short when the run was killed lacks its last columns.
         return [row for row in csv.DictReader(file) if None not in row.values()]

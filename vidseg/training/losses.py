@@ -1,4 +1,4 @@
-"""What a mask, its score and its predicted quality are held to.
+"""Losses that hold masks, object scores and predicted IoUs to the truth.
 
 Layouts: R rows (one object of one clip each) · h w the low-res grid.
 """
@@ -42,14 +42,16 @@ def hardest(logits_rhw: Tensor, targets_rhw: Tensor, share: float) -> Tensor:
 
 
 def read_loss(reads_rhw: Tensor, targets_rhw: Tensor, cell: int = 4) -> Tensor:
-    """What was read of memory against the truth, cell by cell: R. Object and background count alike.
+    """Cross-entropy of what was read from memory against the truth, cell by cell: R.
+
+    Object and background count alike, however large they are.
 
     Args:
         reads_rhw: from 0 to 1.
-        cell: side of a cell on the low-res grid: reads are not meant to be finer.
+        cell: side of a cell on the low-res grid; reads are not meant to be finer.
     """
     reads, targets = (F.avg_pool2d(x[:, None].float(), cell).flatten(1) for x in (reads_rhw, targets_rhw))
-    # As logits: what is not finite makes a loss that is not, rather than an error.
+    # Logits are used because a read that is not finite then gives a loss that is not, instead of an error.
     wrong = F.binary_cross_entropy_with_logits(reads.logit(eps=1e-3), targets, reduction="none")
     on = (wrong * targets).sum(dim=1) / targets.sum(dim=1).clamp(min=1)
     off = (wrong * (1 - targets)).sum(dim=1) / (1 - targets).sum(dim=1).clamp(min=1)

@@ -19,20 +19,20 @@ MAX_POINTS = 5
 
 
 class PromptShares(Strict):
-    """How often each kind of prompt is drawn; what is left of 1 is clicks."""
+    """How often each kind of prompt is drawn; the rest up to 1 are clicks."""
 
     mask: float = Field(default=0.5, ge=0, le=1)
     box: float = Field(default=0.35, ge=0, le=1)
     box_jitter: float = Field(default=0.08, ge=0, le=0.5)
-    """A side of the box is off by up to this share of the box's width or height."""
+    """Each side of a box is off by up to this share of the box's width or height."""
 
 
 def sample(
     masks_bss: Tensor, shares: PromptShares, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """A prompt for each row: (is it the mask itself, points B x P x 2, labels B x P).
+    """A prompt for each row: (whether it is the mask itself, points B x P x 2, labels B x P).
 
-    Labels are 1 and 0 for clicks on and off the object, 2 and 3 for the corners of a box, -1 for none.
+    Labels are 1 and 0 for clicks on and off the object, 2 and 3 for the corners of a box, -1 for padding.
     """
     rng = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
     points = np.zeros((len(masks_bss), MAX_POINTS, 2), np.float32)
@@ -64,10 +64,11 @@ def correct(
 ) -> tuple[Tensor, Tensor]:
     """One click inside each row's largest error: points B x 1 x 2, labels B x 1.
 
-    A click on the object where it was missed, off it where too much was taken; -1 where nothing is wrong.
+    The click is positive where the object was missed and negative where too much was taken; its label is -1
+    (padding) if nothing is wrong.
 
     Args:
-        harmless: how often the click lies instead where the answer is right, as users' clicks do, too.
+        harmless: how often the click lies where the answer is right instead, as clicks of users sometimes do.
     """
     rng = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
     side = masks_bss.shape[-1]
@@ -87,26 +88,27 @@ def correct(
 
 
 def tight_box(mask: np.ndarray) -> list[float]:
-    """(x0, y0, x1, y1) in pixels of a mask that is not empty, the last ones excluded."""
+    """The box (x0, y0, x1, y1) of a mask that is not empty, in pixels; right and bottom edges exclusive."""
     ys, xs = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
     return [float(xs[0]), float(ys[0]), float(xs[-1] + 1), float(ys[-1] + 1)]
 
 
 def depth_inside(mask: np.ndarray) -> np.ndarray:
-    """How far each pixel is from what is not on the mask, beyond the picture's edge too; in pixels."""
+    """Distance, in pixels, of each pixel from the nearest one off the mask; beyond the picture is off."""
     depth: np.ndarray = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
     return depth
 
 
 def deepest_point(mask: np.ndarray) -> tuple[float, float]:
-    """x and y of the pixel of a mask that is furthest from what is not on it: of its centre."""
+    """The pixel of a mask that is furthest from all off it: x and y of its centre."""
     depth = depth_inside(mask)
     row, column = np.unravel_index(depth.argmax(), depth.shape)
     return float(column) + 0.5, float(row) + 0.5
 
 
 def prompt_of(kind: str, mask: np.ndarray) -> dict[str, Any]:
-    """What `Session.prompt` takes: an object's 'mask', its tight 'box', or a 'click' where it is deepest."""
+    """Arguments of `Session.prompt` that give an object's 'mask', its tight 'box', or a 'click' where it is
+    deepest."""
     if kind == "mask":
         return {"mask": mask}
     return {"box": tight_box(mask)} if kind == "box" else {"points": [deepest_point(mask)]}
@@ -115,14 +117,14 @@ def prompt_of(kind: str, mask: np.ndarray) -> dict[str, Any]:
 def _box(mask: np.ndarray, jitter: float, rng: np.random.Generator) -> np.ndarray:
     box = np.array(tight_box(mask), np.float32).reshape(2, 2)
     size = box[1] - box[0]
-    # Most boxes that people give are tight; half of these are.
+    # Most boxes that people draw are tight; half of the boxes here are.
     if rng.random() < 0.5:
         box += rng.uniform(-jitter, jitter, (2, 2)).astype(np.float32) * size
     return box.clip(0, max(mask.shape))
 
 
 def _inner_point(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A pixel well inside: people do not click on edges."""
+    """A random pixel well inside the mask, as people do not click on edges."""
     depth = depth_inside(mask)
     ys, xs = np.nonzero(depth >= 0.5 * depth.max())
     pick = int(rng.integers(len(ys)))
@@ -130,7 +132,7 @@ def _inner_point(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _point_off(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A pixel off the object, near it more often than not."""
+    """A random pixel off the object, near it more often than not."""
     off = ~mask
     if rng.random() < 0.7:
         side = max(3, int(0.1 * max(mask.shape)))

@@ -1,11 +1,11 @@
-"""A training run in a folder: clips, steps, checkpoints, log, sheets; and going on with it.
+"""A training run in a folder: clips, steps, checkpoints, log and sheets; and how it is resumed.
 
-OUT/train.json           settings, versions, machine, how far it is
+OUT/train.json           settings, versions, machine, progress
 OUT/log.csv              losses over the steps
 OUT/sheets/step-*.png    predictions beside the truth
-OUT/checkpoints/step-*/  what --resume goes on from
-OUT/ema.safetensors      the averaged weights of the newest checkpoint
-OUT/weights.safetensors  the same, once the run is at its end
+OUT/checkpoints/step-*/  where --resume goes on from
+OUT/ema.safetensors      averaged weights of the newest checkpoint
+OUT/weights.safetensors  the same, once the run has ended
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ def train(
     """Train until the last step, or until a stop is asked for.
 
     Args:
-        resume: go on from the newest checkpoint in `out`; with none there, begin.
-        stop: asked after every step.
-        tell: is given lines for people.
-        unroll: loss of a batch of clips, where there is no teacher; tests put a quick one here.
+        resume: whether to go on from the newest checkpoint in `out`; if there is none, training starts anew.
+        stop: asked after every step whether to stop.
+        tell: called with lines for people to read.
+        unroll: computes the loss of a batch of clips, if there is no teacher; tests put a quick one here.
 
     Returns:
-        what `train.json` says; its status is 'done' or 'interrupted'.
+        the contents of `train.json`; its status is 'done' or 'interrupted'.
 
     Raises:
         OutputError: the folder cannot be used, or holds a run and `resume` was not asked for.
@@ -225,7 +225,7 @@ def _trainer(settings: TrainSettings, unroll: Unroll) -> Trainer:
 
 
 def _line(row: dict[str, Any], steps: int, seconds_a_step: float) -> str:
-    """A row of the log for people."""
+    """A row of the log as a line for people."""
     losses = "  ".join(
         f"{name} {value:.3g}" for name, value in row.items() if name not in ("step", "seconds", "clips")
     )
@@ -244,12 +244,13 @@ def _machine(device: torch.device) -> dict[str, Any]:
 
 @contextmanager
 def _deterministic(device: torch.device) -> Iterator[None]:
-    """Operations that give the same bits each time, on the CPU; elsewhere they cost too much."""
+    """Use operations that give the same bits each time, on the CPU; on other devices they cost too much."""
     if device.type != "cpu":
         yield
         return
     was_on = torch.are_deterministic_algorithms_enabled()
-    # Else every new tensor is filled first, for the sake of programs that read what they did not write.
+    # Deterministic mode fills new tensors with NaN to expose reads of uninitialised memory; training does not
+    # need that, and it costs time.
     deterministic: Any = torch.utils.deterministic
     filled = deterministic.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)

@@ -1,4 +1,4 @@
-"""What a training run is: the YAML of `vidseg train`, checked when it is read."""
+"""Settings of a training run: the YAML of `vidseg train`, checked when it is read."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ class Schedule(Strict):
     """The learning rate over the steps, as a share of `lr`."""
 
     warm_up: int = Field(default=200, ge=0)
-    """Steps of a straight line from 0."""
+    """Over this many steps the rate rises from 0 in a straight line."""
     shape: Literal["cosine", "constant"] = "cosine"
-    """After it: half a cosine down to `floor`, or constant until `decay` of the run is left, then straight
-    down to `floor`. A constant run can be made longer without a change to what was done before its end."""
+    """What follows: half a cosine down to `floor`, or a constant rate until `decay` of the run is left and
+    then a straight line down to `floor`. A constant run can be made longer without changing what was done
+    before its end."""
     decay: float = Field(default=0.2, ge=0, le=1)
     floor: float = Field(default=0.01, ge=0, le=1)
+    """The last rate, as a share of `lr`."""
 
 
 class SaveEvery(Strict):
@@ -45,7 +47,7 @@ class SaveEvery(Strict):
 
 
 class Stage(Strict):
-    """What is different from a step on; what is left out stays as it was in the stage before."""
+    """Settings that change from a step on; those left out stay as in the stage before."""
 
     from_step: int = Field(ge=1)
     num_frames: Annotated[int, Field(ge=1)] | None = None
@@ -59,36 +61,37 @@ class TrainSettings(Strict):
     tracker: str
     """The engine tracker to train: a name that `vidseg models` lists, or the path of a YAML."""
     init: str | None = None
-    """Weights to start from; None for random ones."""
+    """Weights to start from; None: random ones."""
     only: list[str] = Field(default=[])
-    """Parts of the model to train, as their weights' names begin; the rest stays as it is. Empty: all."""
+    """Parts of the model to train, given as the first part of the names of their weights; the rest stays as
+    it is. Empty: all."""
     steps: int = Field(ge=1)
     batch: int = Field(default=8, ge=1)
-    """Clips of one pass."""
+    """How many clips a pass takes."""
     accumulate: int = Field(default=1, ge=1)
-    """Passes of one step; their gradients are averaged."""
+    """How many passes a step takes; their gradients are averaged."""
     lr: float = Field(default=5e-4, gt=0)
     schedule: Schedule = Schedule()
     weight_decay: float = Field(default=0.05, ge=0)
-    """Of AdamW; norms, biases and other vectors have none."""
+    """Weight decay of AdamW; norms, biases and other vectors have none."""
     clip_grad_norm: float = Field(default=1.0, gt=0)
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
-    """Of the moving average of the weights, which is what a run gives in the end."""
+    """Decay of the moving average of the weights, which is the result of a run."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16: mixed precision; the weights stay float32."""
+    """bfloat16 is mixed precision: the weights stay float32."""
     weights_dtype: Literal["float32", "float16"] = "float32"
-    """Of the file of weights that a run gives in the end; float16 halves it."""
+    """Type of the weights in the resulting file; float16 halves it."""
     device: str = "auto"
     seed: int = Field(default=0, ge=0)
     workers: int = Field(default=2, ge=0)
-    """Processes that make clips; 0: this one does."""
+    """How many processes make clips; 0: the training process makes them."""
     log_every: int = Field(default=20, ge=1)
     sheet_every: int = Field(default=500, ge=1)
     save_every: SaveEvery = SaveEvery(minutes=5)
     data: ClipSettings
     unroll: UnrollSettings = Field(default_factory=UnrollSettings)
     distil: DistilSettings | None = None
-    """A teacher to learn from; None: the true masks are all there is."""
+    """A teacher to learn from; None: training learns from true masks alone."""
     stages: list[Stage] = Field(default=[])
 
     @model_validator(mode="after")
@@ -99,7 +102,7 @@ class TrainSettings(Strict):
         return self
 
     def lr_at(self, step: int) -> float:
-        """The learning rate of a step, 0-based."""
+        """The learning rate of a step (0-based)."""
         plan = self.schedule
         if step < plan.warm_up:
             return self.lr * (step + 1) / plan.warm_up
@@ -111,7 +114,7 @@ class TrainSettings(Strict):
         return self.lr * (plan.floor + (1 - plan.floor) * share)
 
     def spans(self) -> list[Span]:
-        """The run cut into spans of steps within which the clips and batches are of one kind."""
+        """The run cut into spans of steps with clips and batches of one kind."""
         spans: list[Span] = []
         size, num_frames, batch = self.data.size, self.data.num_frames, self.batch
         clips = 0
@@ -133,7 +136,7 @@ class TrainSettings(Strict):
         return sorted({span.data.size for span in self.spans()})
 
     def clips_before(self, step: int) -> int:
-        """How many clips the steps before `step`, 0-based, take together."""
+        """How many clips the steps before `step` (0-based) take together."""
         span = [span for span in self.spans() if span.first <= max(step - 1, 0)][-1]
         return span.clips_before + (step - span.first) * span.batch * self.accumulate
 
@@ -143,7 +146,7 @@ class TrainSettings(Strict):
 
 
 class Span(Strict):
-    """Steps `first` to `end` (not with it), 0-based."""
+    """A span of steps, 0-based, from `first` to before `end`, with clips and batches of one kind."""
 
     first: int
     end: int
@@ -157,15 +160,15 @@ def read_settings(path: str | PathLike[str], changes: dict[str, Any] | None = No
     """The settings in a YAML file.
 
     Args:
-        changes: top-level values that are put in place of the file's.
+        changes: top-level values that replace those of the file.
 
     Raises:
-        ConfigError: no such file, not YAML, or a setting is unknown or wrong.
+        ConfigError: the file is missing or no YAML, or a setting is unknown or wrong.
     """
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """Reads 5e-4 as a number, too, which YAML 1.1 calls a string."""
+        """A YAML loader that also reads 5e-4 as a number, which YAML 1.1 calls a string."""
 
     Loader.add_implicit_resolver(
         "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")

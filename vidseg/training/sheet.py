@@ -1,4 +1,4 @@
-"""Clips as a picture: a row a clip, a column a frame; the truth in green, the prediction in pink."""
+"""A picture of clips: one row a clip, frames side by side; the truth in green, the prediction in pink."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def write_sheet(path: Path, images: Tensor, masks: Tensor, logits: Tensor | None
     Args:
         images: uint8 B x T x 3 x S x S.
         masks: bool B x T x S x S, the truth.
-        logits: B x T x S x S, the prediction; a frame of which nothing is positive is one said to be empty.
+        logits: B x T x S x S, the prediction; a frame without a positive one is marked as predicted empty.
     """
     import cv2
 
     rows = []
     num_clips, num_frames = min(len(images), MAX_CLIPS), images.shape[1]
-    # Of a long clip, frames at even distances, the first and the last among them.
+    # A long clip is shown by evenly spaced frames, the first and the last among them.
     times = sorted({round(t) for t in np.linspace(0, num_frames - 1, min(num_frames, MAX_FRAMES))})
     for clip in range(num_clips):
         cells = []

@@ -1,4 +1,4 @@
-"""True masks made as wrong as answers are: edges off by some pixels, grown or shrunk, a part missing, a leak.
+"""Spoils true masks the way answers are wrong: edges off by some pixels, size, a part missing, a leak.
 
 Source: Perazzi et al., "Learning Video Object Segmentation from Static Images" (CVPR 2017), section 3.1
 (deformed masks in place of the frame before).
@@ -11,24 +11,25 @@ import torch.nn.functional as F
 from torch import Tensor
 
 SHIFT = 0.02
-"""Of the side: what edges are off by, one deviation."""
+"""Standard deviation of how far edges are off, as a share of the side of the image."""
 WAVES = 4
-"""Edges are off alike over about a fourth of the side."""
+"""How many waves of displacement fit on a side: edges are off alike over about a fourth of it."""
 LEAKS, MISSES = 0.35, 0.25
-"""How many masks have taken something beside the object, and how many miss a part."""
+"""Shares of masks that take in something beside the object, and that miss a part of it."""
 ALIKE = 0.12
-"""Colours this far apart (of 1) go together, more or less."""
+"""Colours this far apart (of 1) still count as more or less the same."""
 REACH = 0.25
-"""Of the side: how far a patch of one colour is taken."""
+"""How far a patch of one colour reaches from its seed, as a share of the side of the image."""
 
 
 def spoil(masks_bhw: Tensor, pixels_b3hw: Tensor, generator: torch.Generator) -> Tensor:
-    """Mask logits B x h x w of spoilt masks; empty ones stay empty.
+    """Mask logits of spoilt masks: B x h x w; empty masks stay empty.
 
     Args:
-        masks_bhw: from 0 to 1.
-        pixels_b3hw: the frame, from 0 to 1: what is wrongly taken or missed is mostly of one colour.
-        generator: on the CPU.
+        masks_bhw: true coverage, from 0 to 1.
+        pixels_b3hw: the frame, from 0 to 1; patches that are wrongly taken or missed are mostly of one
+            colour.
+        generator: random numbers, on the CPU.
     """
     batch, height, width = masks_bhw.shape
     device = masks_bhw.device
@@ -43,7 +44,7 @@ def spoil(masks_bhw: Tensor, pixels_b3hw: Tensor, generator: torch.Generator) ->
         coarse = drawn(channels, cells, cells)
         return F.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=True)
 
-    # Half of the masks are hardly off, some far.
+    # The displacement is half-normal: most masks are off by little, some by much.
     how_much = drawn(1, 1, 1).abs() * SHIFT
     moved = (drawn(2, 1, 1) * 0.5 + waves(2, WAVES) + 0.5 * waves(2, 3 * WAVES)) * how_much
     axes = (torch.linspace(-1, 1, size, device=device) for size in (height, width))
@@ -62,7 +63,7 @@ def spoil(masks_bhw: Tensor, pixels_b3hw: Tensor, generator: torch.Generator) ->
 
 
 def _patch(seeds_bhw: Tensor, pixels_b3hw: Tensor, generator: torch.Generator) -> Tensor:
-    """From 0 to 1: what is near one of the seeds, and of its colour. Nothing where there are no seeds."""
+    """Membership (0 to 1) in a patch around the seeds of about their colour; 0 where there are no seeds."""
     batch, height, width = seeds_bhw.shape
     device = seeds_bhw.device
     odds = torch.rand(batch, height * width, generator=generator).to(device) * seeds_bhw.flatten(1)

@@ -1,4 +1,4 @@
-"""The tracker that is trained: its engine in training form, never fused, with fresh or given weights."""
+"""The tracker that is trained: its engine in training form, never fused, with new or given weights."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from vidseg.validation import parse
 
 
 def build_trainee(settings: TrainSettings) -> Engine:
-    """The engine to train, on the CPU; its weights are a function of `init`, or of the seed.
+    """The engine to train, on the CPU; its weights depend on `init`, or else on the seed alone.
 
     Raises:
-        ConfigError: the tracker is unknown, is none of the engine's, or cannot take the clips' size.
+        ConfigError: the tracker is unknown, is no engine tracker, or cannot take clips of this size.
         CheckpointError: the weights to start from are missing or do not fit.
     """
     name, config = read_engine_config(settings.tracker, "field 'tracker'")
@@ -29,7 +29,7 @@ def build_trainee(settings: TrainSettings) -> Engine:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model, policy = build_model(sized, where)
-        # Embeddings that stand for "none" are made as zeros, for weights to be put in; SAM 2 starts them so.
+        # Models build their embeddings of "none" as zeros; training starts them at random, as SAM 2 does.
         for parameter in module_of(model).parameters(recurse=False):
             torch.nn.init.trunc_normal_(parameter, std=0.02)
     if settings.init is not None:
@@ -42,13 +42,13 @@ def build_trainee(settings: TrainSettings) -> Engine:
 
 
 def read_engine_config(tracker: str, field: str) -> tuple[str, dict[str, Any]]:
-    """The name and the YAML of a tracker of the engine, without its `kind` and the `options` of tracking.
+    """Name and YAML of an engine tracker, without its `kind` and the `options` of tracking.
 
     Args:
-        field: where the tracker is named.
+        field: the setting that names the tracker, for messages.
 
     Raises:
-        ConfigError: it is unknown, or of another kind.
+        ConfigError: the tracker is unknown, or of another kind.
     """
     name, config = read_config(tracker)
     kind = config.pop("kind", None)
@@ -63,10 +63,10 @@ def read_engine_config(tracker: str, field: str) -> tuple[str, dict[str, Any]]:
 
 
 def settings_of_sizes(config: dict[str, Any], sizes: list[int], where: str) -> EngineSettings:
-    """The settings for clips of the first of several sizes.
+    """The engine's settings for clips of the first of several sizes.
 
     Raises:
-        ConfigError: the tracker cannot take one of them.
+        ConfigError: the tracker cannot take one of the sizes.
     """
     made = []
     for size in sizes:

@@ -1,7 +1,7 @@
-"""The loop's one step: clips -> unroll -> backward -> clip -> optimiser -> average.
+"""One step of training: clips -> unroll -> backward -> clip gradients -> optimiser -> average.
 
-All that is random in a step is a function of the seed and the step's number, so that a run that was stopped
-and resumed is the run that was not, to the last bit (on the CPU, with the same number of threads).
+Everything random in a step depends on the seed and the step's number alone. So a run that is stopped and
+resumed equals a run that is not, to the last bit (on the CPU, with the same number of threads).
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ Clips = tuple[Tensor, Tensor]
 Unroll = Callable[[Engine, Tensor, Tensor, Any, torch.Generator], Unrolled]
 
 MAX_SKIPPED = 50
-"""Steps without a finite gradient, one after another, after which a run is given up."""
+"""After this many steps in a row without a finite gradient a run is given up."""
 
 
 class Trainer:
-    """A model, its optimiser and its average; `step` steps are done.
+    """The model under training with its optimiser and its moving average; `step` counts the steps done.
 
     Args:
-        engine: of `build_trainee`; it is moved to the device.
+        engine: see `build_trainee`; it is moved to the device.
         unroll: `vidseg.training.unroll.unroll`, or a `Distillation`.
-        projections: what a loss needs and is trained with the model, and is no part of it.
+        projections: layers that a loss needs; they are trained with the model, and are no part of it.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Trainer:
         self.settings = settings
         self.engine = engine
         self.device = pick_device(settings.device)
-        # Channels last: half the time of a step on CPUs.
+        # Channels-last layout halves the time of a step on CPUs.
         self.model = module_of(engine.model).to(self.device)
         _choose(self.model, settings.only)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -63,7 +63,7 @@ class Trainer:
         self.optimiser = _optimiser(list(self._trained.values()), settings)
         self.step = 0
         self.skipped = 0
-        """How many of the last steps had no finite gradient, and changed nothing."""
+        """How many steps in a row, up to the last, had no finite gradient and changed nothing."""
         self._unroll = unroll
 
     def take_step(self, passes: list[Clips]) -> tuple[dict[str, float], Unrolled]:
@@ -73,7 +73,7 @@ class Trainer:
             passes: `accumulate` batches.
 
         Returns:
-            what is logged (means over the passes that have a value), and what the last pass gave.
+            values for the log (means over the passes that have them), and the result of the last pass.
 
         Raises:
             RunError: there was no finite gradient for many steps.
@@ -111,7 +111,7 @@ class Trainer:
 
     def _skip(self) -> None:
         self.skipped += 1
-        # The statistics of norms took in what was wrong, and a running mean never forgets a NaN.
+        # The running statistics of norms took in the NaN of this step, and would never lose it.
         for name, buffer in self.model.named_buffers():
             if name in self.ema.state and buffer.is_floating_point() and not buffer.isfinite().all():
                 buffer.copy_(self.ema.state[name])
@@ -129,7 +129,7 @@ class Trainer:
             yield
 
     def optimiser_tensors(self) -> dict[str, Tensor]:
-        """AdamW's moments and counters, as 'parameter/moment'."""
+        """AdamW's moments and counters, named 'parameter/moment'."""
         return {
             f"{name}/{moment}": value
             for name, parameter in self._trained.items()
@@ -144,7 +144,10 @@ class Trainer:
         optimiser: dict[str, Tensor],
         projections: dict[str, Tensor],
     ) -> None:
-        """Go on from a checkpoint's tensors. Projections of another teacher, or of none, begin afresh."""
+        """Go on from the tensors of a checkpoint.
+
+        Projections for another teacher, or none, are left at their start.
+        """
         self.step = step
         self.model.load_state_dict(model)
         for key, value in self.ema.state.items():
@@ -160,14 +163,14 @@ class Trainer:
             if name not in self._trained or name in fresh:
                 continue
             parameter = self._trained[name]
-            # AdamW's fused form goes through memory in the parameter's order: in another layout, channels
-            # first, say, a weight would meet the moments of others.
+            # AdamW's fused form walks memory in the parameter's layout; a moment stored in another one
+            # (channels first, say) would be applied to the wrong weight.
             here = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
             self.optimiser.state[parameter][moment] = here.to(self.device).copy_(value)
 
 
 def _choose(model: torch.nn.Module, only: list[str]) -> None:
-    """Have some parts trained; the rest keeps its weights, and norms their statistics.
+    """Mark the parts that are trained; the rest keeps its weights, and norms in it their statistics.
 
     Raises:
         ConfigError: one of `only` is no part of the model.
@@ -209,7 +212,7 @@ def _optimiser(parameters: list[torch.nn.Parameter], settings: TrainSettings) ->
 
 
 def _mean(values: list[float]) -> float:
-    """Of those that are finite; NaN if none is."""
+    """The mean of the finite values; NaN if there are none."""
     finite = [value for value in values if math.isfinite(value)]
     return sum(finite) / len(finite) if finite else math.nan
 

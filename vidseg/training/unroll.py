@@ -1,7 +1,7 @@
-"""One training step's forward pass: clips go through the engine that tracks; every frame's answer is judged.
+"""The forward pass of a training step: the engine tracks clips, and the answer on every frame is judged.
 
-The rows of a batch are clips with one object each. To the engine they are the objects of one video whose
-features differ from row to row; nothing else is special to training.
+Rows of a batch are clips with one object each. The engine takes them for objects of one video whose features
+differ from row to row; nothing else is special to training.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ from vidseg.training.spoil import spoil
 from vidseg.validation import Strict
 
 MAX_CLICKS = 3
-"""How many clicks correct a frame at most, one after another."""
+"""How many clicks a simulated user spends on correcting one frame, at most."""
 HARMLESS = 0.15
-"""The share of correcting clicks that lie where the mask is right already: it must stay as it is there."""
+"""Share of correcting clicks that lie where the mask is right already, and must stay as it is."""
 
 
 class LossWeights(Strict):
+    """The weight of each loss."""
+
     focal: float = 10.0
     dice: float = 1.0
     hardest: float = 1.0
@@ -38,33 +40,38 @@ class LossWeights(Strict):
     score: float = 0.2
     iou: float = 0.2
     read: float = 0.0
-    """Space-time models are also judged by what their keys read of memory, before it is decoded."""
+    """Cross-entropy of what keys read from memory, before it is decoded; space-time models alone have it."""
 
 
 class UnrollSettings(Strict):
+    """How clips are prompted, corrected and remembered in training, and how answers are judged."""
+
     prompts: PromptShares = PromptShares()
     losses: LossWeights = LossWeights()
     hardest_share: float = Field(default=0.15, gt=0, le=1)
     corrections: float = Field(default=0.1, ge=0, le=1)
-    """How often one of a batch's frames is corrected by clicks, the first one's prompt, too."""
+    """How often one frame of a batch is corrected by clicks; this may be the first one, after its prompt."""
     forcing: float = Field(default=0.0, ge=0, le=1)
-    """How often the true mask, spoilt a little, is remembered in place of the answer. A young model learns
+    """How often the true mask, slightly spoilt, is remembered in place of the answer. A young model learns
     more from good memories than from its own."""
     heeds_score: bool = False
-    """Whether an object that is called absent is remembered as absent, as while tracking; else its mask is.
-    The model then learns to go on from there, too. For models whose score is worth something already."""
+    """Whether an object that the model calls absent is remembered as absent, as in tracking; else its mask is
+    remembered. The model then also learns to go on from such memories. Only for models whose score can be
+    trusted already."""
     truncate: int = Field(default=4, ge=1)
-    """Gradients flow through at most this many frames' memories."""
+    """Gradients flow back through the memories of at most this many frames."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unrolled:
+    """The result of a forward pass."""
+
     loss: Tensor
-    """To be minimised; a scalar."""
+    """The scalar to minimise."""
     parts: dict[str, float]
-    """Its parts before their weights, and the mean J, for the log."""
+    """Parts of the loss before they are weighted, and the mean J; for the log."""
     predictions_btss: Tensor
-    """Mask logits, detached."""
+    """Mask logits, detached from the graph."""
 
 
 def unroll(
@@ -79,7 +86,7 @@ def unroll(
     Args:
         images_bt3ss: uint8 RGB.
         masks_btss: bool; on the first frame every object has pixels.
-        generator: draws prompts; on the CPU.
+        generator: draws prompts; it is on the CPU.
     """
     script = draw_script(masks_btss, settings, generator)
     played = play(engine, images_bt3ss, masks_btss, script, settings, generator)
@@ -89,29 +96,31 @@ def unroll(
 
 @dataclass(slots=True)
 class Script:
-    """What users do to a batch of clips: the prompt of each row's first frame, and a later correction."""
+    """What simulated users do to a batch of clips: a prompt on the first frame, and a later correction."""
 
     is_mask_b: Tensor
-    """The first prompt is the mask itself; else points."""
+    """Whether the first prompt is the mask itself; else it is points."""
     points_bp2: Tensor
     labels_bp: Tensor
     corrected: int
-    """The frame that is corrected by clicks; -1: none."""
+    """The frame that is corrected by clicks; -1: none is."""
     num_clicks: int = 1
     gives_all_clicks: bool = False
-    """Whether a click is given together with those before it; else alone."""
+    """Whether each click is given together with those before it; else it is given alone."""
     clicks: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-    """Points and labels, B x 1 each. They lie in errors, so whoever plays the script first settles them."""
+    """Points B x 1 x 2 and labels B x 1 of each click. They lie in errors of an answer, so the first engine
+    that plays the script settles them."""
 
     @property
     def asked(self) -> Tensor:
-        """The rows whose first prompt has to be answered."""
+        """Rows whose first prompt the model has to answer."""
         return (~self.is_mask_b).nonzero()[:, 0]
 
 
 def draw_script(masks_btss: Tensor, settings: UnrollSettings, generator: torch.Generator) -> Script:
+    """A random script for a batch of clips."""
     length = masks_btss.shape[1]
-    # Of a single frame with its mask given, there is nothing to judge.
+    # On a clip of one frame whose mask is given there would be nothing to judge.
     shares = settings.prompts if length > 1 else settings.prompts.model_copy(update={"mask": 0.0})
     script = Script(*sample(masks_btss[:, 0], shares, generator), corrected=-1)
     if length > 1 and float(torch.rand((), generator=generator)) < settings.corrections:
@@ -123,29 +132,31 @@ def draw_script(masks_btss: Tensor, settings: UnrollSettings, generator: torch.G
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an engine says of some rows on one frame, before absence is heeded."""
+    """Answers of an engine for some rows on one frame, before absence is applied."""
 
     kind: Literal["prompt", "track", "correct"]
     frame_idx: int
     rows: Tensor
     decoded: Decoded
     conditioned_rchw: Tensor | None = None
-    """The features as the memory has changed them, or what was read from it."""
+    """Features that memory has conditioned, or what was read from it."""
     read_rhw: Tensor | None = None
-    """The masks that keys read of memory, from 0 to 1; None for models without such a read."""
+    """Masks that keys read from memory, from 0 to 1; None for models without such a read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Played:
+    """What an engine did with a batch of clips and a script."""
+
     features: Features
-    """B·T rows, one for each frame of each clip."""
+    """Features of B·T rows, one for each frame of each clip."""
     answers: list[Answer]
-    """All that is judged."""
+    """All answers that are judged."""
     shown: list[Tensor]
-    """Mask logits on the low-res grid, T times B x h x w."""
+    """Mask logits of each frame on the low-res grid: T times B x h x w."""
 
     def predictions(self, side: int) -> Tensor:
-        """Mask logits B x T x side x side, detached."""
+        """The shown mask logits on a grid of `side`: B x T x side x side, detached."""
         logits = torch.stack([logits.detach() for logits in self.shown], dim=1)
         return F.interpolate(logits.float(), size=(side, side), mode="bilinear")
 
@@ -185,7 +196,7 @@ def play(
         if t % settings.truncate == 0:
             _cut(banks)
         moment = Moment(t)
-        # As `Engine.track`; rows of a batch remember the same frames, so that they are read together.
+        # This follows `Engine.track`. Rows of a batch remember the same frames, so one read serves all.
         recalls = [engine.policy.recall(bank, moment) for bank in banks]
         conditioned = model.attend(features[t], recalls, engine.policy.pointer_limit(moment))
         decoded = model.all_passes(features[t], conditioned)[-1]
@@ -202,14 +213,14 @@ def play(
 
 
 def _frame(features: Features, t: int, length: int) -> Features:
-    """Frame t of every clip, out of the features of all frames of all clips."""
+    """The features of frame t of every clip, out of those of all frames."""
     return Features([x[t::length] for x in features.high_res], features.top_1chw[t::length])
 
 
 def _answer_prompts(
     engine: Engine, features: Features, masks_bss: Tensor, script: Script
 ) -> tuple[Decoded, list[Answer]]:
-    """What is remembered of each row, given masks as they are; and the answers of every pass."""
+    """What is remembered of each first frame (given masks as they are), and the answers of every pass."""
     model = engine.model
     given, asked = script.is_mask_b.nonzero()[:, 0], script.asked
     taken, answers = [], []
@@ -234,7 +245,8 @@ def _correct(
     script: Script,
     generator: torch.Generator,
 ) -> list[Decoded]:
-    """Clicks on the largest error of each row, one after another; each is answered as by `Engine.segment`."""
+    """Correct a frame by clicks on the largest error of each row, one after another, each answered by
+    `Engine.segment`."""
     given: list[Decoded] = []
     for number in range(script.num_clicks):
         logits = decoded.low_res_logits_bhw.detach()
@@ -259,10 +271,11 @@ def _forced(
     *,
     asked: Tensor | None = None,
 ) -> Decoded:
-    """What is remembered: of some rows, their true masks, spoilt.
+    """The decoded masks that are remembered: in some rows they are replaced by spoilt true masks.
 
     Args:
-        asked: the rows that may be drawn; None for all.
+        share: how many of the rows, at random.
+        asked: rows that may be drawn; None: all.
     """
     if not share:
         return decoded
@@ -293,7 +306,7 @@ def _remember(
 
 
 def _cut(banks: Sequence[ObjectBank]) -> None:
-    """Let no gradient flow into what is remembered so far."""
+    """Let no gradient flow into what has been remembered so far."""
     for memory in (memory for bank in banks for memory in bank.frames):
         memory.tokens_nc = None if memory.tokens_nc is None else memory.tokens_nc.detach()
         memory.pointer_c = memory.pointer_c.detach()
@@ -310,8 +323,9 @@ def judge(
     targets = on_grid(masks, logits.shape[-1])
     is_there = masks.flatten(1).any(dim=1)
     true = true_iou(logits.detach(), targets)
-    # As in SAM 2, masks say where the object is if it is there, and the score whether it is. Held to nothing
-    # where there is no object, masks would be faint wherever it may be absent: on its return.
+    # As in SAM 2, the mask says where the object is if it is there, and the score says whether it is. Masks
+    # are not judged where there is no object: they would grow faint wherever it may be absent, and so also
+    # when it returns.
     of_masks = {
         "focal": focal(logits, targets),
         "dice": dice(logits, targets),

@@ -67,7 +67,7 @@ def _print(line: str) -> None:
 
 
 def _show_data(settings: TrainSettings, out: Path) -> list[Path]:
-    """A sheet of the first clips of each stage."""
+    """Write a sheet of the first clips of each stage, to look at."""
     import torch
 
     from vidseg.training.data import ClipDataset, ClipMaker

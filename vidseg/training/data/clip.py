@@ -1,4 +1,4 @@
-"""What training learns from: a few frames and one object's masks."""
+"""A training clip: a few frames and the masks of one object."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Clip:
     """A short video and the masklet of the one object to follow."""
 
     images: NDArray[np.uint8]
-    """T x S x S x 3, RGB."""
+    """Frames: T x S x S x 3, RGB."""
 
     masks: NDArray[np.bool_]
-    """T x S x S, the object's visible pixels: never empty on frame 0, maybe empty later."""
+    """Visible pixels of the object: T x S x S; never empty on frame 0, maybe empty later."""

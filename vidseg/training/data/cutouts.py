@@ -1,4 +1,4 @@
-"""Pictures with an outline: objects cut out of stills, outlines filled with textures, holes closed."""
+"""Objects cut out of stills, made outlines filled with textures, and pictures with closed holes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ _OUTLINE_PX = 224
 
 
 def cut_out(image: Image, mask: NDArray[np.bool_], feather_px: float, *, extend: bool = True) -> Image:
-    """The object with soft edges on a margin, h x w x 4.
+    """The object of a still with soft edges and a margin around it: h x w x 4 (RGB, alpha).
 
     Args:
-        extend: paint its colours beyond its outline, so that nothing of its old surroundings comes along.
+        mask: H x W, the object.
+        feather_px: width of the soft edge.
+        extend: whether to paint the object's colours beyond its outline, so that its old surroundings do not
+            show through the soft edge.
     """
     y0, y1, x0, x1 = padded_box(mask)
     image, mask = image[y0:y1, x0:x1], mask[y0:y1, x0:x1]
@@ -33,7 +36,7 @@ def cut_out(image: Image, mask: NDArray[np.bool_], feather_px: float, *, extend:
 
 
 def padded_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """The mask's rows and columns (y0, y1, x0, x1) with a margin for bends and blur, within the picture."""
+    """The mask's rows and columns (y0, y1, x0, x1) with a margin for bends and blur, inside the picture."""
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     pad_y = int((rows[-1] - rows[0] + 1) * _PAD) + 4
     pad_x = int((cols[-1] - cols[0] + 1) * _PAD) + 4
@@ -46,10 +49,10 @@ def padded_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
 
 
 def made_cut_out(rng: Rng, textures: list[list[Image]], feather_px: float) -> list[Image]:
-    """A made outline filled with one texture, or with one in each of its parts; h x w x 4, one or T.
+    """A made outline filled with one texture, or with one in each of its parts: h x w x 4, one or T pictures.
 
     Args:
-        textures: each one picture, or one a frame.
+        textures: each is one picture for all frames, or one for each of T frames.
     """
     outline = made_outline(rng, _OUTLINE_PX)
     y0, y1, x0, x1 = padded_box(outline > 127)
@@ -74,7 +77,7 @@ def made_cut_out(rng: Rng, textures: list[list[Image]], feather_px: float) -> li
 
 
 def _side_of_line(rng: Rng, height: int, width: int) -> NDArray[np.float32]:
-    """H x W, from 0 on one side of a random line to 1 on the other."""
+    """H x W values that go from 0 on one side of a random line to 1 on the other."""
     angle = rng.uniform(0, 2 * np.pi)
     x0, y0 = rng.uniform(0.3, 0.7) * width, rng.uniform(0.3, 0.7) * height
     y, x = np.ogrid[0:height, 0:width]
@@ -83,7 +86,7 @@ def _side_of_line(rng: Rng, height: int, width: int) -> NDArray[np.float32]:
 
 
 def fill_holes(image: Image, known: NDArray[np.bool_]) -> Image:
-    """`image` with what is not `known` filled in smoothly from around (push and pull over a pyramid)."""
+    """The picture with pixels that are not `known` filled smoothly from around (push-pull on a pyramid)."""
     weight = known.astype(np.float32)
     colour = image.astype(np.float32) * weight[..., None]
     levels = []
@@ -100,7 +103,7 @@ def fill_holes(image: Image, known: NDArray[np.bool_]) -> Image:
 
 
 def close_hole(rng: Rng, image: Image, hole: NDArray[np.bool_]) -> Image:
-    """`image` without what was in `hole`: smooth colours from around, grain from elsewhere in the picture."""
+    """The picture without what was in `hole`: smooth colours from around, grain from other places."""
     filled = fill_holes(image, ~hole)
     y0, y1, x0, x1 = padded_box(hole)
     shift = (y1 - y0, 0) if rng.random() < 0.3 else (0, (x1 - x0) * int(rng.choice([-1, 1])))
@@ -113,6 +116,6 @@ def close_hole(rng: Rng, image: Image, hole: NDArray[np.bool_]) -> Image:
 
 
 def shadow_of(picture: Image, darkness: float) -> Image:
-    """A soft dark shape with the picture's outline."""
+    """A soft dark shape with the outline of a picture."""
     alpha = cv2.GaussianBlur(picture[..., 3], (0, 0), 0.03 * max(picture.shape[:2]))
     return np.dstack([np.zeros_like(picture[..., :3]), (alpha * darkness).astype(np.uint8)])

@@ -11,13 +11,13 @@ from vidseg.training.data.maker import ClipMaker
 
 
 class ClipDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """`num_clips` made clips, each from its own seed.
+    """A data set of `num_clips` made clips, each from its own seed.
 
     Item i is (images, masks): uint8 T x 3 x S x S (RGB) and bool T x S x S.
 
     Args:
-        maker: what makes them. Call `maker.preload()` before workers are forked, so that they share sources.
-        num_clips: the length.
+        maker: makes the clips. Call `maker.preload()` before workers are forked, so that they share sources.
+        num_clips: length of the data set.
         base_seed: clip i is made from a seed derived from (base_seed, i) alone.
     """
 
@@ -33,12 +33,12 @@ class ClipDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         if not 0 <= index < self.num_clips:
             raise IndexError(index)
         if get_worker_info() is not None:
-            cv2.setNumThreads(0)  # workers are the parallelism
+            cv2.setNumThreads(0)  # the workers already use all cores
         clip = self.maker.make(clip_seed(self.base_seed, index))
         images = torch.from_numpy(np.ascontiguousarray(clip.images.transpose(0, 3, 1, 2)))
         return images, torch.from_numpy(clip.masks)
 
 
 def clip_seed(base_seed: int, index: int) -> int:
-    """A 64-bit seed; neighbours share nothing."""
+    """The 64-bit seed of a clip; seeds of neighbouring clips are unrelated."""
     return int(np.random.SeedSequence((base_seed, index)).generate_state(1, np.uint64)[0])

@@ -1,4 +1,4 @@
-"""One picture laid into the scene: where it lies, how it bends, drawn into an S x S view."""
+"""One picture laid into the scene: where it lies and how it bends; drawn into a view of S x S pixels."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from vidseg.training.data.motion import smooth_walk
 Rng = np.random.Generator
 FloatArray = NDArray[np.float32]
 
-# Coordinates are worked out on every CELL-th pixel and interpolated: bends are smooth.
+# Coordinates are computed on every _CELL-th pixel and interpolated, as bends are smooth.
 _CELL = 4
 
 
 @dataclass(slots=True)
 class Layer:
-    """A picture with an alpha channel, and its path."""
+    """A picture with an alpha channel, and how it moves over the frames."""
 
     pictures: list[NDArray[np.uint8]]
-    """H x W x 4 (RGB, alpha): one for all frames, or one a frame."""
+    """One picture for all frames, or one for each frame: H x W x 4 (RGB, alpha)."""
     placements: NDArray[np.float64]
-    """T x 3 x 3, from picture pixels to the scene."""
+    """Maps from picture pixels to the scene: T x 3 x 3."""
     bends: FloatArray | None = None
-    """T x G x G x 2: what to add to picture coordinates, in pixels (x, y), on a grid over the picture."""
+    """What is added to picture coordinates, in pixels (x, y), on a grid over the picture: T x G x G x 2."""
     slides: FloatArray | None = None
-    """T: angle by which the surface has turned inside its outline, as a drum turns; None for never."""
+    """Angle by which the surface has turned inside its outline, as a drum turns: T, radians. None: never."""
     light: NDArray[np.float64] | None = None
-    """T x 3: factors on its colours (R, G, B)."""
+    """Factors on the colours (R, G, B): T x 3."""
     covers: bool = False
-    """A background: fills the view, mirrored beyond its borders; its alpha is not opacity but the object."""
+    """Whether the layer is a background: it fills the view, mirrored beyond its borders, and its alpha marks
+    the object instead of opacity."""
 
     def shrink(self, view: NDArray[np.float64]) -> None:
-        """Average the picture down to about the view's resolution, so that drawing does not alias."""
+        """Average the picture down to about the view's resolution, so that it is drawn without aliasing."""
         height, width = self.pictures[0].shape[:2]
         center = np.array([width / 2, height / 2])
         scales = []
@@ -58,10 +59,10 @@ class Layer:
         """The part of the S x S view that the layer touches on frame t, as (rows, columns) and its RGBA.
 
         Args:
-            view: 3 x 3, scene to view pixels.
+            view: map from the scene to pixels of the view, 3 x 3.
 
         Returns:
-            None if it lies outside.
+            None if the layer lies outside the view.
         """
         picture = self.pictures[t if len(self.pictures) > 1 else 0]
         height, width = picture.shape[:2]
@@ -86,7 +87,7 @@ class Layer:
     def _source_grid(
         self, to_picture: NDArray[np.float64], t: int, box: tuple[int, int, int, int], height: int, width: int
     ) -> tuple[FloatArray, FloatArray]:
-        """Picture coordinates of every CELL-th view pixel, one cell beyond the box on each side."""
+        """Picture coordinates of every _CELL-th view pixel, from one cell before the box to one beyond it."""
         x0, y0, x1, y1 = box
         offset = (_CELL - 1) / 2
         xs = np.arange(-1, -(-(x1 - x0) // _CELL) + 1) * _CELL + x0 + offset
@@ -122,7 +123,7 @@ def _full(
 
 
 def _slide(map_x: FloatArray, angle: float, width: int) -> FloatArray:
-    """Where on the picture the surface of a drum of its width lies, when turned by `angle`.
+    """Where on the picture each point of a drum as wide as it lies, once the drum has turned by `angle`.
 
     The back of the drum shows the front mirrored, so that the surface has no seam.
     """
@@ -150,14 +151,14 @@ def _jacobian(matrix: NDArray[np.float64], point: NDArray[np.float64]) -> NDArra
 def random_bends(
     rng: Rng, num_frames: int, px_hw: tuple[int, int], strength: float, cells: int = 4
 ) -> FloatArray:
-    """T x G x G x 2 smooth displacements of about `strength` times the picture's size; none on frame 0."""
+    """Smooth displacements of about `strength` times the picture's size: T x G x G x 2; none on frame 0."""
     walk = smooth_walk(rng, num_frames, strength, (cells, cells, 2)) * [px_hw[1], px_hw[0]]
     fine = [cv2.resize(w.astype(np.float32), (17, 17), interpolation=cv2.INTER_CUBIC) for w in walk]
     return np.stack(fine)
 
 
 def hinge_bends(rng: Rng, angles: NDArray[np.float64], px_hw: tuple[int, int]) -> FloatArray:
-    """T x G x G x 2: what lies beyond a line through the picture swings about a joint by `angles` (T)."""
+    """Displacements T x G x G x 2: all beyond a line through the picture swings by `angles` (T)."""
     size = np.array([px_hw[1], px_hw[0]], np.float64)
     joint = rng.uniform(0.35, 0.65, 2) * size
     direction = rng.uniform(0, 2 * np.pi)

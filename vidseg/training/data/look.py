@@ -1,4 +1,4 @@
-"""What camera and light do to whole frames: exposure, colour, shadows, defocus, noise, compression."""
+"""Effects of camera and light on whole frames: exposure, colour, shadows, defocus, noise, compression."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Image = NDArray[np.uint8]
 Rng = np.random.Generator
 
 _EXPOSURE, _TINT, _GAMMA = 0.4, 0.12, 0.2
-"""Natural logarithms: how far light, colour and contrast of a clip go at most, either way. On eighteen real
-clips the brightness of what is seen changed by 0.41 at most in 24 frames, on all but one of them by 0.08 or
-less. Without a bound, long clips go black or white."""
+"""How far brightness, tint and contrast of a clip may go either way, as natural logarithms. On eighteen real
+clips the brightness of what is seen changed by at most 0.41 in 24 frames, and by at most 0.08 on all but one.
+Without a bound, long clips turn black or white."""
 
 
 class Look:
-    """The look of one clip; drawn once, applied to each of its frames."""
+    """The look of one clip: drawn once, and applied to each of its frames."""
 
     def __init__(self, rng: Rng, settings: ClipSettings) -> None:
         num_frames, size = settings.num_frames, settings.size
@@ -46,6 +46,7 @@ class Look:
         self._quality = int(rng.integers(25, 92)) if rng.random() < settings.compression else None
 
     def apply(self, image: Image, t: int) -> Image:
+        """Frame t of the clip with this look: H x W x 3, RGB."""
         if self._defocus_px[t] > 0.3:
             image = cv2.GaussianBlur(image, (0, 0), float(self._defocus_px[t]))
         if self._saturation != 1:

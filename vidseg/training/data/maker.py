@@ -1,4 +1,4 @@
-"""Clips on the fly: the same seed makes the same clip, in any process."""
+"""Makes clips as they are needed: the same seed makes the same clip, in any process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SOURCE_FIELDS = {"stills", "videos", "vos", "still_cache_mb", "video_cache_mb"}
 
 @functools.lru_cache(maxsize=2)
 def _sources(fields: str) -> tuple[StillSource, VideoSource, VosSource]:
-    """Makers of one process share what they read: stages of training differ only in size and length."""
+    """The sources of clips. All makers of a process share them: stages differ only in size and length."""
     settings = ClipSettings.model_validate_json(fields)
     return (
         StillSource(settings.stills, settings.still_cache_mb),
@@ -34,9 +34,10 @@ def _sources(fields: str) -> tuple[StillSource, VideoSource, VosSource]:
 
 
 class ClipMaker:
-    """Makes clips from the sources of `settings`; without any, from made shapes and textures alone.
+    """Makes clips from the sources of `settings`; without sources, from made shapes and textures alone.
 
-    Folders are listed here; pictures are read when first needed. Pickling leaves what was read behind.
+    Folders are listed here; pictures are read when first needed. A pickled maker leaves behind what it has
+    read.
 
     Raises:
         ConfigError: a source is missing or holds nothing of its kind.
@@ -47,16 +48,16 @@ class ClipMaker:
         self._sources = _sources(settings.model_dump_json(include=_SOURCE_FIELDS))
 
     def preload(self) -> None:
-        """Read stills and videos now: worker processes that are forked later share them."""
+        """Read stills and videos now, so that worker processes that are forked later share them."""
         stills, videos, _ = self._sources
         stills.preload()
         videos.preload()
 
     def make(self, seed: int) -> Clip:
-        """The clip of `seed` (0 or more).
+        """The clip of a seed (0 or more).
 
         Raises:
-            RunError: the sources show no object large enough.
+            RunError: the sources show no object that is large enough.
         """
         for attempt in range(_ATTEMPTS):
             rng = np.random.default_rng((seed, attempt))

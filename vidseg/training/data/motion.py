@@ -12,7 +12,7 @@ Array = NDArray[np.float64]
 
 
 def smooth_walk(rng: Rng, num_frames: int, step: float, dims: tuple[int, ...] = ()) -> Array:
-    """T x dims: starts at 0, moves about `step` a frame, with a velocity that changes slowly."""
+    """A walk that starts at 0 and moves about `step` a frame, its velocity changing slowly: T x dims."""
     velocity = rng.normal(0, step, dims)
     walk = np.zeros((num_frames, *dims))
     for t in range(1, num_frames):
@@ -22,33 +22,34 @@ def smooth_walk(rng: Rng, num_frames: int, step: float, dims: tuple[int, ...] = 
 
 
 def bounded(walk: Array, limit: float) -> Array:
-    """The same walk while it is near 0; it never gets further than `limit`."""
+    """The same walk where it is near 0, bent so that it never gets further away than `limit`."""
     return limit * np.tanh(walk / limit)
 
 
 def log_uniform(rng: Rng, low: float, high: float) -> float:
+    """A random number between two positive ones, uniform in its logarithm."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """How something lies in the scene, by frame. Scene units are frame heights."""
+    """How something lies in the scene on each frame. The unit of the scene is the height of a frame."""
 
     xy: Array
-    """T x 2, its centre."""
+    """Centre: T x 2."""
     scale: Array
-    """T, relative to its first size."""
+    """Size relative to that on the first frame: T."""
     angle: Array
-    """T, radians."""
+    """Rotation in radians: T."""
     tilt: Array
-    """T x 2, radians that it is turned away from the viewer, about its vertical and horizontal axis."""
+    """Radians that it is turned away from the viewer about its vertical and horizontal axis: T x 2."""
 
     def matrices(self, size: Array | tuple[float, float], px_hw: tuple[int, int]) -> Array:
-        """T x 3 x 3, from the pixels of a picture to the scene.
+        """Maps from the pixels of a picture to the scene: T x 3 x 3.
 
         Args:
             size: width and height in the scene at scale 1.
-            px_hw: height and width of the picture.
+            px_hw: height and width of the picture, in pixels.
         """
         height, width = px_hw
         out = np.empty((len(self.scale), 3, 3))
@@ -58,7 +59,7 @@ class Pose:
         ):
             c, s = np.cos(angle), np.sin(angle)
             squeeze = np.diag([size[0] * np.cos(tilt[0]), size[1] * np.cos(tilt[1]), 1.0])
-            depth = np.eye(3)  # the far side is smaller: a viewer about 2.5 widths away
+            depth = np.eye(3)  # perspective of a viewer about 2.5 widths away
             depth[2, :2] = 0.4 * np.sin(tilt)
             place = np.array([[c * scale, -s * scale, xy[0]], [s * scale, c * scale, xy[1]], [0, 0, 1]])
             out[t] = place @ squeeze @ depth @ to_unit
@@ -66,7 +67,7 @@ class Pose:
 
 
 def random_pose(rng: Rng, num_frames: int, speed: float, start: Array) -> Pose:
-    """A path from `start` at about `speed` frame heights a frame, turning a little or a lot."""
+    """A random pose from `start` on at about `speed` frame heights a frame, turning a little or a lot."""
     lively = rng.choice([0.2, 1.0, 2.2, 4.0], p=(0.45, 0.38, 0.12, 0.05))
     return Pose(
         xy=start + smooth_walk(rng, num_frames, speed, (2,)),
@@ -77,7 +78,7 @@ def random_pose(rng: Rng, num_frames: int, speed: float, start: Array) -> Pose:
 
 
 def camera_path(rng: Rng, num_frames: int, center: Array, strength: float) -> Array:
-    """T x 3 x 3, scene to scene about `center`; the identity on frame 0."""
+    """Maps from scene to scene of a moving camera about `center`: T x 3 x 3; the identity on frame 0."""
     shift = smooth_walk(rng, num_frames, 0.012 * strength, (2,))
     scale = np.exp(smooth_walk(rng, num_frames, 0.01 * strength))
     angle = smooth_walk(rng, num_frames, 0.008 * strength)

@@ -1,4 +1,4 @@
-"""Layers behind one another, and the clip that a camera takes of them."""
+"""A scene of layers behind one another, and the clip that a camera takes of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vidseg.training.data.settings import ClipSettings
 Rng = np.random.Generator
 
 MIN_PIXELS = 60
-# Of what the object shows with nothing before it, and of the picture.
+# Least shares of the object that must be visible on the first frame: of its whole, and of the picture.
 _MIN_VISIBLE = 0.4
 _MAX_FILL = 0.6
 _MAX_BLUR_PX = 17
@@ -24,18 +24,19 @@ _MAX_BLUR_PX = 17
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What there is to see."""
+    """The layers of a scene and the view that a clip shows of it."""
 
     layers: list[Layer]
-    """From back to front; the first covers the view."""
+    """The layers from back to front; the first covers the view."""
     target: int
-    """Which layer is, or on a covering layer holds, the object to follow."""
+    """Number of the layer that is the object to follow, or, if the layer covers the view, holds it."""
     view: NDArray[np.float64]
-    """3 x 3, from the scene (frame heights) to pixels of the clip."""
+    """Map from the scene (in frame heights) to pixels of the clip: 3 x 3."""
 
 
 def render(rng: Rng, scene: Scene, settings: ClipSettings, left_out: int = 0) -> Clip | None:
-    """The clip of a scene, forwards or backwards; None if its first frame shows too little of the object.
+    """The clip of a scene, played forwards or backwards; None if its first frame shows too little of the
+    object.
 
     Args:
         left_out: how many of the scene's frames after the first are not shown.
@@ -65,7 +66,7 @@ def render(rng: Rng, scene: Scene, settings: ClipSettings, left_out: int = 0) ->
 def _compose(
     scene: Scene, t: int, size: int, shutter: float
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int]:
-    """Image, what is visible of the target (0..255), its pixels if nothing stood before it."""
+    """The image of frame t, the target's visibility (0 to 255), and how many pixels it has if uncovered."""
     image = np.empty((size, size, 3), np.uint8)
     visible = np.zeros((size, size), np.uint8)
     whole = 0
@@ -98,7 +99,7 @@ def _compose(
 def _blurred(
     rgba: NDArray[np.uint8], layer: Layer, view: NDArray[np.float64], t: int, shutter: float
 ) -> NDArray[np.uint8]:
-    """Smeared along the way that the layer's centre goes while the shutter is open."""
+    """The drawn layer smeared along the way that its centre moves while the shutter is open."""
     last = len(layer.placements) - 1
     if last == 0:
         return rgba

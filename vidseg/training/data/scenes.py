@@ -1,4 +1,4 @@
-"""Scenes to take clips of: composed of cut-outs, stills that come to life, real sequences."""
+"""Makes scenes: composed of cut-outs, stills that come to life, and real sequences."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Image = NDArray[np.uint8]
 Rng = np.random.Generator
 Matrix = NDArray[np.float64]
 
-# Width to height of what users film, and how often.
+# Width to height of what users film, and how often it occurs.
 _ASPECTS = ((16 / 9, 0.66), (4 / 3, 0.12), (1.0, 0.06), (3 / 2, 0.06), (2.2, 0.04), (9 / 16, 0.06))
-# Parts of a frame that objects fill: as in DAVIS, a typical 7 %, from under 1 % to a half.
+# Shares of a frame that objects fill, as in DAVIS: typically 7 %, from under 1 % to a half.
 _TYPICAL_FILL, _FILL_SPREAD = 0.07, 1.0
 
 
 class SceneMaker:
-    """Draws scenes of all kinds that its sources allow."""
+    """Draws random scenes of all kinds that its sources allow."""
 
     def __init__(
         self, settings: ClipSettings, stills: StillSource, videos: VideoSource, vos: VosSource
@@ -45,7 +45,7 @@ class SceneMaker:
         self._weights = weights / weights.sum()
 
     def make(self, rng: Rng) -> Scene | None:
-        """A scene, or None if what was drawn does not do."""
+        """A random scene; None if what was drawn cannot be used."""
         return self._kinds[rng.choice(len(self._kinds), p=self._weights)](rng)
 
     # --- composed: cut-outs over a background
@@ -77,7 +77,7 @@ class SceneMaker:
         target = self._object_layer(rng, _harmonised(rng, pictures, background), aspect, fill, pose)
         if rng.random() < 0.15:
             behind.append(_shadow(rng, target, fill))
-        if rng.random() < 0.6:  # things stay where they are in the world when the camera moves
+        if rng.random() < 0.6:  # the object stays in its place in the world when the camera moves
             for layer in (*behind, target, *front):
                 layer.placements = camera @ layer.placements
         layers = [background, *behind, target, *front]
@@ -86,7 +86,7 @@ class SceneMaker:
         return Scene(layers, 1 + len(behind), view)
 
     def _object_layer(self, rng: Rng, pictures: list[Image], aspect: float, fill: float, pose: Pose) -> Layer:
-        """A cut-out that fills `fill` of the frame on frame 0, with the changes of form drawn for it."""
+        """A layer whose cut-out fills `fill` of the frame on frame 0, with random changes of form."""
         s = self._settings
         height, width = pictures[0].shape[:2]
         size = _extent(pictures[0], fill, aspect)
@@ -103,7 +103,7 @@ class SceneMaker:
         return np.clip(walk, -1.8, 1.8).astype(np.float32)
 
     def _light(self, rng: Rng) -> Matrix | None:
-        """T x 3 factors for one object: it walks out of the shade, a lamp's colour falls on it."""
+        """Colour factors for one object, T x 3, as if it left the shade or a lamp fell on it; or None."""
         if rng.random() > 0.5 * self._settings.light:
             return None
         num_frames = self._settings.num_frames
@@ -146,7 +146,7 @@ class SceneMaker:
         return self._object_layer(rng, others, aspect, min(size, 0.2), pose)
 
     def _passer(self, rng: Rng, aspect: float, fill: float, pose: Pose) -> Layer:
-        """Something that crosses the object's way, in front of it, about the middle of the clip."""
+        """Something that crosses the object's way in front of it about the middle of the clip."""
         s = self._settings
         pictures, _ = self._any_cut_out(rng)
         moment = rng.uniform(0.2, 1.1) * s.num_frames
@@ -159,14 +159,15 @@ class SceneMaker:
         return self._object_layer(rng, pictures, aspect, size, path)
 
     def _cover(self, rng: Rng, extent: Matrix, pose: Pose, heading: Matrix, away: Matrix) -> Layer:
-        """Something that stands before the whole object while it is `away`, and beside it else.
+        """Something that stands in front of the whole object while it is `away`, and beside it on other
+        frames.
 
         Args:
-            extent: width and height of the object on its margin, in the scene.
+            extent: width and height of the object with its margin, in the scene.
         """
         texture = self._texture(rng)[0]
         height, width = texture.shape[:2]
-        # From an ellipse to all but a rectangle, always around a rectangle of the object's extent.
+        # A superellipse between an ellipse and nearly a rectangle, always around the object's rectangle.
         power = log_uniform(rng, 2.5, 12)
         y = np.abs(np.linspace(-1.05, 1.05, height))[:, None] ** power
         x = np.abs(np.linspace(-1.05, 1.05, width)) ** power
@@ -179,7 +180,7 @@ class SceneMaker:
         return Layer([np.dstack([texture, alpha])], path.matrices(size, (height, width)))
 
     def _any_cut_out(self, rng: Rng) -> tuple[list[Image], list[list[Image]]]:
-        """An object of a still, or a made outline: one picture or T; with the textures of the latter."""
+        """An object of a still or a made outline, as one picture or T, and the textures of a made one."""
         if len(self._stills) and rng.random() < 0.5:
             still, mask = self._instance(rng, min_area=700)
             if mask is not None:
@@ -189,7 +190,7 @@ class SceneMaker:
         return made_cut_out(rng, textures, _feather(rng)), textures
 
     def _texture(self, rng: Rng) -> list[Image]:
-        """A piece of a real picture, of a running video (T pieces), or a made one."""
+        """A texture: a piece of a real picture, of a running video (T pieces), or a made one."""
         kind = rng.random()
         if kind < 0.45 and len(self._stills):
             pictures = [self._stills.get(int(rng.integers(len(self._stills)))).image]
@@ -243,11 +244,11 @@ class SceneMaker:
         large = np.flatnonzero((areas >= min_area) & (areas < 0.7 * still.labels.size)) + 1
         if not len(large):
             return still, None
-        # Larger objects a little more often: small ones are many and alike.
+        # Larger objects are drawn a little more often: small ones are many and look alike.
         odds = areas[large - 1] ** 0.3
         obj = int(rng.choice(large, p=odds / odds.sum()))
         mask = still.labels == obj
-        if rng.random() < 0.15:  # a rider and her bike are often followed as one
+        if rng.random() < 0.15:  # people often follow a rider and her bike as one object
             near = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
             touching = np.unique(still.labels[near])
             mask = np.isin(still.labels, touching[touching > 0])
@@ -256,7 +257,8 @@ class SceneMaker:
     def _framed(
         self, rng: Rng, still: Still, mask: NDArray[np.bool_]
     ) -> tuple[float, Matrix, Matrix, Matrix]:
-        """Aspect, still-to-scene, view, and the object's centre in the scene, for a frame around it."""
+        """A frame around a still's object: aspect, still-to-scene map, view, the object's centre in the
+        scene."""
         height, width = mask.shape
         aspect = _aspect(rng)
         largest = min(height, width / aspect)
@@ -305,7 +307,8 @@ class SceneMaker:
         hole = cv2.dilate(mask.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
         background = Layer([_opaque(close_hole(rng, still.image, hole))], camera @ to_scene, covers=True)
         slides = self._slides(rng) if rng.random() < s.turn else None
-        # Of an object that turns, the rim shows; its old surroundings must not.
+        # When an object turns, what lay beyond its rim comes into view: that must not be its old
+        # surroundings.
         picture = cut_out(still.image, mask, _feather(rng), extend=slides is not None)
         y0, y1, x0, x1 = padded_box(mask)
         lines = 1 / to_scene[0, 0]
@@ -326,7 +329,7 @@ class SceneMaker:
     def _add_company(
         self, rng: Rng, layers: list[Layer], aspect: float, fill: float, picture: Image, pose: Pose
     ) -> None:
-        """Add, at times, what covers the object, passes in front of it or stands about."""
+        """Add, at times, layers that cover the object, pass in front of it or stand about."""
         s = self._settings
         if rng.random() < s.vanish and s.num_frames > 2:
             extent, away = _extent(picture, fill, aspect), _away(rng, s.num_frames)
@@ -369,7 +372,7 @@ def _fill(rng: Rng) -> float:
 
 
 def _speed(rng: Rng) -> float:
-    """Frame heights a frame: mostly slow, at times fast."""
+    """A random speed in frame heights a frame: mostly slow, at times fast."""
     return log_uniform(rng, 0.002, 0.05)
 
 
@@ -383,7 +386,7 @@ def _heading(rng: Rng) -> Matrix:
 
 
 def _view(rng: Rng, aspect: float, focus: Matrix, size: int) -> Matrix:
-    """The frame (aspect x 1) squashed to a square, and a window of it around `focus` as S x S pixels."""
+    """The map from scene to pixels: a window around `focus` of the frame (aspect x 1), squashed to S x S."""
     part = 1.0 if rng.random() < 0.25 else rng.uniform(0.5, 1.0)
     place = np.array([focus[0] / aspect, focus[1]])
     corner = np.clip(place - part * rng.uniform(0.25, 0.75, 2), 0, 1 - part)
@@ -392,12 +395,12 @@ def _view(rng: Rng, aspect: float, focus: Matrix, size: int) -> Matrix:
 
 
 def _beyond(view: Matrix, size: int) -> float:
-    """How far to go in the scene, at most, to be out of the view."""
+    """The greatest distance in the scene, at most, that takes something out of the view."""
     return float(1.2 * size / min(view[0, 0], view[1, 1]))
 
 
 def _away(rng: Rng, num_frames: int) -> Matrix:
-    """T values: 0 here, 1 away, with a ramp between them; here on frame 0."""
+    """T values from 0 (present) to 1 (away), with a ramp between them; 0 on frame 0."""
     start = rng.uniform(1, num_frames - 1)
     stay = rng.uniform(0.3, 0.7) * num_frames
     ramp = rng.uniform(0.5, 1.5)
@@ -408,7 +411,7 @@ def _away(rng: Rng, num_frames: int) -> Matrix:
 
 
 def _run(rng: Rng, available: int, num_frames: int) -> list[int]:
-    """Frame numbers with a stride of 1 to 4, there and back again where the video is too short."""
+    """Numbers of frames with a stride of 1 to 4, there and back again where the video is too short."""
     stride = int(rng.integers(1, 5))
     stride = max(1, min(stride, (available - 1) // max(1, num_frames - 1)))
     start = int(rng.integers(max(1, available - (num_frames - 1) * stride)))
@@ -423,7 +426,7 @@ def _opaque(image: Image) -> Image:
 
 
 def _extent(picture: Image, fill: float, aspect: float) -> Matrix:
-    """Width and height in the scene of a cut-out whose object fills `fill` of the frame."""
+    """Width and height, in the scene, of a cut-out whose object fills `fill` of the frame."""
     height, width = picture.shape[:2]
     density = max(0.02, float(np.count_nonzero(picture[..., 3] > 127)) / (height * width))
     scene_height = np.sqrt(fill * aspect / density * height / width)
@@ -441,12 +444,12 @@ def _center_of(mask: NDArray[np.bool_], to_scene: Matrix) -> Matrix:
 
 
 def _fill_of(mask: NDArray[np.bool_], to_scene: Matrix, aspect: float) -> float:
-    """The part of the frame that a still's object fills."""
+    """The share of the frame that an object of a still fills."""
     return float(np.count_nonzero(mask) * to_scene[0, 0] ** 2 / aspect)
 
 
 def _follow(rng: Rng, layers: list[Layer], pose: Pose) -> None:
-    """At times, let the camera go after the object: it stays about where it is, the world runs past."""
+    """At times, let the camera follow the object: it stays about where it is, and the world runs past."""
     if rng.random() < 0.6:
         return
     back = np.tile(np.eye(3), (len(pose.scale), 1, 1))
@@ -456,7 +459,7 @@ def _follow(rng: Rng, layers: list[Layer], pose: Pose) -> None:
 
 
 def _shadow(rng: Rng, target: Layer, fill: float) -> Layer:
-    """The object's shadow on what is behind it."""
+    """A layer with the shadow of the object on what is behind it."""
     offset = np.eye(3)
     offset[:2, 2] = _heading(rng) * rng.uniform(0.1, 0.5) * np.sqrt(fill)
     picture = shadow_of(target.pictures[0], rng.uniform(0.2, 0.6))
@@ -464,7 +467,7 @@ def _shadow(rng: Rng, target: Layer, fill: float) -> Layer:
 
 
 def _harmonised(rng: Rng, pictures: list[Image], background: Layer) -> list[Image]:
-    """The cut-out with its colours drawn towards the background's, more or less."""
+    """The cut-out with its colours drawn more or less towards those of the background."""
     strength = rng.uniform(0, 0.5) if rng.random() < 0.6 else 0.0
     is_own = pictures[0][..., 3] > 127
     if not strength or not is_own.any():

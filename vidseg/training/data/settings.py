@@ -1,4 +1,4 @@
-"""What clips are made of, as one section of a training configuration."""
+"""Settings of clips: their sources, size and effects, as one section of a training configuration."""
 
 from __future__ import annotations
 
@@ -16,40 +16,44 @@ class StillFolder(Strict):
 
     folder: str
     prefix: str = ""
-    """Take only names that begin so."""
+    """Only names that begin with this are taken."""
     research_only: bool = False
-    """Take also what may not go into published weights: names that begin with `camvid_` (CamVid)."""
+    """Whether to take also pictures that may not go into published weights: names that begin with `camvid_`
+    (CamVid)."""
 
 
 class ClipMix(Strict):
     """How many clips of each kind to make, relative to one another; a kind without sources is left out."""
 
     composed: float = Field(default=0.55, ge=0)
-    """Cut-outs and made shapes that move over a video, a still or a texture."""
+    """Weight of cut-outs and made shapes that move over a video, a still or a texture."""
     in_place: float = Field(default=0.25, ge=0)
-    """An object of a still leaves its place; the hole behind it is filled."""
+    """Weight of objects that leave their place in a still; the hole behind them is filled."""
     whole: float = Field(default=0.2, ge=0)
-    """A still moves and bends as a whole, its object with it: only natural outlines."""
+    """Weight of stills that move and bend as a whole, the object with them: only natural outlines."""
     vos: float = Field(default=0.3, ge=0)
-    """Real sequences with real masks from the `vos` folders."""
+    """Weight of real sequences with real masks, from the `vos` folders."""
 
 
 class ClipSettings(Strict):
-    """Size, length, sources and effects of training clips. Without sources everything is procedural.
+    """Size, length, sources and effects of training clips. Without sources, clips are made by programs alone.
 
     Folders may hold `~` and environment variables (`${NAME}`).
     """
 
     size: int = Field(default=256, ge=64, le=2048)
-    """S: clips are S x S pixels, cut out of frames squashed to a square as the tracker squashes them."""
+    """S: clips are S x S pixels, cut out of frames that are squashed to a square, as the tracker squashes
+    them."""
     num_frames: int = Field(default=4, ge=1, le=64)
-    """T, frames in a clip."""
+    """T: how many frames a clip has."""
 
     stills: list[StillFolder] = Field(default=[])
+    """Folders of stills with masks."""
     videos: list[str] = Field(default=[])
-    """Video files, folders of them, or folders of frames: backgrounds and textures."""
+    """Video files, folders of them, or folders of frames; they serve as backgrounds and textures."""
     vos: list[str] = Field(default=[])
-    """DAVIS- or YouTube-VOS-style: `JPEGImages/[480p/]<sequence>`, `Annotations/[480p/]<sequence>`."""
+    """Folders in the style of DAVIS or YouTube-VOS: `JPEGImages/[480p/]<sequence>`,
+    `Annotations/[480p/]<sequence>`."""
 
     mix: ClipMix = ClipMix()
     max_distractors: int = Field(default=4, ge=0, le=16)
@@ -60,9 +64,10 @@ class ClipSettings(Strict):
     vanish: float = Field(default=0.12, ge=0, le=1)
     """Probability that the object goes away for some frames: out of the picture, or behind a cover."""
     gap: float = Field(default=0.0, ge=0, le=1)
-    """Probability that frames after the first are left out: what it shows is old, as in a long video."""
+    """Probability that frames after the first are left out, so that the first is an old memory, as in a long
+    video."""
     turn: float = Field(default=0.25, ge=0, le=1)
-    """Probability that the object turns about itself: its surface slides along, what was hidden shows."""
+    """Probability that the object turns about itself: its surface slides along, and shows what was hidden."""
     bend: float = Field(default=0.6, ge=0, le=1)
     """Probability that the object deforms."""
     hinge: float = Field(default=0.2, ge=0, le=1)
@@ -75,13 +80,13 @@ class ClipSettings(Strict):
     compression: float = Field(default=0.4, ge=0, le=1)
 
     still_cache_mb: int = Field(default=250, ge=0)
-    """Decoded stills kept in memory; beyond it they are read again."""
+    """How many megabytes of decoded stills are kept in memory; further ones are read again when needed."""
     video_cache_mb: int = Field(default=250, ge=1)
-    """Compressed video frames kept in memory, shared evenly among the videos."""
+    """How many megabytes of compressed video frames are kept in memory, shared evenly among the videos."""
 
 
 def folder_of(text: str, field: str) -> Path:
-    """The path that `text` names.
+    """The path that `text` names, with `~` and variables filled in.
 
     Raises:
         ConfigError: a variable in it is not set, or nothing is there.

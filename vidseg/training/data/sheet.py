@@ -1,4 +1,4 @@
-"""Clips as one picture, to look at."""
+"""A picture of several clips, to look at."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _GAP = 4
 
 
 def contact_sheet(clips: Sequence[Clip], columns: int = 2) -> NDArray[np.uint8]:
-    """One row of frames a clip, `columns` clips side by side, the object outlined in pink.
+    """One row of frames for each clip, `columns` clips side by side, the object outlined in pink.
 
-    Frames in which the object cannot be seen have a pink border.
+    Frames on which the object cannot be seen have a pink border.
 
     Returns:
-        H x W x 3, RGB.
+        the picture, H x W x 3, RGB.
     """
     strips = [
         np.concatenate([_outlined(i, m) for i, m in zip(c.images, c.masks, strict=True)], axis=1)

@@ -1,4 +1,4 @@
-"""Where pixels come from: stills with masks, video frames, sequences with masks; cached in memory."""
+"""Sources of pixels: stills with masks, video frames, sequences with masks; cached in memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vidseg.training.data.settings import StillFolder, folder_of
 
 Image = NDArray[np.uint8]
 
-# Licences allow these for research, not for weights that others use.
+# Their licences allow research, but not weights that others use.
 RESEARCH_ONLY_PREFIXES = ("camvid_",)
 
 _STILL_LONG_SIDE = 640
@@ -28,18 +28,18 @@ _MOVIES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".ts")
 
 @dataclass(frozen=True, slots=True)
 class Still:
-    """A picture with objects."""
+    """A picture with labelled objects."""
 
     image: Image
     """H x W x 3, RGB."""
     labels: NDArray[np.uint8]
-    """H x W, 0 background, 1..N objects."""
+    """H x W; 0 is background, 1 to N are objects."""
     areas: tuple[int, ...]
-    """Pixels of object 1, 2, ... N."""
+    """Number of pixels of object 1, 2, ... N."""
 
 
 class StillSource:
-    """Stills of the folders, decoded when asked for, kept up to a budget.
+    """Stills of folders, decoded when they are asked for, and kept up to a budget of memory.
 
     Raises:
         ConfigError: a folder is missing or holds no still.
@@ -58,6 +58,7 @@ class StillSource:
         return [image.stem for image, _ in self._pairs]
 
     def get(self, index: int) -> Still:
+        """A still by its number."""
         still = self._kept.get(index)
         if still is None:
             still = _load_still(*self._pairs[index])
@@ -68,6 +69,7 @@ class StillSource:
         return still
 
     def preload(self) -> None:
+        """Decode stills until the budget is spent."""
         for index in range(len(self)):
             if self._room < 1 << 20:
                 break
@@ -127,7 +129,7 @@ def _read_labels(path: Path) -> NDArray[np.uint8]:
 
 
 class VideoSource:
-    """Consecutive frames of videos, kept as JPEG at 360 lines; a video is decoded when first asked for.
+    """Consecutive frames of videos, kept as JPEG of 360 lines; a video is decoded when first asked for.
 
     Raises:
         ConfigError: a path is missing or leads to no video.
@@ -142,14 +144,16 @@ class VideoSource:
         return len(self._videos)
 
     def frames_of(self, index: int) -> int:
+        """How many frames of a video there are."""
         return len(self._load(index))
 
     def get(self, index: int, frame_idx: int) -> Image:
-        """H x W x 3, RGB."""
+        """A frame of a video: H x W x 3, RGB."""
         data = np.frombuffer(self._load(index)[frame_idx], np.uint8)
         return np.asarray(cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB))
 
     def preload(self) -> None:
+        """Decode all videos now."""
         for index in range(len(self)):
             self._load(index)
 
@@ -173,7 +177,7 @@ def _videos_at(text: str) -> list[Path]:
 
 
 def _compressed_frames(path: Path, budget: int) -> list[bytes]:
-    """The frames from the first on, as many as fit into `budget` bytes."""
+    """The first frames of a video as JPEG, as many as fit into `budget` bytes."""
     kept: list[bytes] = []
     used = 0
     try:
@@ -190,7 +194,7 @@ def _compressed_frames(path: Path, budget: int) -> list[bytes]:
                 break
             kept.append(data)
     except VidsegError as error:
-        if not kept:  # what came before a break is good
+        if not kept:  # frames before the damage can be used
             raise ConfigError(f"no frame can be read: {error.message}", where=str(path)) from None
     return kept
 
@@ -202,7 +206,7 @@ class _Sequence:
 
 
 class VosSource:
-    """Sequences of DAVIS- or YouTube-VOS-style folders, read from disk when asked for.
+    """Sequences of folders in the style of DAVIS or YouTube-VOS, read from disk when asked for.
 
     Raises:
         ConfigError: a folder holds no sequence in this layout.
@@ -215,10 +219,11 @@ class VosSource:
         return len(self._sequences)
 
     def frames_of(self, index: int) -> int:
+        """How many frames a sequence has."""
         return len(self._sequences[index].images)
 
     def get(self, index: int, frame_idx: int) -> tuple[Image, NDArray[np.uint8]]:
-        """Image H x W x 3 (RGB) and labels H x W, at most 480 lines high."""
+        """A frame: image H x W x 3 (RGB) and labels H x W, at most 480 lines high."""
         sequence = self._sequences[index]
         image = _read_rgb(sequence.images[frame_idx])
         labels = _read_labels(sequence.masks[frame_idx])

@@ -1,4 +1,4 @@
-"""Surfaces and outlines from numbers alone."""
+"""Made surfaces and outlines; no picture is needed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Rng = np.random.Generator
 
 
 def made_texture(rng: Rng, height: int, width: int) -> Image:
-    """Noise, stripes, checks or blotches in a few colours, shaded; H x W x 3."""
+    """A random texture: noise, stripes, checks or blotches in a few colours, shaded; H x W x 3."""
     first, second = rng.uniform(0, 255, (2, 3))
-    if rng.random() < 0.5:  # most surfaces have one hue
+    if rng.random() < 0.5:  # half of them have one hue, as most real surfaces do
         second = np.clip(first * rng.uniform(0.4, 1.6) + rng.normal(0, 20, 3), 0, 255)
     pattern = _pattern(rng, height, width)
     shade = noise_map(rng, height, width, cells=2) * rng.uniform(0, 90)
@@ -23,7 +23,7 @@ def made_texture(rng: Rng, height: int, width: int) -> Image:
 
 
 def _pattern(rng: Rng, height: int, width: int) -> NDArray[np.float32]:
-    """H x W in 0..1."""
+    """A random pattern: H x W from 0 to 1."""
     kind = rng.integers(4)
     if kind == 0:
         octaves = sum(noise_map(rng, height, width, cells=2 << k) / (1 + k) for k in range(1, 5))
@@ -43,13 +43,13 @@ def _pattern(rng: Rng, height: int, width: int) -> NDArray[np.float32]:
 
 
 def noise_map(rng: Rng, height: int, width: int, cells: int) -> NDArray[np.float32]:
-    """Smooth noise with about `cells` lumps a side; H x W around -1..1."""
+    """Smooth noise with about `cells` lumps on a side: H x W, about -1 to 1."""
     lumps = rng.normal(0, 0.5, (cells + 1, cells + 1)).astype(np.float32)
     return np.asarray(cv2.resize(lumps, (width, height), interpolation=cv2.INTER_CUBIC))
 
 
 def made_outline(rng: Rng, size: int) -> NDArray[np.uint8]:
-    """A random silhouette, 0 or 255, size x size, that touches no border."""
+    """A random silhouette that touches no border: `size` x `size`, 0 or 255."""
     kind = rng.choice(5, p=(0.25, 0.15, 0.2, 0.3, 0.1))
     canvas = np.zeros((size, size), np.uint8)
     half = size / 2
@@ -88,7 +88,7 @@ def _blob(rng: Rng, center: tuple[float, float], radius: float) -> NDArray[np.fl
 
 
 def _creature(rng: Rng, canvas: NDArray[np.uint8]) -> None:
-    """A body with a head and limbs, some of them thin."""
+    """Draw a body with a head and limbs, some of them thin."""
     size = canvas.shape[0]
     center = rng.uniform(0.42, 0.58, 2) * size
     axes = rng.uniform(0.08, 0.22, 2) * size

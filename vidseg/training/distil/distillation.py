@@ -1,4 +1,8 @@
-"""A training step with a teacher: it plays the student's script, and the student is held to what it says."""
+"""A training step with a teacher.
+
+Teacher and student track the same clips with the same prompts, and losses hold the student to the answers of
+the teacher.
+"""
 
 from __future__ import annotations
 
@@ -32,15 +36,15 @@ from vidseg.training.unroll import (
 
 
 class Distillation:
-    """Takes the place of `unroll`.
+    """A forward pass with a teacher, in place of `unroll`.
 
     `projections` are 1x1 convolutions from the student's channels to the teacher's, where these differ. They
     are trained with the student, and are no part of it.
 
     Args:
         teacher: see `build_teacher`.
-        student: asked for its widths alone, and in the form of evaluation.
-        seed: of the projections' weights.
+        student: used only to find its channels; it must be in the form of evaluation.
+        seed: seed of the projections' weights.
     """
 
     def __init__(self, settings: DistilSettings, teacher: Engine, student: Engine, seed: int) -> None:
@@ -59,15 +63,15 @@ class Distillation:
         settings: UnrollSettings,
         generator: torch.Generator,
     ) -> Unrolled:
-        """See `unroll`."""
+        """The losses of one batch of clips; see `unroll` for arguments and result."""
         weights = self.settings
         script = draw_script(masks_btss, settings, generator)
         student = play(engine, images_bt3ss, masks_btss, script, settings, generator)
         self.teacher.model.image_size = images_bt3ss.shape[-1]
         losses: dict[str, Tensor | None] = {}
         if weights.memory or weights.masks or weights.prompts:
-            # It tracks by its own masks, and remembers an object that it calls absent as absent. Its answers
-            # are raw, so that what it decodes there is known all the same.
+            # The teacher follows its own masks, and remembers as absent what it calls absent. Its answers are
+            # recorded before absence is applied, so its masks are known on those frames too.
             as_tracking = settings.model_copy(update={"forcing": 0.0, "heeds_score": True})
             with torch.no_grad():
                 teacher = play(self.teacher, images_bt3ss, masks_btss, script, as_tracking, generator)
@@ -92,7 +96,7 @@ class Distillation:
             parts[f"distil_{name}"] = math.nan if loss is None else float(loss.detach())
             if loss is not None:
                 terms.append(getattr(weights, name) * loss)
-        # A batch may have nothing for the one loss that is on.
+        # If the only loss in use has nothing to judge in this batch, give a zero with gradients.
         total = torch.stack(terms).sum() if terms else 0.0 * truth
         return Unrolled(total, parts, student.predictions(masks_btss.shape[-1]))
 
@@ -111,7 +115,7 @@ class Distillation:
     def _prompt_loss(
         self, engine: Engine, student: Played, teacher: Played, script: Script, generator: torch.Generator
     ) -> Tensor | None:
-        """Ask both again, each time with a click where they disagree; every answer is held to the teacher's.
+        """Prompt both again, each time with a click where they disagree; hold every answer to the teacher's.
 
         Source: Zhou et al., "EdgeSAM" (arXiv:2312.06660), prompt-in-the-loop knowledge distillation.
         """
@@ -134,7 +138,9 @@ class Distillation:
 
 
 def _mask_loss(student: Played, teacher: Played, masks_btss: Tensor) -> Tensor | None:
-    """All that the decoder says; where the object is not, the score alone, as there a mask means nothing.
+    """Hold all that the student's decoder says to the teacher; where the object is absent, its score alone.
+
+    A mask means nothing where there is no object.
 
     Source: Shu et al., "TinySAM" (arXiv:2312.13789), full-stage distillation with hard mask weighting.
     """
@@ -152,7 +158,7 @@ def _mask_loss(student: Played, teacher: Played, masks_btss: Tensor) -> Tensor |
 
 
 def _pairs(student: Played, teacher: Played) -> list[tuple[Answer, Answer]]:
-    """The last answer of each to every question."""
+    """The last answers of student and teacher to each question."""
     ours, theirs = (
         {(answer.kind, answer.frame_idx): answer for answer in played.answers}
         for played in (student, teacher)
@@ -168,7 +174,7 @@ def _ask(
     labels_rp: Tensor,
     previous_logits_rhw: Tensor,
 ) -> Tensor:
-    """Mask logits, the answer to a prompt on the first frame and to what was answered before."""
+    """Mask logits that an engine gives for prompts on the first frame, together with its previous answers."""
     length = len(played.shown)
     some = played.features.rows(rows * length)
     conditioned = engine.model.without_memory(some)
@@ -181,7 +187,7 @@ def _ask(
 def _with_click(
     points_rp2: Tensor, labels_rp: Tensor, click_r12: Tensor, label_r1: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Prompts with one more click each; padding stays at the end."""
+    """The prompts with one more click each; padding stays at the end."""
     points, labels = torch.cat((points_rp2, click_r12), dim=1), torch.cat((labels_rp, label_r1), dim=1)
     order = (labels < 0).int().argsort(dim=1, stable=True)
     return points.gather(1, order[..., None].expand(-1, -1, 2)), labels.gather(1, order)
@@ -195,7 +201,7 @@ def _projections(student: Engine, teacher: Engine, wanted: list[str]) -> dict[st
 
 @torch.no_grad()
 def _widths(engine: Engine) -> dict[str, int]:
-    """Channels of the image embedding, and of what comes of reading the memory."""
+    """Channels of the image embedding, and of the features that memory has conditioned."""
     model = engine.model
     features = model.encode(torch.zeros(3, model.image_size, model.image_size, device=model.device))
     return {

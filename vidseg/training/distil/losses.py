@@ -1,4 +1,4 @@
-"""How far a student is from its teacher; each is 0 where they agree.
+"""Distances of a student from its teacher; each is 0 where they agree.
 
 Layouts: R rows (one object of one clip on one frame each) · C channels · H W a feature grid · h w the
 student's low-res grid.
@@ -16,7 +16,8 @@ EPSILON = 1e-6
 
 
 def feature_distance(student_rchw: Tensor, teacher_rchw: Tensor) -> Tensor:
-    """Mean squared difference of feature maps: a scalar. The teacher's come to the student's grid.
+    """Mean squared difference of feature maps, as a scalar; the teacher's map is resized to the student's
+    grid.
 
     Source: Zhang et al., "Faster Segment Anything" (MobileSAM, arXiv:2306.14289), decoupled distillation;
     Zhou et al., "EdgeTAM" (CVPR 2025), distillation pipeline, for features that the memory has changed.
@@ -30,8 +31,9 @@ def feature_distance(student_rchw: Tensor, teacher_rchw: Tensor) -> Tensor:
 def mask_distance(student_rhw: Tensor, teacher_rhw: Tensor) -> Tensor:
     """Kullback-Leibler divergence, averaged over pixels, plus Dice loss, of each row: R.
 
-    EdgeSAM takes cross-entropy and Dice against the teacher's mask cut at 0. Its probabilities say more, and
-    are met exactly at a loss of 0. TinySAM takes the difference of logits, whose size says little far from 0.
+    EdgeSAM takes cross-entropy and Dice against the teacher's mask cut at 0. The teacher's probabilities say
+    more, and a student that meets them exactly has a loss of 0. TinySAM takes the difference of logits, whose
+    size says little far from 0.
 
     Source: Zhou et al., "EdgeSAM" (arXiv:2312.06660), prompt-in-the-loop knowledge distillation; Dice with
     squares in its denominator as in Milletari et al., "V-Net" (3DV 2016).
@@ -46,14 +48,15 @@ def mask_distance(student_rhw: Tensor, teacher_rhw: Tensor) -> Tensor:
 
 
 def divergence(student: Tensor, teacher: Tensor) -> Tensor:
-    """Kullback-Leibler, of yes-or-no probabilities given as logits: element by element."""
+    """Kullback-Leibler divergence of yes-or-no probabilities given as logits, element by element."""
     p_teacher = teacher.sigmoid()
     entropy = F.binary_cross_entropy_with_logits(teacher, p_teacher, reduction="none")
     return F.binary_cross_entropy_with_logits(student, p_teacher, reduction="none") - entropy
 
 
 def hard_weight(student_rhw: Tensor, teacher_rhw: Tensor, targets_rhw: Tensor) -> Tensor:
-    """0.5 to 1 for each row, the more the student's mask falls behind the teacher's: R.
+    """Weights of rows, from 0.5 to 1: the further the student's mask falls behind the teacher's, the higher.
+    R.
 
     Source: Shu et al., "TinySAM" (arXiv:2312.13789), hard mask weighting.
 
@@ -67,7 +70,7 @@ def hard_weight(student_rhw: Tensor, teacher_rhw: Tensor, targets_rhw: Tensor) -
 
 
 def to_grid(logits_rhw: Tensor, side: int) -> Tensor:
-    """Mask logits on another grid."""
+    """Mask logits resized to another square grid."""
     if logits_rhw.shape[-1] == side:
         return logits_rhw
     return F.interpolate(logits_rhw[:, None], size=(side, side), mode="bilinear")[:, 0]

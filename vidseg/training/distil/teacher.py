@@ -1,4 +1,4 @@
-"""The teacher: a tracker with weights, frozen, in the form that tracks."""
+"""The teacher: a frozen tracker with weights, in the form in which it tracks."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def build_teacher(settings: DistilSettings, sizes: list[int], device: str) -> En
     """The teacher's engine, on the device.
 
     Args:
-        sizes: of the clips.
+        sizes: sides of the clips, in pixels.
 
     Raises:
-        ConfigError: the teacher is unknown, is none of the engine's, or cannot take the clips' sizes.
+        ConfigError: the teacher is unknown, is no engine tracker, or cannot take clips of these sizes.
         CheckpointError: its weights are missing or do not fit.
     """
     name, config = read_engine_config(settings.teacher, "field 'distil.teacher'")
