@@ -97,6 +97,15 @@ def test_known_names_import_no_plugin_and_unknown_ones_do(site: Path) -> None:
     assert "hiera" in names
 
 
+def test_an_ordinary_run_imports_no_plugin(site: Path, tmp_path: Path) -> None:
+    numbered(tmp_path / "clip.mp4", 2, (48, 64))
+    (tmp_path / "box.json").write_text('{"box": [10, 10, 30, 30]}')
+    call = ["track", "clip.mp4", "--prompt", "box.json", "--tracker", "flow", "--format", "png"]
+    done = vidseg(*call, paths=(site,), cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stderr == ""  # the broken one would be told of
+
+
 def test_a_broken_plugin_is_named_where_a_name_is_missed(site: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("kind: engine\nimage_size: 64\nbackbone: {name: soun}\n")
     done = vidseg("bench", "--tracker", str(tmp_path / "mine.yaml"), paths=(site,))
