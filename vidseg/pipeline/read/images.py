@@ -228,7 +228,12 @@ def _by_opencv(file: Path, exif_orientation: int | None) -> Samples | None:
     """A file's samples in full depth; None where OpenCV cannot read it."""
     import cv2
 
-    decoded = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
+    # OpenCV writes what is wrong with a file to standard error; our own error says all there is to say.
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        decoded = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
+    finally:
+        cv2.utils.logging.setLogLevel(level)
     if decoded is None:
         return None
     rgb = decoded if decoded.ndim == 2 else decoded[:, :, 2::-1]
