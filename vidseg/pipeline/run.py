@@ -17,7 +17,7 @@ from vidseg.pipeline.out_folder import OutFolder
 from vidseg.pipeline.plan import Pass, TrackOptions, default_out, plan_passes
 from vidseg.pipeline.progress import Progress, Silent
 from vidseg.pipeline.prompts import read_prompts
-from vidseg.pipeline.run_record import RunRecord, Status, source_facts, what_differs
+from vidseg.pipeline.run_record import RunRecord, Stage, Status, source_facts, what_differs
 from vidseg.pipeline.schedule import Schedule
 from vidseg.pipeline.stop import Stop
 from vidseg.pipeline.video import Video
@@ -44,6 +44,9 @@ class TrackSummary:
     """What ended a run that is 'partial' or 'failed'."""
     was_done_before: bool = False
     """There was nothing left to resume."""
+    seconds: Mapping[Stage, float] = field(default_factory=dict)
+    """Where the time went, tries that were resumed included: `read` (waiting for frames), `track`, `write`
+    (waiting for writers)."""
 
 
 class Run:
@@ -217,6 +220,7 @@ class Run:
             obj_ids=self._obj_ids,
             warnings=[*self.prompts.warnings, *remarks],
             error=ending.error,
+            seconds=dict(execution.record.seconds),
         )
 
     def _summary_of(self, earlier: Mapping[str, Any]) -> TrackSummary:

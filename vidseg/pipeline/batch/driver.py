@@ -12,10 +12,9 @@ import json
 import signal
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import count
 from types import FrameType
@@ -26,6 +25,7 @@ from vidseg.pipeline.batch import stores
 from vidseg.pipeline.batch.jobs import REPORT, SUMMARY, Job
 from vidseg.pipeline.batch.pool import Lost, Pool
 from vidseg.pipeline.batch.stage import Outcome
+from vidseg.pipeline.batch.tally import Display, Tally
 from vidseg.pipeline.file_names import ESCAPED
 
 MAX_KILLS = 2
@@ -50,28 +50,6 @@ class Ticket:
     node_losses: int = 0
 
 
-@dataclass
-class Tally:
-    """How a run stands."""
-
-    jobs: int
-    done: int = 0
-    """Those that an earlier run had done, too."""
-    done_before: int = 0
-    failed: int = 0
-    running: int = 0
-    retries: int = 0
-    frames: int = 0
-    """Tracked in this run."""
-    workers: int = 0
-    failures: Counter[str] = field(default_factory=Counter)
-    """Class of error -> jobs."""
-
-    @property
-    def ended(self) -> int:
-        return self.done + self.failed
-
-
 class Jobs(Protocol):
     """Jobs in order, as often as they are asked for; see `JobsFile`."""
 
@@ -80,14 +58,6 @@ class Jobs(Protocol):
         ...
 
     def at(self, offset: int, /) -> Job: ...
-
-
-class Display(Protocol):
-    """Is told how a run comes along."""
-
-    def show(self, tally: Tally) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class Driver:
@@ -108,7 +78,7 @@ class Driver:
         *,
         retries: int = 3,
         backoff_s: float = 2.0,
-        display: Display | None = None,
+        displays: Sequence[Display] = (),
         on_outcome: Callable[[Outcome], object] = lambda outcome: None,
     ) -> None:
         self.jobs = jobs
@@ -116,7 +86,7 @@ class Driver:
         self.pool = pool
         self.retries = retries
         self.backoff_s = backoff_s
-        self.display = display
+        self.displays = displays
         self.on_outcome = on_outcome
         self.tally = Tally(jobs=num_jobs)
         self._is_stopping = False
@@ -138,8 +108,8 @@ class Driver:
             beat.stop()
             self._report.close()
             self._write_summary(status)
-            if self.display is not None:
-                self.display.close()
+            for display in self.displays:
+                display.close()
         return status
 
     def request_stop(self) -> None:
@@ -177,9 +147,13 @@ class Driver:
             for ticket, result in self.pool.wait(WAIT_S):
                 self.tally.running -= 1
                 self._take(ticket, result)
-            self.tally.workers = self.pool.num_workers
-            if self.display is not None:
-                self.display.show(self.tally)
+            self._show()
+
+    def _show(self) -> None:
+        self.tally.workers = self.pool.num_workers
+        self.tally.seconds = time.monotonic() - self._began
+        for display in self.displays:
+            display.show(self.tally)
 
     def _take(self, ticket: Ticket, result: Outcome | Lost) -> None:
         ticket.tries += 1
@@ -188,7 +162,8 @@ class Driver:
         elif result.status == "done":
             self.tally.done += 1
             self.tally.done_before += result.was_done_before
-            self.tally.frames += 0 if result.was_done_before else result.frames
+            if not result.was_done_before:
+                self.tally.count(result.frames, result.stage_seconds)
             self._tell(ticket, result)
         elif result.status == "failed":
             if result.may_pass and ticket.tries - ticket.node_losses - ticket.kills <= self.retries:
@@ -225,7 +200,7 @@ class Driver:
 
     def _fail(self, ticket: Ticket, outcome: Outcome) -> None:
         self.tally.failed += 1
-        self.tally.frames += outcome.frames
+        self.tally.count(outcome.frames, outcome.stage_seconds)
         self.tally.failures[outcome.kind or "Error"] += 1
         self._tell(ticket, outcome)
 
@@ -235,7 +210,7 @@ class Driver:
 
     def _write_summary(self, status: str = "running") -> None:
         tally = self.tally
-        seconds = time.monotonic() - self._began
+        tally.seconds = time.monotonic() - self._began
         summary = {
             "status": status,
             "jobs": tally.jobs,
@@ -247,8 +222,8 @@ class Driver:
             "retries": tally.retries,
             "failures": dict(tally.failures),
             "frames": tally.frames,
-            "frames_per_second": round(tally.frames / seconds, 3) if seconds else 0.0,
-            "seconds": round(seconds, 3),
+            "frames_per_second": round(tally.frames_per_second, 3),
+            "seconds": round(tally.seconds, 3),
             "workers": tally.workers,
             "started_at": self._started_at,
             "updated_at": _now(),

@@ -11,7 +11,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +37,7 @@ from vidseg.pipeline.progress import Progress, Silent
 from vidseg.pipeline.prompts import Prompts, read_prompts
 from vidseg.pipeline.run import Run, TrackSummary
 from vidseg.pipeline.run_record import FILE_NAME
+from vidseg.pipeline.run_record import Stage as SpentOn
 from vidseg.pipeline.stop import Stop
 from vidseg.trackers.contract import Tracker
 from vidseg.trackers.options import TrackerOptions
@@ -59,6 +60,8 @@ class Outcome:
     """In its outputs, those of earlier tries too."""
     seconds: float = 0.0
     """Of this try."""
+    stage_seconds: Mapping[SpentOn, float] = field(default_factory=dict)
+    """Where the time of these frames went; see `TrackSummary.seconds`."""
     kind: str | None = None
     """The class of the error."""
     reason: str | None = None
@@ -119,9 +122,11 @@ class Stage:
         except Exception as raised:  # whatever a video does to a decoder, the next job goes on
             summary, error = None, raised
         seconds = round(time.perf_counter() - began, 3)
-        frames = 0 if summary is None else summary.frames_done
+        frames, stage_seconds = (0, {}) if summary is None else (summary.frames_done, summary.seconds)
         if error is not None:
-            return _failure(job.id, error, frames, seconds)
+            return replace(
+                _failure(job.id, error), frames=frames, seconds=seconds, stage_seconds=stage_seconds
+            )
         assert summary is not None
         return Outcome(
             id=job.id,
@@ -129,6 +134,7 @@ class Stage:
             was_done_before=summary.was_done_before,
             frames=frames,
             seconds=seconds,
+            stage_seconds=stage_seconds,
         )
 
     def request_stop(self) -> None:
@@ -341,12 +347,10 @@ def _contents(video: str) -> dict[str, Any]:
     return {"bytes": size, "sha256_of_ends": digest.hexdigest()}
 
 
-def _failure(job_id: str, error: Exception, frames: int, seconds: float) -> Outcome:
+def _failure(job_id: str, error: Exception) -> Outcome:
     return Outcome(
         id=job_id,
         status="failed",
-        frames=frames,
-        seconds=seconds,
         kind=type(error).__name__,
         reason=one_line(
             error.message if isinstance(error, VidsegError) else without_secrets(" ".join(str(error).split()))

@@ -18,10 +18,10 @@ from vidseg.pipeline.file_names import ESCAPED
 from vidseg.pipeline.formats import FORMATS
 
 if TYPE_CHECKING:
-    from vidseg.pipeline.batch.driver import Tally
     from vidseg.pipeline.batch.jobs import Job, JobsFile
     from vidseg.pipeline.batch.pool import Pool
     from vidseg.pipeline.batch.scratch import Scratch
+    from vidseg.pipeline.batch.tally import Display, Tally
 
 _ACTIONS = "a file of jobs; or: status DIR (how a run stands), make FOLDER|CSV (write a file of jobs)"
 
@@ -168,8 +168,8 @@ def _run_jobs(args: argparse.Namespace, jobs: JobsFile, scratch: Scratch) -> int
     with nullcontext() if args.workers == 0 else _silent_ray():
         pool = _pool(args, out, next(iter(jobs))[1])
         try:
-            display = _display(num_jobs, quiet=args.quiet)
-            driver = Driver(jobs, num_jobs, out, pool, retries=args.retries, display=display)
+            displays = _displays(num_jobs, out, quiet=args.quiet, on_ray=args.workers != 0)
+            driver = Driver(jobs, num_jobs, out, pool, retries=args.retries, displays=displays)
             with stop_on_signals(driver, pool if args.workers == 0 else None):
                 status = driver.run()
         finally:
@@ -231,9 +231,8 @@ class _Bar:
 
     def show(self, tally: Tally) -> None:
         bar = self._bar
-        seconds = bar.format_dict["elapsed"] or 1.0
         bar.set_postfix_str(
-            f"{tally.failed} failed, {tally.running} running, {tally.frames / seconds:.1f} frames/s",
+            f"{tally.failed} failed, {tally.running} running, {tally.frames_per_second:.1f} frames/s",
             refresh=False,
         )
         bar.update(tally.ended - bar.n)
@@ -242,5 +241,12 @@ class _Bar:
         self._bar.close()
 
 
-def _display(num_jobs: int, *, quiet: bool) -> _Bar | None:
-    return None if quiet or not sys.stderr.isatty() else _Bar(num_jobs)
+def _displays(num_jobs: int, out: str, *, quiet: bool, on_ray: bool) -> list[Display]:
+    displays: list[Display] = []
+    if not quiet and sys.stderr.isatty():
+        displays.append(_Bar(num_jobs))
+    if on_ray:
+        from vidseg.pipeline.batch.ray_metrics import RayMetrics
+
+        displays.append(RayMetrics(out))
+    return displays
