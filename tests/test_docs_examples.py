@@ -30,7 +30,7 @@ NOT_RUN = re.compile(r"(pip install|make) ")
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with what examples speak of: video.mp4, box.json, photo.jpg, clips/, DAVIS/; `vidseg`."""
+    """A working directory with the files that examples speak of, and the command `vidseg`."""
     video = MadeVideo(num_frames=6, size_hw=(72, 128))
     images = [frame.image for frame, _ in video if frame.image is not None]
     (tmp_path / "clips").mkdir()
