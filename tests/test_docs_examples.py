@@ -17,11 +17,14 @@ from support.made_datasets import make_davis
 from vidseg.pipeline.made_video import MadeVideo
 
 ROOT = Path(__file__).parents[1]
-PARTS = {"backbones", "bank_policies", "compressors", "memory_attentions"}
-"""Their examples are run by trackers/test_part_docs.py."""
-ELSEWHERE = {"compat", "fiftyone"}
-"""Their examples want a checkpoint of many megabytes, or a package that is not installed for tests."""
-PAGES = [page for page in sorted((ROOT / "docs").glob("*.md")) if page.stem not in PARTS | ELSEWHERE]
+ELSEWHERE = {
+    *("backbones", "bank_policies", "compressors", "memory_attentions"),  # trackers/test_part_docs.py
+    "plugins",  # a module with files beside it: test_plugins.py
+    "compat",  # wants a checkpoint of many megabytes
+    "fiftyone",  # wants FiftyOne
+}
+"""Pages whose first examples other tests run, or none can."""
+PAGES = [page for page in sorted((ROOT / "docs").glob("*.md")) if page.stem not in ELSEWHERE]
 LAST_LINE = 16
 """An example further down would not be what a page begins with."""
 NOT_RUN = re.compile(r"(pip install|make) ")
