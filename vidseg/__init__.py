@@ -13,8 +13,11 @@ from vidseg.version import __version__ as __version__
 if TYPE_CHECKING:
     from vidseg import compat as compat
     from vidseg.errors import VidsegError as VidsegError
+    from vidseg.eval.scoring import score as score
+    from vidseg.pipeline.convert import convert as convert
     from vidseg.pipeline.formats import register_writer as register_writer
     from vidseg.pipeline.read import read as read
+    from vidseg.pipeline.read_run import read_run as read_run
     from vidseg.pipeline.track import track as track
     from vidseg.trackers.check import check_tracker as check_tracker
     from vidseg.trackers.contract import Frame as Frame
@@ -29,12 +32,15 @@ _HOME = {
     "FrameResult": "vidseg.trackers.contract",
     "VidsegError": "vidseg.errors",
     "check_tracker": "vidseg.trackers.check",
+    "convert": "vidseg.pipeline.convert",
     "load": "vidseg.trackers.registry",
     "load_image": "vidseg.trackers.image.load",
     "read": "vidseg.pipeline.read",
+    "read_run": "vidseg.pipeline.read_run",
     "register_tracker": "vidseg.trackers.registry",
     "register_tracker_config": "vidseg.trackers.registry",
     "register_writer": "vidseg.pipeline.formats",
+    "score": "vidseg.eval.scoring",
     "track": "vidseg.pipeline.track",
 }
 
@@ -43,6 +49,10 @@ __all__ = [  # noqa: RUF022 (the order of a first session)
     "load_image",
     "read",
     "track",
+    "read_run",
+    "convert",
+    "score",
+    "compat",
     "Frame",
     "FrameResult",
     "VidsegError",
@@ -51,6 +61,10 @@ __all__ = [  # noqa: RUF022 (the order of a first session)
     "register_tracker_config",
     "register_writer",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> object:

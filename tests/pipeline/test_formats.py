@@ -420,6 +420,7 @@ def a_result() -> FrameResult:
         predicted_ious=np.array([0.9, 0.1], np.float32),
         states=["visible", "absent"],
         to_video_res=lambda low, size_hw: np.repeat(np.repeat(low, 2, axis=1), 3, axis=2),
+        labels=["dog", None],
     )
 
 
@@ -430,6 +431,8 @@ def test_to_supervision_gives_its_detections(monkeypatch: pytest.MonkeyPatch) ->
     detections = a_result().to_supervision()
     assert detections.xyxy.tolist() == [[0, 0, 6, 2]]
     assert detections.tracker_id.tolist() == [7]
+    assert detections.class_id.tolist() == [7]
+    assert detections.data["class_name"].tolist() == ["dog"]
     np.testing.assert_array_equal(detections.mask, a_result().masks[:1])
     np.testing.assert_allclose(detections.confidence, [0.9 / (1 + np.exp(-4))], rtol=1e-5)
 
@@ -439,6 +442,10 @@ def test_to_supervision_fits_the_real_one() -> None:
     detections = a_result().to_supervision()
     assert isinstance(detections, supervision.Detections)
     assert len(detections) == 1
+    scene = np.zeros((4, 6, 3), np.uint8)
+    for name in ("Box", "Mask", "Polygon", "Label", "Trace", "Halo"):
+        annotator = getattr(supervision, f"{name}Annotator")()
+        assert annotator.annotate(scene.copy(), detections).shape == scene.shape
 
 
 def test_to_supervision_names_the_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:

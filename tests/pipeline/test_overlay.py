@@ -16,10 +16,10 @@ from vidseg.pipeline.build_writers import build_writers
 from vidseg.pipeline.writers import FrameMasks, h264, read_masklets
 from vidseg.pipeline.writers.h264 import H264Video
 from vidseg.pipeline.writers.overlay import OverlayWriter
-from vidseg.pipeline.writers.painting import Painter
-from vidseg.pipeline.writers.palette import object_colour
 from vidseg.pipeline.writers.replay import replay
 from vidseg.trackers.contract import Frame
+from vidseg.trackers.painting import Painter
+from vidseg.trackers.palette import object_colour
 
 GREY = 128
 
@@ -32,9 +32,13 @@ def decoded(path: Path) -> list[tuple[float, np.ndarray]]:
         ]
 
 
+def paint(image: np.ndarray, masks: FrameMasks, labels: dict[int, str] | None = None) -> np.ndarray:
+    return Painter(labels or {}).paint(image, masks.obj_ids, masks.masks, masks.boxes)
+
+
 def painted(mask: np.ndarray, labels: dict[int, str] | None = None, obj_id: int = 1) -> np.ndarray:
     grey = np.full((*mask.shape, 3), GREY, np.uint8)
-    return Painter(labels or {}).paint(grey, frame_masks(0, mask[None], [obj_id]))
+    return paint(grey, frame_masks(0, mask[None], [obj_id]), labels)
 
 
 def square(size_hw: tuple[int, int] = (240, 320)) -> np.ndarray:
@@ -77,14 +81,14 @@ def test_the_outline_of_a_curve_is_smooth() -> None:
 
 def test_the_image_itself_is_not_painted_on() -> None:
     image = np.full((60, 80, 3), GREY, np.uint8)
-    Painter({}).paint(image, frame_masks(0, np.ones((1, 60, 80))))
+    paint(image, frame_masks(0, np.ones((1, 60, 80))))
     assert (image == GREY).all()
 
 
 def test_the_lowest_id_is_on_top() -> None:
     both = np.stack([square(), square()])
     image = np.full((240, 320, 3), GREY, np.uint8)
-    top = Painter({}).paint(image, frame_masks(0, both, [1, 2]))[140, 170]
+    top = paint(image, frame_masks(0, both, [1, 2]))[140, 170]
     under = 0.55 * GREY + 0.45 * np.array(object_colour(2))
     np.testing.assert_allclose(top, 0.55 * under + 0.45 * np.array(object_colour(1)), atol=2)
 

@@ -18,10 +18,10 @@ from vidseg.pipeline.build_writers import build_writers
 from vidseg.pipeline.formats import FORMATS, check_formats
 from vidseg.pipeline.writers import FrameMasks, read_masklets
 from vidseg.pipeline.writers.masklets import MaskletsWriter
-from vidseg.pipeline.writers.palette import davis_palette, object_colour
 from vidseg.pipeline.writers.png import PngWriter
 from vidseg.pipeline.writers.rle import decode_rle, encode_rle
 from vidseg.trackers.contract import FrameResult
+from vidseg.trackers.palette import davis_palette, object_colour
 
 
 def png_writer(out: Path, obj_ids: list[int]) -> PngWriter:

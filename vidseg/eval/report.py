@@ -22,7 +22,7 @@ from vidseg.pipeline.file_names import ESCAPED
 from vidseg.pipeline.label_png import read_label_png
 
 if TYPE_CHECKING:
-    from vidseg.pipeline.writers.painting import Painter
+    from vidseg.trackers.painting import Painter
 
 FILE_NAME = "report.html"
 WORST_MOMENTS = 10
@@ -139,7 +139,7 @@ def _per_frame(values: dict[str, Any], headline: Headline) -> npt.NDArray[np.flo
 
 
 def _chart(lines: list[npt.NDArray[np.float64]]) -> str:
-    from vidseg.pipeline.writers.palette import object_colour
+    from vidseg.trackers.palette import object_colour
 
     width, height = 420, 60
     paths = []
@@ -235,11 +235,11 @@ def _picture(data: DataSet, moment: Moment, frame: str, masks: Path) -> str:
 
 def _paint(image: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], frame: str) -> npt.NDArray[np.uint8]:
     from vidseg.pipeline.writers.contract import FrameMasks
-    from vidseg.pipeline.writers.painting import Painter
+    from vidseg.trackers.painting import Painter
 
     painter: Painter = Painter({1: frame})
     masks = FrameMasks(0, 0.0, (mask.shape[0], mask.shape[1]), [1], mask[None], [1.0])
-    return painter.paint(image, masks)
+    return painter.paint(image, masks.obj_ids, masks.masks, masks.boxes)
 
 
 def _speed(results: dict[str, Any]) -> str:

@@ -6,15 +6,57 @@ import math
 import multiprocessing
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from vidseg import plugins
 from vidseg.errors import InputError
+from vidseg.eval.protocols import build_protocol
 from vidseg.eval.protocols.contract import ScoringProtocol, SequenceJob, SequenceScore
 from vidseg.eval.protocols.layout import is_run, sequence_of_run
 
 QUEUED_A_WORKER = 2
+
+
+def score(
+    protocol: str,
+    gt: str | PathLike[str],
+    pred: str | PathLike[str],
+    *,
+    meta: str | PathLike[str] | None = None,
+    no_skip: bool = False,
+    per_frame: bool = False,
+    workers: int = 1,
+) -> dict[str, Any]:
+    """Score masks that exist already, as `vidseg score` does.
+
+    Args:
+        protocol: 'davis2016', 'davis2017', 'davis2017-unsupervised', 'sav', 'vos-benchmark', 'vost', 'lvos',
+            'mosev2', 'ytvos', or one of a plug-in.
+        gt: the folder of the ground truth.
+        pred: the folder of the masks to be scored: a folder for each sequence; or a run of `vidseg track`, or
+            a folder of runs.
+        meta: the data set's meta file, if it is not in the folder of the ground truth.
+        no_skip: count the first and last frame, too ('sav' and 'vos-benchmark').
+        per_frame: with the values of every frame.
+        workers: processes; 1 for this one.
+
+    Returns:
+        `{"protocol": ..., "global": {...}, "objects": {sequence: {object: {...}}}}` with the official
+        program's keys and units; None where it has no number.
+
+    Raises:
+        InputError: an unknown protocol, or what the official program would refuse.
+    """
+    return score_folders(
+        build_protocol(protocol, no_skip=no_skip),
+        Path(gt),
+        Path(pred),
+        meta=None if meta is None else Path(meta),
+        workers=workers,
+        per_frame=per_frame,
+    )
 
 
 def score_folders(

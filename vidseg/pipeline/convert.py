@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 
 from vidseg.errors import InputError
@@ -12,19 +13,23 @@ from vidseg.pipeline.formats import exports_by_name
 from vidseg.pipeline.writers.masklets import FILE_NAME as MASKLETS
 
 
-def convert(run: Path, formats: Sequence[str], out: Path | None = None) -> list[Path]:
-    """Write a finished run in other formats; returns the files.
+def convert(
+    run: str | PathLike[str], formats: str | Sequence[str], out: str | PathLike[str] | None = None
+) -> list[Path]:
+    """Write a finished run in other formats, as `vidseg convert` does; returns the files.
 
     Args:
         run: the folder of a run that holds masklets.jsonl.
-        formats: names of formats that are exported; see `vidseg.pipeline.formats`.
+        formats: names of formats that `vidseg convert --help` lists: `["coco", "mot"]`, or `"coco"`.
         out: where to write; the run's folder where it is not given.
 
     Raises:
         InputError: an unknown format, or no run; or `out` cannot be written to.
     """
+    formats = [formats] if isinstance(formats, str) else formats
     exports_by_name(formats)
-    masklets, out = run / MASKLETS, out or run
+    run = Path(run)
+    masklets, out = run / MASKLETS, run if out is None else Path(out)
     if not masklets.is_file():
         raise InputError(
             f"there is no {MASKLETS} in '{run}'",

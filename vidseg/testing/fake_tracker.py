@@ -11,9 +11,9 @@ import dataclasses
 import json
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from vidseg.errors import CheckpointError, InputError, PromptError
 from vidseg.trackers.contract import ABSENT_LOGIT, Frame, FrameResult, Prompt, TrackerTraits
 from vidseg.trackers.pending import PendingPrompts, checked_id
 from vidseg.trackers.session_file import read_session, write_session
+
+if TYPE_CHECKING:
+    from vidseg.trackers.contract import Box, Labels, Points
 
 _POINT_RADIUS = 5
 """Of the box that a click gives, in pixels."""
@@ -97,7 +100,9 @@ class _State:
             for obj_id, prompt in self.pending.items()
         }
         facts = dataclasses.asdict(dataclasses.replace(self, pending=PendingPrompts()))
-        result: dict[str, Any] = json.loads(json.dumps({**facts, "pending": prompts}))
+        result: dict[str, Any] = json.loads(
+            json.dumps({**facts, "pending": prompts, "names": self.pending.names})
+        )
         return result
 
     @classmethod
@@ -105,7 +110,7 @@ class _State:
         def boxes(of: Mapping[str, Any]) -> dict[int, _Box]:
             return {int(obj_id): _Box(**box) for obj_id, box in of.items()}
 
-        pending = PendingPrompts()
+        pending = PendingPrompts(names=facts.pop("names"))
         for obj_id, (points, labels, box, mask) in facts.pop("pending").items():
             said: dict[str, Any] = {"mask": mask} if mask is not None else {"box": box}
             if points:
@@ -135,12 +140,13 @@ class FakeSession:
         self,
         obj_id: int,
         *,
-        box: Sequence[float] | None = None,
-        points: Sequence[Sequence[float]] | None = None,
-        labels: Sequence[int] | None = None,
+        box: Box | None = None,
+        points: Points | None = None,
+        labels: Labels | None = None,
         mask: Any = None,
+        label: str | None = None,
     ) -> None:
-        self._state.pending.add(obj_id, box=box, points=points, labels=labels, mask=mask)
+        self._state.pending.add(obj_id, box=box, points=points, labels=labels, mask=mask, label=label)
 
     def step(self, frame: Frame) -> FrameResult:
         state = self._state
@@ -176,7 +182,7 @@ class FakeSession:
         if obj_id not in self.obj_ids:
             raise PromptError(f"there is no object {obj_id!r} to remove", hint=f"objects: {self.obj_ids}")
         self._state.objects.pop(obj_id, None)
-        self._state.pending.pop(obj_id, None)
+        self._state.pending.forget(obj_id)
         for things in self._state.ahead.values():
             things.pop(obj_id, None)
 
@@ -228,4 +234,5 @@ class FakeSession:
             predicted_ious=np.full(len(things), 0.9, np.float32),
             states=["visible"] * len(things),
             to_video_res=lambda low_res, size_hw: low_res,
+            labels=self._state.pending.names_of(things),
         )

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
     BoolArray = npt.NDArray[np.bool_]
     FloatArray = npt.NDArray[np.float32]
+    Box = Sequence[float] | npt.NDArray[Any]
+    """(x0, y0, x1, y1)."""
+    Points = Sequence[Sequence[float]] | npt.NDArray[Any]
+    """P x 2."""
+    Labels = Sequence[int] | npt.NDArray[Any]
+    """P: 1 on the object, 0 off it."""
 
 ABSENT_LOGIT = -1024.0
 """Mask logit of every pixel of an absent object (SAM 2's NO_OBJ_SCORE)."""
@@ -106,9 +112,9 @@ class Prompt:
     def of(
         cls,
         *,
-        box: Sequence[float] | None = None,
-        points: Sequence[Sequence[float]] | None = None,
-        labels: Sequence[int] | None = None,
+        box: Box | None = None,
+        points: Points | None = None,
+        labels: Labels | None = None,
         mask: Any = None,
     ) -> Prompt:
         """Check and convert what a caller gave.
@@ -229,14 +235,18 @@ class Session(Protocol):
         self,
         obj_id: int,
         *,
-        box: Sequence[float] | None = None,
-        points: Sequence[Sequence[float]] | None = None,
-        labels: Sequence[int] | None = None,
+        box: Box | None = None,
+        points: Points | None = None,
+        labels: Labels | None = None,
         mask: Any = None,
+        label: str | None = None,
     ) -> None:
         """Prompt an object, new or old, on the next frame given to `step` or `condition`.
 
         Several calls for one object before that frame are one prompt.
+
+        Args:
+            label: what to call the object in results from now on, 'dog'; None leaves what it is called.
 
         Raises:
             PromptError: see `Prompt.of`; what depends on the frame's size is checked when the frame comes.
@@ -265,9 +275,9 @@ class Session(Protocol):
         self,
         obj_id: int,
         *,
-        box: Sequence[float] | None = None,
-        points: Sequence[Sequence[float]] | None = None,
-        labels: Sequence[int] | None = None,
+        box: Box | None = None,
+        points: Points | None = None,
+        labels: Labels | None = None,
         mask: Any = None,
     ) -> FrameResult:
         """Correct an object on the frame last stepped to, or add one there.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,20 +13,31 @@ from vidseg.trackers.contract import Prompt
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vidseg.trackers.contract import Frame
+    from vidseg.trackers.contract import Box, Frame, Labels, Points
 
 
 class PendingPrompts(dict[int, Prompt]):
-    """One prompt at most for each object id, in order of coming."""
+    """One prompt at most for each object id, in order of coming.
+
+    What objects are called came with prompts too, but stays when those have been answered.
+    """
+
+    def __init__(
+        self, prompts: Mapping[int, Prompt] | None = None, names: Mapping[Any, str] | None = None
+    ) -> None:
+        super().__init__(prompts or {})
+        self.names = {int(obj_id): name for obj_id, name in (names or {}).items()}
+        """Object id -> its label."""
 
     def add(
         self,
         obj_id: int,
         *,
-        box: Sequence[float] | None = None,
-        points: Sequence[Sequence[float]] | None = None,
-        labels: Sequence[int] | None = None,
+        box: Box | None = None,
+        points: Points | None = None,
+        labels: Labels | None = None,
         mask: Any = None,
+        label: str | None = None,
     ) -> None:
         """Let a prompt wait; it joins what waits for the same object already.
 
@@ -36,6 +47,17 @@ class PendingPrompts(dict[int, Prompt]):
         obj_id = checked_id(obj_id)
         prompt = Prompt.of(box=box, points=points, labels=labels, mask=mask)
         self[obj_id] = self[obj_id].merge(prompt) if obj_id in self else prompt
+        if label is not None:
+            self.names[obj_id] = str(label)
+
+    def forget(self, obj_id: int) -> None:
+        """What waits for an object, and what it is called."""
+        self.pop(obj_id, None)
+        self.names.pop(obj_id, None)
+
+    def names_of(self, obj_ids: Iterable[int]) -> list[str | None]:
+        """The labels of objects; None of one that has none."""
+        return [self.names.get(obj_id) for obj_id in obj_ids]
 
     def fit(self, frame: Frame) -> dict[int, Prompt]:
         """Every prompt, checked against the frame's size (`Prompt.fit`); they keep waiting till `clear()`.
@@ -53,7 +75,7 @@ class PendingPrompts(dict[int, Prompt]):
         return fitted
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """For a session's file: `pending.<obj_id>.<part>`. The file also needs the ids, in their order."""
+        """For a session's file: `pending.<obj_id>.<part>`. It needs the ids in order, and `names`, too."""
         import torch  # here alone: a session of the weight-free tracker works without it
 
         return {
@@ -66,9 +88,11 @@ class PendingPrompts(dict[int, Prompt]):
         }
 
     @classmethod
-    def of_tensors(cls, obj_ids: Iterable[int], tensors: Mapping[str, Tensor]) -> PendingPrompts:
-        """What `to_tensors` gave; `tensors` may hold others too."""
-        prompts = cls()
+    def of_tensors(
+        cls, obj_ids: Iterable[int], tensors: Mapping[str, Tensor], names: Mapping[Any, str]
+    ) -> PendingPrompts:
+        """What `to_tensors` gave; `tensors` may hold others too. Ids in `names` may be text, as in JSON."""
+        prompts = cls(names=names)
         for obj_id in obj_ids:
             parts = {
                 part: tensors[name].cpu().numpy()

@@ -5,12 +5,15 @@ Layouts in shapes: N objects · H W video size · h w the mask decoder's own gri
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Sequence
+from html import escape
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from vidseg.errors import MissingExtraError
+from vidseg.errors import InputError, MissingExtraError
 from vidseg.trackers.label_map import hidden_pixels, mask_boxes, paint_label_map
 
 if TYPE_CHECKING:
@@ -20,6 +23,11 @@ if TYPE_CHECKING:
     FloatArray = npt.NDArray[np.float32]
 
 ObjectState = Literal["visible", "uncertain", "absent"]
+
+DARK_GROUND = 32
+"""The grey that masks are painted on where no picture is given."""
+THUMBNAIL_SIDE = 480
+"""Pixels of the longer side of the picture that notebooks show."""
 
 
 class FrameResult:
@@ -41,6 +49,7 @@ class FrameResult:
         states: Sequence[ObjectState],
         to_video_res: Callable[[FloatArray, tuple[int, int]], FloatArray],
         object_pointers: FloatArray | None = None,
+        labels: Sequence[str | None] | None = None,
     ) -> None:
         self.frame_idx = frame_idx
         self.pts_seconds = pts_seconds
@@ -56,6 +65,8 @@ class FrameResult:
         """(N,): 'visible', 'uncertain' or 'absent'."""
         self.object_pointers = object_pointers
         """float32 (N, C) for trackers that have them."""
+        self.labels = [None] * len(self.obj_ids) if labels is None else list(labels)
+        """(N,): what `prompt(..., label=)` called the objects; None for those that have no label."""
         self._to_video_res = to_video_res
         self._video_res_logits: FloatArray | None = None
         self._masks: BoolArray | None = None
@@ -96,8 +107,46 @@ class FrameResult:
         hidden = hidden_pixels(self.masks, self.video_res_logits, boxes)
         return paint_label_map(self.obj_ids, self.masks, boxes, hidden)
 
+    @property
+    def boxes(self) -> FloatArray:
+        """float32 (N, 4): the tight box (x0, y0, x1, y1) around each mask, in pixels; all 0 if it is empty.
+
+        Edges of pixels, as in prompts: the box of one pixel at the origin is (0, 0, 1, 1).
+        """
+        found = np.array(mask_boxes(self.masks), np.float32).reshape(-1, 4)
+        found[:, 2:] += found[:, :2]
+        return found
+
+    def plot(self, image: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8]:
+        """The objects painted on a picture: see-through colours, outlines, ids and labels.
+
+        Args:
+            image: uint8 H x W x 3, RGB: the frame's own, as a rule; None for a dark ground.
+
+        Returns:
+            A new picture of the same size, to be shown by `PIL.Image.fromarray` or `plt.imshow`.
+
+        Raises:
+            InputError: a picture of another kind or size.
+        """
+        from vidseg.trackers.painting import Painter
+
+        if image is None:
+            image = np.full((*self.size_hw, 3), DARK_GROUND, np.uint8)
+        if image.dtype != np.uint8 or image.shape != (*self.size_hw, 3):
+            height, width = self.size_hw
+            raise InputError(
+                f"a picture of {image.dtype} and shape {image.shape} for a frame of {width}x{height}",
+                hint=f"give uint8 {height} x {width} x 3, RGB: frame.image",
+            )
+        names = {obj_id: label or "" for obj_id, label in zip(self.obj_ids, self.labels, strict=True)}
+        return Painter(names).paint(image, self.obj_ids, self.masks, mask_boxes(self.masks))
+
     def to_supervision(self) -> Any:
-        """The objects in sight as `supervision.Detections`; `tracker_id` is the object's id.
+        """The objects in sight as `supervision.Detections`, which its annotators draw.
+
+        `tracker_id` is the object's id and `data["class_name"]` its label ('object 3' without one). Objects
+        of one label are of one class: `class_id` is the id of the first of them.
 
         Raises:
             MissingExtraError: supervision is not installed.
@@ -106,17 +155,16 @@ class FrameResult:
             import supervision
         except ImportError:
             raise MissingExtraError("supervision", "supervision", needed_for="to_supervision()") from None
+        names = [label or f"object {obj_id}" for obj_id, label in zip(self.obj_ids, self.labels, strict=True)]
+        classes = [self.obj_ids[names.index(name)] for name in names]
         rows = [row for row, mask in enumerate(self.masks) if mask.any()]
-        masks = self.masks[rows]
-        boxes = np.zeros((len(rows), 4), np.float32)
-        for box, mask in zip(boxes, masks, strict=True):
-            ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            box[:] = xs[0], ys[0], xs[-1] + 1, ys[-1] + 1
         return supervision.Detections(
-            xyxy=boxes,
-            mask=masks,
+            xyxy=self.boxes[rows],
+            mask=self.masks[rows],
             confidence=self.scores[rows],
+            class_id=np.asarray(classes, np.int64)[rows],
             tracker_id=np.asarray(self.obj_ids, np.int64)[rows],
+            data={"class_name": np.asarray(names, dtype=np.str_)[rows]},
             metadata={"frame_idx": self.frame_idx, "pts_seconds": self.pts_seconds},
         )
 
@@ -126,3 +174,26 @@ class FrameResult:
             f"FrameResult(frame_idx={self.frame_idx}, obj_ids={self.obj_ids}, states={self.states}, "
             f"masks=bool{(n, *self.size_hw)}, low_res_logits=float32{(n, h, w)})"
         )
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: the masks painted, and a row for each object."""
+        rows = zip(self.obj_ids, self.labels, self.states, self.scores, strict=True)
+        table = "".join(
+            f"<tr><td>{obj_id}</td><td>{escape(label or '')}</td><td>{state}</td><td>{score:.2f}</td></tr>"
+            for obj_id, label, state, score in rows
+        )
+        return (
+            f"<div>frame {self.frame_idx}, {self.pts_seconds:.3f} s</div>"
+            f'<img alt="masks" style="max-width: 100%" src="data:image/png;base64,{self._thumbnail()}">'
+            f"<table><tr><th>id</th><th>label</th><th>state</th><th>score</th></tr>{table}</table>"
+        )
+
+    def _thumbnail(self) -> str:
+        """The masks as a small PNG, in base64."""
+        from PIL import Image
+
+        picture = Image.fromarray(self.plot())
+        picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+        file = BytesIO()
+        picture.save(file, "PNG")
+        return b64encode(file.getvalue()).decode("ascii")

@@ -31,7 +31,7 @@ from vidseg.trackers.states import object_state
 if TYPE_CHECKING:
     from sam2.sam2_video_predictor import SAM2VideoPredictor
 
-    from vidseg.trackers.contract import FloatArray
+    from vidseg.trackers.contract import Box, FloatArray, Labels, Points
 
 HORIZON = 16
 """Of tracked frames, none further back than this is read (6 memories, 15 pointers)."""
@@ -85,12 +85,13 @@ class Sam2ReferenceSession:
         self,
         obj_id: int,
         *,
-        box: Sequence[float] | None = None,
-        points: Sequence[Sequence[float]] | None = None,
-        labels: Sequence[int] | None = None,
+        box: Box | None = None,
+        points: Points | None = None,
+        labels: Labels | None = None,
         mask: Any = None,
+        label: str | None = None,
     ) -> None:
-        self._pending.add(obj_id, box=box, points=points, labels=labels, mask=mask)
+        self._pending.add(obj_id, box=box, points=points, labels=labels, mask=mask, label=label)
 
     def step(self, frame: Frame) -> FrameResult:
         state = self._take(frame)
@@ -119,9 +120,9 @@ class Sam2ReferenceSession:
         self,
         obj_id: int,
         *,
-        box: Sequence[float] | None = None,
-        points: Sequence[Sequence[float]] | None = None,
-        labels: Sequence[int] | None = None,
+        box: Box | None = None,
+        points: Points | None = None,
+        labels: Labels | None = None,
         mask: Any = None,
     ) -> FrameResult:
         obj_id = checked_id(obj_id)
@@ -138,7 +139,7 @@ class Sam2ReferenceSession:
     def remove(self, obj_id: int) -> None:
         if obj_id not in self.obj_ids:
             raise PromptError(f"there is no object {obj_id} to remove", hint=f"objects: {self.obj_ids}")
-        self._pending.pop(obj_id, None)
+        self._pending.forget(obj_id)
         if self._state is not None and obj_id in self._followed:
             with self._computing():
                 self.predictor.remove_object(self._state, obj_id, need_output=False)
@@ -246,6 +247,7 @@ class Sam2ReferenceSession:
             states=[object_state(*facts) for facts in zip(scores, ious, has_pixels, strict=True)],
             to_video_res=self._to_video_res,
             object_pointers=_stacked([output["obj_ptr"][0] for _, output in rows], (0, 256)),
+            labels=self._pending.names_of(obj_id for obj_id, _ in rows),
         )
 
     def _to_video_res(self, low_res_logits: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
@@ -267,6 +269,7 @@ class Sam2ReferenceSession:
             "size_hw": None,
             "objects": [],
             "pending": list(self._pending),
+            "names": self._pending.names,
         }
         state = self._state
         if state is None:
@@ -298,7 +301,7 @@ class Sam2ReferenceSession:
 
     def fill(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Put what `save` wrote into a fresh session."""
-        self._pending = PendingPrompts.of_tensors(facts["pending"], tensors)
+        self._pending = PendingPrompts.of_tensors(facts["pending"], tensors, facts.get("names", {}))
         self._last_frame_idx = facts["last_frame"]
         if facts["size_hw"] is None:
             return

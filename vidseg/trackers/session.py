@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from vidseg.trackers.postprocess import remove_specks, separate
 from vidseg.trackers.states import object_state
 
 if TYPE_CHECKING:
-    from vidseg.trackers.contract import FloatArray
+    from vidseg.trackers.contract import Box, FloatArray, Labels, Points
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,12 +87,13 @@ class EngineSession:
         self,
         obj_id: int,
         *,
-        box: Sequence[float] | None = None,
-        points: Sequence[Sequence[float]] | None = None,
-        labels: Sequence[int] | None = None,
+        box: Box | None = None,
+        points: Points | None = None,
+        labels: Labels | None = None,
         mask: Any = None,
+        label: str | None = None,
     ) -> None:
-        self.pending.add(obj_id, box=box, points=points, labels=labels, mask=mask)
+        self.pending.add(obj_id, box=box, points=points, labels=labels, mask=mask, label=label)
 
     @torch.inference_mode()
     def step(self, frame: Frame) -> FrameResult:
@@ -139,9 +140,9 @@ class EngineSession:
         self,
         obj_id: int,
         *,
-        box: Sequence[float] | None = None,
-        points: Sequence[Sequence[float]] | None = None,
-        labels: Sequence[int] | None = None,
+        box: Box | None = None,
+        points: Points | None = None,
+        labels: Labels | None = None,
         mask: Any = None,
     ) -> FrameResult:
         obj_id = checked_id(obj_id)
@@ -159,7 +160,7 @@ class EngineSession:
         if obj_id not in self.banks and obj_id not in self.pending:
             raise PromptError(f"there is no object {obj_id} to remove", hint=f"objects: {self.obj_ids}")
         self.banks.pop(obj_id, None)
-        self.pending.pop(obj_id, None)
+        self.pending.forget(obj_id)
 
     def features(self, frame: Frame) -> Features:
         """A frame's features, encoded when they are first wanted and kept till another frame's are."""
@@ -184,6 +185,7 @@ class EngineSession:
             "last_frame": self.last_frame_idx,
             "objects": objects,
             "pending": list(self.pending),
+            "names": self.pending.names,
         }
 
     def take_state(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
@@ -192,7 +194,7 @@ class EngineSession:
         self.banks = {
             known["id"]: ObjectBank.restore(str(known["id"]), tensors, known) for known in facts["objects"]
         }
-        self.pending = PendingPrompts.of_tensors(facts["pending"], tensors)
+        self.pending = PendingPrompts.of_tensors(facts["pending"], tensors, facts.get("names", {}))
 
     def _moment(self, frame: Frame) -> Moment:
         if self.num_frames is not None and not 0 <= frame.index < self.num_frames:
@@ -289,6 +291,7 @@ class EngineSession:
             states=[object_state(*facts) for facts in zip(scores, ious, has_pixels, strict=True)],
             to_video_res=self._to_video_res,
             object_pointers=pointers.float().cpu().numpy(),
+            labels=self.pending.names_of(obj_id for obj_id, *_ in rows),
         )
 
     def _to_video_res(self, low_res_logits: FloatArray, size_hw: tuple[int, int]) -> FloatArray:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vidseg.errors import InputError
-from vidseg.eval.protocols import PROTOCOLS, build_protocol, names_with_no_skip
+from vidseg.eval.protocols import PROTOCOLS, names_with_no_skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,20 +39,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from vidseg.eval.scoring import score_folders
+    from vidseg.eval.scoring import score
     from vidseg.pipeline.atomic import write_json
 
     if args.workers < 1:
         raise InputError(f"--workers {args.workers}", hint="give 1 or more")
     if args.json not in (None, "-") and not Path(args.json).absolute().parent.is_dir():
         raise InputError(f"there is no folder for --json '{args.json}'")
-    document = score_folders(
-        build_protocol(args.protocol, no_skip=args.no_skip),
+    document = score(
+        args.protocol,
         args.gt,
         args.pred,
         meta=args.meta,
-        workers=args.workers,
+        no_skip=args.no_skip,
         per_frame=args.per_frame,
+        workers=args.workers,
     )
     if args.json == "-":
         print(json.dumps(document, indent=2, allow_nan=False))

@@ -20,8 +20,8 @@ import numpy as np
 from vidseg.pipeline.writers.finished import Masklets, open_text
 from vidseg.pipeline.writers.json_stream import write_array
 from vidseg.pipeline.writers.masklets import ObjectLine
-from vidseg.pipeline.writers.palette import object_colour
 from vidseg.pipeline.writers.xml_text import quoteattr
+from vidseg.trackers.palette import object_colour
 
 if TYPE_CHECKING:
     import numpy.typing as npt

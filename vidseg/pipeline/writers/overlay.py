@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vidseg.pipeline.writers.contract import FrameMasks
 from vidseg.pipeline.writers.h264 import H264Video
-from vidseg.pipeline.writers.painting import Painter
+from vidseg.trackers.painting import Painter
 
 if TYPE_CHECKING:
     from vidseg.trackers.contract import Frame
@@ -32,7 +32,9 @@ class OverlayWriter:
 
     def write(self, frame: Frame, masks: FrameMasks) -> None:
         if frame.image is not None:
-            self._video.write(self._painter.paint(frame.image, masks), frame.pts_seconds)
+            self._video.write(
+                self._painter.paint(frame.image, masks.obj_ids, masks.masks, masks.boxes), frame.pts_seconds
+            )
 
     def sync(self) -> None:
         pass  # an encoder's state cannot be taken up again

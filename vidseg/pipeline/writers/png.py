@@ -13,8 +13,8 @@ import numpy as np
 from vidseg.errors import InputError
 from vidseg.pipeline.writers.contract import FrameMasks
 from vidseg.pipeline.writers.finished import VideoDescription
-from vidseg.pipeline.writers.palette import davis_palette
 from vidseg.pipeline.writers.pictures import discard_pictures, resume_pictures, write_picture
+from vidseg.trackers.palette import davis_palette
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -21,6 +21,9 @@ from vidseg.trackers.flow.state import SessionState, save_state
 from vidseg.trackers.frame_order import check_frame_order
 from vidseg.trackers.initial_mask import segment_prompt
 from vidseg.trackers.pending import checked_id
+
+if TYPE_CHECKING:
+    from vidseg.trackers.contract import Box, Labels, Points
 
 Picture = npt.NDArray[np.uint8]
 
@@ -51,10 +54,11 @@ class FlowSession:
         self,
         obj_id: int,
         *,
-        box: Sequence[float] | None = None,
-        points: Sequence[Sequence[float]] | None = None,
-        labels: Sequence[int] | None = None,
+        box: Box | None = None,
+        points: Points | None = None,
+        labels: Labels | None = None,
         mask: Any = None,
+        label: str | None = None,
     ) -> None:
         """Prompt an object, new or old, on the next frame given to `step` or `condition`.
 
@@ -63,7 +67,7 @@ class FlowSession:
         Raises:
             PromptError: see `PendingPrompts.add`; what depends on the frame's size is checked by `step`.
         """
-        self._state.pending.add(obj_id, box=box, points=points, labels=labels, mask=mask)
+        self._state.pending.add(obj_id, box=box, points=points, labels=labels, mask=mask, label=label)
 
     def step(self, frame: Frame) -> FrameResult:
         """Track every object into this frame. Without objects the result has N = 0.
@@ -116,9 +120,9 @@ class FlowSession:
         self,
         obj_id: int,
         *,
-        box: Sequence[float] | None = None,
-        points: Sequence[Sequence[float]] | None = None,
-        labels: Sequence[int] | None = None,
+        box: Box | None = None,
+        points: Points | None = None,
+        labels: Labels | None = None,
         mask: Any = None,
     ) -> FrameResult:
         """Correct the frame last stepped to, or add an object on it; returns its new result, for all objects.
@@ -148,7 +152,7 @@ class FlowSession:
             known = ", ".join(map(str, self.obj_ids)) or "none"
             raise PromptError(f"there is no object {obj_id!r} to remove", hint=f"objects: {known}")
         self._state.objects.pop(obj_id, None)
-        self._state.pending.pop(obj_id, None)
+        self._state.pending.forget(obj_id)
         for masks in self._state.ahead.values():
             masks.pop(obj_id, None)
 
@@ -210,6 +214,7 @@ class FlowSession:
             predicted_ious=np.array([tracked.quality for tracked in shown], np.float32),
             states=[tracked.state for tracked in shown],
             to_video_res=to_video_res,
+            labels=state.pending.names_of(objects),
         )
 
 

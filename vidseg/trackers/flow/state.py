@@ -49,6 +49,7 @@ def save_state(path: str | PathLike[str], state: SessionState, tracker: str, con
         **{field.name: getattr(state, field.name) for field in dataclasses.fields(state)},
         "objects": {obj_id: dataclasses.asdict(tracked) for obj_id, tracked in state.objects.items()},
         "pending": {obj_id: dataclasses.asdict(prompt) for obj_id, prompt in state.pending.items()},
+        "names": list(state.pending.names.items()),
     }
     arrays: dict[str, npt.NDArray[Any]] = {}
     facts = _split(tree, "", arrays)
@@ -64,10 +65,10 @@ def load_state(path: str | PathLike[str], tracker: str, config: FlowConfig) -> S
     arrays, facts = read_session(path, tracker=tracker, fingerprint=_fingerprint(config), framework="np")
     try:
         tree = _join(facts, arrays)
-        size_hw = tree.pop("size_hw")
+        size_hw, names = tree.pop("size_hw"), dict(tree.pop("names", ()))
         return SessionState(
             objects={int(i): TrackedObject.of(o) for i, o in tree.pop("objects").items()},
-            pending=PendingPrompts({int(i): Prompt(**p) for i, p in tree.pop("pending").items()}),
+            pending=PendingPrompts({int(i): Prompt(**p) for i, p in tree.pop("pending").items()}, names),
             ahead={int(f): {int(i): m for i, m in masks.items()} for f, masks in tree.pop("ahead").items()},
             size_hw=None if size_hw is None else (size_hw[0], size_hw[1]),
             **tree,

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -18,9 +17,7 @@ from vidseg.trackers.image.prompt import ImagePrompt
 from vidseg.trackers.model import Features, ImageModel
 
 if TYPE_CHECKING:
-    from vidseg.trackers.contract import FloatArray
-
-Coordinates = Sequence[float] | npt.NDArray[Any]
+    from vidseg.trackers.contract import Box, FloatArray, Labels, Points
 
 PROMPT_KEYS = ("box", "points", "labels", "mask_logits")
 
@@ -60,9 +57,9 @@ class Embedding:
     def candidates(
         self,
         *,
-        box: Coordinates | None = None,
-        points: Sequence[Sequence[float]] | npt.NDArray[Any] | None = None,
-        labels: Sequence[int] | npt.NDArray[Any] | None = None,
+        box: Box | None = None,
+        points: Points | None = None,
+        labels: Labels | None = None,
         mask_logits: Any = None,
     ) -> Answer:
         """All that the decoder says to one prompt.
@@ -94,9 +91,9 @@ class Embedding:
     def segment(
         self,
         *,
-        box: Coordinates | None = None,
-        points: Sequence[Sequence[float]] | npt.NDArray[Any] | None = None,
-        labels: Sequence[int] | npt.NDArray[Any] | None = None,
+        box: Box | None = None,
+        points: Points | None = None,
+        labels: Labels | None = None,
         mask_logits: Any = None,
         multimask: bool = True,
     ) -> list[Found]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from vidseg.errors import PromptError
 from vidseg.trackers.contract import Prompt
 
 if TYPE_CHECKING:
-    from vidseg.trackers.contract import FloatArray
+    from vidseg.trackers.contract import Box, FloatArray, Labels, Points
 
 BOX_LABELS = (2, 3)
 """Labels of a box's corners, which go before the points."""
@@ -41,9 +40,9 @@ class ImagePrompt:
         size_hw: tuple[int, int],
         low_res_size: int,
         *,
-        box: Sequence[float] | npt.NDArray[Any] | None = None,
-        points: Sequence[Sequence[float]] | npt.NDArray[Any] | None = None,
-        labels: Sequence[int] | npt.NDArray[Any] | None = None,
+        box: Box | None = None,
+        points: Points | None = None,
+        labels: Labels | None = None,
         mask_logits: Any = None,
     ) -> ImagePrompt:
         """Check and convert what a caller gave.
@@ -61,7 +60,7 @@ class ImagePrompt:
             if labels is not None and len(labels):
                 raise PromptError("labels without points", hint="give points= with labels=")
             return cls.joined(mask_logits=_on_grid(mask_logits, low_res_size))
-        prompt = Prompt.of(box=box, points=points, labels=labels).fit(size_hw)  # type: ignore[arg-type]
+        prompt = Prompt.of(box=box, points=points, labels=labels).fit(size_hw)
         logits = None if mask_logits is None else _on_grid(mask_logits, low_res_size)
         return cls.joined(prompt.box, prompt.points_xy, prompt.labels, logits)
 

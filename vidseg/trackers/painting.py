@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vidseg.pipeline.writers.contract import FrameMasks
-from vidseg.pipeline.writers.palette import object_colour
+from vidseg.trackers.palette import object_colour
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from vidseg.trackers.label_map import Box
+
     Picture = npt.NDArray[np.uint8]
     Colour = tuple[int, int, int]
+
 
 FILL_OPACITY = 0.45
 MAX_TAG_CHARACTERS = 24
@@ -30,15 +32,26 @@ class Painter:
         self._labels = labels
         self._tags: dict[tuple[int, int], tuple[Picture, npt.NDArray[np.float32]]] = {}
 
-    def paint(self, image: Picture, masks: FrameMasks) -> Picture:
-        """A painted copy of uint8 (H, W, 3) RGB; where objects overlap the lowest id is on top."""
+    def paint(
+        self,
+        image: Picture,
+        obj_ids: Sequence[int],
+        masks_nhw: npt.NDArray[np.bool_],
+        boxes: Sequence[Box],
+    ) -> Picture:
+        """A painted copy of uint8 (H, W, 3) RGB; where objects overlap the lowest id is on top.
+
+        Args:
+            masks_nhw: bool (N, H, W).
+            boxes: see `vidseg.trackers.label_map.mask_boxes`.
+        """
         canvas = image.copy()
-        rows = sorted(range(len(masks.obj_ids)), key=lambda i: -masks.obj_ids[i])
-        visible = [row for row in rows if masks.boxes[row][2]]
+        rows = sorted(range(len(obj_ids)), key=lambda i: -obj_ids[i])
+        visible = [row for row in rows if boxes[row][2]]
         for row in visible:
-            _paint_mask(canvas, masks.masks[row], masks.boxes[row], object_colour(masks.obj_ids[row]))
+            _paint_mask(canvas, masks_nhw[row], boxes[row], object_colour(obj_ids[row]))
         for row in visible:
-            self._paint_tag(canvas, masks.obj_ids[row], masks.masks[row], masks.boxes[row])
+            self._paint_tag(canvas, obj_ids[row], masks_nhw[row], boxes[row])
         return canvas
 
     def _paint_tag(
@@ -46,7 +59,7 @@ class Painter:
         canvas: Picture,
         obj_id: int,
         mask: npt.NDArray[np.bool_],
-        box: tuple[int, int, int, int],
+        box: Box,
     ) -> None:
         """Centred over the object, on top of the part of it that lies below."""
         height, width = canvas.shape[:2]
@@ -66,9 +79,7 @@ class Painter:
         under[:] = (under + (tag - under.astype(np.float32)) * alpha[..., None] + 0.5).astype(np.uint8)
 
 
-def _paint_mask(
-    canvas: Picture, mask: npt.NDArray[np.bool_], box: tuple[int, int, int, int], colour: Colour
-) -> None:
+def _paint_mask(canvas: Picture, mask: npt.NDArray[np.bool_], box: Box, colour: Colour) -> None:
     import cv2
 
     height, width = mask.shape
