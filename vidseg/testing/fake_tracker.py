@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vidseg.errors import CheckpointError, InputError, PromptError
+from vidseg.errors import CheckpointError, PromptError
 from vidseg.trackers.contract import ABSENT_LOGIT, Frame, FrameResult, Prompt, TrackerTraits
+from vidseg.trackers.frame_order import check_frame_order
 from vidseg.trackers.pending import PendingPrompts, checked_id
 from vidseg.trackers.session_file import read_session, write_session
 
@@ -192,9 +193,8 @@ class FakeSession:
 
     def _begin(self, call: str, frame: Frame) -> dict[int, Prompt]:
         """The prompts for a frame; an error leaves the session as it was."""
-        last, tracker = self._state.last, self.tracker
-        if last is not None and (frame.index >= last if self._state.reverse else frame.index <= last):
-            raise InputError(f"frame {frame.index} after frame {last}")
+        tracker = self.tracker
+        check_frame_order(frame.index, self._state.last, reverse=self._state.reverse)
         prompts = self._state.pending.fit(frame)
         tracker.calls.append((call, frame.index))
         if frame.index == tracker.fails_on:
