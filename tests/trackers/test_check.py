@@ -83,6 +83,13 @@ class ListsObjectsWhenTheirFrameComes(FlowSession):
         return list(self._state.objects)
 
 
+class ForgetsLabels(FlowSession):
+    def step(self, frame: Frame) -> FrameResult:
+        result = super().step(frame)
+        self._state.pending.names.clear()
+        return result
+
+
 class TakesFramesTwice(FlowSession):
     def step(self, frame: Frame) -> FrameResult:
         last = self._state.frame_idx
@@ -231,6 +238,7 @@ BROKEN_SESSIONS: dict[str, tuple[type[FlowSession], str]] = {
     "writes on results": (WritesOnResults, "first result changed"),
     "keeps removed objects": (KeepsRemovedObjects, "obj_ids"),
     "removes anything": (RemovesAnything, "no PromptError"),
+    "forgets labels": (ForgetsLabels, "on frame 1 the labels are"),
     "lists objects late": (ListsObjectsWhenTheirFrameComes, r"after prompt\(5\)"),
     "takes frames twice": (TakesFramesTwice, "step.. to frame 1 after frame 1 is no InputError"),
     "wants every frame": (WantsEveryFrame, "InputError: frame 2 after frame 0"),

@@ -45,6 +45,19 @@ def lists_objects_from_their_prompt_on(tracker: Tracker) -> None:
     check_result(session.step(scene_frame(1)), scene_frame(1), [2, 5])
 
 
+def keeps_labels(tracker: Tracker) -> None:
+    """What prompt(label=...) calls an object is in result.labels from then on, until it is removed."""
+    session = tracker.start()
+    session.prompt(1, box=scene_box(1, 0), label="tile")
+    session.prompt(2, box=scene_box(2, 0))
+    for index, expected in enumerate((["tile", None], ["tile", None], [None, None])):
+        if index == 2:
+            session.remove(1)
+            session.prompt(1, box=scene_box(1, 2))
+        labels = session.step(scene_frame(index)).labels
+        require(labels == expected, f"on frame {index} the labels are {labels}, not {expected}")
+
+
 def adds_objects_in_mid_stream(tracker: Tracker) -> None:
     """A new object can be prompted at any frame; ids are the caller's, in order of their first prompt."""
     session = tracker.start()
