@@ -43,8 +43,8 @@ def score(
         workers: processes; 1 for this one.
 
     Returns:
-        `{"protocol": ..., "global": {...}, "objects": {sequence: {object: {...}}}}` with the official
-        program's keys and units; None where it has no number.
+        What `vidseg score --json` writes, with the official program's keys and units; None where it has no
+        number.
 
     Raises:
         InputError: an unknown protocol, or what the official program would refuse.
