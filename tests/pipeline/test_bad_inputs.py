@@ -194,7 +194,7 @@ OPTIONS = [
     "--start 1.5",
     "--start 3",
     "--start 99999999",
-    "--start 1",  # the prompt is on frame 0
+    "--start 999",  # past the end
     "--end x",
     "--end 0",
     "--end -5",

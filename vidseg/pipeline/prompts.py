@@ -79,7 +79,7 @@ class LongForm(Strict):
 
 
 class ShortForm(Region):
-    """One region: object 1 on frame 0. A mask with several ids: every id its own object on frame 0."""
+    """One region: object 1 on the first frame that is tracked. Every id of a mask is an object of its own."""
 
 
 def prompt_schema() -> dict[str, Any]:
@@ -181,20 +181,22 @@ class Prompts:
         }
 
 
-def read_prompts(source: str | PathLike[str] | Mapping[str, Any]) -> Prompts:
+def read_prompts(source: str | PathLike[str] | Mapping[str, Any], first_frame: int = 0) -> Prompts:
     """Read and check a prompt file, or the same as a mapping.
 
     Args:
         source: a path, '-' for standard input, or a mapping; mask files are relative to the
             prompt file, else to the working directory.
+        first_frame: the first frame that is tracked, to which a short form belongs.
 
     Raises:
         PromptError: the file cannot be read, is not JSON, or does not hold together.
     """
     if isinstance(source, Mapping):
-        return _build(_plain(source), "prompts", Path())
+        return _build(_plain(source), "prompts", Path(), first_frame)
     if fspath(source) == "-":
-        return _build(_decode(sys.stdin.buffer.read(), "standard input"), "standard input", Path())
+        said = decode_prompts(sys.stdin.buffer.read(), "standard input")
+        return _build(said, "standard input", Path(), first_frame)
     path = Path(source)
     try:
         data = path.read_bytes()
@@ -203,11 +205,15 @@ def read_prompts(source: str | PathLike[str] | Mapping[str, Any]) -> Prompts:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise PromptError(f"the prompt file '{path}' cannot be read ({reason})") from None
-    return _build(_decode(data, path.name), path.name, path.parent)
+    return _build(decode_prompts(data, path.name), path.name, path.parent, first_frame)
 
 
-def _decode(data: bytes, where: str) -> Any:
-    """JSON, with every name once and every number finite."""
+def decode_prompts(data: bytes, where: str) -> Any:
+    """JSON, with every name once and every number finite.
+
+    Raises:
+        PromptError: it is not such JSON.
+    """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: dict[str, Any] = {}
@@ -252,7 +258,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _build(data: Any, where: str, folder: Path) -> Prompts:
+def _build(data: Any, where: str, folder: Path, first_frame: int) -> Prompts:
     if not isinstance(data, dict):
         raise PromptError(
             "a prompt file is a JSON object",
@@ -271,20 +277,21 @@ def _build(data: Any, where: str, folder: Path) -> Prompts:
         )
     if key := next((key for key in ("frame", "id", "label", "prompts") if key in data), None):
         raise PromptError(
-            f"unknown key '{key}': the short form means object 1 on frame 0",
+            f"unknown key '{key}': the short form means object 1 on the first frame",
             where=where,
             hint='for more, write {"objects": [{"id": 1, "prompts": [{"frame": 0, ...}]}]}',
         )
-    return _from_short(parse(ShortForm, data, where=where, error=PromptError), where, folder)
+    region = parse(ShortForm, data, where=where, error=PromptError)
+    return _from_short(region, where, folder, first_frame)
 
 
-def _from_short(region: ShortForm, where: str, folder: Path) -> Prompts:
+def _from_short(region: ShortForm, where: str, folder: Path, first_frame: int) -> Prompts:
     if region.mask is None or _says_more_than_mask(region):
-        on_frames = {0: _prompt(region, 1, {}, where, folder)}
+        on_frames = {first_frame: _prompt(region, 1, {}, where, folder)}
         return Prompts(objects=[ObjectPrompts(obj_id=1, label=None, on_frames=on_frames)], where=where)
     mask = read_mask(folder / region.mask, f"{where}, field 'mask'")
     objects = [
-        ObjectPrompts(obj_id=obj_id, label=None, on_frames={0: Prompt.of(mask=pixels)})
+        ObjectPrompts(obj_id=obj_id, label=None, on_frames={first_frame: Prompt.of(mask=pixels)})
         for obj_id, pixels in mask.objects().items()
     ]
     return Prompts(objects=objects, where=where, mask_files=[folder / region.mask])

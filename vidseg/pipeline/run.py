@@ -81,7 +81,7 @@ class Run:
         if out is not None and not fspath(out):
             raise OutputError("the name of the output folder is empty", hint="give one as --out")
         self.source = source
-        self.prompts = read_prompts(prompts)
+        self.prompts = read_prompts(prompts, options.start or 0)
         self.get_tracker = get_tracker
         self.folder = OutFolder(default_out(source) if out is None else Path(out), options.formats)
         self.options = options

@@ -157,7 +157,7 @@ class Stage:
 
     def _do_with(self, job: Job, room: Path | None) -> TrackSummary:
         prompt = _bring_prompt(job.prompt, room)
-        prompts = read_prompts(prompt)
+        prompts = read_prompts(prompt, job.options.start or 0)
         tracker = self._tracker_for(job)
         mark = {
             "id": job.id,

@@ -11,23 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from vidseg.pipeline.commands.tracker_arguments import add_tracker_arguments, options_of
 from vidseg.pipeline.formats import DEFAULT_FORMATS, FORMATS
+from vidseg.pipeline.typed_prompts import add_prompt_arguments, combine
 from vidseg.trackers.registry import build_tracker
 
 if TYPE_CHECKING:
     from vidseg.pipeline.run import TrackSummary
+    from vidseg.pipeline.writers import Writer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source", metavar="SOURCE", help="a video, a folder of frames, a camera number or a stream address"
     )
-    parser.add_argument(
-        "--prompt",
-        metavar="FILE",
-        required=True,
-        help='what to follow: a JSON file such as {"box": [x0, y0, x1, y1]}; - reads standard input '
-        "(vidseg schema prompt shows all it may say)",
-    )
+    add_prompt_arguments(parser)
     parser.add_argument("--out", metavar="DIR", help="output folder (default: runs/<name of the source>)")
 
     add_tracker_arguments(parser)
@@ -65,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a stream that is faster than tracking: keep every frame or drop some (default: drop)",
     )
 
+    parser.add_argument("--show", action="store_true", help="show the frames in a window; Escape closes it")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     printing = parser.add_mutually_exclusive_group()
     printing.add_argument("--json", action="store_true", help="print the summary as JSON")
@@ -81,7 +78,6 @@ def run(args: argparse.Namespace) -> int:
     from vidseg.pipeline.progress import bar
     from vidseg.pipeline.run import Run
     from vidseg.pipeline.stop import Stop
-    from vidseg.pipeline.writers.json_lines import JsonLinesWriter
 
     asked = options_of(args)
 
@@ -93,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     with stop.on_signals():
         summary = Run(
             _source(args.source),
-            args.prompt,
+            combine(args.prompts, args.start or 0),
             partial(build_tracker, asked),
             args.out,
             TrackOptions(
@@ -112,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
             warn=warn,
             progress=bar(quiet=args.quiet),
             stop=stop,
-            streams=[JsonLinesWriter(sys.stdout)] if args.json_lines else [],
+            streams=_streams(args),
         ).run()
     if args.json:
         print(json.dumps(_as_json(summary), indent=2))
@@ -124,6 +120,14 @@ def run(args: argparse.Namespace) -> int:
     if summary.error is not None:
         raise summary.error
     return 0
+
+
+def _streams(args: argparse.Namespace) -> list[Writer]:
+    from vidseg.pipeline.writers.json_lines import JsonLinesWriter
+    from vidseg.pipeline.writers.window import WindowWriter
+
+    streams: list[Writer] = [WindowWriter(f"vidseg: {args.source}", {})] if args.show else []
+    return [*streams, JsonLinesWriter(sys.stdout)] if args.json_lines else streams
 
 
 def _source(text: str) -> str | int:
