@@ -49,7 +49,7 @@ class VidsegError(Exception):
         return "\n".join(lines)
 
     def at(self, where: str) -> VidsegError:
-        """The same error with its place, if it has none yet (outermost first: file, then field)."""
+        """The same error with `where` put before the place it has, so that places run from file to field."""
         self.where = where if self.where is None else f"{where}, {self.where}"
         return self
 
@@ -66,26 +66,38 @@ def _rebuild(cls: type[VidsegError], message: str, state: dict[str, object]) -> 
 
 
 class InputError(VidsegError):
+    """The call or its input is wrong; exit code 2."""
+
     exit_code = 2
 
 
 class SourceError(InputError):
+    """A video, folder or stream cannot be read."""
+
     pass
 
 
 class PromptError(InputError):
+    """A prompt file or the call of a prompt method is wrong."""
+
     pass
 
 
 class ConfigError(InputError):
+    """A tracker's YAML or an option is wrong."""
+
     pass
 
 
 class CheckpointError(InputError):
+    """Weights are missing or do not fit."""
+
     pass
 
 
 class OutputError(InputError):
+    """The output folder cannot be used."""
+
     pass
 
 
@@ -94,6 +106,8 @@ class OutputBusyError(OutputError):
 
 
 class MissingExtraError(InputError):
+    """An optional dependency is not installed."""
+
     def __init__(self, package: str, extra: str, *, needed_for: str) -> None:
         super().__init__(
             f"{needed_for} needs the package '{package}', which is not installed",
@@ -102,6 +116,8 @@ class MissingExtraError(InputError):
 
 
 class RunError(VidsegError):
+    """Something failed while running; exit code 1."""
+
     exit_code = 1
 
 
@@ -120,13 +136,13 @@ class DecodeError(RunError):
 
 
 def one_line(text: str, limit: int = 500) -> str:
-    """Text that may hold anything a user typed, as one line of printable characters and bearable length."""
+    """Text from outside as one line of printable characters, shortened to `limit`."""
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
     return line if len(line) <= limit else f"{line[:limit]}..."
 
 
 def told(failure: Exception) -> str:
-    """What an error of the system or of a library says, in a few words to put between brackets."""
+    """The message of an error of the system or a library, in a few words to put between brackets."""
     reason = getattr(failure, "strerror", None) or " ".join(str(failure).split())
     return one_line(f"{reason}" if reason else type(failure).__name__, 200)
 
@@ -136,7 +152,7 @@ class ContractError(RunError):
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
-    """One line about a name that is not in a registry; offers the nearest one."""
+    """A line that says that a name is not in a registry, and offers the nearest one."""
     names = sorted(known)
     near = difflib.get_close_matches(str(name), names, n=1)
     guess = f"; did you mean '{near[0]}'?" if near else ""

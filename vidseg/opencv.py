@@ -1,7 +1,8 @@
-"""OpenCV comes in four packages that write the same files; the one installed last wins. We say so.
+"""Detects that several OpenCV packages overwrite each other, and tells the user.
 
-vidseg needs `cv2` of any of them. Packages cannot ask for one of several, so vidseg asks for the one without
-windows, which works everywhere; on a machine that has another, pip writes over its files without a word.
+OpenCV comes in four packages that write the same files; the one installed last wins. vidseg needs `cv2` of
+any of them, but a package cannot depend on one of several. So vidseg depends on the one without windows,
+which works everywhere; on a machine with another one, pip overwrites that one's files silently.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _is_checked = False
 
 
 def check(warn: Callable[[str], object]) -> None:
-    """Tell, once a process, that pip wrote our OpenCV over another one.
+    """Warn, once a process, if pip wrote our OpenCV over another one.
 
     Raises:
         InputError: there is no `cv2` at all, as after `pip install --no-deps`.
@@ -37,12 +38,12 @@ def check(warn: Callable[[str], object]) -> None:
 
 
 def overwritten() -> list[str]:
-    """A line for each package whose files are now those of ours."""
+    """One line for each package whose files are now those of ours."""
     if _version(OURS) is None or all(_version(name) is None for name in OTHERS):
         return []
     try:
         from cv2 import version as in_place
-    except ImportError:  # built by others, conda for one, who keep their packages apart
+    except ImportError:  # other builds, such as conda's, keep their packages apart
         return []
     if (in_place.opencv_version, in_place.headless, in_place.contrib) != (_version(OURS), True, False):
         return []

@@ -6,7 +6,7 @@ A package that is installed names its modules under the entry-point group `vidse
     mine = "my_package.my_module"
 
 and `--plugin MODULE` (or `use`) names one that is not installed, by its dotted name or as a .py file.
-Importing the module is all that is done with it: the module calls the `register_*` functions.
+vidseg only imports the module; the module itself calls the `register_*` functions.
 
 A plug-in is imported when it is needed: when a name is in no table (see `vidseg.registry`), or when all names
 are listed. One that cannot be imported takes nothing else down; `broken()` says why in one line.
@@ -25,8 +25,8 @@ from vidseg.errors import ConfigError, VidsegError, one_line
 
 GROUP = "vidseg"
 VARIABLE = "VIDSEG_PLUGINS"
-"""The environment variable that holds the named plug-ins, so that child processes know them untold. Processes
-that are no children, Ray's on other machines, are handed `named()` and call `use`."""
+"""The environment variable that holds the named plug-ins, so that child processes know them. Processes that
+inherit no environment (Ray's on other machines) are given `named()` and call `use`."""
 
 _FILE_MODULE = "vidseg_plugin_"
 _lock = threading.RLock()
@@ -49,14 +49,14 @@ def use(*modules: str) -> None:
 
 
 def named() -> tuple[str, ...]:
-    """What `use` was told: dotted names, and absolute paths of files."""
+    """The plug-ins that `use` was given: dotted names, and absolute paths of files."""
     return tuple(name for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name)
 
 
 def load() -> None:
-    """Import every plug-in that was not tried yet, the installed ones first."""
+    """Import every plug-in that was not tried yet, installed ones first."""
     with _lock:
-        if _loading is not None:  # a plug-in looks up a name while it is being imported
+        if _loading is not None:  # a plug-in may look up a name while it is imported
             return
         for entry_point in sorted(entry_points(group=GROUP)):
             _try(_label(entry_point), entry_point.value)
@@ -65,12 +65,12 @@ def load() -> None:
 
 
 def broken() -> list[str]:
-    """Of each plug-in that could not be imported one line: which, and why."""
+    """One line for each plug-in that could not be imported: which one, and why."""
     return [f"{label} cannot be loaded: {reason}" for label, reason in _broken.items()]
 
 
 def loading() -> str | None:
-    """The plug-in that is being imported now, in words; None between imports."""
+    """The plug-in that is being imported now, described for messages; None between imports."""
     return _loading
 
 
@@ -105,7 +105,7 @@ def _try(label: str, module: str) -> None:
     _loading = label
     try:
         _import_file(Path(module)) if module.endswith(".py") else import_module(module)
-    except (Exception, SystemExit) as error:  # whatever the plug-in's author did, the others work
+    except (Exception, SystemExit) as error:  # a broken plug-in must not stop the others
         told = error.message if isinstance(error, VidsegError) else f"{type(error).__name__}: {error}"
         _broken[label] = one_line(" ".join(told.split()), limit=200)
     finally:
@@ -113,7 +113,7 @@ def _try(label: str, module: str) -> None:
 
 
 def _import_file(path: Path) -> None:
-    """Import a file under a name of its own, under which classes in it are found by `pickle`."""
+    """Import a file under a module name of its own, by which `pickle` finds the classes in it."""
     name = _FILE_MODULE + path.stem
     if name in sys.modules:
         raise ConfigError("another plug-in's file has the same name")

@@ -1,4 +1,4 @@
-"""Tables of names: what is built in, and what plug-ins add. One class for every kind of thing."""
+"""Tables of names, with built-in rows and rows that plug-ins add. One class serves every kind of thing."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Row = TypeVar("Row")
 
 
 class Registry(Generic[Row]):
-    """One kind of thing by name.
+    """A table from names to things of one kind.
 
-    Plug-ins are imported when a name is not known, and when names are listed: to go through a table is to
-    list its names, those of all plug-ins included. `known` leaves out what has not been imported.
+    Plug-ins are imported when a name is not known, and when names are listed; iterating over a table lists
+    its names, including those of all plug-ins. `known` leaves out what has not been imported.
 
     Args:
-        kind: one of the things, in words, for messages: 'backbone'.
-        rows: the built-in ones.
+        kind: what a row is, in words for messages: 'backbone'.
+        rows: the built-in rows.
     """
 
     def __init__(self, kind: str, rows: Mapping[str, Row]) -> None:
@@ -41,7 +41,7 @@ class Registry(Generic[Row]):
             self._added_by[name] = label
 
     def unregister(self, name: str) -> None:
-        """Take a row out again: before a cell of a notebook is run anew, or at the end of a test."""
+        """Remove a row, for example before a notebook cell is run again, or at the end of a test."""
         del self._rows[name]
         self._added_by.pop(name, None)
 
@@ -49,7 +49,7 @@ class Registry(Generic[Row]):
         """The row of a name.
 
         Args:
-            where: the file and field that say the name.
+            where: the file and field in which the name stands.
             hint: how to mend an unknown name.
 
         Raises:
@@ -70,14 +70,14 @@ class Registry(Generic[Row]):
 
     @property
     def known(self) -> list[str]:
-        """The names so far, in order: built in, registered, and of plug-ins that have been imported."""
+        """The names known so far, in order: built in, registered, and of plug-ins that have been imported."""
         return sorted(self._rows)
 
     def __getitem__(self, name: str) -> Row:
         return self.lookup(name)
 
     def __contains__(self, name: object) -> bool:
-        if not isinstance(name, str):  # whatever a YAML may say
+        if not isinstance(name, str):  # a YAML may hold any value here
             return False
         if name not in self._rows:
             plugins.load()

@@ -47,7 +47,7 @@ FileName = Annotated[
     PlainValidator(_check_file_name),
     WithJsonSchema({"type": "string", "minLength": 1}, mode="validation"),
 ]
-"""In models of what comes from files; a `str` would refuse names that are not UTF-8."""
+"""A file name in models of data from files; a plain `str` would refuse names that are not UTF-8."""
 
 
 ModelT = TypeVar("ModelT")
@@ -70,7 +70,7 @@ def parse(
         return parsed if isinstance(parsed, model) else model(**dict(parsed))
     except ValidationError as failure:
         problems = failure.errors(include_url=False)
-        # A misspelt key comes first: a field that is missing is often the same mistake.
+        # A misspelt key is reported first, as it often is the reason why another field is missing.
         first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
         field = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"]).lstrip(".")
         if first["type"] == "extra_forbidden":
@@ -92,7 +92,7 @@ def parse(
 
 
 def _told(problem: ErrorDetails) -> str:
-    """What is wrong with a value, and the value itself where it is short."""
+    """What is wrong with a value, and the value itself if it is short."""
     limits = problem.get("ctx", {})
     if problem["type"] in ("too_short", "too_long"):
         wanted = limits.get("min_length", limits.get("max_length"))
@@ -100,7 +100,7 @@ def _told(problem: ErrorDetails) -> str:
         return f"a list of {limits['actual_length']}, where {bound} {wanted} item{'s' * (wanted != 1)} belong"
     message = f"{problem['msg'][0].lower()}{problem['msg'][1:]}"
     value = json.dumps(problem["input"], default=repr)
-    if problem["type"] == "value_error":  # of a check of our own, which tells all
+    if problem["type"] == "value_error":  # raised by our own checks, whose message is complete
         return str(limits["error"])
     is_shown = problem["type"] != "missing" and len(value) <= 40
     return f"{message}, not {value}" if is_shown else message
@@ -108,7 +108,7 @@ def _told(problem: ErrorDetails) -> str:
 
 @cache
 def strict_of(model: Any) -> type[BaseModel]:
-    """The model itself, or for a dataclass a `Strict` model with its fields."""
+    """A `Strict` model with the fields of a dataclass; a model is returned as it is."""
     if issubclass(model, BaseModel):
         return model
     types = get_type_hints(model, include_extras=True)
@@ -120,7 +120,7 @@ def strict_of(model: Any) -> type[BaseModel]:
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    """The field names of the model that `loc` leads to; empty when the path cannot be followed."""
+    """The field names of the model that `loc` leads to; empty if the path cannot be followed."""
     current: Any = model
     for part in loc:
         if isinstance(part, int):

@@ -1,3 +1,3 @@
-"""The version, for what is written and sent; `vidseg.__version__` is the same."""
+"""The version of the package, for files and requests; `vidseg.__version__` is the same."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The official builders: a configuration's name and a checkpoint to a predictor."""
+"""The official builders: from the name of a configuration and a checkpoint to a predictor."""
 
 from __future__ import annotations
 
@@ -80,5 +80,5 @@ def build_sam2_hf(model_id: str, **options: Any) -> SAM2Base:
 
 
 def build_sam2_video_predictor_hf(model_id: str, **options: Any) -> SAM2VideoPredictor:
-    """The same for videos."""
+    """`build_sam2_video_predictor` by the name of a published model; see `build_sam2_hf`."""
     return of_published(build_sam2_video_predictor, model_id, options)

@@ -1,4 +1,4 @@
-"""What all calls of the official interfaces share: the error of a wrong one, and arrays of any kind."""
+"""Parts that all official interfaces share: the error of a wrong call, and arrays of any kind."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ class CallError(PromptError, ValueError, RuntimeError):
 
 
 def as_array(value: Any, dtype: Any) -> np.ndarray[Any, Any]:
+    """A NumPy array of anything that callers of the official code pass: tensors, arrays, lists."""
     if isinstance(value, Tensor):
         value = value.detach().cpu().numpy()
     return np.asarray(value, dtype)

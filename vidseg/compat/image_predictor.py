@@ -21,9 +21,9 @@ from vidseg.trackers.image.segmenter import ImageSegmenter
 from vidseg.trackers.postprocess import small_regions
 
 FILLED, REMOVED = 10.0, -10.0
-"""What holes and specks become, beside the threshold."""
+"""Logits that holes and specks are given, relative to the threshold."""
 LOGITS_LIMIT = 32.0
-"""Low-res logits are returned clamped to this at either side."""
+"""Returned low-res logits are clamped to plus and minus this."""
 
 FloatArray = npt.NDArray[np.float32]
 Prediction = tuple[FloatArray, FloatArray, FloatArray]
@@ -34,13 +34,13 @@ class SAM2ImagePredictor:
 
     Args:
         sam_model: from `build_sam2`; also a video predictor, a tracker from `vidseg.load`, or what
-            `vidseg.load_image` gives.
+            `vidseg.load_image` returns.
         mask_threshold: logits above it are on the object.
         max_hole_area: holes of at most this many low-res pixels are filled.
         max_sprinkle_area: regions of at most this many low-res pixels are removed.
     """
 
-    # No other attribute can be set: it would have no effect.
+    # Setting any other attribute is an error, as it would have no effect.
     __slots__ = (
         "_embeddings",
         "_is_batch",
@@ -75,7 +75,7 @@ class SAM2ImagePredictor:
         """The predictor of a published model, 'facebook/sam2.1-hiera-large', or of a folder that holds one.
 
         Args:
-            **options: of the constructor, and of `build_sam2`.
+            **options: arguments of the constructor, and of `build_sam2`.
 
         Raises:
             CheckpointError: its weights are not on this machine; the hint says how to get them.
@@ -170,7 +170,7 @@ class SAM2ImagePredictor:
         return masks, ious, low_res
 
     def get_image_embedding(self) -> Tensor:
-        """What the decoder reads of the picture: 1 x C x H x W at the features' stride."""
+        """The features of the picture that the decoder reads: 1 x C x H x W at their own stride."""
         return self._features["image_embed"]
 
     def reset_predictor(self) -> None:
@@ -181,7 +181,7 @@ class SAM2ImagePredictor:
     @property
     @torch.no_grad()
     def _features(self) -> dict[str, Any]:
-        """The official notebook looks in here."""
+        """Features under the name by which the official notebook accesses them."""
         self._require_image()
         encoded = [embedding.encoded for embedding in self._embeddings]
         levels = zip(*(each.high_res for each in encoded), strict=True)
@@ -210,7 +210,7 @@ class SAM2ImagePredictor:
         return masks, ious, low_res
 
     def _tidied(self, logits_khw: Tensor) -> Tensor:
-        """Without small holes and specks, both of which are looked for in the same mask."""
+        """The logits without small holes and specks; both are looked for in the original mask."""
         is_on, tidied = logits_khw > self.mask_threshold, logits_khw
         if self.max_hole_area > 0:
             holes = small_regions(~is_on, int(self.max_hole_area))
@@ -228,7 +228,7 @@ def _as_rgb(image: Any) -> Any:
 def _prompts(
     size_hw: tuple[int, int], points: Any, labels: Any, boxes: Any, masks: Any, normalize_coords: bool
 ) -> list[ImagePrompt]:
-    """One prompt for each row that was given; a single row of one kind goes with every row of the others."""
+    """One prompt for each row that was given; a single row of one kind goes with all rows of the others."""
     if (points is None) != (labels is None):
         raise CallError("point_coords and point_labels must be given together")
     unit = np.array([1, 1] if normalize_coords else size_hw[::-1], np.float32)

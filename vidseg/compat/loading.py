@@ -1,4 +1,4 @@
-"""From official configurations and published models to trackers, and to the models that hold them."""
+"""Loads trackers, and the models that wrap them, from official configurations and published models."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def build(
     apply_postprocessing: bool,
     options: Mapping[str, Any],
 ) -> Model:
-    """A model of some kind under the arguments of `build_sam2`."""
+    """A model of the given kind, from the arguments of `build_sam2`."""
     if mode != "eval":
         raise CallError(f"mode '{mode}'", hint="'eval'; training is vidseg train CONFIG")
     if not apply_postprocessing:
@@ -45,7 +45,8 @@ def build(
 
 
 def tracker_name(config_file: str) -> str:
-    """Our name of an official configuration, which may be given with folders and suffix; else as it is."""
+    """The name of our tracker for an official configuration (with or without folder and suffix), else as
+    given."""
     stem = PurePosixPath(config_file.replace(os.sep, "/")).name.removesuffix(".yaml")
     for name, wanted in PUBLISHED.items():
         if wanted.official_config == stem:
@@ -64,7 +65,7 @@ def _apply(model: SAM2Base, override: str) -> None:
 
 
 def of_published(build: Callable[..., Model], model_id: str, options: Mapping[str, Any]) -> Model:
-    """What a builder makes of a published model, or of a folder that has it.
+    """The model that a builder makes of a published model, or of a folder that holds one.
 
     Raises:
         CallError: there are no weights in the folder.
@@ -78,7 +79,7 @@ def of_published(build: Callable[..., Model], model_id: str, options: Mapping[st
             raise CallError(f"there are no weights in '{model_id}'", hint=f"one of {', '.join(WEIGHT_FILES)}")
         layout = recognise(shapes_of(read_checkpoint(found)))
         if layout is not None and layout.trackers and name not in layout.trackers:
-            name = layout.trackers[0]  # a folder may be called anything
+            name = layout.trackers[0]  # the name of a folder says nothing
     elif name not in tracker_names():
         raise ConfigError(unknown("model", folder.name, tracker_names()), where=f"'{model_id}'")
     elif name in PUBLISHED and cached_path(name) is None:
@@ -91,7 +92,7 @@ def _weights_in(folder: Path) -> Path | None:
 
 
 def _in_hub_cache(model_id: str) -> Path | None:
-    """Weights that the Hugging Face hub's client has downloaded before; nothing is downloaded here."""
+    """Weights that the client of the Hugging Face hub downloaded earlier; nothing is downloaded here."""
     home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
     cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
     snapshots = (cache / f"models--{model_id.replace('/', '--')}" / "snapshots").glob("*")

@@ -1,4 +1,4 @@
-"""The model that official scripts hold in their hands: moved, put into evaluation mode, its options set."""
+"""The model object that official scripts hold: they move it, put it into evaluation mode, set its options."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SESSION_OPTIONS = {
     "add_all_frames_to_correct_as_cond": "corrections_condition",
     "clear_non_cond_mem_around_input": "clear_memory_around_corrections",
 }
-"""Attributes of the official model -> options of ours."""
+"""Attributes of the official model -> our options."""
 OPTIONS = (*SESSION_OPTIONS, "fill_hole_area", "max_cond_frames_in_attn")
 """Attributes of the official model that can be set."""
 
@@ -34,7 +34,8 @@ class SAM2Base:
     `max_cond_frames_in_attn` (-1: all). Any other attribute is refused: it would have no effect.
 
     Args:
-        tracker: from `vidseg.load`, any tracker on the engine. Its weights are shared, options set here not.
+        tracker: from `vidseg.load`, any tracker on the engine. Its weights are shared; options
+            set here are not.
     """
 
     tracker: EngineTracker
@@ -114,7 +115,7 @@ class SAM2Base:
 
 
 def _limited(policy: Any, limit: int) -> Any:
-    """A bank's policy with another number of conditioning frames; -1: all."""
+    """The policy of a bank with another limit of conditioning frames; -1: none."""
     if limit != -1 and limit < 2:
         raise CallError(f"max_cond_frames_in_attn = {limit}", hint="-1 (all of them), or 2 and more")
     if not is_dataclass(policy) or not hasattr(policy, "max_conditioning"):

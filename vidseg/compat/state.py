@@ -1,4 +1,4 @@
-"""What is known of one video, which scripts look into as into the official dictionary."""
+"""The state of one video, which scripts read like the official dictionary."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class ObjectState:
-    """One object: its memories, and what the official state knows of it besides them."""
+    """One object: its memories, and what else the official state holds about it."""
 
     bank: ObjectBank = field(default_factory=ObjectBank)
     prompts: dict[int, Prompt] = field(default_factory=dict)
-    """Points, boxes and masks by frame, for prompts that add to them."""
+    """Points, boxes and masks by frame, so that later prompts can add to them."""
     waiting_conditioning: dict[int, MemoryFrame] = field(default_factory=dict)
-    """Answers to prompts that no frame reads before the next propagation starts."""
+    """Answers to prompts; no frame reads them before the next propagation starts."""
     waiting_corrections: dict[int, MemoryFrame] = field(default_factory=dict)
-    """The same, on frames that were tracked before."""
+    """Answers to prompts on frames that had been tracked, which wait in the same way."""
     was_reverse: dict[int, bool] = field(default_factory=dict)
-    """The frames that propagation has visited, and whether it went in reverse there."""
+    """The frames that propagation has visited, and whether it ran in reverse there."""
 
 
 class InferenceState(Mapping[str, Any]):
@@ -90,7 +90,7 @@ class ModelInputs(Sequence[Tensor]):
     def __getitem__(self, place: Any) -> Any:
         if isinstance(place, slice):
             return [self[t] for t in range(*place.indices(len(self)))]
-        # A sequence ends with IndexError, which iteration goes by.
+        # Iteration over a sequence stops at an IndexError.
         place = range(len(self))[place]
         return self._state.session.engine._model_input(self._state.video.frame(place))
 
@@ -116,7 +116,8 @@ def _output(memory: MemoryFrame) -> dict[str, Any]:
 
 
 def _points(state: InferenceState, known: ObjectState) -> dict[int, dict[str, Tensor]]:
-    """As the official state has them: pixels of the model's input, the corners of a box first."""
+    """The points of an object as the official state has them: pixels of the model's input, corners of a box
+    first."""
     height, width = state.video.size_hw
     scale = np.array([state.model.image_size / width, state.model.image_size / height], np.float32)
     found = {}

@@ -29,7 +29,7 @@ class Video:
                 )
             self.size_hw: tuple[int, int] = opened.info.size_hw
             known = opened.info.num_frames
-            # A header's claim may be wrong, and the length counts: SAM 2 scales the times of pointers by it.
+            # A length from a header may be wrong, and it matters: SAM 2 scales the times of pointers by it.
             self.num_frames = sum(1 for _ in opened) if known is None else known
 
     def frame(self, frame_idx: int) -> Frame:
@@ -47,7 +47,7 @@ class Video:
             return next(frames)
 
     def walk(self, order: range) -> Generator[Frame, None, None]:
-        """The frames of a range, upwards or downwards."""
+        """The frames whose numbers are in `order`, which counts up or down."""
         if order and self._last is not None and self._last.index == order[0]:
             yield self._last
             order = order[1:]
@@ -56,7 +56,7 @@ class Video:
         low, high = sorted((order[0], order[-1]))
         with self._read(start=low, end=high + 1, reverse=order.step < 0) as opened:
             for frame_idx, frame in zip(order, opened, strict=False):
-                # A list's own frames may be numbered otherwise; here a frame is its place in the list.
+                # `Frame`s in a list may carry other numbers; here a frame's number is its place in the list.
                 self._last = frame if frame.index == frame_idx else replace(frame, index=frame_idx)
                 yield self._last
 

@@ -1,4 +1,4 @@
-"""The official video predictor's methods (sam2/sam2_video_predictor.py) over our engine."""
+"""The methods of the official video predictor (sam2/sam2_video_predictor.py) over our engine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vidseg.trackers.postprocess import separate
 from vidseg.trackers.session import to_video_res
 
 HOLE_AREA = 8
-"""What the official builder of video predictors sets, with `apply_postprocessing`."""
+"""The `fill_hole_area` that the official builder of video predictors sets with `apply_postprocessing`."""
 
 
 class SAM2VideoPredictor(SAM2Base):
@@ -100,7 +100,7 @@ class SAM2VideoPredictor(SAM2Base):
         Args:
             points: P x 2, in pixels of the video, or in 0 to 1 where `normalize_coords` is False.
             labels: P: 1 on the object, 0 off it.
-            clear_old_points: forget the earlier points of this object on this frame.
+            clear_old_points: whether to forget the earlier points of this object on this frame.
             box: (x0, y0, x1, y1), in the same units.
 
         Returns:
@@ -133,7 +133,7 @@ class SAM2VideoPredictor(SAM2Base):
         return self._prompt(inference_state, frame_idx, obj_id, prompt)
 
     def add_new_points(self, *args: Any, **kwargs: Any) -> tuple[int, list[int], Tensor]:
-        """The older name of `add_new_points_or_box`."""
+        """The same as `add_new_points_or_box`, under its older name."""
         return self.add_new_points_or_box(*args, **kwargs)
 
     def add_new_mask(
@@ -187,7 +187,7 @@ class SAM2VideoPredictor(SAM2Base):
         for frame in state.video.walk(order):
             state.session.reverse = reverse
             state.session.step(frame)
-            # An object that came after the start waits for the next propagation.
+            # An object that is added during propagation is tracked from the next one on.
             followed = {obj_id: state.objects[obj_id] for obj_id in state.session.obj_ids}
             for known in followed.values():
                 known.was_reverse[frame.index] = reverse
@@ -195,7 +195,7 @@ class SAM2VideoPredictor(SAM2Base):
             yield frame.index, list(followed), self._video_res(state, stored)
 
     def propagate_in_video_preflight(self, inference_state: InferenceState) -> None:
-        """Put the answers to prompts where tracking reads them; `propagate_in_video` begins with it.
+        """Move the answers to prompts to where tracking reads them; `propagate_in_video` begins with this.
 
         Raises:
             CallError: there is no object, or one without a conditioning frame.
@@ -249,7 +249,7 @@ class SAM2VideoPredictor(SAM2Base):
         """Forget an object.
 
         Args:
-            strict: an unknown id is an error.
+            strict: whether an unknown id is an error.
 
         Returns:
             The ids that are left, and for each frame that the object was prompted on the others' masks.
@@ -313,7 +313,7 @@ class SAM2VideoPredictor(SAM2Base):
     def _answer(
         self, state: InferenceState, frame_idx: int, *, is_conditioning: bool
     ) -> tuple[int, list[int], Tensor]:
-        """All objects on a frame: answers that wait, of one kind; else what is remembered."""
+        """The masks of all objects on a frame: waiting answers of one kind, else remembered ones."""
         stored = []
         for known in state.objects.values():
             waiting = known.waiting_conditioning if is_conditioning else known.waiting_corrections
@@ -322,7 +322,7 @@ class SAM2VideoPredictor(SAM2Base):
 
     @torch.inference_mode()
     def _video_res(self, state: InferenceState, stored: Sequence[MemoryFrame | None]) -> Tensor:
-        """Mask logits N x 1 x H x W; -1024 where there is nothing."""
+        """Mask logits N x 1 x H x W; -1024 for objects with nothing stored."""
         options, size_hw = state.session.options, state.video.size_hw
         logits_nhw = torch.full((len(stored), *size_hw), ABSENT_LOGIT, device=self.device)
         alone = replace(options, non_overlap_masks=False)

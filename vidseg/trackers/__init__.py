@@ -1,1 +1,1 @@
-"""The tracker contract, the SAM 2-style engine with its parts, checkpoints, the weight-free tracker."""
+"""The tracker contract, the engine with its models and parts, weights, and the weight-free tracker."""

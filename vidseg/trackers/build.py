@@ -1,4 +1,4 @@
-"""From a YAML to a model: one function that builds the whole from the tables of parts.
+"""Builds a model from a YAML: one function builds the whole from the tables of parts.
 
 Unknown names and keys, and parts that do not go together, are refused with the reason.
 """
@@ -27,9 +27,9 @@ class ModelRow:
     """One row of the table of models."""
 
     settings: type[Strict]
-    """What `model:` may say besides its name."""
+    """What `model:` in a YAML may say besides its name."""
     build: Callable[[Any, Given], MemoryModel]
-    """(settings, what it is built around) -> a torch module."""
+    """Builds the model, a torch module, from its settings and from what it is built around."""
 
 
 MODELS: Registry[ModelRow] = Registry(
@@ -51,7 +51,7 @@ def register_model(name: str, row: ModelRow) -> None:
 
 
 def build_model(settings: EngineSettings, where: str) -> tuple[MemoryModel, BankPolicy]:
-    """The whole graph, top to bottom, with weights not yet loaded.
+    """The whole model and the policy of its banks, with weights not yet loaded.
 
     Raises:
         ConfigError: a part is unknown or does not fit the others.
@@ -67,7 +67,7 @@ def build_model(settings: EngineSettings, where: str) -> tuple[MemoryModel, Bank
 
 
 def expected_shapes(settings: EngineSettings, where: str) -> dict[str, tuple[int, ...]]:
-    """Key to shape of every weight a checkpoint for these settings must have; nothing is allocated."""
+    """Name -> shape of every weight that a checkpoint for these settings must have; nothing is allocated."""
     with torch.device("meta"):
         model, _ = build_model(settings, where)
     return {key: tuple(value.shape) for key, value in module_of(model).state_dict().items()}

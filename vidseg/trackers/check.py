@@ -1,10 +1,10 @@
-"""Does a tracker keep the contract? A check that the author of a plug-in can run.
+"""Checks that a tracker keeps the contract; authors of plug-ins can run it.
 
     import vidseg
     vidseg.check_tracker(my_tracker)      # silent, or a ContractError that names the broken promise
 
-In the manner of stable-baselines3's `check_env`: it makes small frames of its own and asks for behaviour
-alone, not for good masks. The promises are the functions in `PROMISES`, each with its promise as docstring.
+Like stable-baselines3's `check_env`, it makes small frames of its own and asks for behaviour alone, not for
+good masks. The promises are the functions in `PROMISES`; the docstring of each says the promise.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ from vidseg.trackers.check_scene import (
 from vidseg.trackers.contract import Session, Tracker
 
 STATE_HORIZON = 48
-"""Frames after which a saved session must have stopped growing: SAM 2 looks back 16, a bank that remembers
-every fifth frame 35."""
+"""After this many frames a saved session must have stopped growing: SAM 2 looks back 16 frames, a bank that
+remembers every fifth frame 35."""
 
 
 def check_tracker(tracker: Tracker) -> None:
     """Check that a tracker keeps the contract of `vidseg.trackers.contract`.
 
-    Takes about 200 steps on frames of 128 x 96 pixels.
+    It takes about 200 steps on frames of 128 x 96 pixels.
 
     Raises:
         ContractError: names the first promise that is broken, and how.
@@ -256,7 +256,7 @@ def keeps_a_bounded_state(tracker: Tracker) -> None:
             if index in (STATE_HORIZON, STATE_HORIZON + 4):
                 session.save(path)
                 sizes.append(path.stat().st_size)
-        # Numbers in the metadata may gain a digit; a frame's memory is far larger.
+        # Numbers in the metadata may gain a digit; the memory of a frame would add far more.
         require(sizes[1] <= sizes[0] + 512, f"it grew from {sizes[0]} to {sizes[1]} bytes in four frames")
 
 
@@ -282,7 +282,7 @@ def does_not_care_for_the_order_of_objects(tracker: Tracker) -> None:
         if index:
             result_one, result_two = one.step(scene_frame(index)), two.step(scene_frame(index))
         for row in (0, 1):
-            # Sums in another order may move a pixel on the contour.
+            # Adding in another order may move the contour by a pixel.
             overlap = iou(result_one.masks[row], result_two.masks[1 - row])
             require(overlap >= 0.98, f"the IoU of the two masks of object {row + 1} is {overlap:.3f}")
 

@@ -1,4 +1,4 @@
-"""What trackers promise of the order in which objects and frames come and go; see `check_tracker`."""
+"""Promises of trackers about the order in which objects and frames come and go; see `check_tracker`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Do the parts of an engine tracker keep their promises? Checks for the authors of plug-ins.
+"""Checks that the parts of an engine tracker keep their promises, for the authors of plug-ins.
 
     check_backbone(MyBackbone())            # silent, or a ContractError that says which promise is broken
 
@@ -35,11 +35,11 @@ from vidseg.memory.widths import CHANNELS, MEMORY_CHANNELS
 from vidseg.trackers.image_encoder import STRIDES
 
 NOISE = 1e-4
-"""How far equal results may be apart, as a share of their deviation: batches of another size are added up in
+"""How far equal results may differ, as a share of their deviation: batches of another size are added up in
 another order."""
 GRID = 8
 LONG = 90
-"""Frames of a made video: many times what any bank reads."""
+"""Number of frames of a made video: many times what any bank reads."""
 
 
 @torch.inference_mode()
@@ -47,7 +47,7 @@ def check_backbone(backbone: Any, image_size: int = 128) -> None:
     """Check a backbone in evaluation mode; see `vidseg.trackers.image_encoder.Backbone`.
 
     Raises:
-        ContractError: names the broken promise; so too for the other three.
+        ContractError: names the broken promise; the other checks raise it as well.
     """
     what = f"the backbone {type(backbone).__name__}"
     require(isinstance(backbone, nn.Module), f"{what} is not a torch module")
@@ -104,7 +104,7 @@ def check_memory_attention(attention: MemoryAttention, global_latents: int = 3) 
     """Check memory attention; see `vidseg.memory.attention.MemoryAttention`.
 
     Args:
-        global_latents: tokens without a place in the made memories, where it reads latents.
+        global_latents: how many tokens of the made memories have no place, if it reads latents.
     """
     what = f"the memory attention {type(attention).__name__}"
     latents = attention.window_latents
@@ -135,7 +135,8 @@ def check_bank_policy(policy: BankPolicy) -> None:
 
 
 def _check_trace(policy: BankPolicy, reverse: bool, seed: int) -> None:
-    """A bank that forgets must be read as one that keeps all, and stop growing."""
+    """Compare a bank that forgets with one that keeps all: both must be read alike, and the first stop
+    growing."""
     what = f"the bank policy {type(policy).__name__}"
     whole, bounded = ObjectBank(), ObjectBank()
     order = range(LONG - 1, -1, -1) if reverse else range(LONG)
@@ -169,7 +170,7 @@ def _check_trace(policy: BankPolicy, reverse: bool, seed: int) -> None:
 
 
 def made_step(policy: BankPolicy, bank: ObjectBank, moment: Moment, seed: int = 0) -> None:
-    """Carry a made object into a frame, as the engine would: visible, lost for a while, and found again."""
+    """Carry a made object into a frame, as the engine does: it is visible, then lost, then found again."""
     is_lost = moment.frame_idx % 40 in range(20, 30)
     if not isinstance(policy, DecidingPolicy):
         bank.remember(_made_memory(moment.frame_idx, -3.0 if is_lost else 5.0, 0.8))
@@ -205,7 +206,7 @@ def take_offers(
 
 
 def _made_offer(recall: Recall, moment: Moment, is_lost: bool, seed: int) -> Offer:
-    """Hypotheses that read the same are offered the same."""
+    """A made offer; hypotheses that read the same memories get the same one."""
     read = [(slot, f.frame_idx, f.predicted_iou) for slot, f in recall.spatial]
     mark = zlib.crc32(repr((read, moment.frame_idx, seed)).encode())
     generator = torch.Generator().manual_seed(mark)
@@ -267,4 +268,4 @@ CHECKS: dict[str, Callable[[Any], None]] = {
     "memory_attention": check_memory_attention,
     "bank": check_bank_policy,
 }
-"""By the key of a tracker's YAML."""
+"""Key of a tracker's YAML -> check of that part."""

@@ -1,4 +1,4 @@
-"""What `check_tracker` asks its promises on: two textured squares that drift over a textured ground."""
+"""The scene on which `check_tracker` tests promises: two textured squares drift over a textured ground."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ HEIGHT, WIDTH = 96, 128
 
 
 class BrokenPromiseError(Exception):
-    """How a promise is broken."""
+    """A promise is broken; the message says how."""
 
 
 def require(kept: bool | np.bool_, how: str) -> None:
+    """Raise a `BrokenPromiseError` unless a promise is kept."""
     if not kept:
         raise BrokenPromiseError(how)
 
 
 def scene_box(obj_id: int, index: int) -> tuple[int, int, int, int]:
-    """x0, y0, x1, y1 of the scene's object 1 or 2 on a frame."""
+    """The box (x0, y0, x1, y1) of object 1 or 2 of the scene on a frame."""
     x0, y0 = (16 + index % 24, 20) if obj_id == 1 else (76, 40 - index % 24 // 2)
     return x0, y0, x0 + 36, y0 + 40
 
 
 def scene_mask(obj_id: int, index: int) -> npt.NDArray[np.bool_]:
+    """The mask of object 1 or 2 of the scene on a frame."""
     x0, y0, x1, y1 = scene_box(obj_id, index)
     mask = np.zeros((HEIGHT, WIDTH), bool)
     mask[y0:y1, x0:x1] = True
@@ -37,6 +39,7 @@ def scene_mask(obj_id: int, index: int) -> npt.NDArray[np.bool_]:
 
 
 def scene_frame(index: int) -> Frame:
+    """A frame of the scene."""
     noise = np.random.default_rng(0).integers(0, 60, (HEIGHT, WIDTH, 3))
     image = noise.astype(np.uint8) + np.array([40, 110, 60], np.uint8)
     for obj_id, colour in ((1, (190, 50, 40)), (2, (60, 70, 190))):
@@ -54,6 +57,7 @@ def started(tracker: Tracker, *obj_ids: int, index: int = 0, **options: Any) -> 
 
 
 def check_result(result: FrameResult, frame: Frame, obj_ids: list[int]) -> None:
+    """Require a result to be whole: times, sizes, ids and types as promised."""
     require(isinstance(result, FrameResult), f"the result is a {type(result).__name__}, not a FrameResult")
     for name, got, wanted in (
         ("frame_idx", result.frame_idx, frame.index),
@@ -90,6 +94,7 @@ def check_result(result: FrameResult, frame: Frame, obj_ids: list[int]) -> None:
 
 
 def require_same(got: FrameResult, wanted: FrameResult, when: str) -> None:
+    """Require two results to say the same."""
     require(got.obj_ids == wanted.obj_ids, f"{when} the objects are {got.obj_ids}, not {wanted.obj_ids}")
     for name in ("low_res_logits", "masks", "object_score_logits", "predicted_ious"):
         require(np.array_equal(getattr(got, name), getattr(wanted, name)), f"{when} {name} differ")
@@ -97,12 +102,13 @@ def require_same(got: FrameResult, wanted: FrameResult, when: str) -> None:
 
 
 def pixels_of(frame: Frame) -> npt.NDArray[np.uint8]:
+    """The image of a frame that has one."""
     assert frame.image is not None
     return frame.image
 
 
 def error_of(call: Callable[[], object]) -> type[Exception] | None:
-    """The class of the error that a call raises: the contract's own where it is one of them."""
+    """The class of the error that a call raises: if it is one of the contract's, that one; None: no error."""
     try:
         call()
     except Exception as error:
@@ -114,6 +120,7 @@ def error_of(call: Callable[[], object]) -> type[Exception] | None:
 
 
 def shown(prompt: dict[str, Any]) -> str:
+    """A prompt in words for messages."""
     parts = (
         f"{k} of shape {v.shape}" if isinstance(v, np.ndarray) else f"{k} {v}" for k, v in prompt.items()
     )
@@ -121,5 +128,6 @@ def shown(prompt: dict[str, Any]) -> str:
 
 
 def iou(mask: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
+    """The intersection over union of two masks."""
     union = int((mask | other).sum())
     return float((mask & other).sum() / union) if union else 1.0

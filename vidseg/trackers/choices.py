@@ -1,4 +1,4 @@
-"""What the help of commands says of trackers. Nothing is imported here, so that help comes at once."""
+"""Choices that the help of commands lists for trackers. Nothing is imported here, so that help is quick."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from typing import Literal
 DEFAULT_TRACKER = "vidseg-nano"
 
 DType = Literal["float32", "bfloat16", "float16"]
-"""What trackers compute in."""
+"""Types that trackers compute in."""

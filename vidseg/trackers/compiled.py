@@ -1,7 +1,7 @@
-"""Modules compiled in place, for `load(..., compile=True)`: fused kernels, replayed as CUDA graphs on a GPU.
+"""Compiles modules in place, for `load(..., compile=True)`: fused kernels, replayed as CUDA graphs on a GPU.
 
-A replay writes its results where the one before did, and banks keep them for many frames: what a compiled
-module gives is copied out at once.
+A replay overwrites the results of the previous one, and banks keep results for many frames. So every result
+of a compiled module is copied at once.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 
 def compile_in_place(module: nn.Module, *, dynamic: bool | None = None) -> None:
-    """Compile `module.forward`, which gives a tensor, a list or a dataclass of them; names of weights stay.
+    """Compile `module.forward`, which returns a tensor, or a list or dataclass of tensors; weights keep their
+    names.
 
     Args:
-        dynamic: whether sizes differ from call to call; None: once they were seen to.
+        dynamic: whether sizes differ from call to call; None: torch assumes it once it has seen them differ.
     """
     on_gpu = next(module.parameters()).device.type == "cuda"
     run: Callable[..., Any] = torch.compile(

@@ -1,7 +1,7 @@
-"""The tracker contract: what goes in (frames, prompts), what comes out (results), who does it.
+"""The tracker contract: frames and prompts go in, results come out; and who does it.
 
-Coordinates are pixels of the frame as shown: origin at the top-left corner, x to the right, y down.
-Layouts in shapes: N objects · H W video size · h w the mask decoder's own grid.
+Coordinates are pixels of the frame as shown: origin at the top-left corner, x to the right, y down. Layouts
+in shapes: N objects · H W video size · h w the mask decoder's own grid.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ ABSENT_LOGIT = -1024.0
 
 
 class DecodedPicture(Protocol):
-    """A picture in its decoder's hands, before or beside its conversion to `image`.
+    """A decoded picture as the decoder holds it, before or beside its conversion to `image`.
 
-    Readers keep it for trackers that look at it (`TrackerTraits.takes_decoded`).
+    Readers keep it for trackers that use it (`TrackerTraits.takes_decoded`).
     """
 
     @property
@@ -60,17 +60,17 @@ class Frame:
     """
 
     index: int
-    """0-based place in the stream, in decode order."""
+    """Place of the frame in the stream, from 0, in decode order."""
     pts_seconds: float
-    """Presentation time."""
+    """Presentation time in seconds."""
     image: npt.NDArray[np.uint8] | None = None
     """uint8 H x W x 3, RGB, as shown (rotation applied)."""
     model_input: torch.Tensor | FloatArray | None = None
     """float32 3 x S x S, normalised."""
     size_hw: tuple[int, int] = (0, 0)
-    """Height and width of the video; taken from `image` where that is given."""
+    """Height and width of the video; taken from `image` if that is given."""
     decoded: DecodedPicture | None = None
-    """What `image` was made of, where it came from a video; dropped where the image is another one."""
+    """What `image` was made from, if it came from a video; dropped when a frame gets another image."""
 
     def __post_init__(self) -> None:
         if self.decoded is not None and self.decoded.image is not self.image:
@@ -92,10 +92,10 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prompt:
-    """What a user says of one object on one frame: points and box together, or a mask alone."""
+    """A prompt for one object on one frame: points and box together, or a mask alone."""
 
     points_xy: FloatArray
-    """float32 P x 2, pixels; 0 x 2 where there are none."""
+    """float32 P x 2, pixels; 0 x 2 without points."""
     labels: npt.NDArray[np.int32]
     """int32 P: 1 on the object, 0 off it."""
     box: FloatArray | None = None
@@ -105,7 +105,7 @@ class Prompt:
 
     @property
     def is_clicks(self) -> bool:
-        """Points and nothing else."""
+        """Whether the prompt is points and nothing else."""
         return self.mask is None and self.box is None
 
     @classmethod
@@ -219,15 +219,17 @@ def _floats(value: Any, what: str) -> FloatArray:
 class Session(Protocol):
     """One video being tracked.
 
-    Frames are stepped to in rising order of index, or falling in reverse, each once; some may be left out.
-    What a session refuses changes nothing in it, but for a prompt that does not fit its frame: it is dropped.
+    Frames are stepped to in rising order of index, or falling in reverse, each once; some may be left out. A
+    call that is refused changes nothing in the session, except that a prompt that does not fit its frame is
+    dropped.
     """
 
     @property
     def obj_ids(self) -> list[int]:
-        """The objects, in order of their first prompt and from that prompt on, before its frame has come too.
+        """The objects, in order of their first prompt; each is listed from that prompt on, before its frame
+        comes.
 
-        A removed one that is prompted again is a new one, and comes last.
+        An id that is prompted again after its removal is a new object, and comes last.
         """
         ...
 
@@ -257,7 +259,7 @@ class Session(Protocol):
         """Track every object into this frame. Without objects the result has N = 0.
 
         Raises:
-            PromptError: a prompt does not fit this frame; that one is dropped.
+            PromptError: a prompt does not fit this frame; that prompt is dropped.
             InputError: the frame was stepped to or passed already.
         """
         ...
@@ -306,13 +308,13 @@ class Session(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrackerTraits:
-    """What those who feed a tracker have to know of it."""
+    """Facts about a tracker that those who feed it must know."""
 
     takes_decoded: bool = False
-    """It looks at `Frame.decoded`."""
+    """Whether it uses `Frame.decoded`."""
     clicks_correct: bool = False
-    """Clicks on the frame to come, for an object that it follows already, correct what it tracks into that
-    frame. Else, as in SAM 2, they segment the frame anew."""
+    """Whether clicks on the next frame, for an object that it already follows, correct the mask tracked into
+    that frame. Else, as in SAM 2, they segment the frame anew."""
 
 
 @runtime_checkable
@@ -329,8 +331,8 @@ class Tracker(Protocol):
         """Begin a video.
 
         Args:
-            num_frames: its length where known; None for a live stream. SAM 2 scales pointer positions by it
-                where it is under 16.
+            num_frames: the length of the video, if known; None for a live stream. SAM 2 scales pointer
+                positions by it if it is under 16.
             reverse: frames will come in falling order of index.
         """
         ...

@@ -1,4 +1,4 @@
-"""Where a model computes."""
+"""The device that a model computes on."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from vidseg.errors import ConfigError
 
 
 def pick_device(name: str) -> torch.device:
-    """'auto' takes CUDA, then MPS, then the CPU.
+    """The torch device of a name; 'auto' takes CUDA, then MPS, then the CPU.
 
     Raises:
-        ConfigError: no such device here.
+        ConfigError: this machine has no such device.
     """
     if name == "auto":
         if torch.cuda.is_available():

@@ -31,7 +31,7 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 def unwatched(stage: Stage) -> AbstractContextManager[Any]:
-    """Nobody looks at how long a stage takes."""
+    """The default watch of stages, which does nothing."""
     return nullcontext()
 
 
@@ -47,19 +47,19 @@ class Engine:
         self.policy = policy
         self.fill_hole_area = fill_hole_area
         self.watch: Callable[[Stage], AbstractContextManager[Any]] = unwatched
-        """Entered around each stage of a frame; measurements put a clock here."""
+        """Entered around each stage of a frame; benchmarks put a clock here."""
 
     def encode(self, frame: Frame) -> Features:
-        """Once a frame, for all objects."""
+        """The features of a frame; called once for all objects."""
         with self.watch("encode"):
             return self.model.encode(self._model_input(frame))
 
     def track(self, features: Features, banks: Sequence[ObjectBank], moment: Moment) -> Decoded:
-        """Carry objects into the frame, each with its best candidate."""
+        """Decode objects on the frame from their memory, each with its best candidate."""
         return self.settle(self._read(self.model.decode, features, banks, moment))
 
     def advance(self, features: Features, banks: Sequence[ObjectBank], moment: Moment) -> None:
-        """Carry objects into the frame, and remember them there."""
+        """Track objects into the frame, and remember them there."""
         if isinstance(self.policy, DecidingPolicy):
             self._decide(self.policy, features, banks, moment)
             return
@@ -68,7 +68,7 @@ class Engine:
             bank.remember(memory)
 
     def settle(self, decoded: Decoded) -> Decoded:
-        """An object that is judged absent has no mask, and its pointer says so."""
+        """Apply absence: an object with a score below 0 gets no mask, and a pointer that says so."""
         is_present = decoded.object_score_logits_b > 0
         return replace(
             decoded,
@@ -79,7 +79,8 @@ class Engine:
         )
 
     def note_prompt(self, bank: ObjectBank, memory: MemoryFrame) -> None:
-        """An answer to a prompt was put into the bank: that is what is believed now."""
+        """Tell a bank that the answer to a prompt was put into it: rivals are dropped, and the policy takes
+        note."""
         bank.end_doubt()
         if isinstance(self.policy, DecidingPolicy):
             self.policy.note_prompt(bank, memory)
@@ -98,8 +99,9 @@ class Engine:
         """Answer one object's prompt, or its correction.
 
         Args:
-            earlier: what the object was on this frame before; its logits are fed back with the prompt.
-            is_initial: the object was not tracked into this frame; it is segmented without memory, as in SAM.
+            earlier: the object's memory of this frame, if any; its logits are fed back with the prompt.
+            is_initial: whether the object was not tracked into this frame; it is then segmented without
+                memory, as in SAM.
         """
         if prompt.mask is not None:
             return self.model.take_mask(features, self._to_model_mask(prompt))
@@ -156,7 +158,7 @@ class Engine:
         banks: Sequence[ObjectBank],
         moment: Moment,
     ) -> Rows:
-        """Read each bank and decode; those whose banks have one shape go in one batch."""
+        """Read each bank and decode; objects whose banks have one shape go in one batch."""
         recalls = [self.policy.recall(bank, moment) for bank in banks]
         groups: dict[tuple[int, ...], list[int]] = {}
         for row, recall in enumerate(recalls):
@@ -172,7 +174,7 @@ class Engine:
     def _decide(
         self, policy: DecidingPolicy, features: Features, banks: Sequence[ObjectBank], moment: Moment
     ) -> None:
-        """As `advance`, with candidates that the policy chooses among."""
+        """Do what `advance` does, under a policy that chooses among candidates."""
         offered: list[Candidates] = []
 
         def offer(hypotheses: Sequence[ObjectBank]) -> list[Offer]:
@@ -208,11 +210,14 @@ class Engine:
                     hint=f"this tracker takes float32 3 x {size} x {size}",
                 )
             return image.to(self.model.device)
-        # Bytes go to the device and are normalised there: float32 would be four times as much to copy.
+        # Upload uint8 and normalise on the device: float32 would be four times as much to copy.
         return normalise(torch.from_numpy(self._resized(frame, size)).to(self.model.device).permute(2, 0, 1))
 
     def _resized(self, frame: Frame, size: int) -> npt.NDArray[np.uint8]:
-        """S x S x 3; the aspect ratio is not kept. The official loaders have two ways, and so do we."""
+        """The picture as S x S x 3, stretched.
+
+        As in the official loaders, frames of videos are resized by their decoder, others by Pillow.
+        """
         if frame.decoded is not None and self.model.takes_decoded:
             return frame.decoded.resized(size)  # decord's way, for videos
         assert frame.image is not None
@@ -220,7 +225,7 @@ class Engine:
         return np.array(resized)  # Pillow's, for folders of images
 
     def _to_model_points(self, prompt: Prompt, size_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Points in pixels of the model's input; a box is its corners, put before the points."""
+        """Points in pixels of the model's input; a box becomes its two corners, before the points."""
         xy, labels = prompt.points_xy, prompt.labels
         if prompt.box is not None:
             xy = np.concatenate([prompt.box.reshape(2, 2), xy])

@@ -28,7 +28,7 @@ from vidseg.validation import parse
 
 
 class EngineTracker:
-    """See `vidseg.trackers.contract.Tracker`."""
+    """A tracker on the engine; see `vidseg.trackers.contract.Tracker`."""
 
     def __init__(
         self,
@@ -51,10 +51,10 @@ class EngineTracker:
 
     @classmethod
     def build(cls, name: str, config: Mapping[str, Any], asked: TrackerOptions) -> EngineTracker:
-        """Build and load.
+        """The tracker of a YAML, with weights.
 
         Raises:
-            ConfigError: the configuration or an option is wrong, or the device is not there.
+            ConfigError: the configuration or an option is wrong, or the device is missing.
             CheckpointError: weights are missing or do not fit.
         """
         where = f"tracker '{name}'"
@@ -99,8 +99,8 @@ class EngineTracker:
         """Begin a video.
 
         Args:
-            keep_all: forget nothing, so that frames may be visited in any order and corrected later; memory
-                then grows with the video, as the official predictor's does.
+            keep_all: whether to forget nothing, so that frames may be visited in any order and corrected
+                later; memory then grows with the video, as the official predictor's does.
         """
         return EngineSession(
             self.engine,
@@ -132,7 +132,8 @@ class EngineTracker:
         }
 
     def fingerprint(self) -> str:
-        """What must be the same for a saved session to go on: configuration, options, weights and type."""
+        """A digest of configuration, options, weights and type, which must be the same to go on with a
+        session."""
         facts = {key: value for key, value in self.describe().items() if key != "device"}
         if self.weights_sha256 is None:
             facts["weights_sha256"] = state_sha256(module_of(self.engine.model).state_dict())
@@ -144,7 +145,7 @@ class EngineTracker:
 
 
 def _find_state(name: str, settings: EngineSettings, asked: TrackerOptions) -> dict[str, Tensor] | None:
-    """The state dict that was asked for; None for random weights, when they were asked for by that word."""
+    """The state dict that the options ask for; None if they ask for random weights."""
     if asked.weights is not None:
         return read_checkpoint(asked.weights)
     if asked.allow_random_weights:
@@ -153,7 +154,7 @@ def _find_state(name: str, settings: EngineSettings, asked: TrackerOptions) -> d
 
 
 def _fill_randomly(model: torch.nn.Module) -> None:
-    """Deterministic random weights: for tests and timings, never for results."""
+    """Fill a model with deterministic random weights, for tests and timings, never for results."""
     generator = torch.Generator().manual_seed(0)
     for name, parameter in sorted(model.named_parameters()):
         fan_in = math.prod(parameter.shape[1:])

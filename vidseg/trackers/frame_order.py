@@ -1,4 +1,4 @@
-"""In which order a session takes frames: the same for every tracker."""
+"""The order in which a session takes frames, the same for every tracker."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from vidseg.errors import InputError
 
 
 def check_frame_order(frame_idx: int, last: int | None, *, reverse: bool) -> None:
-    """Refuse a frame that does not come after the last one; some in between may be left out.
+    """Refuse a frame that does not come after the last one; frames in between may be left out.
 
     Args:
         last: the frame last stepped to; None before the first one.

@@ -1,4 +1,4 @@
-"""GrabCut (Rother et al., SIGGRAPH 2004), by OpenCV, with the same answer each time."""
+"""GrabCut (Rother et al., SIGGRAPH 2004) by OpenCV, seeded so that it gives the same answer each time."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy.typing as npt
 def grab_cut(
     picture: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8], rounds: int
 ) -> npt.NDArray[np.bool_]:
-    """The pixels of the object.
+    """The pixels of the object: bool h x w.
 
     Args:
         picture: h x w x 3.
-        labels: h x w of OpenCV's `GC_*`, brought up to date in place. If all are of one side, they are the
-            answer.
+        labels: h x w of OpenCV's `GC_*`, updated in place. If all are of one side, they are the answer.
+        rounds: how many iterations to run.
     """
     is_object = _on_object(labels)
     if not is_object.any() or is_object.all():
         return is_object
-    cv2.setRNGSeed(0)  # GrabCut starts from a random k-means
+    cv2.setRNGSeed(0)  # GrabCut starts from a random k-means; fix the seed
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.grabCut(picture, labels, None, *models, rounds, cv2.GC_INIT_WITH_MASK)
     return _on_object(labels)

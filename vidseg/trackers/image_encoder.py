@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 STRIDES = {"pyramid": (4, 8, 16, 32), "single-scale": (16,)}
-"""What a backbone of each mode makes."""
+"""Strides of the maps that a backbone of each mode makes."""
 
 
 class Backbone(Protocol):
-    """Images to feature maps; what it makes is published as data, and necks hard-code nothing."""
+    """Turns images into feature maps. It publishes what it makes as data, so that necks hard-code nothing."""
 
     mode: Literal["pyramid", "single-scale"]
     """Pyramid: maps at strides 4, 8, 16, 32 for a feature pyramid. Single-scale: one map at stride 16."""
@@ -25,7 +25,7 @@ class Backbone(Protocol):
     """Strides of each map, fine to coarse."""
 
     def __call__(self, images_b3ss: Tensor) -> list[Tensor]:
-        """Normalised float images, B x 3 x S x S, to maps B x C x H x W, fine to coarse."""
+        """Maps B x C x H x W, fine to coarse, of normalised float images B x 3 x S x S."""
         ...
 
 
@@ -33,7 +33,7 @@ class PyramidNeck(nn.Module):
     """A feature pyramid whose top-down sum is confined to the coarse levels (SAM 2, appendix C).
 
     Args:
-        backbone_channels: fine to coarse.
+        backbone_channels: channels of the backbone's maps, fine to coarse.
         top_down_levels: levels that add the level above; the others take the backbone's map alone.
     """
 
@@ -41,7 +41,7 @@ class PyramidNeck(nn.Module):
         self, backbone_channels: Sequence[int], channels: int = 256, top_down_levels: Sequence[int] = (2, 3)
     ) -> None:
         super().__init__()
-        # The official order of the lateral convolutions is coarse to fine.
+        # The official order of lateral convolutions, and so of their weights, is coarse to fine.
         self.convs = nn.ModuleList(
             nn.Sequential(OrderedDict(conv=nn.Conv2d(c, channels, 1))) for c in reversed(backbone_channels)
         )
@@ -61,7 +61,7 @@ class PyramidNeck(nn.Module):
                 x = x + F.interpolate(above.float(), scale_factor=2.0, mode="nearest").to(x.dtype)
             above = x
             out.append(x)
-        # The coarsest level has given its share to the one below and is not used by the heads.
+        # The coarsest map has been added to the one below; the heads do not use it.
         return out[:0:-1]
 
     def lateral(self, level: int) -> nn.Conv2d:
@@ -78,17 +78,19 @@ def fused(backbone: nn.Module) -> nn.Module:
 
 
 class ImageEncoder(nn.Module):
+    """A backbone and its neck."""
+
     def __init__(self, trunk: nn.Module, neck: nn.Module) -> None:
         super().__init__()
         self.trunk = trunk
         self.neck = neck
 
     def forward(self, images_b3ss: Tensor) -> list[Tensor]:
-        """Maps of 256 channels, fine to coarse; the last one has stride 16."""
+        """Maps of 256 channels, fine to coarse, of images B x 3 x S x S; the last map has stride 16."""
         return self.neck(self.trunk(images_b3ss))
 
     def fuse(self) -> None:
-        """Put the backbone in the form it tracks with, where that differs from the one it is trained in."""
+        """Bring the backbone into the form for tracking, if it differs from that for training."""
         self.trunk = fused(self.trunk)
 
 
@@ -97,14 +99,14 @@ IMAGE_STD = (0.229, 0.224, 0.225)
 
 
 def normalise(image_3ss: Tensor) -> Tensor:
-    """uint8 3 x S x S to float32, with ImageNet's mean and deviation, as all SAM 2 models expect."""
+    """uint8 3 x S x S as float32 with ImageNet's mean and deviation, as all SAM 2 models expect."""
     mean = torch.tensor(IMAGE_MEAN, device=image_3ss.device)[:, None, None]
     std = torch.tensor(IMAGE_STD, device=image_3ss.device)[:, None, None]
     return (image_3ss.float() / 255.0 - mean) / std
 
 
 def pixels_of(normalised_b3ss: Tensor) -> Tensor:
-    """What `normalise` was given, in float32."""
+    """Undo `normalise`: pixels from 0 to 255, in float32."""
     mean = torch.tensor(IMAGE_MEAN, device=normalised_b3ss.device)[:, None, None]
     std = torch.tensor(IMAGE_STD, device=normalised_b3ss.device)[:, None, None]
     return (normalised_b3ss.float() * std + mean) * 255.0

@@ -1,4 +1,4 @@
-"""The mask that a prompt asks for: GrabCut (Rother et al., SIGGRAPH 2004) in a crop around the prompt."""
+"""Makes a mask from a prompt: GrabCut (Rother et al., SIGGRAPH 2004) in a crop around the prompt."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ BoolMask = npt.NDArray[np.bool_]
 Picture = npt.NDArray[np.uint8]
 
 _PADDING = 0.3
-"""Surroundings that GrabCut sees around a box, as a share of its sides."""
+"""How far around a box GrabCut sees, as a share of the sides of the box."""
 _CROP_SIDE = 260
-"""Longer side of what GrabCut works on, in pixels: on more it is slow, and no better."""
+"""Longer side, in pixels, of what GrabCut works on; larger crops are slower and no better."""
 _ROUNDS = 5
 _REACH = 0.3
-"""How far around points a new object is looked for, as a share of the picture's longer side."""
+"""How far around points a new object is searched, as a share of the picture's longer side."""
 _RIVAL_COLOURS = 8
 _NEAR, _FAR = 20.0, 60.0
-"""Distances in Lab (0 to 255 a channel, lightness halved): nearer, colours are one; farther, never."""
+"""Distances in Lab (0 to 255 a channel, lightness halved): nearer colours are the same, farther ones never
+are."""
 
 
 def segment_prompt(picture: Picture, prompt: Prompt, current: BoolMask | None = None) -> BoolMask:
-    """The mask that a prompt asks for.
+    """The mask that a prompt asks for: bool h x w with at least one pixel.
+
+    Every point on the object lies in it, and none that is off it.
 
     Args:
         picture: uint8 h x w x 3, RGB.
         prompt: in pixels of the picture.
         current: the object's mask so far on this picture, which points alone correct; None for a new object.
-
-    Returns:
-        bool h x w with at least one pixel; every point on the object lies in it, none that is off it.
     """
     if prompt.mask is not None:
         return prompt.mask
@@ -54,7 +54,7 @@ def _from_box(picture: Picture, prompt: Prompt) -> BoolMask:
     seeds[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)] = cv2.GC_PR_FGD
     inside = seeds == cv2.GC_PR_FGD
     mask = _grab_cut(picture, seeds, prompt, _padded_window(inside, _PADDING * max(x1 - x0, y1 - y0)))
-    # A box that GrabCut finds next to nothing in is all we know of the object.
+    # If GrabCut finds next to nothing in the box, the box itself is the best guess.
     return mask if mask.sum() > 0.05 * inside.sum() else _honour_points(inside, prompt)
 
 
@@ -62,7 +62,7 @@ def _from_points(picture: Picture, prompt: Prompt) -> BoolMask:
     reach = _REACH * max(picture.shape[:2])
     positive = prompt.labels == 1
     if not positive.any():
-        # Points off an object that has no mask yet say nothing of where it is: mark the rest of the picture.
+        # Points off an object without a mask do not say where it is: mark all of the picture but them.
         return _honour_points(np.ones(picture.shape[:2], bool), prompt)
     near = _discs(picture.shape[:2], prompt.points_xy[positive], 1.0)
     window = _padded_window(near, reach)
@@ -92,7 +92,7 @@ def _corrected(picture: Picture, prompt: Prompt, current: BoolMask) -> BoolMask:
 
 
 def _grab_cut(picture: Picture, seeds: Picture, prompt: Prompt, window: tuple[slice, slice]) -> BoolMask:
-    """GrabCut from `seeds` within `window`; outside of it the seeds stand."""
+    """The mask that GrabCut makes of `seeds` within `window`; outside of it the seeds stay."""
     crop, labels = picture[window], seeds[window]
     positive = prompt.labels == 1
     radius = max(1.0, 0.01 * max(picture.shape[:2]))
@@ -113,22 +113,22 @@ def _grab_cut(picture: Picture, seeds: Picture, prompt: Prompt, window: tuple[sl
 
 
 def _alike(crop: Picture, rivals: BoolMask, point_xy: npt.NDArray[np.float32]) -> BoolMask:
-    """The pixels that hang together with a point and are closer to its colour than to any rival's.
+    """The pixels connected with a point whose colours are closer to the point's than to any rival's.
 
     Args:
-        rivals: pixels whose colours compete; those that are the point's own do not count.
+        rivals: pixels whose colours compete; those with the point's own colour do not count.
         point_xy: in pixels of the crop.
     """
     height, width = rivals.shape
     lab = cv2.cvtColor(cv2.medianBlur(np.ascontiguousarray(crop), 5), cv2.COLOR_RGB2LAB).astype(np.float32)
-    lab[..., 0] *= 0.5  # shading and texture are lightness first
+    lab[..., 0] *= 0.5  # shading and texture change lightness most
     disc = _discs((height, width), point_xy[None], max(2.0, 0.02 * max(height, width)))
     own = lab[disc].mean(0)
     difference = _distance(lab, own)
     alike = difference < _FAR
     colours = lab[rivals]
     if len(colours) > _RIVAL_COLOURS:
-        cv2.setRNGSeed(0)  # k-means starts at random
+        cv2.setRNGSeed(0)  # k-means starts at random; fix the seed
         until = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_COUNT, 20, 0.5)
         sample = colours[:: max(1, len(colours) // 2000)]
         _, _, colours = cv2.kmeans(sample, _RIVAL_COLOURS, None, until, 1, cv2.KMEANS_PP_CENTERS)
@@ -160,7 +160,7 @@ def _honour_points(mask: BoolMask, prompt: Prompt) -> BoolMask:
 
 
 def _corner(window: tuple[slice, slice]) -> npt.NDArray[np.float32]:
-    """x and y of a window's first pixel."""
+    """x and y of the first pixel of a window."""
     return np.array([window[1].start, window[0].start], np.float32)
 
 
@@ -174,7 +174,7 @@ def _padded_window(marked: BoolMask, padding: float) -> tuple[slice, slice]:
 
 
 def _components_at(mask: BoolMask, points_xy: npt.NDArray[np.float32]) -> BoolMask:
-    """The connected components of the mask that points lie in."""
+    """The connected components of the mask in which the points lie."""
     height, width = mask.shape
     marked = np.zeros_like(mask)
     for x, y in points_xy:

@@ -1,11 +1,11 @@
-"""Label maps of objects that overlap: which of them has a pixel.
+"""Label maps of objects that overlap: which object gets a pixel.
 
-The rule is the one of SAM 2's exporter: for label maps `tools/vos_inference.py` sets `non_overlap_masks`,
-so that the object with the highest logit has the pixel, the first one on a tie
-(`SAM2Base._apply_non_overlapping_constraints`). Where each object has a picture of its own, masks overlap.
+The rule is that of SAM 2's exporter: for label maps `tools/vos_inference.py` sets `non_overlap_masks`, so
+that the object with the highest logit gets the pixel, and the first one on a tie
+(`SAM2Base._apply_non_overlapping_constraints`). In outputs with a picture for each object, masks overlap.
 
-What a mask loses by that rule are its hidden pixels. They are told beside the masks, not cut out of them, so
-that label maps can be made from stored masks when the logits are gone.
+The pixels that a mask loses by this rule are its hidden pixels. They are kept beside the masks and not cut
+out of them, so that label maps can be made from stored masks when the logits are gone.
 
 Layouts in shapes: N objects · H W video size.
 """
@@ -38,16 +38,16 @@ def mask_boxes(masks_nhw: BoolArray) -> list[Box]:
 def hidden_pixels(
     masks_nhw: BoolArray, strengths_nhw: npt.NDArray[np.float32], boxes: Sequence[Box]
 ) -> BoolArray | None:
-    """The pixels of each mask that another object has in a label map.
+    """The pixels of each mask that a label map gives to another object.
 
     Args:
         masks_nhw: bool (N, H, W).
-        strengths_nhw: float32 (N, H, W), as a rule the logits: of the objects whose masks hold a pixel, the
-            one with the highest value there has it; the first one on a tie.
-        boxes: the masks' boxes.
+        strengths_nhw: float32 (N, H, W), usually the logits. Of the objects whose masks hold a pixel, the one
+            with the highest value there gets it; the first one on a tie.
+        boxes: boxes of the masks.
 
     Returns:
-        bool (N, H, W), or None where no masks overlap.
+        bool (N, H, W), or None if no masks overlap.
     """
     hidden: BoolArray | None = None
     for i, j in combinations(range(len(masks_nhw)), 2):
@@ -69,8 +69,8 @@ def paint_label_map(
     """int32 (H, W): the object id of each pixel, 0 for background.
 
     Args:
-        hidden_nhw: see `hidden_pixels`. Where it is None and masks overlap all the same, nobody knows their
-            logits, and the first object has the pixel.
+        hidden_nhw: see `hidden_pixels`. If it is None although masks overlap, their logits are unknown, and
+            the first object gets the pixel.
     """
     picture = np.zeros(masks_nhw.shape[1:], np.int32)
     for row in reversed(range(len(obj_ids))):
@@ -82,7 +82,7 @@ def paint_label_map(
 
 
 def _shared_part(box: Box, other: Box) -> tuple[slice, slice]:
-    """The rows and columns that two boxes have in common; empty slices where there are none."""
+    """The rows and columns that two boxes have in common; empty slices if there are none."""
     (x, y, w, h), (other_x, other_y, other_w, other_h) = box, other
     left, top = max(x, other_x), max(y, other_y)
     right, bottom = min(x + w, other_x + other_w), min(y + h, other_y + other_h)

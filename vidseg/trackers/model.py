@@ -1,9 +1,9 @@
-"""The model contract: what the engine asks of a model, and what passes between the two.
+"""The model contract: what the engine asks of a model, and the values that pass between the two.
 
-An `ImageModel` encodes a picture once and answers any number of prompts on it. A `MemoryModel` does that with
-a memory: it reads what is remembered of each object, and makes memories of its answers. Answers are raw: that
-an object whose score is below 0 has no mask is for the engine to apply (`Engine.settle`), so that training
-can judge what a model says of it all the same, and nothing depends on whether gradients are recorded.
+An `ImageModel` encodes a picture once and answers any number of prompts on it. A `MemoryModel` also has a
+memory: it reads what is remembered of each object, and makes memories of its answers. Answers are raw: the
+engine removes the mask of an object whose score is below 0 (`Engine.settle`). So training can judge such
+masks too, and nothing depends on whether gradients are recorded.
 
 Layouts: B objects · K candidates · C channels · H W the grid of the top map · h w the low-res grid · S the
 side of the model's square input. Maps of a frame have one row, which all objects share, or B rows.
@@ -22,37 +22,39 @@ from vidseg.errors import ConfigError
 from vidseg.memory.bank import Recall
 
 MASK_LOGIT_SCALE, MASK_LOGIT_BIAS = 20.0, -10.0
-"""A mask given by a user has logits of 20·coverage - 10, and SAM 2 encodes masks into memory so."""
+"""A user's mask gets logits of 20·coverage - 10; SAM 2 also encodes masks into memory this way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What a model makes of one frame, or of as many frames as the maps have rows."""
+    """The maps that a model makes of one frame, or of several frames, one a row."""
 
     high_res: list[Tensor]
-    """Finer maps that the decoder takes besides the top one, finest first; empty where it takes none."""
+    """Finer maps that the decoder uses besides the top one, finest first; may be empty."""
     top_1chw: Tensor
-    """The map that prompts and memories are read into; its stride and its channels are the model's own."""
+    """The coarsest map, to which prompts and memories are applied; stride and channels are the model's own.
+    """
 
     def rows(self, index: Tensor) -> Features:
-        """Some of the rows."""
+        """Some of the rows, in the order of `index`."""
         return Features([x[index] for x in self.high_res], self.top_1chw[index])
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """What the decoder offers for one prompt of each object, or without a prompt."""
+    """The candidates of the decoder for each object, with a prompt or without."""
 
     logits_bkhw: Tensor
-    """float32, mask logits on the low-res grid."""
+    """Mask logits on the low-res grid, float32."""
     predicted_ious_bk: Tensor
-    """float32."""
+    """Predicted IoUs, float32."""
     tokens_bkc: Tensor
-    """What the object pointer of each candidate is made of."""
+    """Output tokens, from which object pointers are made."""
     object_score_logits_b: Tensor
-    """float32; above 0 the object is judged visible."""
+    """Object scores, float32; above 0 the object is judged visible."""
     first_offer: int = 0
-    """The first candidate that tracking chooses among: 1 where candidate 0 is for prompts without doubt."""
+    """Tracking chooses among the candidates from this one on: 1 if candidate 0 is only for unambiguous
+    prompts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +62,20 @@ class Decoded:
     """The chosen mask of each of B objects."""
 
     low_res_logits_bhw: Tensor
-    """float32, mask logits on the low-res grid."""
+    """Mask logits on the low-res grid, float32."""
     pointers_bc: Tensor
-    """Object pointers."""
+    """Object pointers, one a row."""
     object_score_logits_b: Tensor
-    """float32; above 0 the object is judged visible."""
+    """Object scores, float32; above 0 the object is judged visible."""
     predicted_ious_b: Tensor
-    """float32."""
+    """Predicted IoUs, float32."""
 
 
 Rows = TypeVar("Rows", Candidates, Decoded)
 
 
 def cat(parts: Sequence[Rows]) -> Rows:
-    """Answers for some objects and for others, as one."""
+    """The answers for several groups of objects as one."""
     return _each(parts[0], lambda name: torch.cat([getattr(part, name) for part in parts]))
 
 
@@ -87,15 +89,15 @@ class ImageModel(Protocol):
     """Encodes pictures, and answers prompts on them."""
 
     image_size: int
-    """S."""
+    """S, the side of the square model input."""
     feedback_limit: float
-    """Mask logits that come back with a correction are clamped to this at either side of 0."""
+    """Mask logits that are fed back with a correction are clamped to plus and minus this."""
     takes_decoded: bool
-    """Whether frames of videos are resized by their decoder: `vidseg.trackers.contract.DecodedPicture`."""
+    """Whether frames of videos are resized by their decoder (`vidseg.trackers.contract.DecodedPicture`)."""
 
     @property
     def low_res_size(self) -> int:
-        """Side of the low-res grid."""
+        """The side of the low-res grid."""
         ...
 
     @property
@@ -105,23 +107,23 @@ class ImageModel(Protocol):
     def device(self) -> torch.device: ...
 
     def fuse(self) -> None:
-        """Take the form that tracks fastest; weights are loaded before."""
+        """Bring the model into its fastest form for tracking; weights must be loaded before."""
         ...
 
     def compile_parts(self) -> None:
-        """Compile the parts that every frame goes through; after `fuse`."""
+        """Compile the parts that run on every frame; call it after `fuse`."""
         ...
 
     def encode(self, image_3ss: Tensor) -> Features:
-        """Features of one normalised picture, float32 3 x S x S."""
+        """The features of one normalised picture, float32 3 x S x S."""
         ...
 
     def encode_batch(self, images_b3ss: Tensor) -> Features:
-        """Features of several normalised pictures, a row each."""
+        """The features of several normalised pictures, one a row."""
         ...
 
     def without_memory(self, features: Features) -> Tensor:
-        """What the decoder takes where nothing is remembered, in place of what `MemoryModel.attend` gives."""
+        """The map that the decoder takes if nothing is remembered, like that of `MemoryModel.attend`."""
         ...
 
     def candidates(
@@ -133,13 +135,13 @@ class ImageModel(Protocol):
         labels_bp: Tensor | None = None,
         previous_logits_bhw: Tensor | None = None,
     ) -> Candidates:
-        """All that the decoder says of B objects.
+        """All candidates of the decoder for B objects.
 
         Args:
             conditioned_bchw: from `without_memory` or `attend`; one row, or B.
             points_bp2: float32, pixels of the model's input; a box is its two corners, which come first.
             labels_bp: int32: 1 on the object, 0 off it, 2 and 3 a box's corners, -1 padding.
-            previous_logits_bhw: earlier mask logits of the same objects on this frame, which are corrected.
+            previous_logits_bhw: earlier mask logits of the same objects on this frame, to be corrected.
         """
         ...
 
@@ -148,10 +150,10 @@ class ImageModel(Protocol):
         ...
 
     def best_first(self, logits_khw: Tensor, predicted_ious_k: Tensor, *, multimask: bool) -> list[int]:
-        """The candidates that answer one prompt on a picture, the best one first.
+        """The candidates that answer one prompt on a picture, best first.
 
         Args:
-            multimask: offer alternatives, for a prompt that leaves open what is meant; else one mask.
+            multimask: whether to offer alternatives, for an ambiguous prompt; else one mask.
         """
         ...
 
@@ -169,44 +171,45 @@ class ImageModel(Protocol):
 
 
 class MemoryModel(ImageModel, Protocol):
-    """An image model with a memory: what the engine tracks with."""
+    """An image model with a memory, with which the engine tracks."""
 
     clicks_correct: bool
-    """Whether clicks on a frame to come correct what is tracked into it; else they segment it anew."""
+    """Whether clicks on the next frame correct the mask tracked into it; else they segment that frame anew.
+    """
 
     @property
     def pointer_channels(self) -> int:
-        """Width of an object pointer."""
+        """The width of an object pointer."""
         ...
 
     @property
     def absent_pointer_c(self) -> Tensor:
-        """The pointer of an object that is not there."""
+        """The pointer of an absent object."""
         ...
 
     def attend(self, features: Features, recalls: Sequence[Recall], pointer_limit: int) -> Tensor:
-        """Features as the memory of each object changes them, or what is read of it: B x C x H x W.
+        """Features conditioned on the memory of each object, or what is read from it: B x C x H x W.
 
         Args:
-            recalls: of one shape (`Recall.shape`), one for each object.
-            pointer_limit: what the times of pointers are scaled by.
+            recalls: one for each object, all of one shape (`Recall.shape`).
+            pointer_limit: the times of pointers are divided by it.
         """
         ...
 
     def take(self, candidates: Candidates, chosen_b: Tensor) -> Decoded:
-        """One candidate of each object, by its number."""
+        """The given candidate of each object."""
         ...
 
     def take_mask(self, features: Features, masks_bss: Tensor) -> Decoded:
-        """Masks that a user gives, as they are: bool, at the model's input size."""
+        """Masks from a user, taken as they are: bool, at the model's input size."""
         ...
 
     def remember(self, features: Features, decoded: Decoded, *, from_prompt: bool) -> Tensor:
         """Memory tokens of B objects: bfloat16 B x N x C.
 
         Args:
-            features: of one row or B; those without memory, as memories must not feed on memories.
-            from_prompt: the masks answer a prompt.
+            features: of one row or B; not conditioned, as memories must not feed on memories.
+            from_prompt: whether the masks answer a prompt.
         """
         ...
 
@@ -219,7 +222,9 @@ class MemoryModel(ImageModel, Protocol):
         *,
         previous_logits_bhw: Tensor | None = None,
     ) -> list[Decoded]:
-        """What training judges: the decoder's answers before rules that need no training, the last pass last.
+        """The decoder's answers in all its passes, which training judges; the last pass comes last.
+
+        Rules that need no training are not applied.
 
         Args:
             features: of B rows.
@@ -228,15 +233,15 @@ class MemoryModel(ImageModel, Protocol):
         ...
 
     def masks_read(self, conditioned_bchw: Tensor) -> Tensor | None:
-        """The masks that `attend` read by learned keys, 0 to 1, B x h x w; None where a model reads none."""
+        """The masks that `attend` read by learned keys: 0 to 1, B x h x w; None if the model reads none."""
         ...
 
 
 def module_of(model: ImageModel) -> nn.Module:
-    """The torch module that a model is: what weights are loaded into, trained and counted in.
+    """The model as a torch module, to load weights into, to train and to count parameters.
 
     Raises:
-        ConfigError: it is none, and has no weights of torch's.
+        ConfigError: it is no torch module.
     """
     if not isinstance(model, nn.Module):
         raise ConfigError(f"{type(model).__name__} is no torch module")
@@ -244,7 +249,7 @@ def module_of(model: ImageModel) -> nn.Module:
 
 
 def _each(like: Rows, make: Callable[[str], Tensor]) -> Rows:
-    """An answer made tensor by tensor; what is no tensor is taken from `like`."""
+    """An answer made tensor by tensor; fields that are no tensors are copied from `like`."""
     tensors = [field.name for field in fields(like) if isinstance(getattr(like, field.name), Tensor)]
     changes: dict[str, Any] = {name: make(name) for name in tensors}
     return replace(like, **changes)

@@ -1,7 +1,7 @@
-"""What is asked of a tracker: one value for `load`, `track`, jobs, evaluations, benchmarks and commands.
+"""Options of a tracker: one value for `load`, `track`, jobs, evaluations, benchmarks and commands.
 
-A tracker's kind refuses what it cannot do (`require_taken`). None stands for what nobody said: then the
-tracker's YAML decides (its `options:`), or else the default that the field's docstring names.
+Each kind of tracker refuses options that it cannot honour (`require_taken`). None means that the caller did
+not say: then the tracker's YAML decides (its `options:`), or else the default in the field's docstring.
 """
 
 from __future__ import annotations
@@ -19,41 +19,43 @@ from vidseg.validation import Strict, parse
 
 
 class EngineOptions(Strict):
-    """What trackers of the engine can be told besides their model; a YAML's `options:` says it, too."""
+    """Options of trackers on the engine besides their model; `options:` in a YAML may set them, too."""
 
     compile: bool | None = None
-    """Compile the parts that every frame goes through (default: no); on a GPU they are replayed as CUDA
+    """Whether to compile the parts that run on every frame (default: no); on a GPU they are replayed as CUDA
     graphs. The first frames take minutes."""
     non_overlap_masks: bool | None = None
-    """Give each pixel to one object at most, in masks too, not in label maps alone (default: no)."""
+    """Whether to give each pixel to at most one object in masks, too, and not only in label maps (default:
+    no)."""
     fill_hole_area: Annotated[int, Field(ge=0)] | None = None
     """Fill holes of at most this many low-res pixels in masks (default: 0)."""
     remove_speck_area: Annotated[int, Field(ge=0)] | None = None
     """Drop regions of at most this many low-res pixels from masks (default: 0)."""
     max_conditioning: Annotated[int, Field(ge=2)] | None = None
-    """Conditioning frames that memory attention reads at most (default: the bank policy's)."""
+    """How many conditioning frames memory attention reads at most (default: that of the bank policy)."""
     corrections_condition: bool | None = None
-    """A corrected frame becomes a conditioning frame (default: no)."""
+    """Whether a corrected frame becomes a conditioning frame (default: no)."""
     clear_memory_around_corrections: bool | None = None
-    """Forget tracked frames around a corrected one, which may show what was wrong (default: no)."""
+    """Whether to forget tracked frames near a corrected one, as they may show the same mistake (default: no).
+    """
 
 
 class TrackerOptions(EngineOptions):
-    """Which tracker, and all that is asked of it."""
+    """The choice of a tracker, and all its options."""
 
     tracker: Annotated[str, Field(min_length=1)] = DEFAULT_TRACKER
     """A name that `vidseg models` lists, or the path of a YAML file."""
     weights: Annotated[str, Field(min_length=1)] | Mapping[str, Any] | None = None
-    """A path (.pt, .safetensors) or a state dict under the official names; None for the YAML's own."""
+    """A path (.pt, .safetensors) or a state dict under the official names; None: the YAML's own."""
     device: str = "auto"
     """'auto' (CUDA, then MPS, then the CPU), 'cpu', 'cuda', 'cuda:1', 'mps'."""
     dtype: DType = "float32"
     image_size: Annotated[int, Field(ge=1)] | None = None
     """Side of the square model input."""
     allow_random_weights: bool = False
-    """Build a model without weights. Its masks mean nothing."""
+    """Whether to build a model without weights. Its masks mean nothing."""
     extra: Mapping[str, Any] = Field(default_factory=dict)
-    """Options of one kind of tracker, which checks them itself."""
+    """Options of one kind of tracker, which that kind checks."""
 
     @field_validator("tracker", "weights", mode="before")
     @classmethod
@@ -62,10 +64,10 @@ class TrackerOptions(EngineOptions):
 
     @classmethod
     def of(cls, tracker: str | PathLike[str] = DEFAULT_TRACKER, **said: Any) -> TrackerOptions:
-        """The options that keyword arguments say; those of unknown names are the tracker's own, `extra`.
+        """The options in keyword arguments; unknown names are for the kind of tracker, in `extra`.
 
         Raises:
-            ConfigError: a value that is none.
+            ConfigError: a value is not allowed.
         """
         known = {name: value for name, value in said.items() if name in cls.model_fields}
         extra = {**known.pop("extra", {}), **{name: said[name] for name in said if name not in known}}
@@ -73,13 +75,13 @@ class TrackerOptions(EngineOptions):
         return parse(cls, data, where=f"tracker '{tracker}'", error=ConfigError)
 
     def with_defaults(self, said: object, where: str) -> TrackerOptions:
-        """These options, and where they say nothing those of a tracker's YAML.
+        """These options; those that the caller left open are taken from a tracker's YAML.
 
         Args:
-            said: what stands under `options` there.
+            said: what the YAML says under `options`.
 
         Raises:
-            ConfigError: it is no mapping of engine options.
+            ConfigError: `said` is no mapping of engine options.
         """
         defaults = parse(EngineOptions, said, where=where, error=ConfigError)
         unsaid = {name: value for name, value in defaults.model_dump().items() if getattr(self, name) is None}
@@ -95,7 +97,7 @@ class TrackerOptions(EngineOptions):
         return self.model_copy(update=changed)
 
     def document(self) -> dict[str, Any]:
-        """For run.json: all that may change masks, as JSON values, besides the tracker and its weights."""
+        """All that may change masks besides the tracker and its weights, as JSON values for run.json."""
         return self.model_dump(mode="json", exclude={"tracker", "weights", "allow_random_weights"})
 
     def require_taken(
@@ -106,16 +108,18 @@ class TrackerOptions(EngineOptions):
         why: Mapping[str, tuple[str, str]],
         extra: Collection[str] = (),
     ) -> None:
-        """Refuse what a kind of tracker cannot do.
+        """Refuse options that a kind of tracker cannot honour.
+
+        Options that are off or at their default are not refused.
 
         Args:
-            taken: the names of fields that it heeds, besides `tracker` and `allow_random_weights`.
-            by: the tracker's name.
-            why: of a field that it does not heed: what to say of the tracker, and how to mend it.
-            extra: the names in `extra` that it knows.
+            taken: names of the fields that it honours, besides `tracker` and `allow_random_weights`.
+            by: name of the tracker.
+            why: field that it does not honour -> what to say of the tracker, and how to mend it.
+            extra: names in `extra` that it knows.
 
         Raises:
-            ConfigError: it is asked for; what is off, or the default, is not asked for.
+            ConfigError: such an option was given.
         """
         for name, field in TrackerOptions.model_fields.items():
             if name in {*taken, "tracker", "allow_random_weights", "extra"}:

@@ -1,12 +1,12 @@
-"""The parts of engine trackers by name: a table for each of four kinds.
+"""The parts of engine trackers by name: one table for each of four kinds.
 
 A part's settings stand beside the class that they configure. A plug-in adds a row:
 
     class MySettings(Strict): depth: int = 4
     register_backbone("mine", Part(MySettings, lambda settings: MyBackbone(settings.depth)))
 
-and a YAML may then say `backbone: {name: mine, depth: 8}`. `vidseg.trackers.check_parts` says whether a part
-keeps its promises; docs/backbones.md and its neighbours have an example of each kind.
+and a YAML may then say `backbone: {name: mine, depth: 8}`. `vidseg.trackers.check_parts` checks that a part
+keeps its promises; docs/backbones.md and the pages beside it have an example of each kind.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ def _itself(settings: Any) -> Any:
 
 @dataclass(frozen=True)
 class Part:
-    """One row of a table: what a YAML may say of the part, and what builds it from that."""
+    """A row of a table: what a YAML may say of the part, and what builds the part from that."""
 
     settings: type[Any]
     """A `Strict` model; or a dataclass, which is the part itself if `build` is left out."""
     build: Callable[[Any], Any] = _itself
     example: Mapping[str, Any] = field(default_factory=dict)
-    """Settings of a small one, for tests."""
+    """Settings of a small part, for tests."""
 
 
 def _memory_attention(
@@ -145,28 +145,28 @@ def register_backbone(name: str, part: Part) -> None:
     """Make `backbone: {name: NAME, ...}` in a tracker's YAML build `part`.
 
     Raises:
-        ConfigError: the name is taken; so too for the other three.
+        ConfigError: the name is taken. The other three functions raise it, too.
     """
     BACKBONES.register(name, part)
 
 
 def register_compressor(name: str, part: Part) -> None:
-    """The same for `compressor:`; what is built is a `vidseg.memory.compressor.Compressor`."""
+    """The same for `compressor:`; `part` builds a `vidseg.memory.compressor.Compressor`."""
     COMPRESSORS.register(name, part)
 
 
 def register_memory_attention(name: str, part: Part) -> None:
-    """The same for `memory_attention:`; what is built is, or behaves as, a `MemoryAttention`."""
+    """The same for `memory_attention:`; `part` builds something that behaves as a `MemoryAttention`."""
     MEMORY_ATTENTIONS.register(name, part)
 
 
 def register_bank_policy(name: str, part: Part) -> None:
-    """The same for `bank:`; what is built is a `vidseg.memory.bank.BankPolicy`."""
+    """The same for `bank:`; `part` builds a `vidseg.memory.bank.BankPolicy`."""
     BANK_POLICIES.register(name, part)
 
 
 def build_part(table: Registry[Part], kind: str, entry: Mapping[str, Any], where: str) -> Any:
-    """One part from its mapping in the YAML.
+    """The part that a mapping in a YAML describes.
 
     Args:
         kind: the key of the mapping: 'backbone', 'memory_attention', ...

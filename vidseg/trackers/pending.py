@@ -1,4 +1,4 @@
-"""Prompts that wait for the next frame, the same way in every session."""
+"""Prompts that wait for the next frame; all sessions keep them this way."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 class PendingPrompts(dict[int, Prompt]):
-    """One prompt at most for each object id, in order of coming.
+    """At most one prompt for each object id, in the order in which they came; and the labels of objects.
 
-    What objects are called came with prompts too, but stays when those have been answered.
+    Labels come with prompts, but stay when these have been answered.
     """
 
     def __init__(
@@ -39,10 +39,10 @@ class PendingPrompts(dict[int, Prompt]):
         mask: Any = None,
         label: str | None = None,
     ) -> None:
-        """Let a prompt wait; it joins what waits for the same object already.
+        """Let a prompt wait, merged with one that waits for the same object.
 
         Raises:
-            PromptError: see `checked_id`, `Prompt.of` and `Prompt.merge`; then nothing has changed.
+            PromptError: see `checked_id`, `Prompt.of` and `Prompt.merge`; nothing has changed then.
         """
         obj_id = checked_id(obj_id)
         prompt = Prompt.of(box=box, points=points, labels=labels, mask=mask)
@@ -51,19 +51,19 @@ class PendingPrompts(dict[int, Prompt]):
             self.names[obj_id] = str(label)
 
     def forget(self, obj_id: int) -> None:
-        """What waits for an object, and what it is called."""
+        """Drop what waits for an object, and its label."""
         self.pop(obj_id, None)
         self.names.pop(obj_id, None)
 
     def names_of(self, obj_ids: Iterable[int]) -> list[str | None]:
-        """The labels of objects; None of one that has none."""
+        """The labels of objects; None for an object without one."""
         return [self.names.get(obj_id) for obj_id in obj_ids]
 
     def fit(self, frame: Frame) -> dict[int, Prompt]:
-        """Every prompt, checked against the frame's size (`Prompt.fit`); they keep waiting till `clear()`.
+        """Every prompt, checked against the frame's size (`Prompt.fit`); they keep waiting until `clear()`.
 
         Raises:
-            PromptError: a prompt does not fit; that one is dropped, the others keep waiting.
+            PromptError: a prompt does not fit; it is dropped, the others keep waiting.
         """
         fitted = {}
         for obj_id, prompt in list(self.items()):
@@ -75,7 +75,8 @@ class PendingPrompts(dict[int, Prompt]):
         return fitted
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """For a session's file: `pending.<obj_id>.<part>`. It needs the ids in order, and `names`, too."""
+        """Tensors for the file of a session: `pending.<obj_id>.<part>`; it also needs ids, in order, and
+        `names`."""
         import torch  # here alone: a session of the weight-free tracker works without it
 
         return {
@@ -91,7 +92,8 @@ class PendingPrompts(dict[int, Prompt]):
     def of_tensors(
         cls, obj_ids: Iterable[int], tensors: Mapping[str, Tensor], names: Mapping[Any, str]
     ) -> PendingPrompts:
-        """What `to_tensors` gave; `tensors` may hold others too. Ids in `names` may be text, as in JSON."""
+        """The prompts that `to_tensors` wrote; `tensors` may hold others. Ids in `names` may be text, as in
+        JSON."""
         prompts = cls(names=names)
         for obj_id in obj_ids:
             parts = {

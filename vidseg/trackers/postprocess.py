@@ -1,4 +1,4 @@
-"""What is done to masks after decoding: filling holes, removing specks, keeping objects apart.
+"""Post-processing of masks: filling holes, removing specks, keeping objects apart.
 
 Connected regions are found on the CPU with OpenCV (8-connected); no compiled extension is needed.
 """
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 HOLE_LOGIT = 0.1
-"""What a filled hole becomes: just inside the object (SAM 2, `fill_holes_in_mask_scores`)."""
+"""Logit of a filled hole: just inside the object (SAM 2, `fill_holes_in_mask_scores`)."""
 SPECK_LOGIT = -0.1
 LOSER_LOGIT = -10.0
-"""The most that an object may score on a pixel that belongs to another one."""
+"""Highest logit that an object may have on a pixel that another one gets."""
 
 
 def fill_holes(logits_nhw: Tensor, max_area: int) -> Tensor:
@@ -45,6 +45,6 @@ def small_regions(masks_nhw: Tensor, max_area: int) -> Tensor:
     for row, mask in enumerate(masks_nhw.cpu().numpy()):
         _, regions, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
         is_small = stats[:, cv2.CC_STAT_AREA] <= max_area
-        is_small[0] = False  # the label of what is not in the mask
+        is_small[0] = False  # label 0 is what is not in the mask
         small[row] = is_small[regions]
     return torch.from_numpy(small).to(masks_nhw.device)

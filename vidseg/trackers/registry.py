@@ -1,4 +1,4 @@
-"""Names to trackers: a table, one YAML per name in `vidseg/configs/`, imports only when asked for.
+"""Trackers by name: one YAML per name in `vidseg/configs/`; code is imported only when it is asked for.
 
 A YAML's `kind` says which builder reads it. A plug-in calls `register_tracker(kind, builder)` for a kind of
 its own, and `register_tracker_config(name, path)` for a name.
@@ -25,8 +25,8 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 
 
 Builder = Callable[[str, Mapping[str, Any], "TrackerOptions"], "Tracker"]
-"""(name, the YAML's mapping without `kind` and `options`, what is asked) -> tracker. It refuses what it
-cannot do; see `TrackerOptions.require_taken`."""
+"""(name, mapping of the YAML without `kind` and `options`, options of the caller) -> tracker. It refuses
+options that it cannot honour; see `TrackerOptions.require_taken`."""
 
 
 def _engine(name: str, config: Mapping[str, Any], options: TrackerOptions) -> Tracker:
@@ -34,7 +34,7 @@ def _engine(name: str, config: Mapping[str, Any], options: TrackerOptions) -> Tr
 
     from vidseg.trackers.engine_tracker import EngineTracker
 
-    # Scripts may load in the middle of `torch.inference_mode()`; weights made there cannot be changed later.
+    # Scripts may load inside `torch.inference_mode()`, and weights made there could not be changed later.
     with torch.inference_mode(False):
         return EngineTracker.build(name, config, options)
 
@@ -55,7 +55,7 @@ TRACKER_KINDS: Registry[Builder] = Registry(
     "tracker kind", {"engine": _engine, "flow": _flow, "sam2-reference": _sam2_reference}
 )
 TRACKERS: Registry[Path] = Registry("tracker", {path.stem: path for path in CONFIGS.glob("*.yaml")})
-"""Name -> YAML."""
+"""Name -> YAML file."""
 
 
 def register_tracker(kind: str, builder: Builder) -> None:
@@ -68,7 +68,8 @@ def register_tracker(kind: str, builder: Builder) -> None:
 
 
 def register_tracker_config(name: str, path: str | PathLike[str]) -> None:
-    """Make `load(NAME)` and `--tracker NAME` read a YAML file: `Path(__file__).with_name("mine.yaml")`, say.
+    """Make `load(NAME)` and `--tracker NAME` read a YAML file, such as
+    `Path(__file__).with_name("mine.yaml")`.
 
     Raises:
         ConfigError: the name is taken, or there is no such file.
@@ -80,15 +81,15 @@ def register_tracker_config(name: str, path: str | PathLike[str]) -> None:
 
 
 def tracker_names() -> list[str]:
-    """The names that `load` takes besides paths of YAML files, those of plug-ins among them."""
+    """The names that `load` takes besides paths of YAML files; those of plug-ins are among them."""
     return list(TRACKERS)
 
 
 def read_config(name_or_yaml: str | PathLike[str]) -> tuple[str, dict[str, Any]]:
-    """The name of a tracker and the mapping in its YAML; `weights`, where given, as a path from here.
+    """The name of a tracker and the mapping in its YAML; its `weights`, if given, as a path from here.
 
     Raises:
-        ConfigError: no such name or file, or the YAML is not a mapping.
+        ConfigError: there is no such name or file, or the YAML is no mapping.
     """
     import yaml
 

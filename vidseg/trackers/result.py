@@ -1,4 +1,4 @@
-"""What a tracker says of one frame.
+"""The result of a tracker on one frame.
 
 Layouts in shapes: N objects · H W video size · h w the mask decoder's own grid.
 """
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 ObjectState = Literal["visible", "uncertain", "absent"]
 
 DARK_GROUND = 32
-"""The grey that masks are painted on where no picture is given."""
+"""The grey on which masks are painted if no picture is given."""
 THUMBNAIL_SIDE = 480
-"""Pixels of the longer side of the picture that notebooks show."""
+"""Longer side, in pixels, of the picture that notebooks show."""
 
 
 class FrameResult:
-    """What a session says of one frame, for all its objects at once.
+    """The result of a session on one frame, for all its objects.
 
-    Video-resolution arrays are made when they are first asked for, and kept with the result.
+    Arrays at the video's size are made when they are first asked for, and kept with the result.
     """
 
     def __init__(
@@ -64,9 +64,9 @@ class FrameResult:
         self.states = list(states)
         """(N,): 'visible', 'uncertain' or 'absent'."""
         self.object_pointers = object_pointers
-        """float32 (N, C) for trackers that have them."""
+        """float32 (N, C) from trackers that have them, else None."""
         self.labels = [None] * len(self.obj_ids) if labels is None else list(labels)
-        """(N,): what `prompt(..., label=)` called the objects; None for those that have no label."""
+        """(N,): the label of each object, from `prompt(..., label=)`; None without one."""
         self._to_video_res = to_video_res
         self._video_res_logits: FloatArray | None = None
         self._masks: BoolArray | None = None
@@ -80,7 +80,7 @@ class FrameResult:
 
     @property
     def has_video_res(self) -> bool:
-        """Whether anybody has asked for arrays at the video's size yet."""
+        """Whether arrays at the video's size have been made."""
         return self._video_res_logits is not None
 
     @property
@@ -100,7 +100,7 @@ class FrameResult:
     def label_map(self) -> npt.NDArray[np.int32]:
         """int32 (H, W): the object id of each pixel, 0 for background.
 
-        Where objects overlap, the one with the highest logit has the pixel, as in SAM 2's own exporter; see
+        Where objects overlap, the one with the highest logit gets the pixel, as in SAM 2's exporter; see
         `vidseg.trackers.label_map`.
         """
         boxes = mask_boxes(self.masks)

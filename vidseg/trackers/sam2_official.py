@@ -1,4 +1,4 @@
-"""The official SAM 2 video predictor, built and fed without its file loaders. Needs the extra `sam2`.
+"""Builds and feeds the official SAM 2 video predictor without its file loaders. Needs the extra `sam2`.
 
 The package `sam2` on PyPI is an upload of https://github.com/facebookresearch/sam2.
 """
@@ -49,10 +49,10 @@ def build_predictor(
     """The official predictor in evaluation mode, with the official video settings.
 
     Args:
-        config: an official configuration's name, e.g. 'sam2.1_hiera_t'.
+        config: name of an official configuration, e.g. 'sam2.1_hiera_t'.
         state: weights under the official names; None leaves the official initialisation, seeded with 0.
         image_size: side of the square model input, a multiple of 32; None for 1024.
-        compile: the official compiled variant (`vos_optimized`).
+        compile: whether to build the official compiled variant (`vos_optimized`).
         **model_options: arguments of the official class (`non_overlap_masks=True`, ...).
 
     Raises:
@@ -66,13 +66,13 @@ def build_predictor(
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
-    # The official builder composes the same file through Hydra's process-wide state, which a caller may use.
+    # The official builder uses Hydra's process-wide state, which a caller may use as well; this does not.
     folder = "sam2.1" if config.startswith("sam2.1") else "sam2"
     text = files("sam2").joinpath("configs", folder, f"{config}.yaml").read_text(encoding="utf-8")
     model: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=True)["model"]  # type: ignore[call-overload, index]
     variant = "SAM2VideoPredictorVOS" if compile else "SAM2VideoPredictor"
     model["_target_"] = f"sam2.sam2_video_predictor.{variant}"
-    # What `build_sam2_video_predictor(apply_postprocessing=True)` adds.
+    # Settings that `build_sam2_video_predictor(apply_postprocessing=True)` adds.
     model["sam_mask_decoder_extra_args"] = {
         "dynamic_multimask_via_stability": True,
         "dynamic_multimask_stability_delta": 0.05,
@@ -89,7 +89,7 @@ def build_predictor(
     model.update(model_options)
     if find_spec("sam2._C") is None:
         model["fill_hole_area"] = 0
-    # The compiled variant prints to stdout, which belongs to the commands' own output.
+    # The compiled variant prints to stdout, which is reserved for the output of commands.
     with torch.random.fork_rng(devices=[]), contextlib.redirect_stdout(sys.stderr):
         torch.manual_seed(0)
         predictor = instantiate(model, _recursive_=True)
@@ -102,7 +102,7 @@ def build_predictor(
 def start_state(
     predictor: SAM2VideoPredictor, images: Any, size_hw: tuple[int, int], num_frames: int
 ) -> dict[str, Any]:
-    """What the official `init_state` returns, without its video loader.
+    """The state that the official `init_state` returns, made without its video loader.
 
     Args:
         images: anything that gives a normalised float32 (3, S, S) tensor for a frame number.
@@ -133,7 +133,11 @@ def start_state(
 def add_prompt(
     predictor: SAM2VideoPredictor, state: dict[str, Any], frame_idx: int, obj_id: int, prompt: Prompt
 ) -> Tensor:
-    """Hand one prompt to the official predictor; returns the masks it answers with, (N, 1, H, W) logits."""
+    """Pass one prompt to the official predictor.
+
+    Returns:
+        mask logits of its answer, (N, 1, H, W).
+    """
     if prompt.mask is not None:
         _, _, masks = predictor.add_new_mask(state, frame_idx, obj_id, torch.from_numpy(prompt.mask))
     else:
@@ -146,7 +150,7 @@ def add_prompt(
 
 
 def model_input(frame: Frame, image_size: int) -> Tensor:
-    """float32 (3, S, S): the frame as the official loaders of videos and of JPEG folders prepare it.
+    """The frame as the official loaders of videos and of JPEG folders prepare it: float32 (3, S, S).
 
     Raises:
         InputError: the frame carries a model input of another size.
@@ -163,18 +167,18 @@ def model_input(frame: Frame, image_size: int) -> Tensor:
         resized = frame.decoded.resized(image_size)
     else:
         resized = np.asarray(Image.fromarray(frame.image).resize((image_size, image_size)))
-    # As the official loader: divided in float64, rounded to float32, then normalised.
+    # Like the official loader: divide in float64, round to float32, then normalise.
     pixels = torch.from_numpy(resized / 255.0).permute(2, 0, 1).float()
     return (pixels - torch.tensor(IMAGE_MEAN)[:, None, None]) / torch.tensor(IMAGE_STD)[:, None, None]
 
 
 @contextlib.contextmanager
 def predicted_ious(predictor: SAM2VideoPredictor) -> Iterator[list[float]]:
-    """Collects the decoder's predicted IoU of each mask it chooses, which the official state drops."""
+    """Collects the predicted IoU of each mask that the decoder chooses; the official state drops them."""
     found: list[float] = []
 
     def keep(_module: Any, _inputs: Any, outputs: Any) -> None:
-        # (masks, predicted IoUs, tokens, object score); of several candidates the best is chosen.
+        # Outputs are (masks, predicted IoUs, tokens, object score); the best candidate is chosen.
         found.append(float(outputs[1][0].max()))
 
     handle = predictor.sam_mask_decoder.register_forward_hook(keep)

@@ -1,12 +1,12 @@
-"""The official SAM 2 video predictor behind our tracker contract: for parity tests and benchmarks.
+"""The official SAM 2 video predictor behind the tracker contract, for parity tests and benchmarks.
 
-Every number is the official code's own; its sessions feed it frame by frame and collect what it says.
-As in the official package, memory grows with the video: all outputs are kept, and all frames unless
-`keep_frames: false`.
+Every number comes from the official code; sessions feed it frame by frame and collect its results. As in the
+official package, memory grows with the video: all outputs are kept, and all frames unless `keep_frames:
+false`.
 
 Hole filling needs the official CUDA extension. Without it the official code leaves masks as they are and
-warns on each call; here the option is off then, which gives the same masks. `sam2_session` says what else we
-chose.
+warns on each call; the option is switched off then, which gives the same masks. `sam2_session` lists other
+choices.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
 
 class Sam2ReferenceConfig(Strict):
-    """What the YAML may say."""
+    """Settings that the YAML may hold."""
 
     config: OfficialConfig
     image_size: int | None = None
-    """A multiple of 32; None for 1024."""
+    """Side of the square model input, a multiple of 32; None: 1024."""
     keep_frames: bool = True
-    """False drops a frame once it was stepped through, which the official code never does."""
+    """Whether frames stay in memory after they have been stepped through, as in the official code."""
     non_overlap_masks: bool = False
     add_all_frames_to_correct_as_cond: bool = False
     fill_hole_area: int = 8
@@ -56,11 +56,11 @@ _TAKEN = {
     "corrections_condition",
     "fill_hole_area",
 }
-"""The options that the official predictor has, too."""
+"""Options that the official predictor has, too."""
 
 
 class Sam2ReferenceTracker:
-    """See `vidseg.trackers.contract.Tracker`."""
+    """The official predictor as a tracker; see `vidseg.trackers.contract.Tracker`."""
 
     traits = TrackerTraits(takes_decoded=True)
 
@@ -80,11 +80,13 @@ class Sam2ReferenceTracker:
 
     @classmethod
     def build(cls, name: str, config: Mapping[str, Any], options: TrackerOptions) -> Sam2ReferenceTracker:
-        """Build and load. `dtype='bfloat16'` is the official use: weights in float32, autocast to bfloat16.
+        """The tracker of a YAML, with weights.
+
+        `dtype='bfloat16'` is the official use: weights in float32, autocast to bfloat16.
 
         Raises:
             MissingExtraError: the package `sam2` is not installed.
-            ConfigError: the configuration or an option is wrong, or the device is not there.
+            ConfigError: the configuration or an option is wrong, or the device is missing.
             CheckpointError: weights are missing or do not fit.
         """
         where = f"tracker '{name}'"
@@ -156,7 +158,7 @@ class Sam2ReferenceTracker:
         }
 
     def fingerprint(self) -> str:
-        """What must be the same for a saved session to go on."""
+        """A digest of all that must be the same to go on with a saved session."""
         facts = {key: value for key, value in self.describe().items() if key != "device"}
         facts["weights_sha256"] = self.weights_sha256 or state_sha256(self.predictor.state_dict())
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

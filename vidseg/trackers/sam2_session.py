@@ -1,13 +1,13 @@
-"""One video on the official predictor: it is fed frame by frame, and what it says is collected.
+"""One video on the official predictor, which is fed frame by frame.
 
-Where we had to choose:
+Choices that the official code leaves open:
 
-- A frame's image is resized as the official loader of JPEG folders does it (Pillow's `resize`, bicubic).
-- The official loop takes a whole clip and skips frame 0 in reverse; here each step does what one turn of that
-  loop does, so frames may come from a stream, and frame 0 is tracked in reverse too.
-- A float32 run of the official code fails where an object has a memory but no pointer (on frames before its
-  first prompt): nothing lifts the bfloat16 memory to float32. Memories of conditioning frames are therefore
-  kept as float32 after the rounding to bfloat16; the values are the same.
+- A frame's image is resized as the official loader of JPEG folders does it (Pillow's `resize`, bicubic). -
+The official loop takes a whole clip and skips frame 0 in reverse. Here each step does what one turn of that
+loop does, so frames may come from a stream, and frame 0 is tracked in reverse too. - A float32 run of the
+official code fails for an object with a memory but no pointer (on frames before its first prompt), as nothing
+converts the bfloat16 memory to float32. So memories of conditioning frames are kept as float32 after rounding
+to bfloat16; the values are the same.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
     from vidseg.trackers.contract import Box, FloatArray, Labels, Points
 
 HORIZON = 16
-"""Of tracked frames, none further back than this is read (6 memories, 15 pointers)."""
+"""Tracked frames further back than this are never read (6 memories, 15 pointers)."""
 LIVE_STREAM_LENGTH = 1 << 30
-"""The official code wants a number of frames; all numbers from 16 on have the same effect."""
+"""Length given for live streams: the official code wants one, and from 16 on all have the same effect."""
 
 
 class Sam2ReferenceSession:
-    """See `vidseg.trackers.contract.Session`.
+    """A session of the official predictor; see `vidseg.trackers.contract.Session`.
 
     Args:
-        dtype: below float32, the predictor runs in autocast to it.
-        keep_frames: keep every frame's image, as the official code does.
+        dtype: if it is not float32, the predictor runs in autocast to it.
+        keep_frames: whether every frame's image is kept, as in the official code.
         write: writes the session to a file.
     """
 
@@ -70,7 +70,7 @@ class Sam2ReferenceSession:
         self._seen: Frame | None = None
         self._last_frame_idx: int | None = None
         self._predicted_ious: dict[tuple[int, int], float] = {}
-        """(frame, object id) -> what the official state does not keep."""
+        """(frame, object id) -> predicted IoU, which the official state does not keep."""
 
     @property
     def obj_ids(self) -> list[int]:
@@ -155,7 +155,7 @@ class Sam2ReferenceSession:
             yield
 
     def _take(self, frame: Frame) -> dict[str, Any]:
-        """Put a frame where the official code looks for it."""
+        """Put a frame where the official code looks for it, and return its state."""
         check_frame_order(frame.index, self._last_frame_idx, reverse=self.reverse)
         if self.num_frames is not None and not 0 <= frame.index < self.num_frames:
             raise InputError(
@@ -187,11 +187,11 @@ class Sam2ReferenceSession:
     def _answer(self, state: dict[str, Any], frame_idx: int, obj_id: int, prompt: Prompt) -> None:
         with predicted_ious(self.predictor) as found:
             add_prompt(self.predictor, state, frame_idx, obj_id, prompt)
-        # A mask prompt is taken as it is; the decoder runs for the pointer alone.
+        # A mask prompt is taken as it is; the decoder runs only to make the pointer.
         self._predicted_ious[frame_idx, obj_id] = 1.0 if prompt.mask is not None else found[-1]
 
     def _preflight(self, state: dict[str, Any]) -> None:
-        """Encode what was prompted into memory, as the official loop does before it starts."""
+        """Encode prompted frames into memory, as the official loop does before it starts."""
         self.predictor.propagate_in_video_preflight(state)
         if self.dtype == torch.float32:
             for outputs in state["output_dict_per_obj"].values():
@@ -199,7 +199,7 @@ class Sam2ReferenceSession:
                     output["maskmem_features"] = output["maskmem_features"].float()
 
     def _track(self, state: dict[str, Any], frame_idx: int, obj_idx: int, obj_id: int) -> None:
-        """One object's turn of the loop in the official `propagate_in_video`."""
+        """Do for one object what a turn of the loop in the official `propagate_in_video` does."""
         outputs = state["output_dict_per_obj"][obj_idx]
         if frame_idx not in outputs["cond_frame_outputs"]:
             with predicted_ious(self.predictor) as found:
@@ -219,7 +219,8 @@ class Sam2ReferenceSession:
         state["frames_tracked_per_obj"][obj_idx][frame_idx] = {"reverse": self.reverse}
 
     def _result(self, state: dict[str, Any], frame: Frame) -> FrameResult:
-        """What the official state holds of a frame, newest first: corrections, prompts, tracked."""
+        """The result of a frame from the official state; corrections come before prompts, and those before
+        tracked masks."""
         rows = []
         for obj_idx, obj_id in enumerate(self._followed):
             for outputs in (
@@ -260,7 +261,7 @@ class Sam2ReferenceSession:
         return np.asarray(video_res[:, 0].float().cpu().numpy())
 
     def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """What can still be read: conditioning frames, and tracked ones within the horizon."""
+        """All that can still be read: conditioning frames, and tracked ones within the horizon."""
         tensors = self._pending.to_tensors()
         facts: dict[str, Any] = {
             "num_frames": self.num_frames,
@@ -300,7 +301,7 @@ class Sam2ReferenceSession:
         return tensors, facts
 
     def fill(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        """Put what `save` wrote into a fresh session."""
+        """Put what `contents` returned into a new session."""
         self._pending = PendingPrompts.of_tensors(facts["pending"], tensors, facts.get("names", {}))
         self._last_frame_idx = facts["last_frame"]
         if facts["size_hw"] is None:
@@ -327,7 +328,7 @@ class Sam2ReferenceSession:
 
 
 _STORED = ("maskmem_features", "pred_masks", "obj_ptr", "object_score_logits")
-"""The tensors of one object on one frame, in the official state."""
+"""The tensors that the official state holds for one object on one frame."""
 
 
 def _stacked(tensors: Sequence[Tensor], empty: tuple[int, ...]) -> FloatArray:

@@ -1,4 +1,4 @@
-"""One video on the engine: who is followed, what waits to be prompted, what was just seen."""
+"""One video on the engine: its objects, the prompts that wait, and the frame last seen."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SessionOptions:
-    """What a caller may ask for besides the model itself; none of it is on by default."""
+    """Options of a session besides the model itself; all are off by default."""
 
     non_overlap_masks: bool = False
-    """Give each pixel of the result to one object at most."""
+    """Whether to give each pixel of the result to at most one object."""
     remove_speck_area: int = 0
-    """Drop regions of at most this many low-res pixels from the result."""
+    """Regions of at most this many low-res pixels are dropped from the result."""
     keeps_corrections: bool = False
-    """A corrected frame is not tracked again when tracking comes past it once more."""
+    """Whether a corrected frame keeps its mask when tracking passes it again; else it is tracked anew."""
     corrections_condition: bool = False
-    """A corrected frame becomes a conditioning frame (SAM 2's `add_all_frames_to_correct_as_cond`)."""
+    """Whether a corrected frame becomes a conditioning frame (SAM 2: `add_all_frames_to_correct_as_cond`)."""
     clear_memory_around_corrections: bool = False
-    """Forget tracked frames around a corrected one, which may show what was wrong."""
+    """Whether to forget tracked frames near a corrected one, as they may show the same mistake."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """The frame that was last given, for corrections."""
+    """The last frame that was given, for corrections."""
 
     frame: Frame
     moment: Moment
@@ -54,7 +54,8 @@ class EngineSession:
     """One video being tracked; see `vidseg.trackers.contract.Session`.
 
     Args:
-        keep_all: forget nothing, so that frames may be visited in any order; memory grows with the video.
+        keep_all: whether to forget nothing, so that frames may be visited in any order; memory then grows
+            with the video.
     """
 
     def __init__(
@@ -163,7 +164,7 @@ class EngineSession:
         self.pending.forget(obj_id)
 
     def features(self, frame: Frame) -> Features:
-        """A frame's features, encoded when they are first wanted and kept till another frame's are."""
+        """The frame's features; they are computed once and kept until another frame's are wanted."""
         if self._encoded is None or self._encoded[0] is not frame:
             self._encoded = (frame, self.engine.encode(frame))
         return self._encoded[1]
@@ -172,7 +173,7 @@ class EngineSession:
         self._write(self, path)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All that the session goes on from, for a file: tensors, and JSON values."""
+        """All that is needed to go on with the session, for a file: tensors, and JSON values."""
         tensors, objects = self.pending.to_tensors(), []
         for obj_id, bank in self.banks.items():
             of_bank, facts = bank.save(str(obj_id))
@@ -189,7 +190,7 @@ class EngineSession:
         }
 
     def take_state(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Go on from what `state` returned."""
         self.last_frame_idx = facts["last_frame"]
         self.banks = {
             known["id"]: ObjectBank.restore(str(known["id"]), tensors, known) for known in facts["objects"]
@@ -207,15 +208,15 @@ class EngineSession:
         return Moment(frame.index, self.reverse, self.num_frames)
 
     def _take_prompts(self, frame: Frame) -> dict[int, Prompt]:
-        """The prompts for this frame, which wait no longer."""
+        """The prompts for this frame; they stop waiting."""
         fitted = self.pending.fit(frame)
         if fitted:
-            self.features(frame)  # a frame that cannot be encoded leaves the prompts waiting
+            self.features(frame)  # first, so that prompts keep waiting if encoding fails
         self.pending.clear()
         return fitted
 
     def _corrects(self, obj_id: int, prompt: Prompt, moment: Moment) -> bool:
-        """Whether a prompt corrects what has first to be tracked into the frame."""
+        """Whether a prompt corrects a mask, which must first be tracked into the frame."""
         if not (self.engine.model.clicks_correct and prompt.is_clicks and obj_id in self.banks):
             return False
         bank = self.banks[obj_id]
@@ -235,7 +236,7 @@ class EngineSession:
         bank = self.banks.get(obj_id) or ObjectBank()
         earlier = bank.at(frame.index)
         is_initial = earlier is None or earlier.is_initial
-        # What the frame itself has left in the bank is fed back as logits, not read as a memory.
+        # This frame's own memory is fed back as logits, not read as a memory.
         features = self.features(frame)
         decoded = self.engine.segment(
             features,
@@ -263,7 +264,8 @@ class EngineSession:
         for bank in self.banks.values():
             self.engine.policy.evict(bank, moment)
             for memory in bank.frames:
-                # Only the frame just seen can be corrected, and only frames ahead will be visited.
+                # Logits are needed on the frame just seen, which can be corrected, and on frames not yet
+                # visited.
                 if memory.was_visited and memory.frame_idx != moment.frame_idx:
                     memory.low_res_logits_hw = None
 
@@ -300,7 +302,10 @@ class EngineSession:
 
 
 def to_video_res(low_res_logits_nhw: Tensor, size_hw: tuple[int, int], options: SessionOptions) -> Tensor:
-    """Resize mask logits from the decoder's grid to the video's; thresholding comes after."""
+    """Mask logits resized from the decoder's grid to the video.
+
+    Thresholding comes after: at low resolution it would lose thin parts.
+    """
     if not low_res_logits_nhw.shape[0]:
         return low_res_logits_nhw.new_zeros(0, *size_hw)
     if options.remove_speck_area:

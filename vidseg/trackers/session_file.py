@@ -1,6 +1,6 @@
 """Sessions on disk: tensors and facts in one safetensors file, written whole or not at all.
 
-Tensors are torch's, or NumPy arrays for a tracker that works without torch: importing that takes seconds.
+Tensors are torch's, or NumPy arrays for a tracker that runs without torch, whose import takes seconds.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def write_session(
     """Write a session.
 
     Args:
-        tracker: the tracker's name.
-        fingerprint: of its configuration and weights; only the same tracker can go on.
+        tracker: name of the tracker.
+        fingerprint: digest of its configuration and weights; only the same tracker can go on.
         tensors: the state; all of torch, or all of NumPy.
-        facts: what else there is to the state, as JSON values.
+        facts: the rest of the state, as JSON values.
     """
     metadata = {
         "format": FORMAT,
@@ -71,7 +71,7 @@ def read_session(
         framework: 'pt' for torch tensors, on `device`; 'np' for NumPy arrays.
 
     Raises:
-        CheckpointError: not a session, or another tracker's, or made with other weights or options.
+        CheckpointError: the file is no session, or one of another tracker, other weights or other options.
     """
     where = str(path)
     try:

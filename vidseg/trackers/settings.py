@@ -1,4 +1,4 @@
-"""What the YAML of an engine tracker says, and what the builder of a model is given of it."""
+"""The YAML of an engine tracker, and what the builder of a model receives of it."""
 
 from __future__ import annotations
 
@@ -18,47 +18,48 @@ class EngineSettings(Strict):
     """A tracker's YAML, without its `kind`; a part is a mapping with its `name` and its settings."""
 
     family: Literal["sam2", "sam2.1", "edgetam", "efficienttam", "surgical-sam2", "own"] = "own"
-    """Whose checkpoints fit."""
+    """The family whose checkpoints fit."""
     weights: str | None = Field(default=None, exclude=True)
-    """A file of weights, from the YAML's folder; None for the published ones of the tracker's name."""
+    """A file of weights, relative to the YAML's folder; None: those published for the tracker's name."""
     image_size: int = Field(default=1024, ge=64, multiple_of=32)
     """Side of the square model input."""
     backbone: dict[str, Any]
     model: dict[str, Any] = Field(default={"name": "sam2"})
-    """What holds the parts together. `compressor`, `memory_attention`, `absent_embedding` and `pointer_times`
-    are for the model 'sam2' alone."""
+    """The model that joins the parts. `compressor`, `memory_attention`, `absent_embedding` and
+    `pointer_times` are for the model 'sam2' alone."""
     compressor: dict[str, Any] = Field(default={"name": "none"})
     memory_attention: dict[str, Any] = Field(default={"name": "rotary"})
     bank: dict[str, Any] = Field(default={"name": "recent-frames"})
     absent_embedding: bool = False
-    """The memory of an absent object is marked (SAM 2.1)."""
+    """Whether the memory of an absent object is marked (SAM 2.1)."""
     pointer_times: Literal["none", "projected"] = "none"
     """Time code of object pointers: none (SAM 2), or signed and projected (SAM 2.1)."""
     keeps_corrections: bool = False
-    """A corrected frame keeps its mask when tracking comes past it again, as in SAM 2's first predictor, on
-    which EdgeTAM and Surgical SAM 2 are built; else it is tracked anew (SAM 2.1, EfficientTAM)."""
+    """Whether a corrected frame keeps its mask when tracking passes it again, as in SAM 2's first predictor,
+    on which EdgeTAM and Surgical SAM 2 are built; else it is tracked anew (SAM 2.1, EfficientTAM)."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """What a model is built around."""
+    """What the builder of a model receives: settings, and parts that are built already."""
 
     settings: EngineSettings
     backbone: Backbone
     policy: BankPolicy
     where: str
-    """Whose YAML it is, for messages."""
+    """The YAML, for messages."""
 
     @property
     def module(self) -> nn.Module:
-        """The backbone as the torch module that it is."""
+        """The backbone, as a torch module."""
         assert isinstance(self.backbone, nn.Module)
         return self.backbone
 
     def check_strides(self) -> None:
-        """
+        """Check that the backbone's maps have the strides that its mode promises.
+
         Raises:
-            ConfigError: the backbone's maps have other strides than its mode promises.
+            ConfigError: they have others.
         """
         mode = self.backbone.mode
         if tuple(self.backbone.strides) != STRIDES[mode]:

@@ -28,7 +28,7 @@ def _pool(x_bhwc: Tensor) -> Tensor:
 
 
 def _to_windows(x_bhwc: Tensor, size: int) -> Tensor:
-    """B x H x W x C, padded at the bottom and right, to (B · windows) x size x size x C."""
+    """Cut B x H x W x C, padded at the bottom and right, into (B · windows) x size x size x C."""
     batch, height, width, channels = x_bhwc.shape
     pad_h, pad_w = -height % size, -width % size
     if pad_h or pad_w:
@@ -45,11 +45,11 @@ def _from_windows(windows: Tensor, batch: int, height: int, width: int) -> Tenso
 
 
 PIECE_ELEMENTS = 1 << 20
-"""Work on the CPU goes in pieces of this many input elements, whose results stay in the cache."""
+"""On the CPU, work is split into pieces of this many input elements, whose results stay in the cache."""
 
 
 def in_pieces(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """`layer(x)` for a layer that treats the entries of the first axis alike and apart."""
+    """`layer(x)` in pieces, for a layer that treats each entry of the first axis alike and by itself."""
     if not cpu_kernels_serve(x):
         return layer(x)
     size = max(1, PIECE_ELEMENTS // x[0].numel()) * torch.get_num_threads()
@@ -64,7 +64,7 @@ def in_pieces(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 class PooledAttention(nn.Module):
-    """Multi-head attention inside each window (or picture); may pool its queries 2x2."""
+    """Multi-head attention inside each window (or picture); it may pool its queries 2 x 2."""
 
     def __init__(self, dim: int, out_dim: int, heads: int, pool_queries: bool) -> None:
         super().__init__()
@@ -88,6 +88,8 @@ class PooledAttention(nn.Module):
 
 
 class Block(nn.Module):
+    """Windowed attention, then a perceptron, each with a norm before it; may pool the map 2 x 2."""
+
     def __init__(self, dim: int, out_dim: int, heads: int, window: int, pool: bool) -> None:
         super().__init__()
         self.window = window
@@ -101,7 +103,7 @@ class Block(nn.Module):
         self.changes_width = dim != out_dim
 
     def forward(self, x_bhwc: Tensor) -> Tensor:
-        # Windows know nothing of each other: a few rows of them at a time stay in the cache.
+        # Windows are independent; a few rows of them at a time stay in the cache.
         batch, height, width, channels = x_bhwc.shape
         if not self.window or not cpu_kernels_serve(x_bhwc):
             return self._forward(x_bhwc)
@@ -142,7 +144,7 @@ class _PatchEmbed(nn.Module):
 
 
 class HieraSettings(Strict):
-    """What a YAML says of a `Hiera`; see its arguments."""
+    """Settings of a `Hiera` in a YAML; see its arguments."""
 
     embed_dim: int = Field(ge=1)
     heads: int = Field(ge=1)
@@ -154,14 +156,14 @@ class HieraSettings(Strict):
 
 
 class Hiera(nn.Module):
-    """Images to four feature maps.
+    """The Hiera encoder: images to four feature maps.
 
     Args:
-        embed_dim: channels of the first stage; they double at each stage, as do the heads.
+        embed_dim: channels of the first stage; channels and heads double at each stage.
         heads: heads of the first stage.
-        stages: blocks a stage.
-        global_blocks: the blocks that attend to the whole picture instead of windows.
-        windows: window side a stage; a block that pools uses the window of the stage before.
+        stages: number of blocks in each stage.
+        global_blocks: numbers of the blocks that attend to the whole picture instead of windows.
+        windows: side of the windows in each stage; a block that pools uses the window of the stage before.
         background_hw: grid of the learned position embedding that is resized to the picture.
     """
 
@@ -206,7 +208,7 @@ class Hiera(nn.Module):
         self.strides: tuple[int, ...] = tuple(4 * 2**stage for stage in range(len(stages)))
 
     def _make_position(self, height: int, width: int) -> Tensor:
-        """The position embedding of a grid."""
+        """The position embedding, resized to a grid."""
         background = F.interpolate(self.pos_embed, size=(height, width), mode="bicubic")
         side = self.pos_embed_window.shape[-1]
         return (background + self.pos_embed_window.tile(1, 1, height // side, width // side)).permute(

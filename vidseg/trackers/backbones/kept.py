@@ -1,4 +1,4 @@
-"""What follows from weights and the grid alone: made once while tracking."""
+"""Tensors that depend on weights and grid alone, computed once while tracking."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from torch import Tensor
 
 
 class KeptPositions:
-    """Position embeddings resized to a grid; made anew when the grid or the weights change, or gradients are
-    wanted."""
+    """Position embeddings resized to a grid.
+
+    They are made anew when the grid or the weights change, and whenever gradients are wanted.
+    """
 
     def __init__(self) -> None:
         self._key: tuple[int, ...] = ()
         self._kept = torch.empty(0)
 
     def get(self, grid_hw: tuple[int, int], make: Callable[[int, int], Tensor], *weights: Tensor) -> Tensor:
-        """
+        """The embedding for a grid.
+
         Args:
-            make: from height and width.
-            weights: what `make` makes it of.
+            make: makes it from height and width.
+            weights: the weights that `make` uses.
         """
         if torch.compiler.is_compiling():
             return make(*grid_hw)

@@ -24,10 +24,10 @@ from vidseg.validation import Strict
 
 PATCH = 16
 PRETRAINED_GRID = 14
-"""Side of the patch grid that positions were learned on (images of 224 pixels)."""
+"""Side of the patch grid on which positions were learned (images of 224 pixels)."""
 
 VARIANTS: dict[str, tuple[int, int]] = {"tiny": (192, 3), "small": (384, 6)}
-"""Channels and heads."""
+"""Name -> channels and heads."""
 
 
 class Attention(nn.Module):
@@ -51,8 +51,8 @@ class Attention(nn.Module):
         if self.window is None:
             out_byxc = self._attend(x_byxc.flatten(1, 2)).unflatten(1, (height, width))
         else:
-            # The model was trained with windows filled up with zeros and without a mask: what the projection
-            # makes of a zero, its bias, takes part like any patch.
+            # The model was trained with windows padded with zeros and without a mask, so padding takes part
+            # in attention: the projection turns a zero into its bias.
             padded_byxc = F.pad(x_byxc, (0, 0, 0, -width % self.window, 0, -height % self.window))
             windows_wnc = self._attend(_to_windows(padded_byxc, self.window))
             out_byxc = _from_windows(windows_wnc, self.window, height, width)
@@ -66,13 +66,13 @@ class Attention(nn.Module):
 
 
 def _to_windows(x_byxc: Tensor, window: int) -> Tensor:
-    """(B·W) x N x C, row by row; the sides of the grid are multiples of `window`."""
+    """Cut the grid into windows, row by row: (B·W) x N x C; its sides are multiples of `window`."""
     grid = x_byxc.unflatten(2, (-1, window)).unflatten(1, (-1, window))
     return grid.transpose(2, 3).flatten(3, 4).flatten(0, 2)
 
 
 def _from_windows(windows_wnc: Tensor, window: int, height: int, width: int) -> Tensor:
-    """Undo `_to_windows`, and drop what lies beyond `height` and `width`."""
+    """Put windows back into a grid of `height` x `width`, without padding."""
     rows, columns = -(-height // window), -(-width // window)
     grid = windows_wnc.unflatten(1, (window, window)).unflatten(0, (-1, rows, columns))
     return grid.transpose(2, 3).flatten(3, 4).flatten(1, 2)[:, :height, :width]
@@ -101,26 +101,27 @@ class _PatchEmbedding(nn.Module):
 
 
 class PlainViTSettings(Strict):
-    """What a YAML says of a `PlainViT`; see its arguments."""
+    """Settings of a `PlainViT` in a YAML; see its arguments."""
 
     variant: str
 
 
 class PlainViT(nn.Module):
-    """Images to one map at stride 16.
+    """EfficientTAM's encoder: images to one map at stride 16.
 
     Args:
         variant: a name in `VARIANTS`.
         depth: number of blocks.
         window: side of the windows, in patches.
-        global_blocks: blocks that attend over the whole grid.
+        global_blocks: numbers of the blocks that attend over the whole grid.
     """
 
     mode: Literal["pyramid", "single-scale"] = "single-scale"
 
     @classmethod
     def of(cls, settings: PlainViTSettings) -> PlainViT:
-        """
+        """A `PlainViT` with these settings.
+
         Raises:
             ConfigError: no such variant.
         """
@@ -140,7 +141,7 @@ class PlainViT(nn.Module):
         self.channels: tuple[int, ...] = (channels,)
         self.strides: tuple[int, ...] = (PATCH,)
         self.patch_embed = _PatchEmbedding(channels)
-        # The class token's position comes first; it is in the checkpoints and not used.
+        # The first position is that of the class token: checkpoints have it, and it is not used.
         self.pos_embed = nn.Parameter(torch.empty(1, 1 + PRETRAINED_GRID**2, channels))
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         self._positions = KeptPositions()
@@ -151,7 +152,7 @@ class PlainViT(nn.Module):
     def forward(self, images_b3ss: Tensor) -> list[Tensor]:
         """Features: [B x C x S/16 x S/16]. The sides of the images must be multiples of 16."""
         x_byxc = self.patch_embed.proj(images_b3ss).permute(0, 2, 3, 1)
-        # Sums keep the layout of their first term: from here on channels are last in memory, too.
+        # A sum has the memory layout of its first term, so channels are last in memory from here on.
         grid_hw = (x_byxc.shape[1], x_byxc.shape[2])
         x_byxc = x_byxc.contiguous() + self._positions.get(grid_hw, self._make_positions, self.pos_embed)
         for block in self.blocks:

@@ -30,11 +30,11 @@ NormLayout = Literal["branches", "sum"]
 
 @dataclass(frozen=True)
 class RepViTConfig:
-    """Which RepViT; four stages, fine to coarse."""
+    """The shape of a RepViT; it has four stages, fine to coarse."""
 
     channels: tuple[int, ...]
     depths: tuple[int, ...]
-    """Blocks per stage, the transition into the stage not counted."""
+    """Number of blocks in each stage, without the transition into it."""
     norm_layout: NormLayout = "sum"
     """Where a token mixer normalises: 'branches' (each of the two convolutions; the first release) or 'sum'
     (the 3x3 branch, and the sum of all three; the second release and RepViT-SAM)."""
@@ -69,25 +69,25 @@ class ConvNorm(nn.Sequential):
         self.add_module("bn", nn.BatchNorm2d(out_channels))
 
     def fused(self) -> nn.Conv2d | Pointwise:
-        """One layer with bias that does the same in evaluation mode."""
+        """A single layer with bias that computes the same in evaluation mode."""
         if self.c.kernel_size == (1, 1):
             return Pointwise.of(self)
         return _conv_like(self.c, *self.folded())
 
     def folded(self) -> tuple[Tensor, Tensor]:
-        """Kernel and bias, float64."""
+        """Kernel and bias of that layer, float64."""
         return _fold_norm(_exact(self.c.weight), None, self.bn)
 
 
 class Pointwise(Linear):
     """A 1x1 convolution as a linear layer on each position, with its activation in the same pass.
 
-    PyTorch's float32 1x1 convolution copies maps that have their channels last.
+    PyTorch's own 1x1 convolution copies float32 maps that have their channels last.
     """
 
     @classmethod
     def of(cls, layer: ConvNorm, activation: Activation = "none") -> Pointwise:
-        """What `layer` does in evaluation mode, and `activation` after it."""
+        """A layer that computes what `layer` does in evaluation mode, and then `activation`."""
         kernel, bias = layer.folded()
         out = cls(layer.c.in_channels, layer.c.out_channels, activation).to(layer.c.weight)
         out.weight.copy_(kernel[:, :, 0, 0])
@@ -118,14 +118,14 @@ class TokenMixer(nn.Module):
         return out
 
     def fused(self) -> nn.Conv2d:
-        """One 3x3 depthwise convolution with bias that does the same in evaluation mode."""
+        """A single 3x3 depthwise convolution with bias that computes the same in evaluation mode."""
         kernel, bias = _fold_norm(_exact(self.conv.c.weight), None, self.conv.bn)
         if isinstance(self.conv1, ConvNorm):
             point, point_bias = _fold_norm(_exact(self.conv1.c.weight), None, self.conv1.bn)
         else:
             assert self.conv1.bias is not None
             point, point_bias = _exact(self.conv1.weight), _exact(self.conv1.bias)
-        # The 1x1 branch and the identity touch only the middle of the 3x3 window.
+        # The 1x1 branch and the identity only add to the middle of the 3x3 kernel.
         kernel = kernel + F.pad(point + 1.0, (1, 1, 1, 1))
         bias = bias + point_bias
         if isinstance(self.bn, nn.BatchNorm2d):
@@ -138,7 +138,7 @@ class SqueezeExcite(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        # A quarter of the width, to the nearest multiple of 8: 48 -> 16, 96 -> 24.
+        # A quarter of the width, rounded to a multiple of 8: 48 -> 16, 96 -> 24.
         squeezed = max(8, (channels // 4 + 4) // 8 * 8)
         self.fc1 = nn.Conv2d(channels, squeezed, 1)
         self.fc2 = nn.Conv2d(squeezed, channels, 1)
@@ -149,7 +149,7 @@ class SqueezeExcite(nn.Module):
 
 
 class ChannelMixer(nn.Module):
-    """Two pointwise convolutions with a GELU between them, twice as wide inside, plus the input."""
+    """Two pointwise convolutions with a GELU between them, twice as wide inside; their input is added."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -162,7 +162,7 @@ class ChannelMixer(nn.Module):
         return out
 
     def fuse(self) -> None:
-        """Make each convolution a linear layer; the GELU goes into the first."""
+        """Turn each convolution into a linear layer; the first one also applies the GELU."""
         assert isinstance(self.conv1, ConvNorm)
         assert isinstance(self.conv2, ConvNorm)
         self.conv1, self.conv2 = Pointwise.of(self.conv1, "gelu"), Pointwise.of(self.conv2)
@@ -170,7 +170,7 @@ class ChannelMixer(nn.Module):
 
 
 class RepViTBlock(nn.Module):
-    """Mix tokens, optionally squeeze and excite, mix channels; size and width stay."""
+    """Mixes tokens, optionally squeezes and excites, mixes channels; size and width stay the same."""
 
     def __init__(self, channels: int, norm_layout: NormLayout, *, use_se: bool) -> None:
         super().__init__()
@@ -184,7 +184,8 @@ class RepViTBlock(nn.Module):
 
 
 class Transition(nn.Module):
-    """Into the next stage: a block, a strided depthwise convolution, a pointwise one, a channel mixer."""
+    """The way into the next stage: a block, a strided depthwise convolution, a pointwise one, a channel
+    mixer."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, norm_layout: NormLayout) -> None:
         super().__init__()
@@ -199,7 +200,7 @@ class Transition(nn.Module):
 
 
 class Stem(nn.Module):
-    """Image to stride 4: two strided 3x3 convolutions with a GELU between them."""
+    """Two strided 3x3 convolutions with a GELU between them: an image to a map at stride 4."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -208,13 +209,13 @@ class Stem(nn.Module):
 
     def forward(self, images_b3hw: Tensor) -> Tensor:
         x_bhwc = self.conv1(images_b3hw).permute(0, 2, 3, 1)
-        # PyTorch's GELU is five times slower on channels last unless it is told that they are.
+        # PyTorch's GELU is five times slower on a channels-last map unless the axes are permuted.
         out: Tensor = self.conv2(F.gelu(x_bhwc).permute(0, 3, 1, 2))
         return out
 
 
 class Stage(nn.Module):
-    """Blocks of one width; squeeze-excite in the first and every second after it."""
+    """Blocks of one width; the first and every second after it squeeze and excite."""
 
     def __init__(self, channels: int, depth: int, norm_layout: NormLayout, transition: nn.Module) -> None:
         super().__init__()
@@ -229,14 +230,14 @@ class Stage(nn.Module):
 
 
 class RepViTSettings(Strict):
-    """What a YAML says of a `RepViT`; see its arguments."""
+    """Settings of a `RepViT` in a YAML; see its arguments."""
 
     variant: str = "m1"
     mode: Literal["pyramid", "single-scale"] = "pyramid"
 
 
 class RepViT(nn.Module):
-    """Images to features of four stages.
+    """The RepViT encoder: images to the features of its stages.
 
     Args:
         variant: a name in `VARIANTS`, or a configuration.
@@ -246,7 +247,8 @@ class RepViT(nn.Module):
 
     @classmethod
     def of(cls, settings: RepViTSettings) -> RepViT:
-        """
+        """A `RepViT` with these settings.
+
         Raises:
             ConfigError: no such variant.
         """
@@ -264,6 +266,7 @@ class RepViT(nn.Module):
         self.mode: Literal["pyramid", "single-scale"] = mode
         transitions: list[nn.Module] = [nn.Identity()]
         strides = [4]
+        """Strides of the returned maps, in pixels of the image."""
         for (before, after), stride in zip(
             itertools.pairwise(config.channels), config.transition_strides, strict=True
         ):
@@ -275,13 +278,13 @@ class RepViT(nn.Module):
             self.body[f"stages_{index}"] = Stage(channels, depth, config.norm_layout, transition)
         self._kept = slice(None) if mode == "pyramid" else slice(-1, None)
         self.channels: tuple[int, ...] = config.channels[self._kept]
-        """Channels of the features given, fine to coarse."""
+        """Channels of the returned maps, fine to coarse."""
         self.strides: tuple[int, ...] = tuple(strides[self._kept])
         """Their strides in pixels of the image."""
 
     def forward(self, images_b3ss: Tensor) -> list[Tensor]:
-        """Features, fine to coarse: (B, channels[i], S / strides[i], S / strides[i])."""
-        # Channels last: depthwise and pointwise convolutions run faster on it, on the CPU too.
+        """Feature maps, fine to coarse: B x channels[i] x S / strides[i] x S / strides[i]."""
+        # Depthwise and pointwise convolutions run faster on channels-last maps, on the CPU too.
         x_bchw = images_b3ss.contiguous(memory_format=torch.channels_last)
         stem, *stages = self.body.values()
         x_bchw = stem(x_bchw)
@@ -295,8 +298,8 @@ class RepViT(nn.Module):
     def fuse(self) -> RepViT:
         """A copy for inference: every batch norm and every branch folded into its convolution.
 
-        Folded in float64 and rounded once, so the two agree to float32's rounding. The copy cannot be trained
-        further, and its state dict has other names; load published weights before fusing.
+        Folding happens in float64 and rounds once, so both agree to float32's rounding. The copy cannot be
+        trained further, and its state dict has other names; load published weights before fusing.
         """
         fused = copy.deepcopy(self).eval().requires_grad_(False)
         _fuse_children(fused)
@@ -314,7 +317,7 @@ def _fuse_children(module: nn.Module) -> None:
 
 
 def _fold_norm(kernel: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """float64 kernel and bias of a convolution followed by `norm` in evaluation mode."""
+    """Kernel and bias, float64, of a convolution followed by `norm` in evaluation mode."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale = _exact(norm.weight) / torch.sqrt(_exact(norm.running_var) + norm.eps)
@@ -323,7 +326,7 @@ def _fold_norm(kernel: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> tup
 
 
 def _exact(weight: Tensor) -> Tensor:
-    """float64, on the CPU: not every accelerator has it."""
+    """The weight in float64, on the CPU, as not every accelerator has that type."""
     return weight.detach().cpu().double()
 
 

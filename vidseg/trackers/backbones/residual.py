@@ -31,12 +31,15 @@ class ConvNorm(nn.Module):
 
     @torch.no_grad()
     def fuse(self) -> None:
+        """Fold the norm into the convolution."""
         if isinstance(self.norm, nn.BatchNorm2d):
             self.conv = fuse_conv_bn_eval(self.conv, self.norm)
             self.norm = nn.Identity()
 
 
 class ResidualBlock(nn.Module):
+    """The basic block of a residual network: two 3x3 convolutions, added to their input."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.first = ConvNorm(channels, channels)
@@ -47,7 +50,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualSettings(Strict):
-    """What a YAML says of a `Residual`; see its arguments."""
+    """Settings of a `Residual` in a YAML; see its arguments."""
 
     stem: int = Field(ge=8)
     widths: list[int] = Field(min_length=4, max_length=4)
@@ -55,12 +58,14 @@ class ResidualSettings(Strict):
 
 
 class Residual(nn.Module):
-    """Maps at strides 4, 8, 16 and 32; see `vidseg.trackers.image_encoder.Backbone`.
+    """A residual encoder: images to maps at strides 4, 8, 16 and 32.
+
+    See `vidseg.trackers.image_encoder.Backbone`.
 
     Args:
         stem: channels at stride 2.
         widths: channels of the four maps, fine to coarse.
-        blocks: residual blocks of the four stages.
+        blocks: number of residual blocks in each of the four stages.
     """
 
     mode: Literal["pyramid", "single-scale"] = "pyramid"
@@ -86,7 +91,7 @@ class Residual(nn.Module):
         return maps
 
     def fuse(self) -> Residual:
-        """This network in the form that tracks: norms folded into their convolutions."""
+        """The network with norms folded into their convolutions, as it is used in tracking."""
         for module in self.modules():
             if isinstance(module, ConvNorm):
                 module.fuse()

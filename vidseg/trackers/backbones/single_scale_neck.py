@@ -17,8 +17,8 @@ class SingleScaleNeck(nn.Module):
     """A 1x1 and a 3x3 convolution, each with a norm over channels after it.
 
     Args:
-        in_channels: of the backbone's map.
-        channels: of the map given.
+        in_channels: channels of the backbone's map.
+        channels: channels of the map that the neck returns.
     """
 
     def __init__(self, in_channels: int, channels: int = 256) -> None:
@@ -32,5 +32,5 @@ class SingleScaleNeck(nn.Module):
         self.convs = nn.ModuleList([nn.Sequential(layers)])
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """[B x in_channels x H x W] to [B x channels x H x W]."""
+        """The backbone's one map, B x in_channels x H x W, as one of B x channels x H x W."""
         return [self.convs[0](maps[0])]

@@ -1,4 +1,5 @@
-"""What an object looks like: learned from the masks a user gave, followed through the frames with care."""
+"""Appearance of an object: learned from the masks that a user gave, and followed cautiously through the
+frames."""
 
 from __future__ import annotations
 
@@ -22,20 +23,22 @@ from vidseg.trackers.flow.motion import scale_flow, warp
 from vidseg.trackers.flow.window import CELL, HALF, Window
 
 _FEW = 0.02
-"""Share of a window that must be seen on a side for its local colours to count for more than all of them."""
+"""Local colours count for more than all colours once this share of a window has been seen on a side."""
 
 
 @dataclass
 class Appearance:
     """Colours of one object and of its surroundings.
 
-    The colours as a user showed them stay as they are (what is learned from own masks feeds leaks); the local
-    ones follow the flow and are renewed from own masks: they know what lies beside a contour now.
+    The colours that a user showed stay as they are: learning from the tracker's own masks would reinforce
+    leaks. The local colours follow the flow and are renewed from own masks, so they know what lies beside a
+    contour now.
     """
 
     of_object: FloatMap
+    """float32 32768: share of each colour in the object, on the frames that a user prompted."""
     of_surroundings: FloatMap
-    """float32 32768: share of each colour, in the frames that a user prompted."""
+    """float32 32768: share of each colour in the surroundings, on the frames that a user prompted."""
     clusters: npt.NDArray[np.uint8]
     """uint8 32768: the cluster of each colour."""
     shares: FloatMap
@@ -48,7 +51,7 @@ class Appearance:
 
     @classmethod
     def learn(cls, bins: IntMap, mask: BoolMap, config: FlowConfig) -> Appearance:
-        """The looks of an object from its true mask; both at half resolution."""
+        """The appearance of an object from its true mask; colour bins and mask are at half resolution."""
         size_px = HALF * float(np.sqrt(max(int(mask.sum()), 1)))
         near = surroundings_weight(mask, config.ring_share * size_px / HALF + 1)
         of_object = count_colours(bins, mask.astype(np.float32))
@@ -64,7 +67,7 @@ class Appearance:
         return looks
 
     def add(self, bins: IntMap, mask: BoolMap, config: FlowConfig) -> None:
-        """Take in another true mask, of a frame that lies ahead; local colours are left alone."""
+        """Take in another true mask, on a frame that lies ahead; local colours stay as they are."""
         other = Appearance.learn(bins, mask, config)
         self.of_object = np.float32(0.5) * (self.of_object + other.of_object)
         self.of_surroundings = np.float32(0.5) * (self.of_surroundings + other.of_surroundings)
@@ -80,7 +83,7 @@ class Appearance:
         """Carry the local colours along the flow, and renew them from this frame's mask.
 
         Args:
-            bins, prob, flow: of the window, at half resolution.
+            bins, prob, flow: maps of the window, at half resolution.
         """
         rate = np.float32(config.local_rate)
         seen = self._local_counts(bins, prob, size_px, config)
@@ -94,7 +97,7 @@ class Appearance:
         self.near_object, self.near_surroundings = sides
 
     def colour_evidence(self, bins: IntMap, config: FlowConfig) -> FloatMap:
-        """Log-likelihood ratio of each pixel's colour: the whole object's against its surroundings'."""
+        """Log-likelihood ratio of each pixel's colour: that of the whole object against its surroundings."""
         return log_ratio(self.of_object, self.of_surroundings, config.colour_limit)[bins]
 
     def local_evidence(
@@ -103,7 +106,7 @@ class Appearance:
         """Log-likelihood ratio of each pixel's colour among those seen near it on either side.
 
         Args:
-            bins, flow: of a window at half resolution, whose top row and left column are `corner`.
+            bins, flow: maps of a window at half resolution, whose top row and left column are `corner`.
         """
         height, width = bins.shape
         rows, columns, _ = self.near_object.shape
@@ -122,7 +125,7 @@ class Appearance:
         return log_ratio(likelihoods[0], likelihoods[1], config.colour_limit, floor=1e-3)
 
     def resemblance(self, evidence: FloatMap, mask: BoolMap) -> float:
-        """Mean colour evidence inside a mask: 1 where it is the object's own, 0 where it says nothing."""
+        """Mean colour evidence inside a mask, as a share of the object's own; 0: the colours say nothing."""
         if self.own_evidence <= 0 or not mask.any():
             return 0.0
         return float(evidence[mask].mean()) / self.own_evidence

@@ -1,4 +1,4 @@
-"""The constants of the weight-free tracker, in one place."""
+"""The constants of the weight-free tracker."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ class FlowConfig(Strict):
     """
 
     max_side: int = Field(default=864, ge=64, le=4096)
-    """Longer side, in pixels, of the grid that frames are worked on; larger videos are scaled down to it."""
+    """Longest side, in pixels, of the grid on which frames are processed; larger videos are scaled down to
+    it."""
     prior_reach_px: float = Field(default=6.0, gt=0)
     """Distance from the carried contour, in pixels of the grid, at which the prior weighs one nat."""
     prior_limit: float = Field(default=12.0, gt=0)
-    """The most that the prior can weigh."""
+    """The most that the prior can weigh, in nats."""
     colour_weight: float = Field(default=0.5, ge=0)
     """Weight of the colours of the whole object against those of its surroundings, as first seen."""
     local_colour_weight: float = Field(default=1.0, ge=0)
@@ -28,33 +29,33 @@ class FlowConfig(Strict):
     """Weight of moving with the object rather than with what is around it."""
     colour_limit: float = Field(default=3.0, gt=0)
     motion_limit: float = Field(default=2.0, gt=0)
-    """The most that one pixel's colour, or motion, can weigh."""
+    """The most that one pixel's colour or motion can weigh, in nats."""
     flow_noise_px: float = Field(default=1.0, gt=0)
     """Standard deviation of the flow's own error."""
     colours: int = Field(default=32, ge=2, le=255)
-    """Colour clusters that local colours are counted in."""
+    """How many clusters of colours local colours are counted in."""
     local_share: float = Field(default=0.25, gt=0)
     """Half side of the window that local colours are counted in, as a share of the object's size."""
     motion_share: float = Field(default=0.5, gt=0)
-    """Half side of the window that motions are compared in, likewise."""
+    """Half side of the window in which motions are compared, as a share of the object's size."""
     ring_share: float = Field(default=0.25, gt=0)
-    """How fast the surroundings lose weight with their distance to the object, likewise."""
+    """How fast surroundings lose weight with their distance from the object, as a share of its size."""
     local_rate: float = Field(default=0.1, gt=0, le=1)
-    """How much of the local colours each frame renews."""
+    """Share of the local colours that each frame renews."""
     window_share: float = Field(default=1.0, gt=0)
-    """Margin around the carried mask that is looked at, likewise."""
+    """Margin around the carried mask that is searched, as a share of the object's size."""
     growth: float = Field(default=1.3, gt=1)
-    """The most that an object's area grows from one frame to the next."""
+    """An object's area grows by at most this factor from one frame to the next."""
     smallest_area_px: int = Field(default=12, ge=1)
-    """Less than this of an object, in pixels of the grid, is as good as nothing."""
+    """An object with less area than this, in pixels of the grid, counts as gone."""
     find_share: float = Field(default=0.7, gt=0)
-    """How well a place must fit a lost object, against how the object itself fitted when last seen."""
+    """How well a place must fit a lost object, as a share of how the object itself fitted when last seen."""
     sure_resemblance: float = Field(default=0.6)
-    """Mean colour evidence, as a share of the object's own, from which its shape is worth remembering."""
+    """From this mean colour evidence on (as a share of the object's own) its shape is remembered."""
     whole_share: float = Field(default=0.7, gt=0, le=1)
-    """Share of its known area from which an object counts as seen whole."""
+    """From this share of its known area on, an object counts as seen whole."""
     size_memory: float = Field(default=0.98, gt=0, le=1)
-    """How much of the known area a frame leaves, when the object shows less."""
+    """Share of the known area that is kept from frame to frame while the object shows less."""
     filter_px: int = Field(default=12, ge=1)
     """Radius of the guided filter, in pixels of the grid."""
     filter_eps: float = Field(default=1e-3, gt=0)

@@ -1,4 +1,4 @@
-"""The grid that a video is worked on: the frame itself, or a smaller copy of a large one."""
+"""The grid on which a video is processed: the frame itself, or a smaller copy of a large one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vidseg.trackers.contract import Frame, Prompt
 
 
 def grid_size(size_hw: tuple[int, int], max_side: int) -> tuple[int, int]:
-    """Height and width of the grid: the frame's, with its longer side brought down to `max_side`."""
+    """Height and width of the grid: those of the frame, its longer side reduced to `max_side`."""
     scale = min(1.0, max_side / max(size_hw))
     return max(1, round(size_hw[0] * scale)), max(1, round(size_hw[1] * scale))
 
@@ -36,7 +36,7 @@ def to_grid(frame: Frame, grid_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
 
 
 def prompt_to_grid(prompt: Prompt, size_hw: tuple[int, int], grid_hw: tuple[int, int]) -> Prompt:
-    """A prompt that fits the frame, in pixels of the grid."""
+    """The prompt, which fits the frame, in pixels of the grid."""
     if size_hw == grid_hw:
         return prompt
     scale_xy = np.array([grid_hw[1] / size_hw[1], grid_hw[0] / size_hw[0]], np.float32)
@@ -44,14 +44,14 @@ def prompt_to_grid(prompt: Prompt, size_hw: tuple[int, int], grid_hw: tuple[int,
     if mask is not None:
         share = cv2.resize(mask.astype(np.float32), (grid_hw[1], grid_hw[0]), interpolation=cv2.INTER_AREA)
         mask = share >= 0.5
-        if not mask.any():  # an object thinner than a cell of the grid
+        if not mask.any():  # the object is thinner than a cell of the grid
             mask = share >= share.max()
     box = None if prompt.box is None else prompt.box * np.tile(scale_xy, 2)
     return Prompt(prompt.points_xy * scale_xy, prompt.labels, box, mask)
 
 
 def to_video_res(logits: npt.NDArray[np.float32], size_hw: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """Mask logits (N, h, w) of the grid at the video's size (N, H, W), bilinear."""
+    """Mask logits of the grid (N, h, w), resized to the video (N, H, W), bilinear."""
     if logits.shape[1:] == size_hw:
         return logits
     resized = np.empty((len(logits), *size_hw), np.float32)

@@ -9,11 +9,12 @@ import numpy.typing as npt
 FloatMap = npt.NDArray[np.float32]
 
 _SMALLEST_SIDE = 32
-"""Below this DIS finds no pyramid to work on; such a frame is taken to stand still."""
+"""DIS needs a pyramid, and so pictures of at least this side; smaller frames are taken to stand still."""
 _FEW = 0.02
-"""Share of a window that must be seen before its own mean counts for more than the mean of the whole side."""
+"""The mean of a window counts for more than that of the whole side once this share of it has been seen."""
 _SMEAR = 0.25
-"""What agreement with the object's motion is worth outside the carried mask: flow smears across contours."""
+"""Weight of agreeing with the object's motion outside the carried mask; it is low as flow smears over
+contours."""
 
 
 def flow_to_previous(grey: npt.NDArray[np.uint8], previous_grey: npt.NDArray[np.uint8]) -> FloatMap:
@@ -26,11 +27,11 @@ def flow_to_previous(grey: npt.NDArray[np.uint8], previous_grey: npt.NDArray[np.
 
 
 def warp(previous: FloatMap, flow: FloatMap, corner: tuple[int, int] = (0, 0)) -> FloatMap:
-    """A map of the previous frame carried into this one, or into a window of it; 0 comes in from outside.
+    """A map of the previous frame carried into this one, or into a window of it; beyond the frame it is 0.
 
     Args:
         previous: H x W or H x W x C.
-        flow: h x w x 2, of the window, in pixels of the map.
+        flow: h x w x 2, the flow of the window, in pixels of the map.
         corner: the window's top row and left column.
     """
     height, width = flow.shape[:2]
@@ -45,7 +46,7 @@ def warp(previous: FloatMap, flow: FloatMap, corner: tuple[int, int] = (0, 0)) -
 
 
 def scale_flow(flow: FloatMap, size_hw: tuple[int, int]) -> FloatMap:
-    """The flow on a smaller grid, in pixels of that grid."""
+    """The flow resized to a smaller grid, in pixels of that grid."""
     scaled: FloatMap = cv2.resize(flow, size_hw[::-1], interpolation=cv2.INTER_AREA)
     scaled *= np.array([size_hw[1] / flow.shape[1], size_hw[0] / flow.shape[0]], np.float32)
     return scaled
@@ -67,7 +68,7 @@ def motion_evidence(
         limit: the most that a pixel can weigh.
     """
     side = (2 * radius + 1, 2 * radius + 1)
-    # The surest part of either side, away from the contour.
+    # Only the parts that are surely on a side count, away from the contour.
     of_object = np.clip(2 * prior - 1, 0, 1)
     of_rest = np.clip(1 - 2 * cv2.dilate(prior, np.ones((5, 5), np.uint8)), 0, 1)
     speed_squared = _square(flow)

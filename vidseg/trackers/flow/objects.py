@@ -1,4 +1,4 @@
-"""What is remembered of one object: its last mask, its shape when it was last surely seen, its looks."""
+"""The memory of one object: its last mask, its shape when it was last surely seen, its appearance."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ class TrackedObject:
     quality: float = 0.0
     """Estimated IoU of the last mask, 0 to 1."""
     looks: Appearance | None = None
-    """None for an object that was not seen yet."""
+    """Its colours; None for an object that has not been seen yet."""
     shape: npt.NDArray[np.bool_] | None = None
-    """Its mask when it was last surely seen whole, cut to its rectangle, at quarter resolution."""
+    """The mask when the object was last surely seen whole, cut to its rectangle, at quarter resolution."""
     whole_area: float = 0.0
     """Area of the whole object, in pixels of the grid, as far as it is known."""
     shape_response: float = 0.0
-    """How well the colours fitted that shape there."""
+    """How well the colours fitted that shape when it was kept."""
 
     @classmethod
     def unseen(cls, grid_hw: tuple[int, int]) -> TrackedObject:
-        """An object of which nothing is known on this frame."""
+        """An object about which nothing is known on this frame."""
         return cls(np.zeros(grid_hw, np.float32))
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> TrackedObject:
-        """The object whose `dataclasses.asdict` is `fields`."""
+        """The object from the fields that `dataclasses.asdict` made of it."""
         looks = fields["looks"]
         return cls(**{**fields, "looks": None if looks is None else Appearance(**looks)})
 
@@ -57,12 +57,12 @@ class TrackedObject:
         return object_state(self.score_logit, self.quality, bool(self.mask.any()))
 
     def show(self, mask: npt.NDArray[np.bool_]) -> None:
-        """Make a user's mask the last frame's."""
+        """Take a mask from the user for the last frame."""
         self.prob = np.where(mask, np.float32(0.99), np.float32(0.01))
         self.score_logit, self.quality = _LARGEST_SCORE, _PROMPTED_QUALITY
 
     def judge(self, prob: npt.NDArray[np.float32], resemblance: float) -> None:
-        """Make a tracked mask the last frame's, and say how far it is to be trusted.
+        """Take a tracked mask for the last frame, and estimate how far it can be trusted.
 
         Args:
             resemblance: see `Appearance.resemblance`.
@@ -70,13 +70,13 @@ class TrackedObject:
         self.prob = prob
         mask = prob > 0.5
         likeness = float(np.clip(resemblance, 0, 1))
-        # The expected IoU were the pixels independent, less for colours that are not the object's.
+        # The expected IoU if pixels were independent, reduced if the colours are not the object's.
         union = float(mask.sum()) + float(prob[~mask].sum())
         expected = float(prob[mask].sum()) / max(union, 1e-6)
         self.quality = expected * (0.5 + 0.5 * likeness)
         self.score_logit = 0.5 + (_LARGEST_SCORE - 1) * likeness
 
     def lose(self) -> None:
-        """The object is not in this frame."""
+        """Mark the object as absent from this frame."""
         self.prob = np.zeros_like(self.prob)
         self.score_logit, self.quality = -_LARGEST_SCORE, 0.0

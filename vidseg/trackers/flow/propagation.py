@@ -1,4 +1,4 @@
-"""One object carried from the last frame into this one: its mask along the flow, then judged by its looks."""
+"""Carries one object from the last frame into this one: along the flow, corrected by its appearance."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Picture = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class FrameFeatures:
-    """What is computed once a frame, for all its objects."""
+    """Maps of a frame that are computed once for all its objects."""
 
     guide: FloatMap
     """h x w x 3, 0 to 1: the picture, slightly smoothed."""
@@ -32,10 +32,11 @@ class FrameFeatures:
     flow: FloatMap
     half_flow: FloatMap
     quarter_flow: FloatMap
-    """To the previous frame, each in pixels of its own resolution."""
+    """Flow to the previous frame at full, half and quarter resolution, each in pixels of that resolution."""
 
     @classmethod
     def of(cls, picture: Picture, flow: FloatMap) -> FrameFeatures:
+        """The features of a picture and of its flow to the previous one."""
         height, width = picture.shape[:2]
         return cls(
             cv2.GaussianBlur(picture, (0, 0), 0.8).astype(np.float32) / np.float32(255),
@@ -47,8 +48,9 @@ class FrameFeatures:
 
 
 def learn(tracked: TrackedObject, picture: Picture, mask: BoolMap, config: FlowConfig) -> None:
-    """Learn an object's looks anew from its true mask in a picture, and show it there."""
+    """Learn an object's appearance anew from its true mask in a picture, and put it there."""
     bins, half = _at_half(picture, mask)
+    """h/2 x w/2: colour bins."""
     tracked.looks = Appearance.learn(bins, half, config)
     tracked.shape_response = _own_response(mask, tracked.looks.colour_evidence(bins, config))
     tracked.whole_area = 0.0
@@ -57,7 +59,7 @@ def learn(tracked: TrackedObject, picture: Picture, mask: BoolMap, config: FlowC
 
 
 def learn_ahead(tracked: TrackedObject, picture: Picture, mask: BoolMap, config: FlowConfig) -> None:
-    """Learn from a frame that lies ahead what an object looks like; where it is now stays as it was."""
+    """Learn an object's appearance from a frame that lies ahead; its present mask stays as it was."""
     if tracked.looks is None:
         learn(tracked, picture, mask, config)
         tracked.lose()
@@ -66,7 +68,7 @@ def learn_ahead(tracked: TrackedObject, picture: Picture, mask: BoolMap, config:
 
 
 def arrive(tracked: TrackedObject, picture: Picture, mask: BoolMap, config: FlowConfig) -> None:
-    """Show an object as `learn_ahead` was shown it, on that very frame."""
+    """Put an object where `learn_ahead` saw it, once tracking comes to that frame."""
     bins, half = _at_half(picture, mask)
     assert tracked.looks is not None
     tracked.looks.look_closely(bins, half.astype(np.float32), float(np.sqrt(mask.sum())), config)
@@ -76,7 +78,7 @@ def arrive(tracked: TrackedObject, picture: Picture, mask: BoolMap, config: Flow
 
 
 def propagate(objects: Mapping[int, TrackedObject], frame: FrameFeatures, config: FlowConfig) -> None:
-    """Carry all objects into a frame: follow each, find the lost ones again, else call them absent."""
+    """Carry all objects into a frame: follow each, look for lost ones, and mark those not found as absent."""
     lost = [tracked for tracked in objects.values() if not follow(tracked, frame, config)]
     taken = np.zeros(frame.flow.shape[:2], bool)
     for tracked in objects.values():
@@ -89,7 +91,7 @@ def propagate(objects: Mapping[int, TrackedObject], frame: FrameFeatures, config
 
 
 def share_pixels(objects: Mapping[int, TrackedObject]) -> None:
-    """Leave each pixel to the object that it belongs to most likely; of equals, to the lowest id."""
+    """Give each pixel to the object that it most likely belongs to; on a tie, to the lowest id."""
     shown = [tracked for _, tracked in sorted(objects.items()) if tracked.mask.any()]
     if len(shown) < 2:
         return
@@ -101,7 +103,7 @@ def share_pixels(objects: Mapping[int, TrackedObject]) -> None:
 
 
 def follow(tracked: TrackedObject, frame: FrameFeatures, config: FlowConfig) -> bool:
-    """Carry the mask along the flow and correct it by colour and motion; False when nothing of it is left."""
+    """Carry the mask along the flow and correct it by colour and motion; False if nothing of it is left."""
     looks = tracked.looks
     if looks is None or not tracked.mask.any():
         return False
@@ -146,10 +148,10 @@ def follow(tracked: TrackedObject, frame: FrameFeatures, config: FlowConfig) -> 
 
 
 def find_again(tracked: TrackedObject, frame: FrameFeatures, taken: BoolMap, config: FlowConfig) -> bool:
-    """Look for a lost object in the whole frame; False when no place fits its colours and shape well enough.
+    """Look for a lost object in the whole frame; False if no place fits its colours and shape well enough.
 
     Args:
-        taken: h x w, what other objects hold.
+        taken: h x w, the pixels that other objects have.
     """
     looks = tracked.looks
     if looks is None or tracked.shape is None or tracked.shape_response <= 0:
@@ -162,7 +164,7 @@ def find_again(tracked: TrackedObject, frame: FrameFeatures, taken: BoolMap, con
         return False
     size_px = QUARTER * float(np.sqrt(found.shape.sum()))
     placed = resize(found.shape, frame.bins.shape) >= 0.5
-    # The place is known to a fraction of the object's size, so colours decide its outline.
+    # The place is known only to a fraction of the object's size, so colours must decide its outline.
     reach = 0.1 * size_px
     logit = np.clip(HALF / reach * signed_distance(placed), -config.prior_limit, config.prior_limit) + colour
     prob = _refined(logit, frame.guide, config)
@@ -178,9 +180,9 @@ def find_again(tracked: TrackedObject, frame: FrameFeatures, taken: BoolMap, con
 
 
 def remember_shape(tracked: TrackedObject, mask: BoolMap, resemblance: float, config: FlowConfig) -> None:
-    """Keep an object's shape, for the case that it gets lost; not while it is half hidden, nor in doubt."""
+    """Keep an object's shape, in case it gets lost later; not while it is half hidden or in doubt."""
     area = float(np.count_nonzero(mask))
-    # Let the known size fade, or an object that goes away would seem half hidden for good.
+    # Let the known size fade: an object that moves away would otherwise count as half hidden forever.
     tracked.whole_area = max(area, config.size_memory * tracked.whole_area)
     if resemblance < config.sure_resemblance or area < config.whole_share * tracked.whole_area:
         return
@@ -197,7 +199,7 @@ def _at_half(picture: Picture, mask: BoolMap) -> tuple[IntMap, BoolMap]:
 
 
 def _own_response(mask: BoolMap, evidence: FloatMap) -> float:
-    """How well the colours fit an object's shape in its own place (elsewhere there may be look-alikes)."""
+    """How well the colours fit an object's shape in its own place; look-alikes elsewhere do not count."""
     quarter_hw = _at_quarter(mask.shape)
     quarter = resize(mask, quarter_hw) >= 0.5
     if not quarter.any():
@@ -217,7 +219,7 @@ def _at_quarter(size_hw: tuple[int, ...]) -> tuple[int, int]:
 
 
 def resize(map_hw: npt.NDArray[np.floating] | BoolMap, size_hw: tuple[int, ...]) -> FloatMap:
-    """A map at another resolution, as float32: means of areas when it shrinks, bilinear when it grows."""
+    """A map at another resolution, as float32: area means when it shrinks, bilinear when it grows."""
     shrinks = size_hw[0] < map_hw.shape[0]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     resized: FloatMap = cv2.resize(map_hw.astype(np.float32), (size_hw[1], size_hw[0]), interpolation=method)
@@ -225,7 +227,7 @@ def resize(map_hw: npt.NDArray[np.floating] | BoolMap, size_hw: tuple[int, ...])
 
 
 def _motion(prior: FloatMap, flow: FloatMap, size_px: float, config: FlowConfig) -> FloatMap:
-    """Evidence of motion at half resolution, computed at a quarter."""
+    """Evidence from motion at half resolution, computed at a quarter."""
     each = QUARTER // HALF
     size_hw = max(1, prior.shape[0] // each), max(1, prior.shape[1] // each)
     evidence = motion_evidence(
@@ -239,7 +241,7 @@ def _motion(prior: FloatMap, flow: FloatMap, size_px: float, config: FlowConfig)
 
 
 def resize_flow(flow: FloatMap, size_hw: tuple[int, int]) -> FloatMap:
-    """The flow on a smaller grid, but in pixels of the session's grid."""
+    """The flow on a smaller grid, still in pixels of the session's grid."""
     small: FloatMap = HALF * cv2.resize(flow, size_hw[::-1], interpolation=cv2.INTER_AREA)
     return small
 

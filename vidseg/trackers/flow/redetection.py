@@ -1,4 +1,4 @@
-"""Finding a lost object again, by its colours in the shape it last had."""
+"""Finds a lost object again, by its colours in the shape it had last."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ FloatMap = npt.NDArray[np.float32]
 
 _SCALES = (0.7, 1.0, 1.4)
 _RING_WEIGHT = 0.5
-"""What object-like colours around the shape count against it: a wall of the object's colour is no object."""
+"""Weight of object-like colours around the shape, which count against a place: a wall of the object's colour
+is no object."""
 
 
 @dataclass(frozen=True)
 class Find:
+    """A place where a lost object may be."""
+
     response: float
-    """Mean colour evidence in the shape, less that in the ring around it."""
+    """Mean colour evidence in the shape, minus that in the ring around it."""
     shape: npt.NDArray[np.bool_]
     """h x w: the shape where it was found."""
 
 
 def cut_shape(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """The mask's own rectangle."""
+    """The mask cut to its own rectangle."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].copy()
 
@@ -32,14 +35,14 @@ def cut_shape(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
 def find_shape(
     evidence: FloatMap, shape: npt.NDArray[np.bool_], scales: tuple[float, ...] = _SCALES
 ) -> Find | None:
-    """Where the colour evidence fits the shape best, over places and scales.
+    """The place and scale at which the colour evidence fits the shape best.
 
     Args:
         evidence: h x w colour evidence.
-        shape: the object's mask, cut to its rectangle, in the same pixels.
+        shape: the object's mask, cut to its rectangle, in pixels of the same size.
 
     Returns:
-        None where the shape is larger than the frame at every scale.
+        None if the shape is larger than the frame at every scale.
     """
     best: Find | None = None
     for scale in scales:
@@ -52,7 +55,7 @@ def find_shape(
         around = cv2.dilate(inside.astype(np.uint8), np.ones((2 * ring_px + 1,) * 2, np.uint8)) > 0
         ring = around & ~inside
         kernel = inside / inside.sum() - _RING_WEIGHT * ring / ring.sum()
-        # Beyond the frame's border nothing is known: evidence 0.
+        # Nothing is known beyond the frame's border, so evidence there is 0.
         pad_y, pad_x = kernel.shape[0] // 2, kernel.shape[1] // 2
         padded = np.pad(evidence, ((pad_y, pad_y), (pad_x, pad_x)))
         response = cv2.matchTemplate(padded, kernel.astype(np.float32), cv2.TM_CCORR)

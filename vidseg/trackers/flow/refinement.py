@@ -1,4 +1,4 @@
-"""From evidence to a clean mask: edges of the picture, connected pieces, a bounded area."""
+"""Makes a clean mask of evidence: along edges of the picture, connected, with a bounded area."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def guided_filter(guide: FloatMap, source: FloatMap, radius: int, eps: float) ->
     Args:
         guide: H x W x 3, 0 to 1.
         source: h x w, at a lower resolution.
-        radius: of the window, in pixels of `source`.
-        eps: colour variance that counts as an edge.
+        radius: half side of the window, in pixels of `source`.
+        eps: variance of colour that counts as an edge.
 
     Returns:
         float32 H x W, at the guide's resolution.
@@ -31,7 +31,7 @@ def guided_filter(guide: FloatMap, source: FloatMap, radius: int, eps: float) ->
     means = np.stack([mean_guide[..., i] * mean_guide[..., j] for i, j in pairs], -1)
     xx, xy, xz, yy, yz, zz = np.moveaxis(cv2.blur(products, side) - means, -1, 0)
     xx, yy, zz = xx + eps, yy + eps, zz + eps
-    # The inverse of the symmetric 3 x 3 covariance of the guide, by cofactors.
+    # Invert the symmetric 3 x 3 covariance of the guide by cofactors.
     c_xx, c_xy, c_xz = yy * zz - yz * yz, xz * yz - xy * zz, xy * yz - xz * yy
     c_yy, c_yz, c_zz = xx * zz - xz * xz, xy * xz - xx * yz, xx * yy - xy * xy
     determinant = xx * c_xx + xy * c_xy + xz * c_xz
@@ -47,7 +47,7 @@ def guided_filter(guide: FloatMap, source: FloatMap, radius: int, eps: float) ->
 
 
 def keep_pieces(mask: npt.NDArray[np.bool_], prior: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """The connected pieces that are not mere crumbs and that grew from the carried mask."""
+    """The connected pieces of a mask that are not tiny and that grew from the carried mask (`prior`)."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     if count <= 1:
         return mask
@@ -58,9 +58,9 @@ def keep_pieces(mask: npt.NDArray[np.bool_], prior: npt.NDArray[np.bool_]) -> np
 
 
 def limit_area(prob: FloatMap, limit: float) -> npt.NDArray[np.bool_]:
-    """The mask of what is likelier than not; of a larger area than `limit`, the likeliest part alone.
+    """The mask of pixels that are likelier than not; if its area exceeds `limit`, only its likeliest part.
 
-    Objects grow little from one frame to the next; a mask that leaks onto an alike surface grows much.
+    Objects grow little from one frame to the next; a mask that leaks onto a similar surface grows much.
     """
     mask = prob > 0.5
     surplus = np.count_nonzero(mask) - int(limit)
@@ -75,4 +75,4 @@ def signed_distance(mask: npt.NDArray[np.bool_]) -> FloatMap:
     inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
     outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
     distance: FloatMap = inside - outside
-    return np.clip(distance, -1e6, 1e6)  # OpenCV says 1e38 where there is no contour, which would overflow
+    return np.clip(distance, -1e6, 1e6)  # without a contour OpenCV gives 1e38, which would overflow

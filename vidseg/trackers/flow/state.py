@@ -1,4 +1,4 @@
-"""A session's state: what it holds between two frames, and how that is written to one file and read back."""
+"""State of a session: all that it holds between two frames; how it is written to a file and read back."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from vidseg.trackers.pending import PendingPrompts
 from vidseg.trackers.session_file import read_session, write_session
 
 LAYOUT = 1
-"""Version of what a session remembers; another one cannot be gone on with."""
+"""Version of the state in a file; sessions with another one cannot be restored."""
 
 
 @dataclass
 class SessionState:
-    """Everything a session remembers: as much for the thousandth frame as for the first."""
+    """Everything that a session remembers; its size does not grow with the video."""
 
     num_frames: int | None = None
     reverse: bool = False
     size_hw: tuple[int, int] | None = None
-    """The video's size; None until the first frame tells it."""
+    """Height and width of the video; None before the first frame."""
     frame_idx: int | None = None
-    """The last frame stepped to."""
+    """The last frame stepped to; None before the first one."""
     pts_seconds: float = 0.0
     picture: npt.NDArray[np.uint8] | None = None
     """uint8 h x w x 3, RGB: the last frame on the grid."""
     objects: dict[int, TrackedObject] = field(default_factory=dict)
     pending: PendingPrompts = field(default_factory=PendingPrompts)
-    """Prompts for the next frame."""
+    """Prompts that wait for the next frame."""
     ahead: dict[int, dict[int, npt.NDArray[np.bool_]]] = field(default_factory=dict)
-    """Masks on conditioned frames that were not stepped to yet: frame_idx -> obj_id -> h x w."""
+    """Masks on conditioned frames that have not been stepped to: frame_idx -> obj_id -> h x w."""
 
 
 def save_state(path: str | PathLike[str], state: SessionState, tracker: str, config: FlowConfig) -> None:
@@ -83,11 +83,11 @@ def _fingerprint(config: FlowConfig) -> str:
 
 
 _TENSOR = "tensor:"
-"""How the JSON marks a value that is a tensor of the file."""
+"""Prefix in the JSON of a value that is a tensor of the file."""
 
 
 def _split(value: Any, name: str, tensors: dict[str, npt.NDArray[Any]]) -> Any:
-    """The tree as JSON values; arrays go to `tensors` under their path."""
+    """The tree as JSON values; its arrays are moved to `tensors`, named by their path."""
     if isinstance(value, np.ndarray):
         tensors[name] = value
         return _TENSOR + name

@@ -20,11 +20,11 @@ _CANNOT = {
     "image_size": ("has no model input to size", "set max_side in a YAML of its own"),
     "compile": ("has nothing to compile", "leave compile out"),
 }
-"""What is said of options that mean nothing without a model."""
+"""Options that mean nothing without a model -> what to say of the tracker, and how to mend it."""
 
 
 class FlowTracker:
-    """Follows objects by dense optical flow and by what they look like; nothing to download, CPU alone."""
+    """Follows objects by dense optical flow and by their colours; nothing to download, CPU only."""
 
     traits = TrackerTraits(clicks_correct=True)
 

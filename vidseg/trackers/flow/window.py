@@ -1,4 +1,4 @@
-"""The part of a frame that an object is looked for in, cut alike at every resolution that we work at."""
+"""The part of a frame in which an object is searched, cut alike at every resolution in use."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 HALF = 2
-"""Pixels of the grid to a pixel of the half-resolution maps (colours, evidence)."""
+"""Side, in pixels of the grid, of a pixel of the half-resolution maps (colours, evidence)."""
 QUARTER = 4
-"""Pixels of the grid to a pixel of the quarter-resolution maps (motions, shapes)."""
+"""Side, in pixels of the grid, of a pixel of the quarter-resolution maps (motions, shapes)."""
 CELL = 8
-"""Pixels of the grid to a cell of local colour counts."""
+"""Side, in pixels of the grid, of a cell of local colour counts."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """Rows and columns in cells: the first ones and, past the end, the last ones."""
+    """A rectangle of cells: its first row and column, and those past its end."""
 
     top: int
     left: int
@@ -28,11 +28,12 @@ class Window:
     def around(
         cls, marked: npt.NDArray[np.bool_], pixel: int, margin_px: float, grid_hw: tuple[int, int]
     ) -> Window:
-        """The cells that hold what is marked, and a margin.
+        """The cells that hold all marked pixels, and a margin.
 
         Args:
-            marked: with at least one pixel.
-            pixel: pixels of the grid to a pixel of `marked`.
+            marked: a map with at least one pixel set.
+            pixel: side of a pixel of `marked`, in pixels of the grid.
+            margin_px: width of the margin, in pixels of the grid.
         """
         rows, columns = np.flatnonzero(marked.any(1)), np.flatnonzero(marked.any(0))
         bounds = []
@@ -44,11 +45,11 @@ class Window:
         return cls(top, left, bottom, right)
 
     def at(self, pixel: int) -> tuple[slice, slice]:
-        """The slices of a map whose pixel is `pixel` pixels of the grid."""
+        """The slices that cut the window out of a map whose pixels are `pixel` pixels of the grid wide."""
         each = CELL // pixel
         return slice(self.top * each, self.bottom * each), slice(self.left * each, self.right * each)
 
     def corner(self, pixel: int) -> tuple[int, int]:
-        """Top row and left column, likewise."""
+        """The top row and left column of the window in such a map."""
         each = CELL // pixel
         return self.top * each, self.left * each

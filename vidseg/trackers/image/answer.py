@@ -1,4 +1,4 @@
-"""What a decoder says to one prompt on a picture, and what is chosen of it.
+"""The answer of a decoder to one prompt on a picture, and the masks that are chosen of it.
 
 Layouts: K candidates · h w the low-res grid · H W the picture.
 """
@@ -21,30 +21,31 @@ if TYPE_CHECKING:
     from vidseg.trackers.contract import BoolArray, FloatArray
 
 STABILITY_OFFSET = 1.0
-"""Logits above and below 0 at which a mask is cut to see whether it is stable (SAM's mask generator)."""
+"""Logits above and below 0 at which a mask is cut to measure its stability (SAM's mask generator)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """One mask of a picture."""
+    """One mask of a picture, with its scores."""
 
     mask: BoolArray
     """bool (H, W)."""
     box_xywh: FloatArray
-    """float32 (4,): the mask's first column and row, and how far the last ones are from them, as in SAM's
-    mask generator; 0 for an empty mask. A COCO box is one pixel wider and higher."""
+    """float32 (4,): first column and row of the mask, and the distances of its last ones from them, as in
+    SAM's mask generator; 0 for an empty mask. A COCO box is one pixel wider and higher."""
     predicted_iou: float
     """The model's own estimate of the mask's quality; a guess, not the metric."""
     stability: float
     """IoU of the mask cut at logits of +1 and of -1, at the picture's size: 1 where its edge is sharp."""
     low_res_logits: FloatArray
-    """float32 (1, h, w): before sigmoid, on the decoder's grid; can be given back as `mask_logits=`."""
+    """float32 (1, h, w): mask logits (before sigmoid) on the decoder's grid; `mask_logits=` takes them back.
+    """
     point_xy: tuple[float, float] | None
-    """The first point of the prompt, in pixels of the picture; None of a prompt without points."""
+    """The first point of the prompt, in pixels of the picture; None for a prompt without points."""
 
 
 class Answer:
-    """Everything a decoder says to one prompt, in its own order."""
+    """All candidates of a decoder for one prompt, in its own order."""
 
     def __init__(
         self,
@@ -63,7 +64,8 @@ class Answer:
         self._logits_khw = logits_khw
         self._predicted_ious_k = predicted_ious_k
         self.num_prompt_tokens = num_prompt_tokens
-        """How many sparse tokens the prompt encoder made of the prompt; 0 for models that draw prompts."""
+        """How many sparse tokens the prompt encoder made of the prompt; 0 for models that draw prompts as
+        maps."""
 
     @property
     def low_res_logits(self) -> FloatArray:
@@ -81,16 +83,16 @@ class Answer:
 
     @torch.inference_mode()
     def best_first(self, *, multimask: bool = True) -> list[int]:
-        """The candidates that the model's family answers with, as indices into K, the best one first.
+        """The candidates that the model's family answers with, as indices into K, best first.
 
         Args:
-            multimask: offer alternatives, for a prompt that leaves open what is meant; else one mask.
+            multimask: whether to offer alternatives, for an ambiguous prompt; else one mask.
         """
         return self._model.best_first(self._logits_khw, self._predicted_ious_k, multimask=multimask)
 
     @torch.inference_mode()
     def found(self, *, multimask: bool = True) -> list[Found]:
-        """The same candidates as masks of the picture."""
+        """The candidates of `best_first` as masks of the picture."""
         chosen = self.best_first(multimask=multimask)
         low_res_logits = self._logits_khw[chosen]
         logits = self.resized(low_res_logits)
@@ -111,7 +113,7 @@ class Answer:
 
     @torch.inference_mode()
     def resized(self, logits_khw: Tensor) -> Tensor:
-        """Low-res logits of the model, changed by a caller, say, at the picture's size: K x H x W."""
+        """Low-res logits (K x h x w, for example changed ones) at the picture's size: K x H x W."""
         return self._framing.to_picture(logits_khw, self._size_hw)
 
     def __repr__(self) -> str:

@@ -39,19 +39,19 @@ class Embedding:
         self.size_hw = size_hw
         """Height and width of the picture."""
         self.encoded = encoded
-        """What all prompts share, of one row, on the model's device."""
+        """The features that all prompts share: one row, on the model's device."""
         self._model = model
         self._framing = framing
         self._model_input_3ss = model_input_3ss
 
     @property
     def model_input(self) -> FloatArray:
-        """float32 (3, S, S): what went into the encoder, normalised."""
+        """float32 (3, S, S): the normalised input of the encoder."""
         return self._model_input_3ss.cpu().numpy()
 
     @property
     def features(self) -> FloatArray:
-        """float32 (C, h, w): what came out of the encoder, at its coarsest stride."""
+        """float32 (C, h, w): the output of the encoder at its coarsest stride."""
         return self.encoded.top_1chw[0].float().cpu().numpy()
 
     def candidates(
@@ -62,12 +62,12 @@ class Embedding:
         labels: Labels | None = None,
         mask_logits: Any = None,
     ) -> Answer:
-        """All that the decoder says to one prompt.
+        """All candidates of the decoder for one prompt.
 
         Args:
             box: (x0, y0, x1, y1).
             points: P x 2.
-            labels: P: 1 on the object, 0 off it; None: all on it.
+            labels: P: 1 on the object, 0 off it; None: all are on it.
             mask_logits: float32 (1, h, w): one of an earlier answer's `low_res_logits`, to be improved.
 
         Raises:
@@ -78,13 +78,13 @@ class Embedding:
         )[0]
 
     def candidates_batch(self, prompts: Sequence[Mapping[str, Any]]) -> list[Answer]:
-        """Answers to several prompts, one decoder run for all that have as many points.
+        """Answers to several prompts; the decoder runs once for all prompts with equally many points.
 
         Args:
             prompts: each with the arguments of `candidates`: `[{"box": ...}, {"box": ...}]`.
 
         Raises:
-            PromptError: as `candidates`, and says which prompt it was.
+            PromptError: see `candidates`; the message says which prompt it was.
         """
         return self.answers([self._checked(prompt, n, len(prompts)) for n, prompt in enumerate(prompts)])
 
@@ -100,8 +100,8 @@ class Embedding:
         """The masks that answer a prompt, the best one first by the model family's own rule.
 
         Args:
-            multimask: offer alternatives, for a prompt that leaves open what is meant, such as one click;
-                else one mask.
+            multimask: whether to offer alternatives, for an ambiguous prompt such as one click; else one
+                mask.
 
         The other arguments and the errors are those of `candidates`.
         """
@@ -110,10 +110,10 @@ class Embedding:
 
     @torch.inference_mode()
     def answers(self, prompts: Sequence[ImagePrompt]) -> list[Answer]:
-        """Answers to prompts that are checked already, in their order."""
+        """Answers to prompts that have been checked already, in their order."""
         kinds: dict[tuple[int, bool], list[int]] = {}
         for place, prompt in enumerate(prompts):
-            # Padding would be seen by the decoder: only prompts of one shape go together.
+            # The decoder would see padding, so only prompts of one shape go together.
             kinds.setdefault((len(prompt.labels), prompt.mask_logits is not None), []).append(place)
         answers: dict[int, Answer] = {}
         for places in kinds.values():

@@ -1,4 +1,4 @@
-"""Names to image segmenters; a YAML's `kind` says which builder reads it."""
+"""Loads image segmenters by name; a YAML's `kind` says which builder reads it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from vidseg.trackers.engine_tracker import EngineTracker
 
 MEMORY_WEIGHTS = ("memory_", "maskmem_", "mask_downsample", "obj_ptr_", "no_obj_", "no_mem_pos_enc")
-"""How the names of weights begin that SAM 2 reads on videos alone."""
+"""Prefixes of the names of weights that SAM 2 uses on videos only."""
 
 ImageBuilder = Callable[[str, Mapping[str, Any], TrackerOptions], ImageSegmenter]
-"""(name, the YAML's mapping without `kind` and `options`, what is asked) -> segmenter."""
+"""(name, mapping of the YAML without `kind` and `options`, options of the caller) -> segmenter."""
 
 
 def _of_tracker(name: str, config: Mapping[str, Any], options: TrackerOptions) -> ImageSegmenter:
@@ -36,7 +36,8 @@ def _of_tracker(name: str, config: Mapping[str, Any], options: TrackerOptions) -
 
 
 def _completed(name: str, config: Mapping[str, Any], options: TrackerOptions) -> TrackerOptions:
-    """Weights for pictures alone, with zeros where the memory's would be, which no picture reads."""
+    """Options whose weights, if they are for pictures alone, are completed by zeros for the memory, which no
+    picture reads."""
     from vidseg.trackers.build import EngineSettings, expected_shapes
     from vidseg.trackers.weights import IMAGE_HALF, read_checkpoint, recognise, shapes_of
 
@@ -52,9 +53,9 @@ def _completed(name: str, config: Mapping[str, Any], options: TrackerOptions) ->
 
 
 def segmenter_of(tracker: EngineTracker) -> ImageSegmenter:
-    """A tracker's model on pictures; the two share weights and device."""
-    # Models of the SAM 2 family see pictures as the official image predictor resizes them, our own ones as
-    # they were trained.
+    """A segmenter with a tracker's model; the two share weights and device."""
+    # Models of the SAM 2 family take pictures resized as by the official image predictor, our own ones as in
+    # their training.
     resize: Literal["bilinear", "bicubic"] = "bicubic" if tracker.settings.family == "own" else "bilinear"
     model = tracker.engine.model
     return ImageSegmenter(tracker.name, model, Stretch(model.image_size, resize))
@@ -96,11 +97,11 @@ def load_image(
     )
     name, config = read_config(options.tracker)
     kind = config.pop("kind", None)
-    config.pop("options", None)  # they are about videos
+    config.pop("options", None)  # these options are about videos
     if kind not in IMAGE_KINDS:
         raise ConfigError(
             f"'{name}' is no image model (its kind is '{kind}')",
             hint=f"load_image takes the kinds {', '.join(IMAGE_KINDS)}, such as '{DEFAULT_TRACKER}'",
         )
-    with torch.inference_mode(False):  # scripts may load in the middle of inference mode
+    with torch.inference_mode(False):  # weights made in inference mode could not be changed later
         return IMAGE_KINDS.lookup(kind)(name, config, options)

@@ -1,4 +1,4 @@
-"""What is asked of a picture, checked."""
+"""A checked prompt on a picture."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vidseg.trackers.contract import Box, FloatArray, Labels, Points
 
 BOX_LABELS = (2, 3)
-"""Labels of a box's corners, which go before the points."""
+"""Labels of a box's two corners, which are put before the points."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,9 +30,9 @@ class ImagePrompt:
     points_xy: FloatArray
     """float32 P x 2; the corners of a box come first."""
     labels: npt.NDArray[np.int32]
-    """int32 P: 1 on the object, 0 off it, 2 and 3 the corners of a box."""
+    """int32 P: 1 on the object, 0 off it; 2 and 3 are the corners of a box."""
     mask_logits: Tensor | None = None
-    """float32 h x w on the decoder's grid."""
+    """Earlier mask logits, float32 h x w on the decoder's grid."""
 
     @classmethod
     def of(
@@ -48,7 +48,7 @@ class ImagePrompt:
         """Check and convert what a caller gave.
 
         Args:
-            size_hw: the picture's.
+            size_hw: height and width of the picture.
             low_res_size: side of the decoder's grid.
 
         Raises:
@@ -72,7 +72,7 @@ class ImagePrompt:
         labels: npt.NDArray[np.int32] | None = None,
         mask_logits: Tensor | None = None,
     ) -> ImagePrompt:
-        """The same without checks, for callers whose official counterpart makes none."""
+        """The same prompt without checks, for callers whose official counterpart makes none."""
         xy, marks = [np.zeros((0, 2), np.float32)], [np.zeros(0, np.int32)]
         if box is not None:
             xy.append(box.reshape(2, 2))
@@ -84,7 +84,7 @@ class ImagePrompt:
 
     @property
     def first_click_xy(self) -> tuple[float, float] | None:
-        """The first point that is no corner of a box."""
+        """The first point that is not the corner of a box."""
         for (x, y), label in zip(self.points_xy.tolist(), self.labels.tolist(), strict=True):
             if label not in BOX_LABELS:
                 return x, y

@@ -1,4 +1,4 @@
-"""Pictures in, embeddings out."""
+"""The image segmenter: takes pictures, and returns embeddings that answer prompts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vidseg.trackers.model import ImageModel
 class ImageSegmenter:
     """An image model, ready to use; made by `vidseg.load_image`.
 
-    Nothing is kept between pictures: what an embedding holds is its own.
+    Nothing is kept between pictures: each embedding holds its own tensors.
     """
 
     def __init__(self, name: str, model: ImageModel, framing: Framing) -> None:
@@ -34,13 +34,13 @@ class ImageSegmenter:
         return self.model.dtype
 
     def embed(self, image: npt.NDArray[np.uint8]) -> Embedding:
-        """Encode a picture; prompts on it then cost the decoder alone.
+        """Encode a picture; after that, a prompt on it costs only a run of the decoder.
 
         Args:
             image: uint8 H x W x 3, RGB (OpenCV reads BGR: `image[..., ::-1]`).
 
         Raises:
-            InputError: not such an array.
+            InputError: `image` is no such array.
         """
         return self.embed_batch([image])[0]
 
@@ -49,7 +49,7 @@ class ImageSegmenter:
         """Encode several pictures, of any sizes, in one run of the encoder.
 
         Raises:
-            InputError: one of them is not uint8 H x W x 3; says which.
+            InputError: one of them is not uint8 H x W x 3; the message says which.
         """
         for place, image in enumerate(images):
             _check(image, f"picture {place}" if len(images) > 1 else "the picture")

@@ -1,4 +1,4 @@
-"""SAM 2's model from a YAML: a backbone, a neck, memory attention, and what compresses memories."""
+"""Builds SAM 2's model from a YAML: a backbone, a neck, memory attention, and a compressor of memories."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from vidseg.validation import Strict
 
 
 class Sam2Settings(Strict):
-    """What `model: {name: sam2}` may say."""
+    """Settings of `model: {name: sam2}` in a YAML."""
 
     memory_slots: int = Field(default=7, ge=2)
-    """Learned time codes of spatial memories, that of conditioning frames among them; published checkpoints
-    have 7. A bank may use fewer."""
+    """How many learned time codes spatial memories have, with that of conditioning frames; published
+    checkpoints have 7. A bank may use fewer."""
 
 
 def build_sam2(model: Sam2Settings, given: Given) -> Sam2VideoModel:
-    """
+    """The model, with weights not yet loaded.
+
     Raises:
         ConfigError: parts do not fit each other.
     """

@@ -29,17 +29,17 @@ from vidseg.trackers.sam2.prompt_encoder import PromptEncoder
 
 
 class Sam2ImageModel(nn.Module):
-    """See `vidseg.trackers.model.ImageModel`.
+    """SAM 2 without memory; see `vidseg.trackers.model.ImageModel`.
 
     Args:
         image_size: S.
-        use_high_res_features: the decoder takes the neck's maps at strides 4 and 8, too.
+        use_high_res_features: whether the decoder also takes the neck's maps at strides 4 and 8.
     """
 
     takes_decoded = True
-    """Frames of videos are resized as the official loader does it: by their decoder."""
+    """As in the official loader, frames of videos are resized by their decoder."""
     feedback_limit = 32.0
-    """SAM 2's `add_new_points_or_box` and `SAM2ImagePredictor.predict` clamp so."""
+    """The limit that SAM 2's `add_new_points_or_box` and `SAM2ImagePredictor.predict` clamp to."""
 
     def __init__(
         self, *, image_encoder: ImageEncoder, image_size: int = 1024, use_high_res_features: bool = True
@@ -65,11 +65,11 @@ class Sam2ImageModel(nn.Module):
         return self.no_mem_embed.device
 
     def encode(self, image_3ss: Tensor) -> Features:
-        """A normalised image to features."""
+        """The features of one normalised image: one row."""
         return self.encode_batch(image_3ss[None])
 
     def encode_batch(self, images_b3ss: Tensor) -> Features:
-        """Several images to features of as many rows: in training each object has its own image."""
+        """The features of several images, one a row; in training each object has its own image."""
         image = images_b3ss.to(self.dtype)
         if not self.fused_high_res:
             maps = self.image_encoder(image)
@@ -84,10 +84,11 @@ class Sam2ImageModel(nn.Module):
 
     @torch.no_grad()
     def fuse(self) -> None:
-        """Take the form that tracks fastest; the state dict then has other names, so load weights before.
+        """Bring the model into its fastest form for tracking; weights have other names then, so load them
+        before.
 
-        At strides 4 and 8 the neck's convolution and the mask decoder's follow each other without anything
-        between them: their product does the work of both, and maps of 256 channels are never made.
+        At strides 4 and 8 the neck's convolution and that of the mask decoder follow each other directly. One
+        convolution with the product of their weights replaces both, and maps of 256 channels are never made.
         """
         self.image_encoder.fuse()
         decoder, neck = self.sam_mask_decoder, self.image_encoder.neck
@@ -114,11 +115,11 @@ class Sam2ImageModel(nn.Module):
         labels_bp: Tensor | None = None,
         previous_logits_bhw: Tensor | None = None,
     ) -> Candidates:
-        """The single mask first, then the three of an ambiguous prompt."""
+        """Four candidates: the single mask first, then three for an ambiguous prompt."""
         batch, _, height, width = conditioned_bchw.shape
         encoder = self.sam_prompt_encoder
         if points_bp2 is None or labels_bp is None:
-            # SAM 2 gives one padding point where there is no prompt, and the encoder adds its own.
+            # Without a prompt SAM 2 passes one padding point, to which the encoder adds its own.
             points_bp2 = conditioned_bchw.new_zeros(batch, 1, 2, dtype=torch.float32)
             labels_bp = -torch.ones(batch, 1, dtype=torch.int32, device=conditioned_bchw.device)
         previous = None if previous_logits_bhw is None else previous_logits_bhw[:, None].to(self.dtype)
@@ -132,7 +133,7 @@ class Sam2ImageModel(nn.Module):
         return candidates
 
     def num_prompt_tokens(self, labels_bp: Tensor) -> int:
-        # The prompt encoder pads every prompt but one without points.
+        # The prompt encoder adds a padding point to every prompt that has points.
         return labels_bp.shape[1] + 1 if labels_bp.shape[1] else 0
 
     def best_first(self, logits_khw: Tensor, predicted_ious_k: Tensor, *, multimask: bool) -> list[int]:
@@ -162,7 +163,7 @@ class Sam2ImageModel(nn.Module):
         if points_bp2 is None or points_bp2.shape[1] <= 1:
             chosen = choose_best(candidates)
             return self.take(candidates, chosen)
-        # The pointer is made of the single mask's token, also where another mask is taken.
+        # The pointer is made from the single mask's token even if another mask is taken.
         chosen = choose_single(candidates)
         return self.take(candidates, chosen, torch.zeros_like(chosen))
 
@@ -182,12 +183,12 @@ class Sam2ImageModel(nn.Module):
         )
 
     def _pointers(self, tokens_bc: Tensor, is_present_b: Tensor) -> Tensor:
-        """Object pointers; without a memory there are none, and the output tokens stand for them."""
+        """Object pointers. An image model has none; its output tokens stand for them."""
         return tokens_bc
 
 
 def _product(inner: nn.Conv2d, outer: nn.Conv2d) -> Linear:
-    """The linear map of channels that two 1x1 convolutions are, one after the other."""
+    """The linear map of channels that two 1x1 convolutions make, one after the other."""
     linear = Linear(inner.in_channels, outer.out_channels)
     inner_weight, outer_weight = (conv.weight[:, :, 0, 0].double() for conv in (inner, outer))
     assert inner.bias is not None

@@ -1,4 +1,4 @@
-"""The mask decoder: features and prompt embeddings to candidate masks, their predicted IoU, an object score.
+"""The mask decoder: from features and prompt embeddings to candidate masks, predicted IoUs, an object score.
 
 Source: Kirillov et al., "Segment Anything", appendix A; Ravi et al., "SAM 2", section 4 and appendix C
 (high-resolution features, object score).
@@ -21,7 +21,10 @@ STABILITY_THRESHOLD = 0.98
 
 
 class MaskDecoder(nn.Module):
-    """One single-mask token and three multi-mask tokens; parameter names follow the official checkpoints."""
+    """A decoder with one single-mask token and three multi-mask tokens.
+
+    Parameter names follow the official checkpoints.
+    """
 
     def __init__(self, channels: int = 256, use_high_res_features: bool = True) -> None:
         super().__init__()
@@ -47,7 +50,7 @@ class MaskDecoder(nn.Module):
         self.pred_obj_score_head = MLP(channels, channels, 1, num_layers=3)
 
     def reduce_high_res(self, maps: list[Tensor]) -> list[Tensor]:
-        """The backbone's maps at strides 4 and 8, brought to the decoder's widths once a frame."""
+        """The backbone's maps at strides 4 and 8 in the decoder's widths, made once a frame."""
         if not self.use_high_res_features:
             return []
         return [self.conv_s0(maps[0]), self.conv_s1(maps[1])]
@@ -96,14 +99,14 @@ class MaskDecoder(nn.Module):
 
 
 def stability(logits: Tensor, delta: float = STABILITY_DELTA) -> Tensor:
-    """IoU of a mask's cut at +delta and at -delta: ... x h x w to ...; 1 where both are empty."""
+    """IoU of a mask cut at +delta with itself cut at -delta: ... x h x w to ...; 1 if both are empty."""
     inner = (logits > delta).flatten(-2).sum(-1).float()
     outer = (logits > -delta).flatten(-2).sum(-1).float()
     return torch.where(outer > 0, inner / outer, 1.0)
 
 
 def choose_single(candidates: Candidates) -> Tensor:
-    """The single mask, or the best multi-mask where the single one is not stable: B indices into K.
+    """The single mask, or the best multi-mask if the single one is not stable: B indices into K.
 
     Source: SAM 2's `dynamic_multimask_via_stability`.
     """

@@ -1,4 +1,4 @@
-"""The prompt encoder: points, boxes and masks to sparse and dense embeddings.
+"""The prompt encoder: from points, boxes and masks to sparse and dense embeddings.
 
 Source: Kirillov et al., "Segment Anything", appendix A ("Prompt encoder"). A box is its two corners, given as
 points with labels 2 and 3; label -1 pads.
@@ -15,7 +15,7 @@ from vidseg.memory.norm import LayerNorm2d
 
 
 class RandomFourierEncoding(nn.Module):
-    """Places in [0, 1]² to features, by a fixed random matrix that is part of the checkpoint."""
+    """Features of places in [0, 1]², by a fixed random matrix that is part of the checkpoint."""
 
     positional_encoding_gaussian_matrix: Tensor
 
@@ -24,16 +24,18 @@ class RandomFourierEncoding(nn.Module):
         self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, features))
 
     def forward(self, xy_norm: Tensor) -> Tensor:
-        """... x 2 to ... x 2·features, in float32."""
+        """Places ... x 2 as features ... x 2·features, in float32."""
         angle = 2 * math.pi * ((2 * xy_norm - 1) @ self.positional_encoding_gaussian_matrix.float())
         return torch.cat((angle.sin(), angle.cos()), dim=-1)
 
 
 class PromptEncoder(nn.Module):
+    """Embeds points, mask logits, and the cells of the feature grid."""
+
     def __init__(self, channels: int = 256, mask_channels: int = 16) -> None:
         super().__init__()
         self.pe_layer = RandomFourierEncoding(channels // 2)
-        # Off the object, on it, a box's first corner, its second.
+        # In this order: off the object, on it, first corner of a box, second corner.
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, channels) for _ in range(4))
         self.not_a_point_embed = nn.Embedding(1, channels)
         self.mask_downscaling = nn.Sequential(
@@ -48,7 +50,8 @@ class PromptEncoder(nn.Module):
         self.no_mask_embed = nn.Embedding(1, channels)
 
     def points(self, xy_bp2: Tensor, labels_bp: Tensor, image_size: int) -> Tensor:
-        """Embeddings of points, with one padding point added at the end: B x (P + 1) x C; of none, B x 0 x C.
+        """Embeddings of points and of one padding point at the end: B x (P + 1) x C; without points, B x 0 x
+        C.
 
         Args:
             xy_bp2: pixels of the model's square input; half a pixel is added here.

@@ -35,6 +35,8 @@ class Attention(nn.Module):
 
 
 class TwoWayBlock(nn.Module):
+    """One round: tokens read each other, then the image; a perceptron; then the image reads the tokens."""
+
     def __init__(self, channels: int, heads: int, mlp_dim: int, first: bool) -> None:
         super().__init__()
         self.self_attn = Attention(channels, heads)
@@ -51,7 +53,7 @@ class TwoWayBlock(nn.Module):
         self, tokens_btc: Tensor, image_bnc: Tensor, token_pe_btc: Tensor, image_pe_1nc: Tensor
     ) -> tuple[Tensor, Tensor]:
         if self.first:
-            # In the first block the tokens are their own encoding, and nothing is added.
+            # In the first block the tokens are still their own position encoding, so none is added.
             tokens_btc = self.self_attn(tokens_btc, tokens_btc, tokens_btc)
         else:
             q = tokens_btc + token_pe_btc
@@ -70,6 +72,8 @@ class TwoWayBlock(nn.Module):
 
 
 class TwoWayTransformer(nn.Module):
+    """Blocks in which tokens and image read each other, and a last read of the image by the tokens."""
+
     def __init__(self, channels: int = 256, heads: int = 8, mlp_dim: int = 2048, depth: int = 2) -> None:
         super().__init__()
         self.layers = nn.ModuleList(

@@ -1,4 +1,4 @@
-"""SAM 2 on videos: the image model, and a memory beside it. No state outlives a call.
+"""SAM 2 on videos: the image model with a memory. No state outlives a call.
 
 Source: Ravi et al., "SAM 2: Segment Anything in Images and Videos", section 4 and appendix C.
 
@@ -29,14 +29,17 @@ from vidseg.trackers.sam2.image_model import Sam2ImageModel
 
 
 class Sam2VideoModel(Sam2ImageModel):
-    """See `vidseg.trackers.model.MemoryModel`.
+    """SAM 2 with its memory; see `vidseg.trackers.model.MemoryModel`.
 
     Args:
         image_size: S.
-        compressor: what is left of a spatial memory; None keeps every cell of the grid.
-        memory_slots: temporal codes, one for each recent memory and the last one for conditioning frames.
-        has_absent_embedding: SAM 2.1 marks the memory of an absent object (`no_obj_embed_spatial`).
-        projects_pointer_times: SAM 2.1 gives pointers a projected, signed time code; SAM 2 gives none.
+        compressor: compresses spatial memories; None keeps a token for each cell of the grid.
+        memory_slots: number of temporal codes: one for each recent memory, the last one for conditioning
+            frames.
+        has_absent_embedding: whether the memory of an absent object is marked (`no_obj_embed_spatial`), as in
+            SAM 2.1.
+        projects_pointer_times: whether pointers have a projected, signed time code, as in SAM 2.1; SAM 2
+            gives none.
     """
 
     clicks_correct = False
@@ -61,7 +64,7 @@ class Sam2VideoModel(Sam2ImageModel):
         self.memory_attention = memory_attention
         self.memory_encoder = memory_encoder
         self.maskmem_tpos_enc = nn.Parameter(torch.zeros(memory_slots, 1, 1, MEMORY_CHANNELS))
-        # Part of every checkpoint, though no released configuration reads it.
+        # Every checkpoint has this weight, though no released configuration reads it.
         self.no_mem_pos_enc = nn.Parameter(torch.zeros(1, 1, CHANNELS))
         self.no_obj_ptr = nn.Parameter(torch.zeros(1, CHANNELS))
         self.no_obj_embed_spatial = (
@@ -82,8 +85,8 @@ class Sam2VideoModel(Sam2ImageModel):
     def compile_parts(self) -> None:
         super().compile_parts()
         compile_in_place(self.memory_encoder)
-        if self.device.type != "cpu":  # there, its kernels are chosen by hand
-            # Banks grow over the first frames.
+        if self.device.type != "cpu":  # on the CPU its kernels are chosen by hand
+            # Sizes are dynamic, as banks grow over the first frames.
             compile_in_place(self.memory_attention, dynamic=True)
 
     def attend(self, features: Features, recalls: Sequence[Recall], pointer_limit: int) -> Tensor:
@@ -134,10 +137,10 @@ class Sam2VideoModel(Sam2ImageModel):
         *,
         previous_logits_bhw: Tensor | None = None,
     ) -> list[Decoded]:
-        """There is one pass.
+        """The decoder's answers; SAM 2 has a single pass.
 
-        Rows of prompts with equally many points, padding not counted, are answered together: one click gives
-        other candidates than several do, and padding points would be seen.
+        Rows whose prompts have equally many points (without padding) are answered together: one click gives
+        other candidates than several do, and the decoder would see padding points.
         """
         if points_bp2 is None or labels_bp is None:
             return [self.decode(features, conditioned_bchw, previous_logits_bhw=previous_logits_bhw)]
@@ -163,7 +166,7 @@ class Sam2VideoModel(Sam2ImageModel):
         return torch.where(is_present_b[:, None], self.obj_ptr_proj(tokens_bc), self.no_obj_ptr)
 
     def take_mask(self, features: Features, masks_bss: Tensor) -> Decoded:
-        """Masks given by a user, as they are, with pointers made from them.
+        """Masks from a user, taken as they are, with pointers made from them.
 
         Args:
             masks_bss: bool, at the model's input size.
@@ -201,11 +204,12 @@ class Sam2VideoModel(Sam2ImageModel):
     def remember(self, features: Features, decoded: Decoded, *, from_prompt: bool) -> Tensor:
         """Spatial memories as tokens: bfloat16 B x N x 64.
 
-        SAM 2 rounds stored memories to bfloat16 also in float32 inference, and later frames read the rounded
-        values; so do we.
+        SAM 2 rounds stored memories to bfloat16 in float32 inference too, and later frames read the rounded
+        values; so does this model.
 
         Args:
-            from_prompt: the masks answer a prompt, and are remembered as users see them: binary.
+            from_prompt: whether the masks answer a prompt; they are then remembered as users see them:
+                binary.
         """
         size = (self.image_size, self.image_size)
         logits = F.interpolate(
@@ -224,9 +228,10 @@ class Sam2VideoModel(Sam2ImageModel):
 
 
 def _scale_keys(memory: MemoryTokens, recalls: Sequence[Recall]) -> MemoryTokens:
-    """Apply `Recall.key_scales`, where there are any.
+    """Apply `Recall.key_scales`, if there are any.
 
-    Keys are made of tokens and positions together, values of tokens alone: it is the positions that change.
+    Keys are made of tokens plus positions, values of tokens alone; so positions are changed such that keys,
+    but not values, are scaled.
     """
     if all(recall.key_scales is None for recall in recalls):
         return memory

@@ -1,4 +1,4 @@
-"""What the space-time decoder says in one pass, and the rules that follow it without any training.
+"""The answer of the space-time decoder in one pass, and rules that are applied to it without any training.
 
 Layouts: R rows (objects) · h w the low-res grid.
 """
@@ -15,27 +15,28 @@ from vidseg.trackers.space_time.continuity import STAYS, goes_on
 from vidseg.trackers.space_time.pieces import unclicked_pieces
 
 KNOWN = 8.0
-"""How much more a mask that clicks correct is believed than what is read of the frame anew: half of this is
-added to mask logits where it is, and taken away where it is not."""
+"""Weight of a mask that clicks correct, against what is read from the frame anew: half of this is added to
+mask logits inside it, and subtracted outside."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One row an object."""
+    """Answers for R objects, one a row."""
 
     logits_rhw: Tensor
     """Mask logits."""
     score_logits_r: Tensor
     """Above 0 the object is judged visible."""
     iou_logits_r: Tensor
-    """The predicted IoU, before its sigmoid."""
+    """The predicted IoU before the sigmoid."""
     carried_rhw: Tensor
     """The mask of the frame before, carried along the optical flow."""
     apart_rhw: Tensor
-    """Where the flow does not fit."""
+    """How badly the flow fits, pixel by pixel."""
 
     def settled(self, clicks_rhw: Tensor | None = None) -> Answer:
-        """Under two rules: what goes on as before has not vanished, and clicks ask for what they lie on."""
+        """The answer after two rules: what goes on as before has not vanished, and clicks ask for what they
+        lie on."""
         goes = goes_on(self.logits_rhw > 0, self.carried_rhw, self.apart_rhw)
         logits = self.logits_rhw
         if clicks_rhw is not None:
@@ -43,5 +44,5 @@ class Answer:
         return replace(self, logits_rhw=logits, score_logits_r=self.score_logits_r + STAYS * goes)
 
     def heeded(self) -> Tensor:
-        """Mask logits, without a mask where the object is called absent."""
+        """Mask logits; an object that is judged absent has no mask."""
         return torch.where((self.score_logits_r > 0)[:, None, None], self.logits_rhw, ABSENT_LOGIT)

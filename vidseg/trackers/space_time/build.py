@@ -1,4 +1,4 @@
-"""A space-time model from a YAML: a pyramid, and the widths of what is read and remembered."""
+"""Builds a space-time model from a YAML: a pyramid, and the widths of what is read and remembered."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from vidseg.trackers.space_time.video_model import SpaceTimeModel
 from vidseg.validation import Strict
 
 OF_OTHERS = {"compressor", "memory_attention", "absent_embedding", "pointer_times"}
-"""Settings of a tracker that a space-time model has no use for."""
+"""Settings of a tracker's YAML that a space-time model does not use."""
 
 
 class SpaceTimeSettings(Strict):
-    """What `model: {name: space-time}` may say; see the arguments of `SpaceTimeModel`."""
+    """Settings of `model: {name: space-time}` in a YAML; see the arguments of `SpaceTimeModel`."""
 
     key_channels: int = Field(default=64, ge=8)
     value_channels: int = Field(default=32, gt=16)
     context_channels: int = Field(default=64, ge=8, multiple_of=8)
     fine_channels: list[int] = Field(default=[16, 32], min_length=2, max_length=2)
-    """At strides 2 and 4."""
+    """Channels of the decoder at strides 2 and 4."""
     pyramid_channels: int = Field(default=96, ge=8, multiple_of=8)
     prompt_passes: int = Field(default=2, ge=1)
 
 
 def build_space_time(model: SpaceTimeSettings, given: Given) -> SpaceTimeModel:
-    """
+    """The model, with weights not yet loaded.
+
     Raises:
         ConfigError: a setting is for other models, or the backbone makes no pyramid.
     """

@@ -1,7 +1,7 @@
-"""Reading labels by colour: how much likelier a pixel's colour is on the object than about it.
+"""Reads labels by colour: how much likelier a pixel's colour is on the object than near it.
 
-Two reads, and nothing is learned: by all colours of the frames that a user prompted, which does not drift;
-and by the colours that the frame before showed close by, on either side of the contour.
+There are two reads, and neither is learned. One uses all colours of the frames that a user prompted, and does
+not drift; the other uses the colours that the previous frame showed close by, on either side of the contour.
 
 Source: colour ratios after Bibby and Reid, "Robust Real-Time Visual Tracking using Pixel-Wise Posteriors"
 (ECCV 2008); local ones after Bai et al., "Video SnapCut" (SIGGRAPH 2009).
@@ -19,17 +19,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LEVELS = 16, 16, 16
-"""Of lightness and of either chroma."""
+"""How many levels lightness and each of the two chromas are cut into."""
 UNSEEN_SHARE = 1e-4
-"""Share of a colour never seen: with none on either side, neither is likelier."""
+"""Share that a colour never seen is taken to have: if neither side has shown it, neither is likelier."""
 FAR_WEIGHT = 0.05
-"""What surroundings far from the object count for."""
+"""Weight of surroundings far from the object."""
 NEAR_LEVELS, NEAR_STRETCH = (8, 4, 4), 2
-"""Where few pixels are counted."""
+"""Fewer levels for local colours, as few pixels are counted there; chroma is stretched first."""
 NEAR_CELL = 8
-"""Close by is within a window of 3 x 3 cells of so many pixels."""
+"""Side of a cell in pixels; local colours are those in a window of 3 x 3 cells."""
 NEAR_UNSEEN = 0.02
-"""Share of a cell's window: what colours that were never seen there are taken for, on either side."""
+"""Share of a cell's window that colours never seen there are taken to have, on either side."""
 
 
 @torch.no_grad()
@@ -37,8 +37,8 @@ def by_colour(now_r3hw: Tensor, memories: Sequence[tuple[Tensor, Tensor]]) -> Te
     """How much likelier each pixel's colour is on the object than near it: R x 1 x h x w, from 0 to 1.
 
     Args:
-        now_r3hw: pixels; of one row if all rows share the frame.
-        memories: (pixels, masks R x 1 x h x w) of each remembered frame; together they are one count.
+        now_r3hw: pixels of the frame; one row if all objects share it.
+        memories: pixels and masks (R x 1 x h x w) of each remembered frame; they are counted together.
     """
     rows = memories[0][1].shape[0]
     counts = sum(_count(pixels, masks) for pixels, masks in memories)
@@ -52,7 +52,7 @@ def by_colour(now_r3hw: Tensor, memories: Sequence[tuple[Tensor, Tensor]]) -> Te
 
 
 def _count(pixels_r3hw: Tensor, masks_r1hw: Tensor) -> Tensor:
-    """R x 2 x colours: the object's pixels, and those about it."""
+    """Colour counts of the object and of its surroundings: R x 2 x colours."""
     rows = masks_r1hw.shape[0]
     masks = masks_r1hw.flatten(1).float()
     about = _near(masks_r1hw).flatten(1).float() * (1 - masks)
@@ -62,7 +62,7 @@ def _count(pixels_r3hw: Tensor, masks_r1hw: Tensor) -> Tensor:
 
 
 def _near(masks_r1hw: Tensor) -> Tensor:
-    """What each pixel tells of an object's surroundings: near ones most, all at least a little."""
+    """Weight of each pixel as surroundings: highest next to the object, and a little everywhere."""
     cells = F.avg_pool2d(masks_r1hw, 4)
     side = 2 * (min(cells.shape[-2:]) // 8) + 1
     for _ in range(2):
@@ -72,11 +72,13 @@ def _near(masks_r1hw: Tensor) -> Tensor:
 
 
 def _bins(pixels_r3hw: Tensor, levels: tuple[int, int, int] = LEVELS, stretch: int = 1) -> Tensor:
-    """int64 R x h x w: lightness, red against green, yellow against blue; few colours are saturated.
+    """The bin of each pixel's colour: int64 R x h x w.
+
+    It is made of lightness, red against green, and yellow against blue. Few colours are saturated.
 
     Args:
-        levels: of each of the three.
-        stretch: by how much either chroma is multiplied before it is cut into levels.
+        levels: number of levels of each of the three.
+        stretch: factor on both chromas before they are cut into levels.
     """
     red, green, blue = pixels_r3hw.float().unbind(dim=1)
     chromas = red - green, (red + green) / 2 - blue
@@ -94,12 +96,12 @@ def _smoothing(like: Tensor) -> Tensor:
 
 @torch.no_grad()
 def by_near_colour(now_r3hw: Tensor, before: tuple[Tensor, Tensor], places_rhw2: Tensor) -> Tensor:
-    """As `by_colour`, by what the frame before showed close to where each pixel was: R x 1 x h x w.
+    """Like `by_colour`, but compares each pixel with the colours seen near its place in the previous frame.
 
     Args:
-        now_r3hw: pixels; of one row if all rows share the frames, as `places_rhw2` is.
-        before: (pixels, masks R x 1 x h x w) of the frame before.
-        places_rhw2: where pixels were, as `follow` gives it.
+        now_r3hw: pixels of the frame; one row if all objects share the frames, as has `places_rhw2`.
+        before: pixels and masks (R x 1 x h x w) of the previous frame.
+        places_rhw2: where each pixel was in the previous frame, as `follow` says.
     """
     pixels, masks = before
     rows, _, height, width = masks.shape

@@ -1,8 +1,9 @@
-"""What was there a frame ago and goes on where the optical flow takes it has not vanished.
+"""A rule: an object that was there a frame ago, and goes on where the optical flow takes it, has not
+vanished.
 
-The score's head looks at keys and colours, which are unsure of small objects, of those with likes beside them
-and of those whose prompt caught a half. An object leaves by going out of the picture or behind something: the
-mask that the flow carries then shrinks, does not fit, or is not what the decoder says.
+The head that scores presence looks at keys and colours. These are unsure of small objects, of objects beside
+similar ones, and of objects of which the prompt caught only a half. When an object leaves the picture or goes
+behind something, the mask that the flow carries shrinks, no longer fits, or differs from the decoded one.
 
 Layouts: R rows (objects) · h w the low-res grid.
 """
@@ -13,20 +14,21 @@ import torch
 from torch import Tensor
 
 STAYS = 2.5
-"""Added to the score of an object that goes on."""
+"""Added to the object score (a logit) of an object that goes on."""
 LEAST_IOU = 0.5
-"""Of the mask that was carried and the one that was decoded."""
+"""The carried mask and the decoded one must have a higher IoU than this."""
 MOST_MISMATCH = 0.3
-"""Of pixels on the mask that was carried, the mean; in units of `pixel_reading.mismatch`."""
+"""The mean mismatch of pixels on the carried mask must be lower than this; units of `pixel_reading.mismatch`.
+"""
 
 
 def goes_on(masks_rhw: Tensor, carried_rhw: Tensor, mismatch_rhw: Tensor) -> Tensor:
-    """Whether each object goes on from the frame before: bool R; an object that was absent there does not.
+    """Whether each object goes on from the previous frame: bool R; False for an object that was absent there.
 
     Args:
-        masks_rhw: what was decoded, bool.
-        carried_rhw: the mask of the frame before along the flow, from 0 to 1.
-        mismatch_rhw: how far pixels are from those that they follow.
+        masks_rhw: decoded masks, bool.
+        carried_rhw: masks of the previous frame carried along the flow, from 0 to 1.
+        mismatch_rhw: how far pixels are from those that they follow; see `pixel_reading.mismatch`.
     """
     carried = carried_rhw > 0.5
     size = carried.sum(dim=(1, 2))

@@ -1,4 +1,4 @@
-"""What clicks make of the mask so far: surfaces near them are added or taken away, by GrabCut.
+"""Applies clicks to the mask so far: GrabCut adds or removes surfaces near them.
 
 Layouts: R rows (objects) · P points · h w the low-res grid.
 """
@@ -15,21 +15,21 @@ from vidseg.trackers.initial_mask import segment_prompt
 from vidseg.trackers.space_time.first_guess import pictures_of, unsure
 
 SCALE = 2
-"""What is looked at is enlarged by this: on few pixels GrabCut finds next to nothing."""
+"""Crops are enlarged by this factor, as GrabCut finds next to nothing in few pixels."""
 
 
 @torch.no_grad()
 def corrected(
     pixels_r3hw: Tensor, mask_rhw: Tensor, points_rp2: Tensor, labels_rp: Tensor, stride: int
 ) -> Tensor:
-    """The mask where it stays, from 0 to 1, and what GrabCut says where that changes it: R x h x w.
+    """The mask so far, replaced by the answer of GrabCut where that changes it: R x h x w, from 0 to 1.
 
     Args:
-        pixels_r3hw: RGB from 0 to 255; 1 row if all rows share the frame.
-        mask_rhw: from 0 to 1.
-        points_rp2: pixels of the model's input.
-        labels_rp: 1 on the object, 0 off it; others are passed over.
-        stride: of the low-res grid.
+        pixels_r3hw: RGB from 0 to 255; one row if all objects share the frame.
+        mask_rhw: masks so far, from 0 to 1.
+        points_rp2: clicks, in pixels of the model's input.
+        labels_rp: 1 on the object, 0 off it; other labels are ignored.
+        stride: stride of the low-res grid.
     """
     pictures = pictures_of(pixels_r3hw)
     points, labels = points_rp2.float().cpu().numpy() / stride, labels_rp.cpu().numpy()
@@ -46,7 +46,7 @@ def _corrected(
 ) -> np.ndarray:
     is_object = mask > 0.5
     if not len(labels) or not (is_object.any() or labels.any()):
-        return mask  # nothing is said of where the object is
+        return mask  # the clicks do not say where the object is
     size_wh = picture.shape[1::-1]
     large_wh = [SCALE * side for side in size_wh]
     found = segment_prompt(

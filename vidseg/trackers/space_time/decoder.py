@@ -1,7 +1,7 @@
-"""From what was read to masks: a small U-shaped decoder, one pass for all objects.
+"""Decodes what was read to masks: a small U-shaped network, one pass for all objects.
 
-Layouts: R rows (objects) · C channels · M maps · H W the key grid (stride 8) · h w the low-res grid
-(stride 2).
+Layouts: R rows (objects) · C channels · M maps · H W the key grid (stride 8) · h w the low-res grid (stride
+2).
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from torch import Tensor, nn
 
 GROUPS = 8
 CARRIED = (1.0, 5.0, 6.0, 0.0, 1.0, 0.0, 1.0, 2.0, 0.0)
-"""How the maps make up a mask before anything is learned: masks read of conditioning frames and of the
-prompt, and the one carried from the frame before; where it does not fit, what moves as the object does, how
-likely the colour is by conditioning frames and close by; how likely it is by the prompt, and its mask."""
+"""Initial weights with which the maps add up to a mask. The maps are: masks read of conditioning frames and
+of the prompt; the mask carried from the previous frame; where that does not fit; what moves with the object;
+how likely the colour is by conditioning frames, and close by; how likely it is by the prompt; and the mask of
+the prompt."""
 MAPS = len(CARRIED)
 POOLS = 3
-"""What `_pool` makes of a map."""
+"""How many vectors `_pool` makes of a map."""
 LIKENESS = 2
-"""Maps of how like the object every cell is: of conditioning frames, and of tracked ones."""
+"""How many maps say how much each cell resembles the object: on conditioning frames, and on tracked ones."""
 
 
 def conv(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
-    """3x3 convolution and group norm, which does not mix objects."""
+    """A 3x3 convolution and a group norm, which does not mix objects."""
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False),
         nn.GroupNorm(GROUPS, out_channels),
@@ -34,6 +35,8 @@ def conv(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
 
 
 class Block(nn.Module):
+    """Two convolutions, added to their input."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.first = conv(channels, channels)
@@ -45,19 +48,23 @@ class Block(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class DecodedMaps:
+    """The output of the decoder for R objects."""
+
     logits_rhw: Tensor
     """Mask logits on the low-res grid."""
     score_logits_r: Tensor
-    """Is the object there?"""
+    """Object scores: above 0 the object is there."""
     iou_logits_r: Tensor
-    """Of the predicted IoU."""
+    """Predicted IoUs before the sigmoid."""
 
 
 class LabelDecoder(nn.Module):
-    """Args:
-    in_channels: of what is read and drawn, per object, without the maps.
-    context: channels of the frame's features at stride 8.
-    fine: channels of the frame's features at strides 2 and 4.
+    """The decoder from what was read to masks, object scores and predicted IoUs.
+
+    Args:
+        in_channels: channels of what is read and drawn for each object, without the maps.
+        context: channels of the frame's features at stride 8.
+        fine: channels of the frame's features at strides 2 and 4.
     """
 
     def __init__(self, in_channels: int, context: int, fine: Sequence[int]) -> None:
@@ -75,7 +82,7 @@ class LabelDecoder(nn.Module):
         self.refine_2 = conv(fine[0], fine[0])
         self.mask = nn.Conv2d(fine[0], 1, 3, padding=1)
         self.coarse_mask = nn.Conv2d(context, 1, 1)
-        # What was read is the mask, at first; the rest learns what is wrong with it.
+        # The mask starts as what was read; the other layers learn to correct it.
         self.carry = nn.Conv2d(MAPS, 1, 1)
         with torch.no_grad():
             self.carry.weight.copy_(torch.tensor(CARRIED).view(1, MAPS, 1, 1))
@@ -83,7 +90,7 @@ class LabelDecoder(nn.Module):
             self.mask.weight.mul_(0.1)
             self.coarse_mask.weight.mul_(0.1)
         self.iou = _head(POOLS * context + 2, context)
-        # Whether the object is there is seen in what was read more than in what was made of it.
+        # Presence shows more in what was read than in the decoded mask, so the score reads both.
         self.score = _head(POOLS * (context + MAPS + 1 + LIKENESS) + 2, context)
 
     def forward(
@@ -94,12 +101,12 @@ class LabelDecoder(nn.Module):
         context_rchw: Tensor,
         fine: list[Tensor],
     ) -> DecodedMaps:
-        """Decode.
+        """Decode what was read for R objects.
 
         Args:
-            read_rchw: without the maps.
-            maps_rmhw: what is read pixel by pixel, in the order of `CARRIED`.
-            likeness_rkhw: the `LIKENESS` maps, which are in what was read, too.
+            read_rchw: what was read, without the maps.
+            maps_rmhw: maps that are read pixel by pixel, in the order of `CARRIED`.
+            likeness_rkhw: the `LIKENESS` maps, which are part of `read_rchw`, too.
             context_rchw: the frame's features at stride 8; 1 or R rows.
             fine: the frame's features at strides 2 and 4; 1 or R rows.
         """
@@ -132,6 +139,6 @@ def _head(in_channels: int, width: int) -> nn.Sequential:
 
 
 def _pool(maps_rchw: Tensor, weights_r1hw: Tensor) -> Tensor:
-    """R x 3·C: means by weight, plain means, maxima."""
+    """Weighted means, plain means and maxima of maps: R x 3·C."""
     by_weight = (maps_rchw * weights_r1hw).sum(dim=(2, 3)) / (weights_r1hw.sum(dim=(2, 3)) + 1e-3)
     return torch.cat((by_weight, maps_rchw.mean(dim=(2, 3)), maps_rchw.amax(dim=(2, 3))), dim=1)

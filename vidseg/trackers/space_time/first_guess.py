@@ -1,4 +1,4 @@
-"""A first guess at what a prompt asks for: what GrabCut finds in a box; of clicks, no more than their disks.
+"""A first guess at what a prompt asks for: what GrabCut finds in a box; for clicks, only their disks.
 
 Layouts: R rows (objects) · h w the low-res grid.
 """
@@ -13,23 +13,24 @@ from torch import Tensor
 from vidseg.trackers.grab_cut import grab_cut
 
 PADDING = 0.3
-"""Surroundings that are looked at, as a share of the box's sides."""
+"""How far around a box GrabCut sees, as a share of the sides of the box."""
 SIDE_PX = 200
-"""What is looked at is enlarged to this: on few pixels GrabCut finds next to nothing."""
+"""Crops are enlarged to this side, as GrabCut finds next to nothing in few pixels."""
 ROUNDS = 3
+"""How many iterations of GrabCut are run."""
 LEAST_SHARE = 0.05
-"""Of the box."""
+"""GrabCut's answer is used only if it fills more than this share of the box."""
 UNSURE = 0.12
-"""How likely GrabCut is wrong, about."""
+"""Probability that GrabCut is wrong on a pixel, roughly."""
 
 
 @torch.no_grad()
 def first_guess(pixels_r3hw: Tensor, drawn_rchw: Tensor) -> Tensor:
-    """R x h x w, from 0 to 1.
+    """How likely each pixel is on the object: R x h x w, from 0 to 1.
 
     Args:
-        pixels_r3hw: RGB from 0 to 255; 1 row if all rows share the frame.
-        drawn_rchw: maps of `prompt_maps.draw` on the same grid. Clicks are taken at their word.
+        pixels_r3hw: RGB from 0 to 255; one row if all objects share the frame.
+        drawn_rchw: maps of `prompt_maps.draw` on the same grid.
     """
     pictures = pictures_of(pixels_r3hw)
     drawn = drawn_rchw.float().cpu().numpy()
@@ -41,12 +42,12 @@ def first_guess(pixels_r3hw: Tensor, drawn_rchw: Tensor) -> Tensor:
 
 
 def pictures_of(pixels_r3hw: Tensor) -> np.ndarray:
-    """As OpenCV takes them: uint8 R x h x w x 3."""
+    """Pixels as OpenCV takes them: uint8 R x h x w x 3."""
     return pixels_r3hw.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
 def unsure(answer: np.ndarray) -> np.ndarray:
-    """How likely each pixel is on the object, given GrabCut's answer from 0 to 1."""
+    """How likely each pixel is on the object, given GrabCut's answer (from 0 to 1)."""
     return UNSURE + (1 - 2 * UNSURE) * answer
 
 
@@ -62,7 +63,7 @@ def _from_box(picture: np.ndarray, *drawn: np.ndarray) -> np.ndarray:
     large = cv2.resize(crop, size, interpolation=cv2.INTER_CUBIC)
     found = grab_cut(large, labels, ROUNDS).astype(np.float32)
     found = cv2.resize(found, crop.shape[1::-1], interpolation=cv2.INTER_AREA)
-    # A box in which GrabCut finds next to nothing is all that is known of the object.
+    # If GrabCut finds next to nothing in the box, the box itself is the best guess.
     answer = box.astype(np.float32)
     if found.sum() > LEAST_SHARE * box.sum():
         answer[window] = found

@@ -1,6 +1,7 @@
 """A space-time model on one picture: a residual encoder, prompts drawn as maps, and a decoder to stride 2.
 
-Prompts are read back from the frame itself: a cell in a box that looks like cells outside it is background.
+A prompt is read back from the frame itself: a cell inside a box that looks like cells outside it is
+background.
 
 Layouts: R rows (objects) · C channels · H W the key grid (stride 8) · h w the low-res grid (stride 2) · S the
 side of the model's input. The features of a frame have one row, shared by all objects, or R rows. The
@@ -29,34 +30,33 @@ from vidseg.trackers.space_time.first_guess import first_guess
 from vidseg.trackers.space_time.label_reading import LabelReading
 
 STRIDE = 8
-"""Stride of keys and values."""
+"""Stride of the grid of keys and values."""
 LOW_RES_STRIDE = 2
 PATCH = STRIDE // LOW_RES_STRIDE
 MASK_CHANNELS = PATCH * PATCH
 PIXEL_CHANNELS = 3 * PATCH * PATCH
 MEMORY_MAPS = 5
-"""How many maps are read of memory pixel by pixel: the mask carried from the frame before, where what is
-carried does not fit, what moves as the object does, colours by conditioning frames, and colours by what was
-close by."""
+"""How many maps are read from memory pixel by pixel: the mask carried from the previous frame, where that
+does not fit, what moves with the object, colours by conditioning frames, and colours by what was close by."""
 PROMPT_MAPS = 2
-"""How many maps are read of a prompt: colours by it, and its mask."""
+"""How many maps are read from a prompt: colours by it, and its mask."""
 
 
 class SpaceTimeImageModel(nn.Module):
-    """See `vidseg.trackers.model.ImageModel`.
+    """A space-time model without memory; see `vidseg.trackers.model.ImageModel`.
 
     Args:
         backbone: a pyramid.
-        key_channels: D, of a memory token's key.
-        value_channels: E, of its value, whose last 16 channels are the mask, 4 x 4 low-res pixels a cell.
-        context_channels: of the decoder at stride 8.
-        fine_channels: of the decoder at strides 2 and 4.
-        prompt_passes: how often a box or clicks are answered, each time from the answer before; corrections
+        key_channels: D, channels of a memory token's key.
+        value_channels: E, channels of its value; the last 16 are the mask, 4 x 4 low-res pixels a cell.
+        context_channels: channels of the decoder at stride 8.
+        fine_channels: channels of the decoder at strides 2 and 4.
+        prompt_passes: how often a box or clicks are answered, each time from the previous answer; corrections
             are answered once.
     """
 
     takes_decoded = False
-    """Trained on images that were resized as images."""
+    """The model was trained on images resized by Pillow, not by a video decoder."""
     feedback_limit = 32.0
 
     def __init__(
@@ -81,7 +81,7 @@ class SpaceTimeImageModel(nn.Module):
         widths = backbone.channels
         self.laterals = nn.ModuleList(nn.Conv2d(width, pyramid_channels, 1) for width in widths[1:])
         self.smooth = conv(pyramid_channels, pyramid_channels)
-        # Norms about a mean key: without them all keys are alike at first, and reads are blurs.
+        # The norm subtracts a mean key: without it all keys are alike at first, and reads are blurred.
         self.to_key: nn.Module = nn.Sequential(
             nn.Conv2d(pyramid_channels, key_channels, 1, bias=False), nn.BatchNorm2d(key_channels)
         )
@@ -112,24 +112,24 @@ class SpaceTimeImageModel(nn.Module):
         return self.no_memory.device
 
     def fuse(self) -> None:
-        """Take the form that tracks fastest; load weights before."""
+        """Bring the model into its fastest form for tracking; weights must be loaded before."""
         self.backbone = fused(self.backbone)
         if isinstance(self.to_key, nn.Sequential):
             self.to_key = fuse_conv_bn_eval(*self.to_key)
-        # oneDNN's own layout: no map is turned around between two convolutions.
+        # Channels last is oneDNN's own layout, so no map is reordered between two convolutions.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def compile_parts(self) -> None:
-        """Compile the parts that every frame goes through; after `fuse`."""
+        """Compile the parts that run on every frame; call it after `fuse`."""
         for part in (self.backbone, self.decoder):
             compile_in_place(part)
 
     def encode(self, image_3ss: Tensor) -> Features:
-        """A normalised image to features of one row."""
+        """The features of one normalised image: one row."""
         return self.encode_batch(image_3ss[None])
 
     def encode_batch(self, images_b3ss: Tensor) -> Features:
-        """Several images to features of as many rows."""
+        """The features of several normalised images, one a row."""
         images = images_b3ss.to(self.dtype)
         maps = self.backbone(images)
         x = self.laterals[2](maps[3])
@@ -138,7 +138,7 @@ class SpaceTimeImageModel(nn.Module):
         x = F.relu(x + self.smooth(F.relu(x)))
         keys = F.normalize(self.to_key(x), dim=1)
         fine = [self.to_fine_2(images), self.to_fine_4(maps[0])]
-        # Whole numbers up to 255 are exact in bfloat16, as memories keep them.
+        # Pixels are rounded, as memories keep them in bfloat16, which is exact up to 255.
         pixels = F.avg_pool2d(pixels_of(images_b3ss), LOW_RES_STRIDE).round()
         patches = F.pixel_unshuffle(pixels, PATCH).to(keys.dtype)
         return Features(fine, torch.cat((keys, self.to_context(x), patches), dim=1))
@@ -155,14 +155,14 @@ class SpaceTimeImageModel(nn.Module):
         labels_bp: Tensor | None = None,
         previous_logits_bhw: Tensor | None = None,
     ) -> Decoded:
-        """The last pass' answer under the rules that need no training (`Answer.settled`)."""
+        """The answer of the last pass, after the rules that need no training (`Answer.settled`)."""
         passes = self._passes(
             features, conditioned_bchw, points_bp2, labels_bp, previous_logits_bhw, is_tracking=True
         )
         return self._decoded(features, passes[-1])
 
     def num_prompt_tokens(self, labels_bp: Tensor) -> int:
-        """None: prompts are drawn."""
+        """Always 0, as prompts are drawn as maps."""
         return 0
 
     def best_first(self, logits_khw: Tensor, predicted_ious_k: Tensor, *, multimask: bool) -> list[int]:
@@ -178,11 +178,12 @@ class SpaceTimeImageModel(nn.Module):
         *,
         is_tracking: bool,
     ) -> list[Answer]:
-        """Each pass begins with the mask of the one before.
+        """Answers in passes, each of which begins with the mask of the one before.
 
         Args:
-            is_tracking: rules that need no training change each answer, and an object that is called absent
-                has no mask in the next pass; else the decoder is left to itself, for training to judge.
+            is_tracking: whether rules that need no training change each answer, and an object that is judged
+                absent has no mask in the next pass; else the decoder's own answers are returned, for training
+                to judge.
         """
         if points_bp2 is None or labels_bp is None:
             rows, _, *grid_hw = conditioned_bchw.shape
@@ -194,7 +195,7 @@ class SpaceTimeImageModel(nn.Module):
         height, width = grid_of(features)
         drawn = prompt_maps.draw(points_bp2, labels_bp, (height, width), STRIDE).to(self.dtype)
         has_clicks = bool(((labels_bp == 0) | (labels_bp == 1)).any())
-        asks_anew = bool((labels_bp == 2).any()) and not has_clicks  # by a box alone
+        asks_anew = bool((labels_bp == 2).any()) and not has_clicks  # the prompt is a box alone
         known, clicks, passes = None, None, self.prompt_passes
         if previous_logits_bhw is not None and not asks_anew:
             mask = previous_logits_bhw.sigmoid()
@@ -204,7 +205,7 @@ class SpaceTimeImageModel(nn.Module):
             finely = prompt_maps.draw(points_bp2, labels_bp, (PATCH * height, PATCH * width), LOW_RES_STRIDE)
             mask = first_guess(self._pixels(features), finely)
             box, clicks = finely[:, 0] > 0.5, finely[:, 1] > 0.5
-            clicks &= ~box.flatten(1).any(dim=1)[:, None, None]  # a box holds all that it asks for
+            clicks &= ~box.flatten(1).any(dim=1)[:, None, None]  # with a box, nothing outside it is asked for
         answers: list[Answer] = []
         for _ in range(passes):
             read = self._read_prompt(features, drawn, mask.to(self.dtype))
@@ -215,7 +216,8 @@ class SpaceTimeImageModel(nn.Module):
         return answers
 
     def _read_prompt(self, features: Features, drawn_rchw: Tensor, mask_rhw: Tensor) -> Tensor:
-        """A mask, remembered on the frame and read from there, and the prompt as it was drawn."""
+        """What is read of a prompt: its mask is remembered on the frame and read back, and its drawing is
+        added."""
         grid_hw = grid_of(features)
         mask = mask_rhw[:, None]
         values = self._values(features, mask_rhw, drawn_rchw).flatten(2).transpose(1, 2)
@@ -232,7 +234,7 @@ class SpaceTimeImageModel(nn.Module):
         of_memory, memory_maps, of_prompt, drawn_maps = read_rchw.split(
             (width + 2, maps_of_memory, width + prompt_maps.CHANNELS + 1, maps_of_prompt), dim=1
         )
-        # The masks are the last channels of values.
+        # Masks are the last channels of values.
         masks = [part[:, width - MASK_CHANNELS : width] for part in (of_memory, of_prompt)]
         every = F.pixel_shuffle(torch.cat((*masks, memory_maps, drawn_maps), dim=1), PATCH)
         carried, apart = every[:, len(masks)], every[:, len(masks) + 1]
@@ -247,7 +249,7 @@ class SpaceTimeImageModel(nn.Module):
         return Decoded(answer.logits_rhw, pointers, answer.score_logits_r, answer.iou_logits_r.sigmoid())
 
     def _pointers(self, features: Features, logits_rhw: Tensor) -> Tensor:
-        """The object's mean key; the learned `no_object` in so far as there is none."""
+        """Object pointers: the mean key of the object, or `no_object` as far as there is none."""
         weights = F.avg_pool2d(logits_rhw.sigmoid()[:, None], PATCH).to(self.dtype)
         keys = self._keys(features)
         return self._mean_key((keys * weights).sum(dim=(2, 3)), weights.sum(dim=(2, 3)))
@@ -264,9 +266,9 @@ class SpaceTimeImageModel(nn.Module):
         labels_bp: Tensor | None = None,
         previous_logits_bhw: Tensor | None = None,
     ) -> Candidates:
-        """The one mask that there is."""
+        """A single candidate, as the model makes one mask."""
         if labels_bp is not None and points_bp2 is not None and not labels_bp.shape[1]:
-            # There is no drawing of no points: a point that pads draws nothing.
+            # Without points, pass one that pads: it draws nothing.
             points_bp2 = points_bp2.new_zeros(len(points_bp2), 1, 2)
             labels_bp = labels_bp.new_full((len(labels_bp), 1), -1)
         decoded = self.decode(
@@ -290,11 +292,11 @@ class SpaceTimeImageModel(nn.Module):
         return features.top_1chw[:, self.key_channels : self.key_channels + self.context_channels]
 
     def _pixels(self, features: Features) -> Tensor:
-        """RGB, 0 to 255, on the low-res grid."""
+        """RGB pixels of the frame, 0 to 255, on the low-res grid."""
         return F.pixel_shuffle(features.top_1chw[:, -PIXEL_CHANNELS:].float(), PATCH)
 
     def _values(self, features: Features, masks_rhw: Tensor, marks_rchw: Tensor) -> Tensor:
-        """R x E x H x W; the mask itself is the last 16 channels."""
+        """Values of memory tokens: R x E x H x W; the last 16 channels are the mask."""
         patches = F.pixel_unshuffle(masks_rhw[:, None], PATCH)
         context = self._context(features).expand(masks_rhw.shape[0], -1, -1, -1)
         x = F.relu(self.remember_enter(torch.cat((context, patches, marks_rchw), dim=1)))
@@ -302,6 +304,6 @@ class SpaceTimeImageModel(nn.Module):
 
 
 def grid_of(features: Features) -> tuple[int, int]:
-    """H and W."""
+    """Height and width of the key grid, H and W."""
     height, width = features.top_1chw.shape[-2:]
     return height, width

@@ -1,4 +1,6 @@
-"""What a click asks for hangs together with it: a piece elsewhere that looks alike is another object.
+"""Finds pieces of a mask that clicks do not ask for.
+
+What a click asks for is connected to it; a similar piece elsewhere is another object.
 
 Layouts: R rows (objects) · h w the low-res grid.
 """
@@ -13,12 +15,12 @@ from vidseg.trackers.initial_mask import components_on
 
 
 def unclicked_pieces(masks_rhw: Tensor, clicks_rhw: Tensor) -> Tensor:
-    """Connected pieces (of 8 neighbours) of a mask that no click lies on, bool R x h x w.
+    """Pieces (8-connected) of a mask on which no click lies: bool R x h x w.
 
-    Nothing of a mask all of whose pieces lie elsewhere.
+    If no piece has a click, none is returned, as the whole mask would go.
 
     Args:
-        masks_rhw, clicks_rhw: bool; the clicks as disks.
+        masks_rhw, clicks_rhw: bool; clicks are drawn as disks.
     """
     rows = []
     for mask, clicked in zip(masks_rhw.cpu().numpy(), clicks_rhw.cpu().numpy(), strict=True):

@@ -1,11 +1,11 @@
-"""Reading labels by motion: what is remembered of the frame before goes along the optical flow.
+"""Reads labels by motion: what is remembered of the previous frame is carried along the optical flow.
 
-Nothing is learned: flow between the pixels of two frames is finer than any cell of keys.
+Nothing is learned. Flow between the pixels of two frames is finer than any cell of keys.
 
 Source: Kroeger et al., "Fast Optical Flow using Dense Inverse Search" (ECCV 2016), by OpenCV.
 
 Layouts: R rows (objects) · h w the low-res grid. Pixels are RGB from 0 to 255; masks are from 0 to 1; places
-are where pixels were in the frame before, x and y from -1 to 1 between borders.
+are where pixels were in the previous frame, x and y from -1 to 1 between borders.
 """
 
 from __future__ import annotations
@@ -18,39 +18,40 @@ import torch.nn.functional as F
 from torch import Tensor
 
 SMALLEST_SIDE = 32
-"""Below this DIS finds no pyramid to work on; such a frame is taken to stand still."""
+"""DIS needs a pyramid, and so pictures of at least this side; smaller frames are taken to stand still."""
 MISMATCH_RANGE = 64.0
-"""A difference of pixels that counts as 1."""
+"""Difference of pixel values that counts as a mismatch of 1."""
 CELL = 4
-"""Motions are averaged over cells of so many pixels, and over windows of them."""
+"""Side, in pixels, of the cells over which motions are averaged; windows are made of such cells."""
 FLOW_NOISE_PX = 0.3
 """Standard deviation of the flow's own error."""
 UNSEEN = 1e-6
-"""Share of the frame: a side with less is not there, and has no motion."""
+"""A side that fills less than this share of the frame counts as not there, and has no motion."""
 FEW = 0.02
-"""Share of a window that must be of one side for its own mean to count for more than the whole side's."""
+"""The mean of a window counts for more than that of the whole side once this share of it is of that side."""
 
 
 def follow(now_r3hw: Tensor, before_r3hw: Tensor) -> Tensor:
-    """Where each pixel was in the frame before: R x h x w x 2 (x, y), from -1 to 1 between borders."""
+    """Where each pixel was in the previous frame: R x h x w x 2 (x, y), from -1 to 1 between borders."""
     return torch.stack([_follow(*pair) for pair in zip(now_r3hw, before_r3hw, strict=True)])
 
 
 def carry(maps_rchw: Tensor, places_rhw2: Tensor) -> Tensor:
-    """Maps of the frame before, moved to where `follow` says.
+    """Maps of the previous frame, moved to where their pixels are now.
 
     Args:
-        places_rhw2: of one row if all rows share the frames.
+        places_rhw2: of `follow`; one row if all objects share the frames.
     """
     rows, channels, *size_hw = maps_rchw.shape
     if places_rhw2.shape[0] == rows:
         return _sample(maps_rchw, places_rhw2)
-    # Objects side by side, as channels of one picture.
+    # All objects are sampled at once, as channels of one picture.
     return _sample(maps_rchw.reshape(1, rows * channels, *size_hw), places_rhw2).view(maps_rchw.shape)
 
 
 def mismatch(now_r3hw: Tensor, before_r3hw: Tensor, places_rhw2: Tensor) -> Tensor:
-    """How far pixels are from those that they follow: R x 1 x h x w, from 0 to 2, in `MISMATCH_RANGE`s."""
+    """How far pixels are from those that they follow: R x 1 x h x w, from 0 to 2, in units of
+    `MISMATCH_RANGE`."""
     apart = (_sample(before_r3hw, places_rhw2) - now_r3hw).abs().mean(dim=1, keepdim=True)
     return apart.div(MISMATCH_RANGE).clamp(max=2.0)
 
@@ -60,7 +61,7 @@ def _follow(now_3hw: Tensor, before_3hw: Tensor) -> Tensor:
     y, x = np.mgrid[:height, :width].astype(np.float32)
     if min(height, width) >= SMALLEST_SIDE:
         method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        # To the last pixel: the picture is small.
+        # Compute the flow at full resolution, as the picture is small.
         method.setFinestScale(0)
         flow = method.calc(_grey(now_3hw), _grey(before_3hw), None)
         x, y = x + flow[..., 0], y + flow[..., 1]
@@ -80,21 +81,21 @@ def _sample(maps_rchw: Tensor, places_rhw2: Tensor) -> Tensor:
 
 @torch.no_grad()
 def by_motion(masks_r1hw: Tensor, places_rhw2: Tensor) -> Tensor:
-    """How far each pixel moves with the object near it rather than with what is around: R x 1 x h x w.
+    """How far each pixel moves with the object near it rather than with its surroundings: R x 1 x h x w.
 
-    From -1 to 1; 0 where both sides move alike, or wildly. Both motions are Gaussians about local means, of
-    one variance: the flow's own error and the spread of the calmer side.
+    Values are from -1 to 1; 0 where both sides move alike, or wildly. Both motions are Gaussians about local
+    means, of one variance: the flow's own error and the spread of the calmer side.
 
     Args:
-        masks_r1hw: carried to this frame.
-        places_rhw2: of one row if all rows share the frames.
+        masks_r1hw: masks carried to this frame.
+        places_rhw2: of `follow`; one row if all objects share the frames.
     """
     height, width = masks_r1hw.shape[-2:]
     half_size = torch.tensor([width / 2, height / 2], device=masks_r1hw.device)
     moved = (places_rhw2.to(masks_r1hw) - _still(height, width, masks_r1hw)) * half_size
     flow = moved.permute(0, 3, 1, 2)
     square = flow.square().sum(dim=1, keepdim=True)
-    # The surest part of either side, away from the contour.
+    # Only the parts that are surely on a side count, away from the contour.
     wide = F.max_pool2d(masks_r1hw, 3, 1, 1)
     distances, spreads, seen = [], [], []
     for weight in ((2 * masks_r1hw - 1).clamp(0, 1), (1 - 2 * wide).clamp(0, 1)):
@@ -111,7 +112,7 @@ def by_motion(masks_r1hw: Tensor, places_rhw2: Tensor) -> Tensor:
         distances.append((flow - both[:, :2]).square().sum(dim=1, keepdim=True))
         spreads.append(both[:, 2:])
     variance = FLOW_NOISE_PX**2 + torch.minimum(*spreads) / 2
-    # As a difference of probabilities: tanh of half a log-likelihood ratio.
+    # The tanh of half a log-likelihood ratio is a difference of probabilities.
     evidence = ((distances[1] - distances[0]) / (4 * variance)).tanh()
     return evidence * (torch.minimum(*seen) > UNSEEN)
 

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 CHANNELS = 3
-"""Inside of the box, clicks on the object, clicks off it."""
+"""Maps of a prompt: inside of the box, clicks on the object, clicks off it."""
 DISK_RADIUS = 5.0
-"""In pixels of the model's input."""
+"""Radius of a click's disk, in pixels of the model's input."""
 
 
 def draw(points_bp2: Tensor, labels_bp: Tensor, grid_hw: tuple[int, int], stride: int) -> Tensor:
-    """Maps B x 3 x H x W of values in [0, 1].
+    """Maps of prompts: B x 3 x H x W, from 0 to 1.
 
     Args:
         points_bp2: pixels of the model's input, x before y.
-        labels_bp: 1 on the object, 0 off it, 2 and 3 the corners of a box, -1 nothing.
+        labels_bp: 1 on the object, 0 off it, 2 and 3 the corners of a box, -1 padding.
     """
     height, width = grid_hw
     y = (torch.arange(height, device=points_bp2.device) + 0.5) * stride
@@ -33,7 +33,7 @@ def draw(points_bp2: Tensor, labels_bp: Tensor, grid_hw: tuple[int, int], stride
     def clicks(label: int) -> Tensor:
         return (disk_bphw * (labels_bp == label)[:, :, None, None]).amax(dim=1)
 
-    # Right of and below the first corner, left of and above the second; without a box, nowhere.
+    # Inside is right of and below the first corner, left of and above the second; without a box, nowhere.
     def side(d_bpn: Tensor, label: int, sign: float) -> Tensor:
         inside = (0.5 + sign * d_bpn / stride).clamp(0, 1)
         return (inside * (labels_bp == label)[:, :, None]).amax(dim=1)

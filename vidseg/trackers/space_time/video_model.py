@@ -1,7 +1,7 @@
 """A space-time model on videos: the image model, and a memory that holds masks and pixels themselves.
 
-Unlike SAM 2's, its memory holds the mask and the picture beside learned features, and reading it carries
-labels over, by keys and by pixels; that is learned from few examples.
+Unlike that of SAM 2, its memory holds the mask and the picture beside learned features. Reading it carries
+labels over, by keys and by pixels, which is learned from few examples.
 
 Source: Oh et al., "Space-Time Memory Networks" (ICCV 2019); Cheng et al., "STCN" (NeurIPS 2021), keys that
 belong to frames and values to objects.
@@ -33,17 +33,19 @@ from vidseg.trackers.space_time.image_model import (
 from vidseg.trackers.space_time.pixel_reading import by_motion, carry, follow, mismatch
 
 Sources = tuple[list[MemoryFrame], MemoryFrame]
-"""What is read by keys, anywhere: conditioning frames; and the latest frame, which is carried over."""
+"""Conditioning frames, which are read by keys from anywhere; and the latest frame, which is also carried
+over."""
 
 
 class SpaceTimeModel(SpaceTimeImageModel):
-    """See `vidseg.trackers.model.MemoryModel`.
+    """A space-time model with its memory; see `vidseg.trackers.model.MemoryModel`.
 
     A memory token is the key of a cell, the object's value there, and 4 x 4 pixels of the picture.
     """
 
     clicks_correct = True
-    """A click changes what keys and flow carry into the frame; they know more of the object than a click."""
+    """A click changes what keys and flow carry into the frame, as they know more of the object than a click
+    says."""
 
     @property
     def pointer_channels(self) -> int:
@@ -51,15 +53,15 @@ class SpaceTimeModel(SpaceTimeImageModel):
 
     @property
     def absent_pointer_c(self) -> Tensor:
-        """The pointer that a mask without pixels gives."""
+        """The pointer of a mask without pixels."""
         nothing = self.no_object.new_zeros(1)
         return self._mean_key(nothing, nothing)
 
     def attend(self, features: Features, recalls: Sequence[Recall], pointer_limit: int) -> Tensor:
-        """What each object's memory says of every cell: R x (E + 2 + 80) x H x W.
+        """What each object's memory says about every cell: R x (E + 2 + 80) x H x W.
 
-        The read of conditioning frames, how like the object's pointers a cell is, and 4 x 4 pixels of each of
-        the `MEMORY_MAPS`.
+        The channels are the read of conditioning frames, how much a cell resembles the object's pointers, and
+        4 x 4 pixels of each of the `MEMORY_MAPS`.
         """
         sources = [self._sources(recall) for recall in recalls]
         kinds: dict[int, list[int]] = {}
@@ -79,20 +81,20 @@ class SpaceTimeModel(SpaceTimeImageModel):
         tracked = [(slot + 1, frame) for slot, frame in recall.spatial if slot != CONDITIONING_SLOT]
         ids = {id(frame) for frame in given}
         tracked += [(back, frame) for back, frame in recall.pointers if id(frame) in ids and back > 0]
-        # With one kind of memory alone, it is read as both.
+        # If there is only one kind of memory, it is read as both.
         latest = min(tracked, key=lambda source: source[0])[1] if tracked else given[-1]
         return given or [latest], latest
 
     def _attend_alike(
         self, features: Features, sources: Sequence[Sources], recalls: Sequence[Recall], rows: Sequence[int]
     ) -> Tensor:
-        """Rows that read as many frames."""
+        """What `attend` returns, for objects that read equally many frames."""
         grid_hw = grid_of(features)
         keys_rnd = self._keys(features).flatten(2).transpose(1, 2)
         now = self._pixels(features)
         if keys_rnd.shape[0] > 1:
             keys_rnd, now = keys_rnd[list(rows)], now[list(rows)]
-        # Objects that remember the same frames share what does not hang on their masks.
+        # Objects that remember the same frames share all that does not depend on their masks.
         is_shared = keys_rnd.shape[0] == 1 and len({_frames_of(source) for source in sources}) == 1
         keys, values = self._memories([given for given, _ in sources], is_shared)
         anywhere = self.reading(keys_rnd, keys, values).transpose(1, 2).unflatten(2, grid_hw)
@@ -104,8 +106,8 @@ class SpaceTimeModel(SpaceTimeImageModel):
         places = follow(now, before)
         carried = carry(masks, places)
         apart = mismatch(now, before, places).expand(len(sources), -1, -1, -1)
-        # All colours of a frame are read of conditioning ones alone: what leaked once would be taken for the
-        # object's own.
+        # Whole-frame colours come from conditioning frames alone: a leak into a tracked mask would otherwise
+        # be taken for the object's own colours.
         colours = by_colour(now, shown_old), by_near_colour(now, (before, masks), places)
         maps = torch.cat((carried, apart, by_motion(carried, places), *colours), dim=1)
         likeness = self._likeness(keys_rnd, recalls, grid_hw)
@@ -117,14 +119,14 @@ class SpaceTimeModel(SpaceTimeImageModel):
         return F.pixel_shuffle(masks, PATCH)[:, 0]
 
     def _memories(self, frames: Sequence[Sequence[MemoryFrame]], is_shared: bool) -> tuple[Tensor, Tensor]:
-        """Keys (1 row if shared) and values of each row's frames, one after the other."""
+        """Keys (1 row if shared) and values of each row's frames, one frame after the other."""
         tokens = torch.stack([_tokens(of_row) for of_row in frames])
         widths = (self.key_channels, self.value_channels, PIXEL_CHANNELS)
         keys, values, _ = tokens.to(self.dtype).split(widths, dim=2)
         return (keys[:1] if is_shared else keys), values
 
     def _likeness(self, keys_rnd: Tensor, recalls: Sequence[Recall], grid_hw: tuple[int, int]) -> Tensor:
-        """Cosine of every cell's key to the object's: of conditioning frames, and of tracked ones."""
+        """Cosine of every cell's key with that of the object, on conditioning frames and on tracked ones."""
         rows = []
         for recall in recalls:
             given = {id(frame) for slot, frame in recall.spatial if slot == CONDITIONING_SLOT}
@@ -144,7 +146,7 @@ class SpaceTimeModel(SpaceTimeImageModel):
         *,
         previous_logits_bhw: Tensor | None = None,
     ) -> list[Decoded]:
-        """The decoder's own answers, the last one the best; without a prompt there is one pass."""
+        """The decoder's own answers in all passes, the best one last; without a prompt there is one pass."""
         passes = self._passes(
             features, conditioned_bchw, points_bp2, labels_bp, previous_logits_bhw, is_tracking=False
         )
@@ -160,7 +162,7 @@ class SpaceTimeModel(SpaceTimeImageModel):
         )
 
     def take_mask(self, features: Features, masks_bss: Tensor) -> Decoded:
-        """Masks given by a user, as they are.
+        """Masks from a user, taken as they are.
 
         Args:
             masks_bss: bool, at the model's input size.
@@ -186,7 +188,7 @@ def _tokens(frames: Sequence[MemoryFrame]) -> Tensor:
 
 
 def _shown(frames: Sequence[MemoryFrame], grid_hw: tuple[int, int], is_shared: bool) -> tuple[Tensor, Tensor]:
-    """Pixels (1 row if shared) and masks of one remembered frame for each row."""
+    """Pixels (1 row if shared) and masks of one remembered frame for each object."""
     tokens = torch.stack([_tokens([frame]) for frame in frames])
     patches = tokens.float().transpose(1, 2).unflatten(2, grid_hw)
     pixels = patches[: 1 if is_shared else None, -PIXEL_CHANNELS:]

@@ -1,4 +1,4 @@
-"""Checkpoints: what they look like, where they come from, and whether they are what they should be.
+"""Checkpoints: how they are read and recognised, where they come from, and how they are verified.
 
 path = find_weights("sam2.1-hiera-tiny")       # the cached file, its digest checked
 state = read_checkpoint(path)                  # tensors only, never pickle

@@ -22,7 +22,7 @@ CACHE_VARIABLE = "VIDSEG_CACHE"
 
 
 def cache_folder() -> Path:
-    """Where weights are kept: $VIDSEG_CACHE/weights, else the platform's cache folder. It may not exist."""
+    """The folder for weights, which may not exist: $VIDSEG_CACHE/weights, or else in the platform's cache."""
     named = os.environ.get(CACHE_VARIABLE)
     if named:
         return Path(named).expanduser() / "weights"
@@ -32,16 +32,16 @@ def cache_folder() -> Path:
 
 
 def cached_path(name: str) -> Path | None:
-    """The cached file of a tracker's weights, unchecked; None where it is not here."""
+    """The cached file of a tracker's weights, not verified; None if it is not there."""
     path = cache_folder() / published(name).file_name
     return path if path.is_file() else None
 
 
 def find_weights(name: str) -> Path:
-    """The cached and checked file of a tracker's weights.
+    """The cached file of a tracker's weights, verified.
 
     Raises:
-        CheckpointError: it is not here (the hint says how to get it), or not what was first downloaded.
+        CheckpointError: it is missing (the hint says how to get it), or not what was first downloaded.
     """
     if name not in PUBLISHED:
         raise CheckpointError(
@@ -71,14 +71,14 @@ def verify(path: Path, wanted: Published | None = None, *, in_full: bool = False
     """Check a file against its published or recorded digest; a file without either gets its digest recorded.
 
     Args:
-        wanted: what the file should be, where that is known.
-        in_full: read the file even if its size and time of change are those of the last check.
+        wanted: what the file should be, if that is known.
+        in_full: whether to read the file even if size and time of change are those of the last check.
 
     Returns:
-        Its SHA-256, in hexadecimal.
+        its SHA-256, in hexadecimal.
 
     Raises:
-        CheckpointError: another digest.
+        CheckpointError: the digest is another one.
     """
     recorded = recorded_digest(path)
     published_digest = wanted.sha256 if wanted else None
@@ -95,7 +95,7 @@ def verify(path: Path, wanted: Published | None = None, *, in_full: bool = False
             where=str(path),
             hint="delete the file and download it again: vidseg weights get NAME",
         )
-    # A cache that cannot be written to is still good to read from.
+    # A cache that cannot be written to can still be read from.
     with contextlib.suppress(OSError):
         if recorded is None:
             record_digest(path, digest)
@@ -104,7 +104,11 @@ def verify(path: Path, wanted: Published | None = None, *, in_full: bool = False
 
 
 def check_git_blob(path: Path, object_name: str) -> None:
-    """Raises CheckpointError unless the file is that object of a Git repository."""
+    """Check that a file is the given object of a Git repository.
+
+    Raises:
+        CheckpointError: it is not.
+    """
     found = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
     _feed(path, found)
     if found.hexdigest() != object_name:
@@ -129,10 +133,10 @@ def _feed(path: Path, digest: hashlib._Hash) -> None:
 
 
 def recorded_digest(path: Path) -> str | None:
-    """The digest recorded for a file (which may be gone meanwhile).
+    """The digest recorded for a file, which itself may be gone; None if there is no record.
 
     Raises:
-        CheckpointError: the record is there, but is no digest.
+        CheckpointError: the record is no digest.
     """
     record = _beside(path, ".sha256")
     try:

@@ -1,4 +1,4 @@
-"""Reading checkpoints: tensors only, never pickled objects; and saying what a wrong one looks like."""
+"""Reads checkpoints: tensors only, never pickled objects. Errors say what a wrong checkpoint looks like."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 FileKind = Literal["torch", "safetensors"]
 
 NAMES_SHOWN = 2
-"""How many weights an error names of each kind of misfit."""
+"""How many weights an error names for each kind of mismatch."""
 
 
 def file_kind(path: Path) -> FileKind:
-    """What the file's first bytes say it is; the suffix is not asked.
+    """The kind of a file by its first bytes; its suffix does not matter.
 
     Raises:
-        CheckpointError: there is no such file, or it is no checkpoint; a web page, a Git LFS pointer and an
-            empty file are named as such.
+        CheckpointError: there is no such file, or it is no checkpoint; web pages, Git LFS pointers and empty
+            files are recognised and named.
     """
     try:
         with open(path, "rb") as file:
@@ -99,7 +99,7 @@ def _read_torch(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        # torch raises whatever its readers meet: UnpicklingError, RuntimeError, EOFError, KeyError...
+        # torch raises any error of its readers: UnpicklingError, RuntimeError, EOFError, KeyError...
         if "weights_only" in str(error).lower() or "unsupported global" in str(error).lower():
             raise CheckpointError(
                 "the file holds more than tensors, or is no checkpoint at all",
@@ -141,7 +141,7 @@ def check_state(
     Args:
         expected: name -> shape.
         where: the file that the weights came from.
-        tracker: whom they are for.
+        tracker: name of the tracker that they are for.
 
     Raises:
         CheckpointError: with the first names that do not fit, and what the checkpoint looks like.

@@ -1,9 +1,9 @@
-"""Downloads that can break anywhere and still end as the right file, or as no file.
+"""Downloads that may break at any point and still end as the right file, or as no file.
 
-A download grows in `<file>.part`, with what the server said of it in `<file>.part.json`. A broken one goes on
-where it stopped, if the server still has the same file (RFC 9110: Range with If-Range); else it starts again.
-The file takes its name only when its length and digest are right. Of several processes one downloads, the
-others wait.
+A download grows in `<file>.part`, with what the server said about it in `<file>.part.json`. A broken one is
+continued if the server still has the same file (RFC 9110: Range with If-Range), else started again. The file
+gets its name only when its length and digest are right. If several processes want a file, one downloads and
+the others wait.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from vidseg.trackers.weights.published import Published, published
 from vidseg.version import __version__
 
 ATTEMPTS = 5
-"""In a row without a single new byte."""
+"""After this many attempts in a row without a single new byte a download is given up."""
 FIRST_PAUSE_S = 1.0
-"""Doubled after every failed attempt."""
+"""Pause after a failed attempt; it doubles after each further one."""
 TIMEOUT_S = 30.0
-"""Without a byte from the server."""
+"""An attempt fails after this many seconds without a byte from the server."""
 CHUNK = 1 << 18
 
 _NETWORK_ERRORS = (
@@ -57,7 +57,7 @@ _NETWORK_ERRORS = (
 )
 
 Progress = Callable[[int, "int | None"], None]
-"""(bytes here, bytes in all where the server says so)."""
+"""Called with the bytes downloaded and, if the server says it, the number of bytes in all."""
 
 
 def download(
@@ -70,9 +70,9 @@ def download(
     """The published weights of a tracker, from the cache or from their official address.
 
     Args:
-        folder: where to put them; None for the cache.
+        folder: where to put them; None: the cache.
         on_progress: called as bytes arrive.
-        on_wait: called with a reason before a pause (another process is at it, or the connection broke).
+        on_wait: called with the reason before a pause (another process is at it, or the connection broke).
 
     Returns:
         The file, with the right length and digest.
@@ -127,7 +127,7 @@ def fetch(
 
 
 def _accept(wanted: Published, part: Path, target: Path) -> None:
-    """Give a complete download its name, if it is what it should be; else delete it."""
+    """Give a complete download its name if it is the right file; else delete it."""
     expected = wanted.sha256 or recorded_digest(target)
     try:
         file_kind(part)
@@ -153,7 +153,7 @@ def _accept(wanted: Published, part: Path, target: Path) -> None:
 
 @dataclass(frozen=True)
 class _Remote:
-    """What the server says of the file; equal as long as it is the same file."""
+    """What the server says about a file; equal as long as it is the same file."""
 
     url: str
     num_bytes: int | None
@@ -162,7 +162,7 @@ class _Remote:
 
     @property
     def validator(self) -> str | None:
-        """For If-Range, which takes strong validators only."""
+        """The value for If-Range, which takes strong validators only."""
         if self.etag and not self.etag.startswith("W/"):
             return self.etag
         return self.last_modified
@@ -177,7 +177,7 @@ class _NoSuchHost(_Interrupted):
 
 
 class _Changed(_Interrupted):
-    """What is partly here is of no use any more."""
+    """The part on disk cannot be continued."""
 
     def __init__(self) -> None:
         super().__init__("the file on the server has changed")
@@ -190,7 +190,7 @@ def _fetch_whole(
     on_wait: Callable[[str], None] | None,
     first_pause_s: float,
 ) -> None:
-    """Attempt until the whole file is in `part`; an attempt that brought bytes does not count as failed."""
+    """Attempt until the whole file is in `part`; attempts that bring new bytes do not count as failed."""
     failures = 0
     most = 0
     while True:
@@ -219,7 +219,7 @@ def _fetch_whole(
 
 
 def _attempt(wanted: Published, part: Path, on_progress: Progress | None) -> None:
-    """One request, which goes on where the last one stopped.
+    """One request, which continues where the last one stopped.
 
     Raises:
         _Interrupted: the connection or the server failed.
@@ -240,7 +240,7 @@ def _attempt(wanted: Published, part: Path, on_progress: Progress | None) -> Non
         with _opener().open(request, timeout=TIMEOUT_S) as response:
             is_continued, remote = _same_file(wanted, response, known, offset)
             if not is_continued:
-                # First the bytes go, then the note: else a crash between the two would mix two files.
+                # Delete the bytes before the note, as a crash between the two would mix two files otherwise.
                 _discard(part)
                 offset = 0
             _check_room(part, remote, offset)
@@ -264,10 +264,10 @@ def _attempt(wanted: Published, part: Path, on_progress: Progress | None) -> Non
 
 
 def _same_file(wanted: Published, response: Any, known: _Remote | None, offset: int) -> tuple[bool, _Remote]:
-    """Whether the response goes on with the file that is partly here, and what the server says of the whole.
+    """Whether the response continues the file that is partly here, and what the server says about the whole.
 
     Raises:
-        _Interrupted: the server goes on with something else.
+        _Interrupted: the server continues with another part or file.
     """
     assert wanted.url is not None
     headers = response.headers

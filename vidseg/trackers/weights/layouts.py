@@ -1,6 +1,6 @@
-"""What checkpoints look like: a family and a size are known by a few names and shapes.
+"""Recognises checkpoints: a few names and shapes tell family and size.
 
-The names and shapes are those of the official releases; the whole layout is known by the built model alone.
+Names and shapes are those of the official releases; only the built model knows the whole layout.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """One set of names and shapes, shared by all trackers that read it."""
+    """A set of names and shapes, shared by all trackers that read it."""
 
     title: str
-    """For messages: 'SAM 2.1 tiny'."""
+    """Name for messages: 'SAM 2.1 tiny'."""
     family: str
     marks: Mapping[str, Shape | None]
-    """Names that are there, with their shapes (None: any)."""
+    """Names that must be there, with their shapes (None: any shape)."""
     absent: tuple[str, ...] = ()
-    """Names that are not."""
+    """Names that must not be there."""
     trackers: tuple[str, ...] = ()
     num_params: int | None = None
-    """Learned numbers; buffers do not count."""
+    """Number of learned parameters, without buffers."""
 
 
 _PATCHES = "image_encoder.trunk.patch_embed.proj.weight"
@@ -98,7 +98,7 @@ LAYOUTS: tuple[Layout, ...] = (
         trackers=("vidseg-nano",),
         num_params=2_612_497,
     ),
-    # What people hand over by mistake.
+    # Checkpoints that people pass by mistake.
     Layout(
         title="SAM (the first, for images)",
         family="SAM",
@@ -109,7 +109,7 @@ LAYOUTS: tuple[Layout, ...] = (
 
 
 def recognise(shapes: Mapping[str, Shape]) -> Layout | None:
-    """The layout of a state dict, from its names and shapes; None where it is unknown."""
+    """The layout of a state dict, by its names and shapes; None if it is unknown."""
     for layout in LAYOUTS:
         has_marks = all(
             name in shapes and (shape is None or tuple(shapes[name]) == shape)

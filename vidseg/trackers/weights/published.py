@@ -1,8 +1,8 @@
-"""Where the published weights come from, under which licence.
+"""Where published weights come from, and under which licence.
 
 Addresses are those that the authors give (README or download script of their repositories, at the commits
-named below). These publish no SHA-256, so the digest of the first download is recorded, and checked ever
-after. EdgeTAM's file lies in its Git repository, whose object name is a digest too.
+named below). The authors publish no SHA-256, so the digest of the first download is recorded and checked from
+then on. EdgeTAM's file lies in its Git repository, where its object name is a digest, too.
 """
 
 from __future__ import annotations
@@ -14,24 +14,25 @@ from vidseg.errors import CheckpointError, unknown
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """One file of weights."""
+    """One published file of weights."""
 
     official_config: str
-    """What the authors call the configuration that it belongs to."""
+    """Name of the configuration that it belongs to, as its authors call it."""
     file_name: str
     page: str
-    """Where its authors describe it."""
+    """Page on which its authors describe it."""
     licence: str
     image_size: int
     """Side of the square input that it was trained for."""
     url: str | None = None
-    """None where it cannot be had by a program."""
+    """Address of the file; None if no program can download it."""
     by_hand: str | None = None
-    """What a person has to do instead."""
+    """What a person has to do to get it, if no program can."""
     sha256: str | None = None
-    """As published by its authors."""
+    """SHA-256 published by its authors."""
     git_blob: str | None = None
-    """Its object name in the authors' Git repository: SHA-1 of 'blob <size>', a zero byte, the content."""
+    """Its object name in the authors' Git repository: SHA-1 of 'blob <size>', a zero byte, and the content.
+    """
 
 
 # facebookresearch/sam2 at 2b90b9f5ceec907a1c18123530e92e794ad901a4
@@ -108,7 +109,7 @@ PUBLISHED: dict[str, Published] = {
     "surgical-sam2": _surgical("surgical_sam2_hiera_s", 1024),
     "surgical-sam2-512": _surgical("surgical_sam2_hiera_s_512", 512),
 }
-"""By the tracker's name; two trackers may share a file."""
+"""Name of a tracker -> its file; two trackers may share one."""
 
 
 def published(name: str) -> Published:

@@ -1,8 +1,9 @@
-"""The names that the transformers library gives the weights of SAM 2 and EdgeTAM, and the official ones.
+"""Converts names of weights between the transformers library and the official checkpoints of SAM 2 and
+EdgeTAM.
 
-Its classes `Sam2VideoModel`, `Sam2Model` (pictures alone) and `EdgeTamVideoModel` hold the same numbers as
-the official checkpoints under other names, and cut three things otherwise: the embeddings of points are one
-matrix, keys and values of EdgeTAM's perceiver are two, and the random matrix of places is held twice.
+Its classes `Sam2VideoModel`, `Sam2Model` (pictures alone) and `EdgeTamVideoModel` hold the same numbers under
+other names. They store three things differently: the embeddings of points are one matrix, keys and values of
+EdgeTAM's perceiver are two, and the random matrix of places is held twice.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _ATTENTIONS = ("self_attn", "cross_attn_token_to_image", "cross_attn_image_to_to
 
 
 def _in(official: str, theirs: str, rows: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Rows of a part, with its own two names before theirs."""
+    """Rows of a part, its own two names put before theirs."""
     return [(f"{official}.{ours}", f"{theirs}.{other}") for ours, other in rows]
 
 
@@ -139,7 +140,7 @@ _EDGETAM_FEEDFORWARD = [
     (f"memory_attention.layers.*.linear{n}", f"memory_attention.layers.*.mlp.{theirs}")
     for n, theirs in ((1, "up_proj"), (2, "down_proj"))
 ]
-"""The one part that the library's SAM 2 and its EdgeTAM name differently."""
+"""The only part that the library names differently in SAM 2 and in EdgeTAM."""
 
 RENAMES: list[tuple[str, str]] = [
     *_TOP,
@@ -151,7 +152,8 @@ RENAMES: list[tuple[str, str]] = [
     *_in("obj_ptr_proj", "object_pointer_proj", _THREE_LAYERS),
     *_in("spatial_perceiver", "spatial_perceiver", _PERCEIVER),
 ]
-"""(official, theirs): the beginnings of names; `*` stands for a number. The first row that fits counts."""
+"""Pairs (official, theirs) of beginnings of names; `*` stands for a number. The first row that fits counts.
+"""
 
 PLACES = "sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
 THEIR_PLACES = (
