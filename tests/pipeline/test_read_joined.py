@@ -165,3 +165,30 @@ def test_arrays_folders_and_whole_files_have_no_remarks(tmp_path: Path) -> None:
     whole = joined(tmp_path, "h264.ts", (0,))
     summary = vidseg.track(whole, json.loads(BOX), tracker=FakeTracker(), out=tmp_path / "out")
     assert summary.warnings == []
+
+
+def test_a_joined_stream_that_cannot_be_followed_is_told(tmp_path: Path) -> None:
+    path = joined(tmp_path, "h264.ts", (0,))
+    ids = {"mpegts_start_pid": "300", "mpegts_pmt_start_pid": "500"}
+    other = encode(tmp_path / "other.ts", map(picture, range(PIECE)), container=ids)
+    path.write_bytes(path.read_bytes() + other.read_bytes())
+    with pytest.raises(DecodeError, match=r"another video begins at byte [\d,]+, and is not read") as caught:
+        read_to_the_end(path)
+    assert caught.value.frames_read == PIECE
+
+
+def test_mp4_files_one_behind_the_other_are_told(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.mp4", map(picture, range(PIECE)))
+    path.write_bytes(path.read_bytes() * 2)
+    with pytest.raises(DecodeError, match="another video begins"):
+        read_to_the_end(path)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mkv", "libx264"), ("a.webm", "libvpx"), ("a.avi", "mpeg4")])
+def test_containers_that_can_be_joined_are_read(tmp_path: Path, name: str, codec: str) -> None:
+    data = b""
+    for piece in range(2):
+        numbers = range(piece * PIECE, (piece + 1) * PIECE)
+        data += encode(tmp_path / name, map(picture, numbers), codec=codec).read_bytes()
+    (tmp_path / name).write_bytes(data)
+    assert [number_in(frame.image) for frame in vidseg.read(tmp_path / name)] == list(range(2 * PIECE))

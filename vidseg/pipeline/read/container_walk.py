@@ -37,8 +37,7 @@ def find_break(path: Path) -> str | None:
             return _ends_early(size, end) if end > size else None
         if size > 376 and head[0] == head[188] == head[376] == 0x47 and size % 188:
             return "the file ends in the middle of a transport packet"
-    place = find_loss(path)
-    return None if place is None else f"packets are missing before byte {place:,}"
+    return find_loss(path)
 
 
 def _ends_early(size: int, announced: int) -> str:
@@ -47,6 +46,7 @@ def _ends_early(size: int, announced: int) -> str:
 
 def _walk_mp4(file: BinaryIO, size: int) -> str | None:
     at = 0
+    has_index = False
     while at + 8 <= size:
         file.seek(at)
         length, name = struct.unpack(">I4s", file.read(8))
@@ -57,6 +57,9 @@ def _walk_mp4(file: BinaryIO, size: int) -> str | None:
             return None  # this box reaches to the end of the file, wherever that is
         if at + length > size:
             return _ends_early(size, at + length) if name in MP4_BOXES else None
+        if name == b"moov" and has_index:  # `cat a.mp4 b.mp4`
+            return f"another video begins before byte {at:,}, of which nothing can be read"
+        has_index |= name == b"moov"
         if length < 8:
             return None  # not a box; players ignore what comes after the last one
         at += length
@@ -73,6 +76,9 @@ def _walk_matroska(file: BinaryIO, size: int) -> str | None:
         if element is None:
             return _ends_early(size, size + 1) if size - at < 12 else _nonsense(at)
         identity, start, length = element
+        if identity == EBML_HEADER and inside and length is not None:  # `cat a.mkv b.mkv`
+            inside, cluster_end, at = False, None, start + length
+            continue
         if identity == SEGMENT:
             if length is not None and start + length > size:
                 return _ends_early(size, start + length)

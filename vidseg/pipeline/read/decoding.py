@@ -141,7 +141,8 @@ class Decoder:
     def _see_time(self, packet: Packet[VideoStream], pending: _Pending) -> None:
         """Notice where a joined stream goes on with a new piece, whose times may begin again."""
         if packet.dts is not None:
-            if self._last_dts is not None and packet.dts < self._last_dts:
+            # Between keyframes the storage times of a piece may run back, too: Matroska has none of its own.
+            if packet.is_keyframe and self._last_dts is not None and packet.dts < self._last_dts:
                 pending.begin_anew()
             self._last_dts = packet.dts
         if self._joint is not None and packet.pos is not None and packet.pos >= self._joint:

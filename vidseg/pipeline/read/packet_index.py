@@ -91,9 +91,9 @@ def index_packets(
         if packet.size == 0 or packet.is_discard:
             continue
         runs_back = packet.dts is not None and last_dts is not None and packet.dts < last_dts
-        if packet.pts is None or runs_back:
+        if packet.pts is None or (runs_back and packet.is_keyframe):
             return None
-        last_dts = packet.dts
+        last_dts = packet.dts if packet.dts is not None else last_dts
         if packet.pts < first_pts[0]:
             continue  # pictures before the first one that can be decoded are never shown
         pts.append(packet.pts)

@@ -70,6 +70,8 @@ class _Stream:
 
     is_video: bool
     counter: int
+    begins_at: int
+    ends_at: int
     pictures_at: deque[int] = field(default_factory=lambda: deque(maxlen=3))
     """Places of the last pictures, since the last break."""
 
@@ -88,8 +90,8 @@ def find_joint(path: Path, at: int) -> int | None:
     return found.at if found is not None and found.is_joint else None
 
 
-def find_loss(path: Path) -> int | None:
-    """The place of the first video packet behind lost ones; None where nothing is missing but at joints.
+def find_loss(path: Path) -> str | None:
+    """What of the video a demuxer passes over in silence; None where it is nothing.
 
     Only the headers of the packets are looked at. A file that gets out of step is left to the demuxer.
     """
@@ -107,7 +109,12 @@ def find_loss(path: Path) -> int | None:
                 return None
             found = _loss_in(rows, place, step, streams, file)
             if found is not None:
-                return found
+                return f"packets are missing before byte {found:,}"
+    videos = sorted((s for s in streams.values() if s.is_video), key=lambda stream: stream.begins_at)
+    # A second program runs beside the first one; a video that begins behind it was joined to it.
+    joined = next((video for video in videos[1:] if video.begins_at > videos[0].ends_at), None)
+    if joined is not None:
+        return f"another video begins at byte {joined.begins_at:,}, and is not read"
     return None
 
 
@@ -131,7 +138,8 @@ def _loss_in(
         if number not in streams:
             of_stream = of_stream[int(begins[of_stream].argmax()) :]
             is_video = _is_video(rows[of_stream[0]])
-            streams[number] = _Stream(is_video, (int(counters[of_stream[0]]) - 1) % 16)
+            begins_at = place + int(of_stream[0]) * step
+            streams[number] = _Stream(is_video, (int(counters[of_stream[0]]) - 1) % 16, begins_at, begins_at)
     for number, stream in streams.items():
         of_stream = np.flatnonzero((numbers == number) & has_contents)
         if not stream.is_video or not len(of_stream):
@@ -140,6 +148,7 @@ def _loss_in(
         before = np.concatenate([[stream.counter], now[:-1]]).astype(np.uint8)
         is_break = (now != (before + 1) % 16) & ~is_said[of_stream]
         stream.counter = int(now[-1])
+        stream.ends_at = place + int(of_stream[-1]) * step
         for row in of_stream[is_break | begins[of_stream]].tolist():
             at = place + row * step
             if is_break[np.searchsorted(of_stream, row)]:
