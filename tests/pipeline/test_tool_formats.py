@@ -16,11 +16,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from pycocotools import mask as coco_mask
 
+import vidseg
 from support.exports import LABELS, Seen, assert_same, written
 from support.masklets import frame_masks, masklets, moving_squares, visible
 from vidseg.errors import InputError
 from vidseg.pipeline.writers import FrameMasks
 from vidseg.pipeline.writers.label_studio import encode_brush_rle
+from vidseg.testing import FakeTracker
 
 few = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 
@@ -352,8 +354,9 @@ def test_trackeval_reads_mots(tmp_path: Path) -> None:
 def test_the_lines_for_fiftyone_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = Path(__file__).parents[2] / "docs/fiftyone.md"
     code = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)[0]
-    frames = moving_squares(4)
-    written(tmp_path / "runs/video", frames, "mot")
+    prompts = {"objects": [{"id": 7, "label": "dog", "prompts": [{"frame": 0, "box": [5, 5, 20, 15]}]}]}
+    images = [np.full((48, 64, 3), 8 * k, np.uint8) for k in range(4)]
+    vidseg.track(images, prompts, tracker=FakeTracker(), out=tmp_path / "runs/video", formats=["rle"])
     samples: list[Any] = []
     stand_in = types.ModuleType("fiftyone")
     kinds: dict[str, Any] = {
@@ -375,5 +378,6 @@ def test_the_lines_for_fiftyone_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             x, y, w, h = np.rint(np.array(thing.bounding_box) * (64, 48, 64, 48)).astype(int)
             mask = np.zeros((48, 64), bool)
             mask[y : y + h, x : x + w] = thing.mask
-            seen[number - 1, thing.index] = (mask, LABELS[thing.index])
-    assert_same(seen, frames)
+            seen[number - 1, thing.index] = (mask, thing.label)
+    assert_same(seen, list(vidseg.read_run("runs/video")), {7: "dog"})
+    assert len(seen) == 4
