@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from support.bad_cases import BadCases, run_case
 from support.hard_videos import numbered, picture
 from vidseg.pipeline.cli import main
 
@@ -395,18 +393,3 @@ def test_generated_prompts(
         assert 1 <= len(printed.err.splitlines()) <= 3
         assert "not an error we foresaw" not in printed.err
         assert tree(folder) == before
-
-
-@pytest.fixture(scope="module")
-def bad_cases(tmp_path_factory: pytest.TempPathFactory) -> BadCases:
-    return BadCases(tmp_path_factory.mktemp("whole"))
-
-
-@settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 2**32))
-def test_generated_calls_and_damaged_files(
-    bad_cases: BadCases, tmp_path_factory: pytest.TempPathFactory, seed: int
-) -> None:
-    """`benchmarks/bad_inputs.py` runs as many as one wants."""
-    call, wrong = run_case(bad_cases, tmp_path_factory.mktemp("case") / "place", random.Random(seed))
-    assert wrong is None, call

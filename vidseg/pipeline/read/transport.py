@@ -136,10 +136,11 @@ def _loss_in(
     for number in np.unique(numbers[begins & has_contents]).tolist():
         of_stream = np.flatnonzero((numbers == number) & has_contents)
         if number not in streams:
-            of_stream = of_stream[int(begins[of_stream].argmax()) :]
-            is_video = _is_video(rows[of_stream[0]])
+            # A recording may begin in the middle of a picture.
+            is_video = _is_video(rows[of_stream[int(begins[of_stream].argmax())]])
             begins_at = place + int(of_stream[0]) * step
-            streams[number] = _Stream(is_video, (int(counters[of_stream[0]]) - 1) % 16, begins_at, begins_at)
+            counter = (int(counters[of_stream[0]]) - 1) % 16
+            streams[number] = _Stream(is_video, counter, begins_at, begins_at)
     for number, stream in streams.items():
         of_stream = np.flatnonzero((numbers == number) & has_contents)
         if not stream.is_video or not len(of_stream):
