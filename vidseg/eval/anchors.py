@@ -17,6 +17,8 @@ SAM2LONG_README = "Mark12Ding/SAM2Long README"
 
 @dataclass(frozen=True)
 class Anchor:
+    """A published figure of one model on one data set, and its source."""
+
     name: str
     score: float
     source: str

@@ -1,8 +1,8 @@
 """Speed, memory and size of trackers, side by side on one machine.
 
-Every tracker lives in a process of its own, so that memory is its own. They take turns of a few frames, so
-that whatever else the machine does falls on all of them alike. The video is made (see `MadeVideo`) and ready
-before the clock starts. A frame's time is `session.step` and the masks at the video's size.
+Every tracker runs in a process of its own, so that its memory can be told apart. Trackers take turns of a few
+frames, so that other load on the machine falls on all of them alike. The video is made (see `MadeVideo`)
+before the clock starts. The time of a frame is that of `session.step` and of the masks at the video's size.
 """
 
 from __future__ import annotations
@@ -33,34 +33,38 @@ MAX_OBJECTS = 100
 
 @dataclass(frozen=True, kw_only=True)
 class BenchOptions:
+    """How trackers are measured, and on what."""
+
     frames: int = 24
-    """Measured frames of each tracker."""
+    """How many frames of each tracker are measured."""
     warm_up: int = 8
-    """Frames before them: SAM 2's memory is full after 7."""
+    """How many frames come before these; SAM 2's memory is full after 7."""
     turn: int = 4
-    """Frames of one tracker before it is the next one's turn."""
+    """How many frames a tracker runs before the next one has its turn."""
     objects: int = 1
     size_hw: tuple[int, int] = (720, 1280)
     threads: int | None = None
-    """Threads a tracker may compute with; None leaves it to torch."""
+    """How many threads a tracker computes with; None: as many as torch takes."""
 
 
 @dataclass(kw_only=True)
 class Measured:
-    """One tracker."""
+    """The measurements of one tracker."""
 
     name: str
     parameters: int | None = None
     weight_bytes: int | None = None
     gflops: float | None = None
-    """Operations of one frame with a full memory, 10^9; a multiply-add is two. None without a torch model."""
+    """Operations of one frame with a full memory, 10^9; a multiply-add counts as two. None without a torch
+    model."""
     gflops_by_stage: dict[str, float] = field(default_factory=dict)
     ms: float = 0.0
-    """Median of the measured frames."""
+    """Median time of the measured frames, in milliseconds."""
     ms_by_stage: dict[str, float] = field(default_factory=dict)
-    """encode, attend, decode, remember, and the rest; empty for trackers that have no such stages."""
+    """Milliseconds of encode, attend, decode, remember and the rest; empty for trackers without such stages.
+    """
     frames_per_second: float = 0.0
-    """Measured frames by their total time."""
+    """Number of measured frames, divided by their total time."""
     peak_memory_bytes: dict[str, int] = field(default_factory=dict)
     growth_bytes_per_frame: float | None = None
     """Slope of the resident memory over the measured frames."""
@@ -87,7 +91,7 @@ def bench(choices: Sequence[TrackerOptions], options: BenchOptions | None = None
             theirs.close()
             lines.append(mine)
             processes.append(process)
-            _ask(mine, choice.tracker)  # loaded, one at a time
+            _ask(mine, choice.tracker)  # wait until it is loaded: trackers load one at a time
         for start in range(0, options.frames, options.turn):
             for line, choice in zip(lines, choices, strict=True):
                 line.send(min(options.turn, options.frames - start))
@@ -114,7 +118,8 @@ def _ask(line: Connection, name: str) -> Any:
 
 
 def _serve(line: Connection, choice: TrackerOptions, options: BenchOptions) -> None:
-    """A tracker's process: gets ready, tracks as many frames as it is told to, and at 0 says how it was."""
+    """The process of a tracker: it loads, tracks as many frames as it is told, and at 0 sends its
+    measurements."""
     try:
         subject = _Subject(choice, options)
         line.send(None)
@@ -146,7 +151,7 @@ class _Subject:
         self.session = self.tracker.start(num_frames=video.num_frames)
         things = video.prompts()["objects"]
         for number in range(options.objects):
-            # The video has three objects: more are those again, for the time that they take.
+            # The video has three objects; further ones repeat these, as only their time matters.
             self.session.prompt(number + 1, box=things[number % len(things)]["prompts"][0]["box"])
         self.ids = list(video.labels)[: options.objects]
         self.stages = StageClock(self.tracker)
@@ -191,7 +196,7 @@ class _Subject:
         )
 
     def _step(self) -> tuple[float, float]:
-        """Milliseconds of the next frame, and its J&F."""
+        """Milliseconds that the next frame takes, and its J&F."""
         from vidseg.eval.metrics import FramePair
 
         frame, truth = next(self.frames)
@@ -213,7 +218,7 @@ class _Subject:
             return None, {}
         from torch.utils.flop_counter import FlopCounterMode
 
-        model.requires_grad_(False)  # else the counter looks for gradients, and stumbles over their absence
+        model.requires_grad_(False)  # the counter fails on gradients that are missing
         with FlopCounterMode(display=False, custom_mapping=_uncounted_operations()) as counter:
             self.stages.count_with(counter.get_total_flops)
             self._step()
@@ -222,8 +227,8 @@ class _Subject:
 
 
 def _uncounted_operations() -> dict[Any, Any]:
-    """Operators that PyTorch's counter does not know, with their counts: those of oneDNN and of attention on
-    the CPU."""
+    """Operators that PyTorch's counter does not know, with functions that count them: oneDNN's, and attention
+    on the CPU."""
     import torch
     from torch.utils.flop_counter import sdpa_flop_count
 
@@ -240,7 +245,7 @@ def _uncounted_operations() -> dict[Any, Any]:
 
 
 class StageClock:
-    """How much of a frame each stage of the engine takes, for trackers that have one."""
+    """Measures how much of a frame each stage of the engine takes, for trackers that have one."""
 
     def __init__(self, tracker: Tracker) -> None:
         self._spent: dict[str, float] = {}
@@ -284,7 +289,7 @@ def efficiency(rows: Sequence[Measured], reference: str | None = None) -> list[d
     parameters, operations a frame, and bytes of weights, which are parameters times their bits.
 
     Args:
-        reference: a tracker's name; the first one that has weights, where it is not given.
+        reference: name of a tracker; None: the first one that has weights.
 
     Raises:
         InputError: the reference is not among the trackers, or has no weights.
@@ -316,6 +321,7 @@ def efficiency(rows: Sequence[Measured], reference: str | None = None) -> list[d
 
 
 def as_document(rows: Sequence[Measured], options: BenchOptions, reference: str | None) -> dict[str, Any]:
+    """The measurements as JSON values."""
     from vidseg.eval.evaluate import machine
     from vidseg.pipeline.run_record import versions
 
@@ -342,7 +348,7 @@ def _model_of(tracker: Tracker) -> Any:
 
 
 def now_ms() -> float:
-    """Milliseconds, once a GPU has done what it was given."""
+    """The time in milliseconds, once a GPU has finished its work."""
     _synchronise()
     return 1000 * time.perf_counter()
 
@@ -354,7 +360,7 @@ def _synchronise() -> None:
 
 
 def _resident_bytes() -> int:
-    """Memory that the process holds now; its peak where the system does not say."""
+    """Memory that the process holds now, or its peak if the system does not tell."""
     try:
         with open("/proc/self/statm") as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

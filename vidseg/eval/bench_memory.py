@@ -1,7 +1,7 @@
-"""What an engine tracker keeps of an object, and what reading it costs.
+"""Measures what an engine tracker remembers of an object, and what reading it costs.
 
-Time is that of memory attention alone, for every number of objects and of memory frames. Frames are noise and
-memories copies of the first one: neither size nor time depends on what they show.
+Time is that of memory attention alone, for every number of objects and of memory frames. Frames are noise,
+and memories are copies of the first one, as neither size nor time depends on what they show.
 """
 
 from __future__ import annotations
@@ -25,37 +25,37 @@ from vidseg.trackers.registry import build_tracker
 OBJECTS = (1, 2, 5)
 MEMORY_FRAMES = (1, 4, 7)
 POINTERS = 16
-"""Of a full bank."""
+"""How many object pointers a full bank has."""
 SIZE_HW = (720, 1280)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """One number of objects and of memory frames."""
+    """The cost of reading with some number of objects and of memory frames."""
 
     objects: int
     memory_frames: int
     tokens: int
-    """Spatial tokens that one object's attention reads."""
+    """How many spatial tokens one object's attention reads."""
     ms: float
-    """Wall time of memory attention for all objects, the median."""
+    """Median wall time of memory attention for all objects, in milliseconds."""
     cpu_ms: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryMeasured:
-    """One tracker; the bank is a full one, of one object, between two frames."""
+    """The measurements of one tracker, with the full bank of one object, between two frames."""
 
     name: str
     bank_tokens: int
-    """Spatial tokens kept."""
+    """How many spatial tokens the bank keeps."""
     bank_bytes: int
-    """Of these tokens and the object pointers."""
+    """Bytes of these tokens and of the object pointers."""
     readings: list[Reading]
 
     @property
     def tokens_read(self) -> int:
-        """Of the most memory frames."""
+        """How many spatial tokens are read with the most memory frames."""
         return max(reading.tokens for reading in self.readings)
 
 
@@ -134,7 +134,7 @@ def bench_memory(
 
 
 def _filled(bank: ObjectBank, memory_frames: int, policy: Any, moment: Moment) -> ObjectBank:
-    """A bank at `moment` with that many memory frames, the newest ones, and the pointers of older frames."""
+    """A bank at `moment` with that many of the newest memory frames, and the pointers of older ones."""
     out = ObjectBank(bank.conditioning)
     first = next(iter(bank.conditioning.values()))
     for index in range(1, moment.frame_idx):

@@ -1,4 +1,4 @@
-"""Two evaluations side by side: is a difference more than the choice of sequences?"""
+"""Compares two evaluations: is their difference larger than the choice of sequences explains?"""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ CONFIDENCE = 0.95
 def compare(one: Path, other: Path, *, seed: int = 0) -> dict[str, Any]:
     """The difference of two evaluations of one data set, per sequence and over all.
 
-    The interval is a paired bootstrap: sequences are drawn with replacement, the same ones for both runs,
-    and each draw is scored as the mean over its objects. It says how far the difference hangs on the choice
-    of sequences, not how the trackers would vary.
+    The interval is a paired bootstrap: sequences are drawn with replacement, the same ones for both runs, and
+    each draw is scored as the mean over its objects. It says how much the difference depends on the choice of
+    sequences, not how the trackers would vary.
 
     Args:
         one, other: folders of evaluations.
 
     Returns:
-        `difference` is that of `other` from `one`, in percent points.
+        `difference` is the score of `other` minus that of `one`, in percent points.
 
     Raises:
-        InputError: not evaluations, of different data sets or protocols, or without common sequences.
+        InputError: the folders hold no evaluations, or ones of different data sets or protocols, or without
+            common sequences.
     """
     a, b = read_results(one), read_results(other)
     for key in ("dataset", "protocol"):
@@ -75,7 +76,7 @@ def compare(one: Path, other: Path, *, seed: int = 0) -> dict[str, Any]:
 
 
 def read_results(out: Path) -> dict[str, Any]:
-    """What an evaluation's results.json holds.
+    """The contents of an evaluation's results.json.
 
     Raises:
         InputError: there is none, or nothing was scored.
@@ -95,6 +96,7 @@ def read_results(out: Path) -> dict[str, Any]:
 
 
 def as_text(comparison: dict[str, Any]) -> str:
+    """The comparison as text for terminals."""
     a, b = (run["tracker"] for run in comparison["runs"])
     width = max(8, *map(len, comparison["sequences"]))
     lines = [f"{'sequence':<{width}} {a[:12]:>12} {b[:12]:>12} {'difference':>11}"]

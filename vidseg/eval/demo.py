@@ -1,4 +1,4 @@
-"""`vidseg demo`: a made video, tracked and scored; a first try with nothing to download."""
+"""`vidseg demo`: makes a video, tracks it and scores the result; a first try with nothing to download."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 TRUTH = "truth"
 PICTURE_AT = (0.0, 0.2, 0.4, 0.55, 0.75, 1.0)
-"""The moments on the contact sheet, as shares of the video."""
+"""Moments on the contact sheet, as shares of the video's length."""
 ANIMATION_WIDTH = 480
 
 
@@ -57,12 +57,12 @@ def run(args: argparse.Namespace) -> int:
 def demo(
     video: MadeVideo, out: Path, asked: TrackerOptions | None = None, *, animation: Path | None = None
 ) -> dict[str, Any]:
-    """Write a made video into a folder, track it there, and score it against its ground truth.
+    """Write a made video into a folder, track it there, and score the result against its ground truth.
 
-    The score is J&F as DAVIS 2017 takes it, over all frames but the first and the last, in percent.
+    The score is J&F as in DAVIS 2017, over all frames but the first and the last, in percent.
 
     Returns:
-        The result, as JSON values; paths as text.
+        the result, as JSON values; paths as text.
 
     Raises:
         OutputError: the folder holds something else than an earlier demo.
@@ -71,7 +71,7 @@ def demo(
     from vidseg.trackers.options import TrackerOptions
 
     asked = asked or TrackerOptions()
-    loaded = build_tracker(asked)  # before anything is written
+    loaded = build_tracker(asked)  # first, so that nothing is written if it fails
     is_earlier_demo = (out / TRUTH).is_dir()
     if out.exists() and not is_earlier_demo and not (out.is_dir() and not any(out.iterdir())):
         raise OutputError(f"'{out}' holds something else than a demo", hint="choose another --out")
@@ -100,7 +100,7 @@ def demo(
 
 
 def _write_video(video: MadeVideo, path: Path) -> None:
-    """The video beside its true label maps, `truth/00000.png ...`."""
+    """Write the video, and beside it its true label maps, `truth/00000.png ...`."""
     from fractions import Fraction
 
     from vidseg.pipeline.writers.h264 import H264Video
@@ -119,7 +119,7 @@ def _write_video(video: MadeVideo, path: Path) -> None:
 
 
 def _score(video: MadeVideo, out: Path) -> npt.NDArray[np.float64]:
-    """(objects, 2): J and F of each object, means over the frames that count."""
+    """J and F of each object, as means over the frames that count: (objects, 2)."""
     from vidseg.eval.metrics import boundary_f, region_j
 
     per_frame = []
@@ -142,7 +142,7 @@ def _masks_and_truth(out: Path) -> Iterator[tuple[FrameMasks, npt.NDArray[np.uin
 
 
 def _write_pictures(video: MadeVideo, out: Path, animation: Path | None) -> None:
-    """A contact sheet of painted frames, three in a row, and the animation where it is wanted."""
+    """Write a contact sheet of painted frames, three in a row, and the animation if it is wanted."""
     from PIL import Image
 
     wanted = [round(share * (video.num_frames - 1)) for share in PICTURE_AT]
@@ -171,7 +171,7 @@ def _write_pictures(video: MadeVideo, out: Path, animation: Path | None) -> None
 
 
 def _painted(out: Path) -> Iterator[Image.Image]:
-    """The frames of the overlay."""
+    """The frames of the overlay video."""
     from PIL import Image
 
     from vidseg.pipeline.read import read

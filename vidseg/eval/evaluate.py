@@ -1,9 +1,10 @@
-"""An evaluation: track a data set, score it as its leaderboard does, and leave results one can audit.
+"""An evaluation: tracks a data set, scores it as its leaderboard does, and leaves results that can be
+audited.
 
-OUT/evaluation.json   what is evaluated: data set, tracker, prompts (what --resume must agree with)
-OUT/runs, OUT/masks   see `tracking`
-OUT/frames/SEQ.json   the values of every frame
-OUT/results.json, results.csv, report.html, submission.zip
+    OUT/evaluation.json   what is evaluated: data set, tracker, prompts (--resume must agree with it)
+    OUT/runs, OUT/masks   see `tracking`
+    OUT/frames/SEQ.json   values of every frame
+    OUT/results.json, results.csv, report.html, submission.zip
 """
 
 from __future__ import annotations
@@ -46,9 +47,11 @@ ABOUT, RESULTS, TABLE, FRAMES = "evaluation.json", "results.json", "results.csv"
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationOptions:
+    """How an evaluation is run."""
+
     prompt: PromptKind = "mask"
     sequences: Sequence[str] | None = None
-    """Only these; all where it is not given."""
+    """Names of the only sequences to evaluate; None: all."""
     workers: Workers = field(default_factory=Workers)
     resume: bool = False
 
@@ -113,7 +116,7 @@ def evaluate(
 
 
 def as_csv(results: dict[str, Any]) -> str:
-    """A row for each object of each sequence."""
+    """The results as CSV, one row for each object of each sequence."""
     rows = [
         {"sequence": sequence, "object": obj, **values}
         for sequence, objects in results["objects"].items()
@@ -128,7 +131,7 @@ def as_csv(results: dict[str, Any]) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """The machine, as far as it matters for speed."""
+    """The facts about this machine that matter for speed."""
     import torch
 
     facts: dict[str, Any] = {
@@ -176,7 +179,7 @@ def _check_folder(out: Path, resume: bool) -> None:
 
 
 def _about(data: DataSet, asked: TrackerOptions, options: EvaluationOptions) -> dict[str, Any]:
-    # A copy on the CPU says what it is; nothing is computed with it.
+    # The tracker is built on the CPU only to describe it; nothing is computed with it.
     plain = {"device": "cpu", "dtype": "float32", "compile": None}
     tracker = build_tracker(asked.model_copy(update=plain)).describe()
     about = {
@@ -198,7 +201,7 @@ def _about(data: DataSet, asked: TrackerOptions, options: EvaluationOptions) -> 
 
 
 def _tracker_facts(out: Path, done: list[str]) -> dict[str, Any]:
-    """What the tracker said of itself where it ran: its device, where 'auto' was asked for, and more."""
+    """What the tracker said about itself where it ran, such as the device that 'auto' chose."""
     if not done:
         return {}
     record = json.loads((out / RUNS / done[0] / "run.json").read_text(encoding="utf-8"))
@@ -207,7 +210,7 @@ def _tracker_facts(out: Path, done: list[str]) -> dict[str, Any]:
 
 
 def _claim(out: Path, about: dict[str, Any]) -> None:
-    """Write what is evaluated, or see that it is what an earlier run evaluated."""
+    """Write what is evaluated; if it is written already, check that it is the same."""
     if (out / ABOUT).is_file():
         try:
             earlier = json.loads((out / ABOUT).read_text(encoding="utf-8"))
@@ -228,7 +231,7 @@ def _claim(out: Path, about: dict[str, Any]) -> None:
 
 
 def _scores(data: DataSet, out: Path, done: list[str], workers: int) -> dict[str, Any]:
-    """`global`, `objects` and `score`; nothing where the ground truth is not public."""
+    """`global`, `objects` and `score`; empty if the ground truth is not public."""
     if data.truth is None or not done:
         return {"global": None, "objects": {}, "score": None}
     frames = out / FRAMES

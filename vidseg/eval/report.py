@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 FILE_NAME = "report.html"
 WORST_MOMENTS = 10
 APART = 10
-"""Frames that two moments of one object are apart at least."""
+"""Least number of frames between two moments of one object."""
 OF_ONE_OBJECT = 2
-"""Moments of one object, at most: a tracker that has lost its object is wrong for a long time."""
+"""How many moments of one object are shown at most: a tracker that lost its object is wrong for long."""
 STRIP_STEP = 4
-"""Frames between the pictures of a strip."""
+"""How many frames lie between the pictures of a strip."""
 PICTURE_WIDTH = 300
 
 
 @dataclass(frozen=True)
 class Moment:
-    """One object on one frame."""
+    """One object on one frame, for the report."""
 
     sequence: SequenceToTrack
     obj: str
     place: int
-    """Among the scored frames of the object."""
+    """Number of the frame among the scored ones of the object."""
     frame: str
     score: float
 
@@ -164,7 +164,7 @@ def _worst_moments(data: DataSet, values: dict[str, Any], out: Path) -> str:
     if not moments:
         return ""
     assert data.truth is not None
-    # The protocol alone knows where a sequence's masks lie in the folder of the ground truth.
+    # Only the protocol knows where masks of a sequence lie in the folder of the ground truth.
     jobs = build_protocol(data.protocol).jobs(data.truth, out / MASKS, data.meta, only=values)
     folders = {job.name: (job.truth, job.prediction) for job in jobs}
     strips = "".join(
@@ -176,7 +176,7 @@ def _worst_moments(data: DataSet, values: dict[str, Any], out: Path) -> str:
 
 
 def worst_moments(data: DataSet, values: dict[str, Any]) -> list[Moment]:
-    """The frames with the lowest scores, some way apart where they are of one object."""
+    """The frames with the lowest scores; those of one object lie some frames apart."""
     candidates = []
     headline = build_protocol(data.protocol).headline
     for sequence in data.sequences:
@@ -199,7 +199,7 @@ def _strip(data: DataSet, moment: Moment, frames: list[str], folders: tuple[Path
     """Three frames around a moment: ground truth above, result below.
 
     Args:
-        folders: that of the sequence's true masks, and that of its result.
+        folders: the folder of the sequence's true masks, and that of its result.
     """
     places = sorted({min(max(moment.place + d * STRIP_STEP, 0), len(frames) - 1) for d in (-1, 0, 1)})
     rows = []

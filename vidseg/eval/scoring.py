@@ -1,4 +1,4 @@
-"""Scoring many sequences, in this process or in several."""
+"""Scores many sequences, in this process or in several."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def score(
         pred: the folder of the masks to be scored: a folder for each sequence; or a run of `vidseg track`, or
             a folder of runs.
         meta: the data set's meta file, if it is not in the folder of the ground truth.
-        no_skip: count the first and last frame, too ('sav' and 'vos-benchmark').
-        per_frame: with the values of every frame.
-        workers: processes; 1 for this one.
+        no_skip: whether the first and last frame count, too ('sav' and 'vos-benchmark').
+        per_frame: whether to return the values of every frame, too.
+        workers: number of processes; 1: this one.
 
     Returns:
         What `vidseg score --json` writes, with the official program's keys and units; None where it has no
@@ -75,10 +75,10 @@ def score_folders(
     Args:
         prediction: a folder of masks for each sequence; or the folder of several runs, of an evaluation, or
             of one run, whose sequence alone is scored.
-        workers: processes; 1 for this one.
-        per_frame: keep the values of every frame.
-        only: the sequences to score; all where it is not given.
-        on_score: is told of every sequence's score as it is done.
+        workers: number of processes; 1: this one.
+        per_frame: whether to return the values of every frame, too.
+        only: names of the only sequences to score; None: all.
+        on_score: called with the score of every sequence when it is done.
 
     Returns:
         `{"protocol": ..., "global": {...}, "objects": {sequence: {object: {...}}}}` with the official
@@ -110,13 +110,13 @@ def score_folders(
 def score_jobs(
     protocol: ScoringProtocol, jobs: list[SequenceJob], workers: int = 1
 ) -> Iterator[tuple[SequenceJob, SequenceScore]]:
-    """The jobs with their scores, as they are done; the first error ends it."""
+    """The jobs with their scores, in order of completion; the first error ends it."""
     if workers <= 1 or len(jobs) <= 1:
         _prepare_process()
         for job in jobs:
             yield job, protocol.score(job)
         return
-    waiting = sorted(jobs, key=lambda job: len(job.frames))  # the longest first, from the end
+    waiting = sorted(jobs, key=lambda job: len(job.frames))  # longest last, as jobs are taken from the end
     running: dict[Future[SequenceScore], SequenceJob] = {}
     with _pool(min(workers, len(jobs))) as pool:
         try:
@@ -133,7 +133,7 @@ def score_jobs(
 
 
 def without_nan(value: Any) -> Any:
-    """The same with None for NaN, which JSON does not have."""
+    """The same value with None in place of NaN, which JSON does not have."""
     if isinstance(value, dict):
         return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -145,7 +145,7 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if hasattr(context, "set_forkserver_preload"):
-        context.set_forkserver_preload(["vidseg.eval.protocols"])  # so that workers start in no time
+        context.set_forkserver_preload(["vidseg.eval.protocols"])  # so that workers start quickly
     return ProcessPoolExecutor(
         workers, mp_context=context, initializer=_prepare_process, initargs=(plugins.named(),)
     )
@@ -154,10 +154,10 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 def _prepare_process(named_plugins: tuple[str, ...] = ()) -> None:
     import cv2
 
-    if named_plugins:  # a protocol from a file is found by its class, which that file has to define first
+    if named_plugins:  # pickle needs the class of a protocol from a plug-in
         plugins.use(*named_plugins)
         plugins.load()
-    cv2.setNumThreads(1)  # the work is split by sequences
-    # glibc gives memory back to the system, page by page, whenever a block larger than any freed before is
-    # freed, and takes it anew for the next frame. One large block, never touched, ends that.
+    cv2.setNumThreads(1)  # sequences already run in parallel
+    # When glibc frees a block larger than any before, it returns memory to the system page by page, and takes
+    # it anew for the next frame. Freeing one large block that was never touched ends that.
     bytes(31 << 20)

@@ -1,6 +1,6 @@
-"""The zip that a benchmark's server takes, and a reader that checks it as the server would.
+"""Writes the zip that a benchmark's server takes, and checks it as the server would.
 
-Indexed PNGs with 8 bits, value = object id, at the frames' own size, one for every wanted frame.
+It holds one indexed PNG with 8 bits for every wanted frame, value = object id, at the frame's own size.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ def write_submission(data: DataSet, masks: Path, path: Path) -> None:
     """Zip the masks of all sequences, and check the zip.
 
     Raises:
-        InputError: the masks are not what the server takes; there is no zip then.
+        InputError: the masks are not what the server takes; no zip is written then.
     """
     assert data.submission is not None
     part = path.with_name(path.name + PART)
     try:
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:  # PNGs are packed already
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:  # PNGs are compressed already
             for sequence in data.sequences:
                 for name in sequence.wanted:
                     archive.write(masks / sequence.name / f"{name}.png", _entry(data, sequence, name))
@@ -79,7 +79,7 @@ def _entry(data: DataSet, sequence: SequenceToTrack, frame: str) -> str:
 
 
 def _frame_size(sequence: SequenceToTrack) -> tuple[int, int]:
-    """Width and height."""
+    """Width and height of a sequence's frames."""
     from PIL import Image
 
     from vidseg.pipeline.read.folder import list_frames

@@ -1,7 +1,7 @@
-"""Tracking the sequences of a data set: each is a job of `vidseg batch`, in this process or on Ray workers.
+"""Tracks the sequences of a data set; each is a job of `vidseg batch`, in this process or on Ray workers.
 
-OUT/runs/             what `vidseg batch` leaves: a folder for each sequence, report.jsonl, summary.json
-OUT/masks/SEQUENCE/   the same masks by the data set's names: what is scored and submitted
+OUT/runs/             output of `vidseg batch`: a folder for each sequence, report.jsonl, summary.json
+OUT/masks/SEQUENCE/   the same masks under the data set's names, for scoring and submission
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ PromptKind = Literal["mask", "box"]
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """Where sequences are tracked."""
+    """Where sequences are tracked, and with which resources."""
 
     count: int = 0
-    """Ray workers; 0 for this process, without Ray."""
+    """Number of Ray workers; 0: this process tracks, without Ray."""
     address: str | None = None
-    """Of a cluster; None starts Ray on this machine."""
+    """Address of a Ray cluster; None: Ray is started on this machine."""
     cpus: float = 1.0
-    """What one worker takes."""
+    """CPUs that one worker takes."""
     gpus: float | None = None
-    """None: a whole one where there are any."""
+    """GPUs that one worker takes; None: a whole one if there are any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,20 +55,20 @@ class Outcome:
     status: Literal["done", "failed"]
     frames: int = 0
     seconds: float = 0.0
-    """Reading, tracking and writing."""
+    """Seconds spent reading, tracking and writing."""
     frames_per_second: float = 0.0
     peak_memory_bytes: dict[str, int] = field(default_factory=dict)
-    """Of the process, up to the end of this sequence."""
+    """Peak memory of the process up to the end of this sequence, by kind."""
     error: str | None = None
 
 
 class SequenceStage(batch.Stage):
-    """The stage of `vidseg batch`, which then writes the masks by the data set's names.
+    """The stage of `vidseg batch`, followed by writing the masks under the data set's names.
 
     Args:
-        out: the evaluation's folder.
-        sequences: by the ids of their jobs.
-        has_mask_per_object: write a binary mask for each object, not label maps.
+        out: folder of the evaluation.
+        sequences: id of a job -> its sequence.
+        has_mask_per_object: whether to write a binary mask for each object, not label maps.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class SequenceStage(batch.Stage):
                 has_mask_per_object=self.has_mask_per_object,
                 is_new=not outcome.was_done_before,
             )
-        except (VidsegError, OSError) as error:  # a full disk, most likely
+        except (VidsegError, OSError) as error:  # most likely the disk is full
             reason = one_line(error.message if isinstance(error, VidsegError) else str(error))
             return replace(outcome, status="failed", kind=type(error).__name__, reason=reason)
         return outcome
@@ -112,18 +112,18 @@ def track_sequences(
     workers: Workers | None = None,
     on_outcome: Callable[[Outcome], object] = lambda outcome: None,
 ) -> dict[str, Outcome]:
-    """Track a data set's sequences; the longest first, so that workers end together.
+    """Track a data set's sequences; the longest first, so that workers end at about the same time.
 
-    A sequence that fails leaves the others alone. Those that an earlier call had done are found by what
-    decided their masks (frames, prompts, tracker, weights), and others go on from their last saved state.
+    A sequence that fails leaves the others alone. Sequences that an earlier call finished are recognised by
+    what decided their masks (frames, prompts, tracker, weights); others go on from their last saved state.
 
     Args:
-        out: the evaluation's folder; with a cluster, one that all nodes share.
-        prompt: name objects by their first mask, or by the tight box around it.
-        on_outcome: is told of every sequence that has ended.
+        out: folder of the evaluation; with a cluster, one that all nodes share.
+        prompt: whether objects are named by their first mask, or by the tight box around it.
+        on_outcome: called for every sequence that has ended.
 
     Returns:
-        Each sequence's outcome, by its name.
+        the outcome of each sequence, by its name.
 
     Raises:
         InputError: the tracker cannot be loaded.
@@ -169,7 +169,7 @@ def track_sequences(
 
 
 class _Jobs:
-    """The sequences as the driver wants its jobs."""
+    """The jobs of the sequences, in the form that the driver takes."""
 
     def __init__(self) -> None:
         self.items: list[tuple[Job, SequenceToTrack]] = []
@@ -194,7 +194,7 @@ def _job(
     prompt: PromptKind,
     has_mask_per_object: bool,
 ) -> Job:
-    """Paths are absolute: a worker's working directory is another one."""
+    """The job of a sequence; its paths are absolute, as workers run in another directory."""
     return Job(
         id=sequence.name,
         video=str(sequence.images.absolute()),
@@ -236,18 +236,18 @@ def _outcome(name: str, ended: batch.Outcome, out: Path) -> Outcome:
 
 
 def prompts_of(sequence: SequenceToTrack, kind: PromptKind, folder: Path) -> dict[str, Any]:
-    """The given masks as a prompt file's content.
+    """The given masks as contents of a prompt file.
 
     Args:
-        folder: gets the masks whose ids had to be merged first.
+        folder: receives masks whose ids had to be merged first.
     """
     objects = []
-    # In the order of SAM 2's exporter: of objects whose logits are the same, the first one has the pixel.
+    # Like SAM 2's exporter, by id: among objects with equal logits the first one gets the pixel.
     for given in sorted(sequence.given, key=lambda given: given.obj_id):
         label_map = read_label_png(given.path)
         mask = label_map > 0 if given.merges_ids else label_map == given.obj_id
         if not mask.any() and len(set(np.unique(label_map)) - {0}) == 1:
-            mask = label_map > 0  # one object, marked by another value
+            mask = label_map > 0  # one object, marked by any value
         if not mask.any():
             raise InputError(f"the mask shows nothing of object {given.name}", where=str(given.path))
         region: dict[str, Any]
@@ -269,7 +269,7 @@ def prompts_of(sequence: SequenceToTrack, kind: PromptKind, folder: Path) -> dic
 def _keep_masks(
     sequence: SequenceToTrack, run: Path, masks: Path, *, has_mask_per_object: bool, is_new: bool
 ) -> None:
-    """The wanted frames' masks under the data set's names; the folder appears when it is whole."""
+    """Write the masks of wanted frames under the data set's names; the folder appears once it is whole."""
     final, part = masks / sequence.name, masks / f".{sequence.name}.part"
     if final.is_dir() and not is_new:
         return
@@ -300,7 +300,7 @@ def _write_object_masks(sequence: SequenceToTrack, masklets: Path, folder: Path)
 
 
 def _link(source: Path, target: Path) -> None:
-    with contextlib.suppress(OSError):  # a file system without links
+    with contextlib.suppress(OSError):  # some file systems have no links
         os.link(source, target)
         return
     shutil.copyfile(source, target)

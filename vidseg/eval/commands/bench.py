@@ -94,6 +94,7 @@ def _memory(choices: Sequence[TrackerOptions], args: argparse.Namespace) -> int:
 
 
 def as_text(rows: Sequence[Measured]) -> str:
+    """The measurements as a table for terminals."""
     width = max(8, *(len(row.name) for row in rows))
     stages = list(dict.fromkeys(name for row in rows for name in row.ms_by_stage))
     head = f"{'tracker':<{width}} {'params M':>9} {'GFLOPs':>9} {'ms':>9}"
@@ -113,6 +114,7 @@ def as_text(rows: Sequence[Measured]) -> str:
 
 
 def as_table(rows: Sequence[dict[str, Any]]) -> str:
+    """The efficiencies as a table for terminals."""
     width = max(8, *(len(row["name"]) for row in rows))
     lines = [f"{'tracker':<{width}} {'params M':>9} {'GFLOPs':>9} {'EER':>6} {'frames/s':>9} {'J&F':>6}"]
     lines += [
@@ -124,7 +126,7 @@ def as_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def as_plot(rows: Sequence[Measured]) -> str:
-    """An SVG: frames a second on a logarithmic axis, the score upwards.
+    """The trackers as an SVG: frames a second to the right, on a logarithmic axis; the score upwards.
 
     Raises:
         InputError: no tracker has a score.

@@ -1,4 +1,4 @@
-"""Data sets: a table of names, each opened from its folder as it is downloaded."""
+"""A table of data sets by name; each is opened from its folder as downloaded."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def register_dataset(name: str, opener: Callable[[Path], DataSet]) -> None:
 
 
 def open_dataset(name: str, root: Path) -> DataSet:
-    """A data set in the folder where it lies.
+    """The data set in a folder.
 
     Raises:
-        InputError: an unknown name, or a folder that is not this data set or not all of it.
+        InputError: the name is unknown, or the folder is not this data set or is incomplete.
     """
     data = DATASETS[name](root)
     if not data.sequences:

@@ -1,4 +1,4 @@
-"""What an evaluation needs to know of a data set: the sequences, the given masks, and how it is scored."""
+"""What an evaluation must know about a data set: its sequences, the given masks, and how it is scored."""
 
 from __future__ import annotations
 
@@ -18,57 +18,61 @@ from vidseg.pipeline.read.folder import list_frames
 
 @dataclass(frozen=True)
 class GivenMask:
-    """The mask by which the benchmark names an object: that of its first frame."""
+    """The mask on its first frame with which the benchmark names an object."""
 
     obj_id: int
-    """The object's id while tracking, 1 or higher; in label maps the pixel value."""
+    """Id of the object in tracking, 1 or higher; in label maps its pixel value."""
     name: str
-    """The data set's own name of the object."""
+    """Name of the object in the data set."""
     frame_idx: int
     path: Path
     merges_ids: bool = False
-    """Everything that is not background is the object (DAVIS 2016)."""
+    """Whether everything that is not background is the object (DAVIS 2016)."""
 
 
 @dataclass(frozen=True)
 class SequenceToTrack:
+    """A sequence of a data set: its frames, and the masks that name its objects."""
+
     name: str
     images: Path
     """Folder of the frames."""
     frame_names: list[str]
-    """Stems of the frames' files, in order."""
+    """Names of the frames without suffix, in order."""
     given: list[GivenMask]
     wanted: list[str]
-    """The frames whose masks the benchmark wants, by name."""
+    """Names of the frames whose masks the benchmark wants."""
 
 
 @dataclass(frozen=True)
 class Submission:
-    """How the server wants the zip."""
+    """The zip that a server wants."""
 
     top_folder: str | None = None
-    """The one folder that holds the sequences; None: they lie at the top."""
+    """Folder that holds the sequences; None: they lie at the top."""
     server: str | None = None
 
 
 @dataclass(frozen=True)
 class DataSet:
+    """A data set in a folder, ready to be tracked and scored."""
+
     name: str
     root: Path
     protocol: str
-    """How it is scored."""
+    """Name of the scoring protocol."""
     sequences: list[SequenceToTrack]
     truth: Path | None
-    """The folder to score against; None where the ground truth is not public."""
+    """Folder of the ground truth; None if it is not public."""
     meta: Path | None = None
     has_mask_per_object: bool = False
-    """Objects overlap: a binary mask for each (SA-V)."""
+    """Whether objects overlap, and each has a binary mask of its own (SA-V)."""
     submission: Submission | None = None
-    """None where nothing is submitted."""
+    """The zip that the server wants; None if nothing is submitted."""
     published: Sequence[Anchor] = ()
-    """Figures of known trackers on the whole set, to compare with."""
+    """Figures of known trackers on the whole set, for comparison."""
     notes: list[str] = field(default_factory=list)
-    """What a reader of the scores should know of the folder; they go on the run card."""
+    """Facts about the folder that readers of the scores should know; the run card shows them."""
 
 
 Kind = Literal["folder", "file"]
@@ -78,11 +82,11 @@ def need(root: Path, places: Mapping[str, Kind], *, data_set: str, source: str) 
     """Check a data set's folder.
 
     Args:
-        places: what must be there, below `root`.
-        source: where to get the data set.
+        places: path below `root` -> what must be there.
+        source: address from which the data set can be downloaded.
 
     Raises:
-        InputError: says what is missing.
+        InputError: something is missing; the message says what.
     """
     if not root.is_dir():
         raise InputError(f"--root '{root}' is not a folder", hint=_where_to_get(data_set, source))
@@ -107,12 +111,12 @@ def _where_to_get(data_set: str, source: str) -> str:
 
 
 def first_existing(root: Path, names: Iterable[str]) -> Path:
-    """The first of some folders below `root` that is there; `root` itself where none is."""
+    """The first of some folders below `root` that exists; `root` itself if none does."""
     return next((root / name for name in names if (root / name).is_dir()), root)
 
 
 def frame_names_of(images: Path, *, data_set: str, source: str) -> list[str]:
-    """Stems of a sequence's frames.
+    """Names of a sequence's frames, without suffix.
 
     Raises:
         InputError: the folder is missing or empty.
@@ -127,13 +131,13 @@ def frame_names_of(images: Path, *, data_set: str, source: str) -> list[str]:
 
 
 def check_has_all(what: str, there: Iterable[str], wanted: Iterable[str], *, where: Path) -> None:
-    """Refuse a sequence with holes before hours are spent on it.
+    """Refuse an incomplete sequence before hours are spent on it.
 
     Args:
-        what: is missing: 'frames' or 'masks'.
+        what: what may be missing, for messages: 'frames' or 'masks'.
 
     Raises:
-        InputError: something wanted is not there; names the first.
+        InputError: something wanted is missing; the message names the first.
     """
     there = set(there)
     missing = [name for name in wanted if name not in there]
@@ -146,7 +150,7 @@ def check_has_all(what: str, there: Iterable[str], wanted: Iterable[str], *, whe
 
 
 def mask_files(folder: Path) -> list[Path]:
-    """The PNG files in a folder, in order of their names; none where there is no folder."""
+    """The PNG files in a folder, in order of their names; none if there is no folder."""
     if not folder.is_dir():
         return []
     return sorted(folder / name for name in os.listdir(folder) if name.endswith(".png") and name[0] != ".")
@@ -158,7 +162,7 @@ def first_masks(
     """The first mask of every object in a sequence's label maps.
 
     Args:
-        only: the ids to look for; all that occur where it is not given.
+        only: ids to look for; None: all that occur.
 
     Raises:
         InputError: a mask has no frame, or an object that is looked for has no mask.
@@ -181,6 +185,6 @@ def first_masks(
 
 
 def ids_in(path: Path) -> list[int]:
-    """The objects in a label map; 255 is void."""
+    """The ids of the objects in a label map; 255 is void, and no object."""
     counts = np.bincount(read_label_png(path).ravel(), minlength=256)
     return [int(i) for i in np.flatnonzero(counts[1:255]) + 1]

@@ -28,13 +28,13 @@ def open_davis2017(root: Path) -> DataSet:
 
 
 def open_davis2017_test_dev(root: Path) -> DataSet:
-    """First masks alone are public; its server scores the zip."""
+    """DAVIS 2017 test-dev: only first masks are public, and the server scores the zip."""
     data = _open(root, "davis2017-test-dev", "DAVIS 2017 test-dev", ["ImageSets/2017/test-dev.txt"])
     return replace(data, protocol="davis2017", submission=Submission(server="CodaLab 6812 (was 20516)"))
 
 
 def open_davis2016(root: Path) -> DataSet:
-    """Everything that is not background is the one object."""
+    """DAVIS 2016: everything that is not background is the one object."""
     data = _open(root, "davis2016", "DAVIS 2016", ["ImageSets/2016/val.txt", "ImageSets/480p/val.txt"])
     merged = [
         replace(s, given=[GivenMask(1, "1", 0, s.given[0].path, merges_ids=True)]) for s in data.sequences
@@ -77,5 +77,6 @@ def _sequence(root: Path, name: str, title: str) -> SequenceToTrack:
         raise InputError(
             f"the first frame of '{name}' has no mask", where=str(root / "Annotations/480p" / name)
         )
-    given = first_masks(masks[:1], frames) or [GivenMask(1, "1", 0, masks[0])]  # a mask of 0 and 255
+    # Without ids other than 255, which is void elsewhere, the mask is of 0 and 255: one object.
+    given = first_masks(masks[:1], frames) or [GivenMask(1, "1", 0, masks[0])]
     return SequenceToTrack(name, images, frames, given, frames)

@@ -1,4 +1,4 @@
-"""Any folder with JPEGImages and Annotations, a folder of each for every sequence."""
+"""A data set in any folder with JPEGImages and Annotations, each with a folder for every sequence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ SOURCE = "a folder of frames for each sequence in JPEGImages, one of masks in An
 
 
 def open_folder(root: Path) -> DataSet:
-    """Objects are given by their first mask, whenever it comes; scored as vos-benchmark does."""
+    """The data set in a folder. Objects are given by their first mask, on any frame.
+
+    It is scored as by vos-benchmark.
+    """
     need(
         root,
         {"JPEGImages": "folder", "Annotations": "folder"},

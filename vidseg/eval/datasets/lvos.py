@@ -25,9 +25,9 @@ SOURCE = "https://github.com/LingyiHongfd/LVOS-api"
 
 
 def open_lvos(version: int, root: Path) -> DataSet:
-    """`root` is the folder of the set, or the one that holds `valid`.
+    """LVOS in a folder: `root` is the folder of the set, or the one that holds `valid`.
 
-    Scoring takes unseen_videos.txt (or unseen.json) from beside valid_meta.json.
+    Scoring reads unseen_videos.txt (or unseen.json) beside valid_meta.json.
     """
     root = first_existing(root, ["valid", "val"])
     title = f"LVOS v{version} val"
@@ -61,7 +61,7 @@ def open_lvos(version: int, root: Path) -> DataSet:
             has_truth = False
         sequences.append(SequenceToTrack(name, root / "JPEGImages" / name, frames, given, frames))
     if has_truth:
-        read_unseen(root)  # else it would be missed when all is tracked
+        read_unseen(root)  # fail now if it is missing, not after all is tracked
     return DataSet(
         "lvos" if version == 1 else "lvosv2",
         root,

@@ -24,10 +24,10 @@ SOURCE = "https://github.com/henghuiding/MOSE-api"
 
 
 def open_mose(version: int, root: Path) -> DataSet:
-    """`root` is the folder of the set, or the one that holds `valid`.
+    """MOSE in a folder: `root` is the folder of the set, or the one that holds `valid`.
 
-    The official server scores v1; a split of one's own, annotated on every frame, is scored as vos-benchmark
-    does, without the first and last frame.
+    The official server scores v1. A split of your own, annotated on every frame, is scored as by
+    vos-benchmark, without the first and last frame.
     """
     root = first_existing(root, ["valid", "val"])
     title = f"MOSE v{version} val"

@@ -21,7 +21,7 @@ SOURCE = "https://ai.meta.com/datasets/segment-anything-video"
 
 
 def open_sav(root: Path) -> DataSet:
-    """`root` is sav_val or sav_test, or the folder of one of them.
+    """SA-V in a folder: `root` is sav_val or sav_test, or the folder of one of them.
 
     Every frame is tracked, at 24 frames a second; only the annotated ones, 6 a second, are scored.
     """

@@ -25,10 +25,10 @@ SOURCE = "https://youtube-vos.org/dataset/vos"
 
 
 def open_youtube_vos(year: int, root: Path) -> DataSet:
-    """`root` is the folder of the set, or the one that holds `valid`.
+    """YouTube-VOS in a folder: `root` is the folder of the set, or the one that holds `valid`.
 
-    All frames are tracked, of `valid_all_frames` where that is in the folder or beside it; those of meta.json
-    are wanted.
+    All frames are tracked, those of `valid_all_frames` if that lies in the folder or beside it; the frames of
+    meta.json are wanted.
     """
     places = [root / "valid_all_frames", root.absolute().parent / "valid_all_frames"]
     root = first_existing(root, ["valid"])

@@ -1,4 +1,4 @@
-"""Measures of masks: J (region), F (boundary), and what benchmarks make of them."""
+"""Measures of masks: J (region), F (boundary), and the statistics that benchmarks make of them."""
 
 from vidseg.eval.metrics.boundary import boundary_radius as boundary_radius
 from vidseg.eval.metrics.coco import coco_ap as coco_ap

@@ -1,9 +1,9 @@
-"""Which proposal is which object: the pairs with the highest sum of scores.
+"""Assigns proposals to objects: the pairs with the highest sum of scores.
 
 Shortest augmenting paths after Jonker and Volgenant, as D. F. Crouse gives them ("On implementing 2D
-rectangular assignment algorithms", IEEE Transactions on Aerospace and Electronic Systems 52(4), 2016).
-Where several assignments have the same sum the choice is that of SciPy's `linear_sum_assignment`, which the
-official programs use: tests compare the two.
+rectangular assignment algorithms", IEEE Transactions on Aerospace and Electronic Systems 52(4), 2016). If
+several assignments have the same sum, the choice is that of SciPy's `linear_sum_assignment`, which the
+official programs use; tests compare the two.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def best_pairs(scores: Costs) -> list[tuple[int, int]]:
 
 @dataclass
 class _Path:
-    """The shortest way from a row without a column to a column without a row."""
+    """The shortest path from a row without a column to a column without a row."""
 
     cost: float
     end: int
@@ -54,7 +54,7 @@ def _assign(costs: Costs) -> list[int]:
             if (row := row_of[column]) >= 0:
                 row_price[row] += path.cost - length
         column = path.end
-        while True:  # every row on the way takes the column after it
+        while True:  # every row on the path takes the column after it
             row = path.came_from[column]
             row_of[column] = row
             column_of[row], column = column, column_of[row]
@@ -67,9 +67,11 @@ def _shortest_path(
     costs: Costs, start: int, row_price: list[float], column_price: list[float], row_of: list[int]
 ) -> _Path:
     length = [math.inf] * len(row_of)
+    """Column -> cost of the path to it, for the columns that were visited."""
     passed: dict[int, float] = {}
     came_from: dict[int, int] = {}
-    # From the last column to the first: then equal costs everywhere give the identity, as with SciPy.
+    """Column -> the row before it on the path."""
+    # From last to first column, so that costs that are all equal give the identity, as in SciPy.
     left = list(range(len(row_of)))[::-1]
     cost, row = 0.0, start
     while True:
@@ -79,7 +81,7 @@ def _shortest_path(
             if reduced < length[column]:
                 came_from[column] = row
                 length[column] = reduced
-            # Of equally near columns a free one ends the search.
+            # Of equally near columns a free one is taken, which ends the search.
             if length[column] < lowest or (length[column] == lowest and row_of[column] < 0):
                 lowest, nearest = length[column], place
         cost, column = lowest, left[nearest]

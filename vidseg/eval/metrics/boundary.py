@@ -1,7 +1,8 @@
 """F, the boundary measure: how well the outlines of two masks agree, within a tolerance.
 
-After D. Martin's benchmark as davis2017-evaluation uses it (davis2017/metrics.py, `f_measure`, `_seg2bmap`).
-Only the pixels of the outlines are looked at, and only with integers, so that F is exact at any frame size.
+It follows D. Martin's benchmark as davis2017-evaluation uses it (davis2017/metrics.py, `f_measure`,
+`_seg2bmap`). Only pixels of outlines are visited, and only integers are used, so that F is exact at any frame
+size.
 """
 
 from __future__ import annotations
@@ -20,19 +21,22 @@ Mask = npt.NDArray[np.bool_] | npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 
 TOLERANCE = 0.008
-"""Share of the frame's diagonal by which outlines may miss each other."""
+"""How far outlines may be apart, as a share of the frame's diagonal."""
 SHEET_PIXELS, LOOK_UPS = 1 << 20, 1 << 17
-"""At a time: what keeps memory small where there are many objects, or large ones."""
+"""How many pixels, and how many look-ups, are handled at a time; bounds memory for many or large objects."""
 
 
 def boundary_radius(size_hw: tuple[int, int], tolerance: float = TOLERANCE) -> int:
-    """How far outlines may be apart, in pixels: 8 for 480 x 854. A tolerance of 1 or more is the radius."""
+    """How far outlines may be apart, in pixels: 8 for 480 x 854.
+
+    A tolerance of 1 or more is the radius itself.
+    """
     return math.ceil(tolerance if tolerance >= 1 else tolerance * math.hypot(*size_hw))
 
 
 @dataclass(frozen=True, eq=False)
 class Outline:
-    """The boundary pixels of one object, in rising order of row, then column."""
+    """The boundary pixels of one object, in rising order of row, then of column."""
 
     rows: Ints
     cols: Ints
@@ -47,14 +51,15 @@ Outline.EMPTY = Outline(np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 @dataclass(frozen=True, eq=False)
 class Disk:
-    """The pixels within reach of one, as the few rectangles that they are the union of."""
+    """The pixels within reach of one pixel, as a union of few rectangles."""
 
     corners: Ints
-    """(row, column) x (first, past the last) x rectangles, as offsets from the pixel.
+    """Rectangles as offsets from the pixel: (row, column) x (first, past the last) x rectangles.
 
-    The largest one first, then the one around all of them, then the others by their size."""
+    The largest one comes first, then the one around all of them, then the others by size.
+    """
     reach: int
-    """No offset is larger than this."""
+    """The largest offset."""
 
 
 @lru_cache(maxsize=256)
@@ -72,9 +77,9 @@ def disk(radius: float) -> Disk:
         kept = np.flatnonzero(row)
         if len(kept):
             rows.append((dy, int(kept[0]) - anchor, int(kept[-1]) - anchor))
-    if not rows:  # OpenCV takes a kernel without elements for one with its first element alone
+    if not rows:  # OpenCV treats an empty kernel as one with its first element
         rows = [(-anchor, -anchor, -anchor)]
-    # Rows are the narrower the farther out they are: those as wide as one of them, or wider, are neighbours.
+    # Rows get narrower outwards, so all rows at least as wide as a given one lie next to each other.
     rectangles = []
     for left, right in {row[1:] for row in rows}:
         as_wide = [dy for dy, first, last in rows if first <= left and last >= right]
@@ -85,12 +90,10 @@ def disk(radius: float) -> Disk:
 
 
 def f_scores(truths: Sequence[Outline], predictions: Sequence[Outline], reach: Disk) -> list[float]:
-    """F of each pair of a true and a predicted outline.
-
-    Both empty: 1; one of them: 0.
+    """F of each pair of a true and a predicted outline: 1 if both are empty, 0 if one is.
 
     Args:
-        reach: the pixels at which a boundary pixel still counts as met.
+        reach: the pixels around a boundary pixel in which it counts as met.
     """
     scores = [float(len(t) == len(p)) for t, p in zip(truths, predictions, strict=True)]
     both = [i for i, (t, p) in enumerate(zip(truths, predictions, strict=True)) if len(t) and len(p)]
@@ -107,7 +110,7 @@ def f_scores(truths: Sequence[Outline], predictions: Sequence[Outline], reach: D
 def _sheets(
     pairs: Sequence[int], truths: Sequence[Outline], predictions: Sequence[Outline], reach: Disk
 ) -> Iterator[_Sheet]:
-    """Some pairs at a time: as many as have room on a sheet, one at least."""
+    """The pairs in groups: each as large as fits on a sheet, but at least one pair."""
     sheet = _Sheet(reach)
     for i in pairs:
         box = _box(truths[i], predictions[i])
@@ -127,17 +130,17 @@ class _Box(NamedTuple):
 
 
 def _box(one: Outline, other: Outline) -> _Box:
-    """Around two outlines."""
+    """The box around two outlines."""
     top, bottom = min(one.rows[0], other.rows[0]), max(one.rows[-1], other.rows[-1])
     left, right = min(one.cols.min(), other.cols.min()), max(one.cols.max(), other.cols.max())
     return _Box(int(top), int(left), int(bottom - top) + 1, int(right - left) + 1)
 
 
 class _Sheet:
-    """Pairs of outlines one below the other, with room between them for the disk.
+    """Pairs of outlines, one below the other, with room between them for the disk.
 
-    The table of sums of a sheet of outlines says with four look-ups how many of their pixels are in a
-    rectangle around any pixel (Crow, SIGGRAPH 1984), for the pixels of all pairs at once.
+    A table of sums (Crow, SIGGRAPH 1984) over a sheet tells with four look-ups how many outline pixels lie in
+    a rectangle around a pixel, for the pixels of all pairs at once.
     """
 
     def __init__(self, reach: Disk) -> None:
@@ -150,7 +153,7 @@ class _Sheet:
         self._outlines: tuple[list[Outline], list[Outline]] = ([], [])
 
     def size_with(self, box: _Box) -> int:
-        """Pixels of the sheet, with one more pair."""
+        """Pixels of the sheet if one more pair is added."""
         height = self._height + box.height + self.reach.reach
         return height * (max(self._width, box.width) + 2 * self.reach.reach)
 
@@ -177,7 +180,7 @@ class _Sheet:
         return count(truths, predictions), count(predictions, truths)
 
     def _places(self, outlines: Sequence[Outline], stride: int) -> Ints:
-        """The pixels' numbers on the sheet, in rising order."""
+        """Numbers of the outlines' pixels on the sheet, in rising order."""
         reach = self.reach.reach
         return np.concatenate(
             [
@@ -187,15 +190,15 @@ class _Sheet:
         )
 
     def _sums(self, places: Ints, stride: int) -> npt.NDArray[np.int32]:
-        """For each pixel, how many of the outlines' are above and to the left of it."""
+        """For each pixel, how many outline pixels lie above and to the left of it."""
         sheet = np.zeros((self._height, stride), np.uint8)
         sheet.ravel()[places] = 1
         sums: npt.NDArray[np.int32] = cv2.integral(sheet[:, :-1]).ravel()
         return sums
 
     def _met(self, places: Ints, sums: npt.NDArray[np.int32], stride: int) -> npt.NDArray[np.bool_]:
-        """Whether each pixel has any of the outlines that were summed up within reach."""
-        # First the largest rectangle, then the one around all: few are neither met by then nor far off.
+        """Whether each pixel has a pixel of the summed outlines within reach."""
+        # The largest rectangle finds most pixels that are met, the one around all excludes most others.
         is_met: npt.NDArray[np.bool_] = _has_any(self.reach.corners[:, :, :1], places, sums, stride)[0]
         waiting = np.flatnonzero(~is_met)
         waiting = waiting[_has_any(self.reach.corners[:, :, 1:2], places[waiting], sums, stride)[0]]

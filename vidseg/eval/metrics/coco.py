@@ -40,11 +40,11 @@ def coco_ap(
     Args:
         instances: a COCO document: images, annotations (masks as RLE or polygons), categories.
         detections: a COCO result list: image_id, category_id, segmentation or bbox, score.
-        kind: compare masks or boxes; a detection without a box has that of its mask.
-        is_class_agnostic: let any class match any other.
+        kind: whether masks or boxes are compared; a detection without a box gets that of its mask.
+        is_class_agnostic: whether any class matches any other.
 
     Returns:
-        Name -> 0 to 1; -1 where there is nothing to measure (no object of that size).
+        Name -> 0 to 1; -1 if there is nothing to measure (no object of that size).
 
     Raises:
         InputError: a detection of an image that is not among the instances, or of another form.
@@ -60,7 +60,7 @@ def coco_ap(
     needed = ("segmentation",) if kind == "segm" else ("bbox", "segmentation")
     if not all(any(key in detection for key in needed) for detection in detections):
         raise InputError(f"a detection has no {' or '.join(needed)}")
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools talks
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
         truth = COCO()
         truth.dataset = {**instances, "annotations": [dict(a) for a in instances.get("annotations", [])]}
         truth.createIndex()

@@ -19,9 +19,8 @@ Places = npt.NDArray[np.intp]
 class FramePair:
     """The label maps of one frame: `truth` and `prediction`, uint8 H x W, value = object id.
 
-    Objects are named by their ids; an id that is not in a label map is an empty mask. Everything is measured
-    inside the box around both maps' objects, and looks at the pixels once: neighbours that are alike in both
-    maps are passed over.
+    An id that is not in a label map is an empty mask. Everything is measured inside the box around the
+    objects of both maps. Pixels are visited once; runs that are the same in both maps are skipped.
 
     Raises:
         ValueError: the label maps differ in size.
@@ -31,26 +30,27 @@ class FramePair:
         if truth.shape != prediction.shape:
             raise ValueError(f"label maps of {truth.shape} and {prediction.shape}")
         self.size_hw: tuple[int, int] = (truth.shape[0], truth.shape[1])
-        # Both ids of a pixel as one number, in four bits each where they fit: fewer bytes to look at.
+        # Both ids of a pixel become one number, in four bits each if they fit: fewer bytes to read.
         has_few = max(truth.max(), prediction.max()) < 16
         self._scale = np.uint8(16) if has_few else np.uint16(256)
         both: Labels = truth * self._scale
         both += prediction
         box = _box_of_objects(both)
         self._box_hw: tuple[int, int] = (box[0].stop - box[0].start, box[1].stop - box[1].start)
-        # The last column and the last row stand twice, so that every pixel's neighbours are at the same
-        # distance in the flat array, at the frame's edges, too.
+        # The last column and row are repeated, so that neighbours have the same distance in the flat array at
+        # the frame's edges, too.
         self._both: Labels = cv2.copyMakeBorder(both[box], 0, 1, 0, 1, cv2.BORDER_REPLICATE).ravel()
         self._stride = self._box_hw[1] + 1
         self._find_edges()
 
     @property
     def truth_ids(self) -> list[int]:
-        """The objects in the ground truth, in rising order."""
+        """The ids of the objects in the ground truth, in rising order."""
         return _ids(self._truth_areas)
 
     @property
     def prediction_ids(self) -> list[int]:
+        """The ids of the objects in the prediction, in rising order."""
         return _ids(self._prediction_areas)
 
     def truth_area(self, obj_id: int) -> int:
@@ -68,12 +68,12 @@ class FramePair:
         return both, self.truth_area(truth_id) + area - both
 
     def j(self, ids: Iterable[int]) -> list[float]:
-        """J of each object: intersection over union; 1 where both are empty."""
+        """J of each object, intersection over union; 1 if both masks are empty."""
         pairs = (self.overlap(i, i) for i in ids)
         return [both / union if union else 1.0 for both, union in pairs]
 
     def f(self, ids: Sequence[int], reach: Disk | None = None) -> list[float]:
-        """F of each object; with the tolerance of DAVIS, unless another disk is given."""
+        """F of each object, with the tolerance of DAVIS unless another disk is given."""
         return self.f_of_pairs(self.truth_outlines(ids), self.prediction_outlines(ids), reach)
 
     def f_of_pairs(
@@ -96,10 +96,10 @@ class FramePair:
         return self._outlines(self._corners % self._scale, ids, self._prediction_areas)
 
     def _find_edges(self) -> None:
-        """Where the ids change, and the ids there: all that is needed to measure anything."""
+        """Find where ids change, and the ids there, which is all that is needed to measure anything."""
         both, stride = self._both, self._stride
         differs_right = both[:-1] != both[1:]
-        inner = stride * self._box_hw[0]  # without the row that stands twice
+        inner = stride * self._box_hw[0]  # without the repeated row
         differs = both[: inner - 1] != both[stride:-1]
         differs |= differs_right[: inner - 1]
         differs |= differs_right[stride:]
@@ -126,12 +126,12 @@ class FramePair:
 
     @cached_property
     def _overlaps(self) -> npt.NDArray[np.int64]:
-        """Pixels by true id (row) and predicted id (column), background only within the box."""
+        """Pixels by true id (row) and predicted id (column); background is counted only within the box."""
         last = self._stride * self._box_hw[0] - 1
         ends = np.append(self._run_ends, last)
         lengths = np.diff(ends, prepend=-1)
-        twice = self._both[self._stride - 1 : last + 1 : self._stride]  # the column that stands twice
-        # Exact up to 2**53 pixels.
+        twice = self._both[self._stride - 1 : last + 1 : self._stride]  # the repeated column
+        # float64 counts exactly up to 2**53 pixels.
         side = int(self._scale)
         counts = np.bincount(self._both[ends], lengths, side**2)
         counts -= np.bincount(twice, minlength=side**2)
@@ -152,7 +152,7 @@ def _ids(areas: npt.NDArray[np.int64]) -> list[int]:
 
 def _box_of_objects(both: Labels) -> tuple[slice, slice]:
     """Rows and columns of everything that is not background, and one pixel around them."""
-    # OpenCV finds boxes in bytes.
+    # OpenCV finds boxes in arrays of bytes only.
     left, top, width, height = cv2.boundingRect(
         both if both.dtype == np.uint8 else (both > 0).astype(np.uint8)
     )

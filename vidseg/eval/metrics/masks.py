@@ -1,4 +1,4 @@
-"""J and F of two masks, for those who have masks and no benchmark."""
+"""J and F of two masks, without a benchmark."""
 
 from __future__ import annotations
 

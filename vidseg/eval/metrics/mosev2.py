@@ -16,11 +16,13 @@ from vidseg.eval.metrics.frame import FramePair
 
 
 class Scores(NamedTuple):
+    """The measures of one object on one frame."""
+
     j: float
     f_dot: float
     f: float
     is_absent: bool
-    """The object is not in the ground truth of this frame."""
+    """Whether the object is missing in the ground truth of this frame."""
 
 
 def mosev2_scores(pair: FramePair, ids: Sequence[int]) -> list[Scores]:

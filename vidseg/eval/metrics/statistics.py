@@ -1,6 +1,6 @@
-"""What DAVIS makes of the values of an object's frames: mean, recall and decay.
+"""Statistics that DAVIS makes of the values of an object's frames: mean, recall and decay.
 
-After `db_statistics` of davis2017-evaluation (davis2017/utils.py).
+They follow `db_statistics` of davis2017-evaluation (davis2017/utils.py).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ RECALL_ABOVE = 0.5
 
 
 def mean(values: Values) -> float:
-    """NaN where there are none."""
+    """The mean; NaN if there are no values."""
     return float(np.mean(values)) if len(values) else math.nan
 
 
 def recall(values: Values) -> float:
-    """Share of the frames whose value is above (not at) one half."""
+    """The share of frames whose value is above (not at) one half."""
     return mean([float(value > RECALL_ABOVE) for value in values])
 
 

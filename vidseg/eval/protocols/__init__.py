@@ -1,4 +1,4 @@
-"""Protocols: each is what one official scoring program computes. See docs/eval.md for where they differ."""
+"""Scoring protocols: each computes what one official program does. docs/eval.md lists where they differ."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def build_protocol(name: str, *, no_skip: bool = False) -> ScoringProtocol:
     """A protocol by its name.
 
     Args:
-        no_skip: count the first and the last frame, too (`sav` and `vos-benchmark`).
+        no_skip: whether the first and last frame count, too (`sav` and `vos-benchmark`).
 
     Raises:
         InputError: an unknown name, or a protocol that has no such choice.

@@ -1,7 +1,7 @@
-"""What a protocol does: list the sequences, score one, sum up all.
+"""The contract of a scoring protocol: list the sequences, score one, sum up all.
 
-A protocol is what one official program computes, to the letter. Where programs disagree they are protocols of
-their own, not options.
+A protocol computes what one official program does, to the letter. If programs disagree, each is a protocol of
+its own, not an option.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vidseg.pipeline.label_png import LabelMap, read_label_png
 
 @dataclass(frozen=True)
 class SequenceJob:
-    """One sequence to be scored: it can be sent to another process."""
+    """One sequence to be scored; it can be sent to another process."""
 
     name: str
     truth: Path
@@ -26,28 +26,30 @@ class SequenceJob:
     prediction: Path
     """Folder of the masks to be scored."""
     frames: list[str]
-    """The annotated frames: file names, in order."""
+    """File names of the annotated frames, in order."""
     about: Any = None
-    """What the data set's meta file says of the sequence."""
+    """What the data set's meta file says about the sequence."""
 
 
 @dataclass(frozen=True)
 class ObjectScore:
-    """What was measured of one object."""
+    """The measurements of one object."""
 
     values: dict[str, float | int | None]
-    """By the official program's own names; None where it has no number."""
+    """Name that the official program uses -> value; None if it has no number."""
     per_frame: dict[str, list[Any]]
-    """Values of the scored frames."""
+    """Name -> values on the scored frames."""
     frames: list[str]
-    """Those frames' names."""
+    """Names of these frames."""
 
 
 @dataclass(frozen=True)
 class SequenceScore:
+    """The scores of the objects of one sequence."""
+
     objects: dict[str, ObjectScore]
     remarks: dict[str, Any] = field(default_factory=dict)
-    """What else is to be told of the sequence, such as which proposal was matched with which object."""
+    """Further facts about the sequence, such as which proposal was matched with which object."""
 
 
 Objects = Mapping[str, Mapping[str, Mapping[str, Any]]]
@@ -56,33 +58,33 @@ Objects = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Headline:
-    """The number by which a protocol's leaderboard is sorted, and what it is the mean of."""
+    """The number by which a leaderboard is sorted, and the values that it is the mean of."""
 
     key: str
     """Its name in what `total` returns."""
     is_percent: bool = False
-    """That number is in percent already; else it is a share of 1."""
+    """Whether that number is in percent; else it is a share of 1."""
     object_keys: tuple[str, ...] = ("J", "F")
-    """The values of an object whose mean is averaged over the objects."""
+    """Names of the values of an object whose mean is averaged over objects."""
     objects_are_percent: bool = False
     frame_keys: tuple[str, ...] = ("J_frames", "F_frames")
-    """The same of every frame, 0 to 1, as they stand in an object's `per_frame`."""
+    """Names of the same values of every frame, 0 to 1, in an object's `per_frame`."""
     measure: str = "J&F"
-    """What the mean of these values is called."""
+    """Name of the mean of these values."""
 
     def of_set(self, total: Mapping[str, float | None]) -> float | None:
-        """The number itself, in percent; None where there is none."""
+        """The number of the whole set, in percent; None if there is none."""
         value = total[self.key]
         return None if value is None else value if self.is_percent else 100 * value
 
     def of_object(self, values: Mapping[str, Any]) -> float:
-        """An object's part of it, in percent."""
+        """The mean of an object's values, in percent."""
         mean = sum(values[key] for key in self.object_keys) / len(self.object_keys)
         return mean if self.objects_are_percent else 100 * mean
 
 
 class ScoringProtocol(Protocol):
-    """What one official program computes. Objects are sent to other processes, so they can be pickled."""
+    """Computes what one official program does. It can be pickled, to be sent to other processes."""
 
     @property
     def name(self) -> str: ...
@@ -92,11 +94,11 @@ class ScoringProtocol(Protocol):
 
     @property
     def choices(self) -> Mapping[str, bool]:
-        """What was chosen where the program leaves a choice; it is told with the scores."""
+        """The choices made where the program leaves one; they are reported with the scores."""
         return {}
 
     def with_every_frame(self) -> ScoringProtocol | None:
-        """The same, with the first and the last frame counted; None where the program has no such choice."""
+        """The same protocol with first and last frame counted; None if the program has no such choice."""
         return None
 
     def jobs(
@@ -105,7 +107,7 @@ class ScoringProtocol(Protocol):
         """The sequences to be scored.
 
         Args:
-            only: leave out all sequences but these.
+            only: names of the only sequences to score; None: all.
 
         Raises:
             InputError: a folder or the meta file is missing or of another layout.
@@ -131,8 +133,8 @@ def read_pair(
     """Ground truth and prediction of one frame.
 
     Args:
-        is_void_kept: keep the value 255 of the ground truth, which DAVIS takes out.
-        other_name: file name of the prediction, where it differs.
+        is_void_kept: whether the value 255 of the ground truth, which DAVIS takes out, is kept.
+        other_name: file name of the prediction, if it differs.
 
     Raises:
         InputError: a file is missing or unreadable, or the two differ in size.
@@ -167,7 +169,7 @@ def without_void(label_map: LabelMap) -> LabelMap:
 
 
 def first_and_last_left_out(job: SequenceJob) -> list[str]:
-    """The frames that count.
+    """The frames that count: all but the first and the last.
 
     Raises:
         InputError: there are none.
@@ -182,12 +184,12 @@ def first_and_last_left_out(job: SequenceJob) -> list[str]:
 
 
 def all_values(objects: Objects, key: str) -> list[float]:
-    """The values of one name of all objects; those without one left out."""
+    """The values of all objects under one name, without missing ones."""
     return [v[key] for sequence in objects.values() for v in sequence.values() if v[key] is not None]
 
 
 def object_ids(job: SequenceJob, names: Sequence[str]) -> Iterator[tuple[str, int]]:
-    """The objects that a meta file names, with the pixel values they stand for."""
+    """The objects that a meta file names, with their pixel values."""
     for name in names:
         if not (name.isascii() and name.isdigit() and 1 <= int(name) <= VOID):
             raise InputError(f"object '{name}' of sequence '{job.name}' is no pixel value of 1 to 255")

@@ -98,7 +98,7 @@ class Davis2016(Davis2017):
 def davis_score(
     frames: list[str], j: np.ndarray, f: np.ndarray, more: dict[str, float] | None = None
 ) -> ObjectScore:
-    """The numbers that DAVIS gives of one object: mean, recall and decay of J and of F."""
+    """The numbers that DAVIS computes for one object: mean, recall and decay of J and of F."""
     values = {
         f"{name}_{what}": measure(of)
         for name, of in (("J", j), ("F", f))
@@ -114,7 +114,7 @@ def davis_score(
 
 
 def davis_total(objects: Objects) -> dict[str, float]:
-    """Means over all objects of the set, whatever sequence they are of."""
+    """Means over all objects of the set; every object weighs the same, whatever its sequence."""
     means = {
         f"{name}-{what.title()}": statistics.mean(all_values(objects, f"{name}_{what}"))
         for name in "JF"
@@ -124,6 +124,7 @@ def davis_total(objects: Objects) -> dict[str, float]:
 
 
 def refuse_ids_above(highest: int, ids: list[int], job: SequenceJob, frame: str, what: str) -> None:
+    """Raise an `InputError` if a label map holds an id above the highest one."""
     if ids and ids[-1] > highest:
         raise InputError(
             f"the mask has the id {ids[-1]}, but there are {highest} {what}",

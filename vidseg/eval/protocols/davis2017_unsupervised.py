@@ -52,7 +52,7 @@ class Davis2017Unsupervised(ScoringProtocol):
             truth = read_label_png(job.truth / frame)
             prediction = read_label_png(job.prediction / frame)
             if truth.shape == prediction.shape and (is_void := truth == VOID).any():
-                found = int(prediction.max())  # ids count even where they are void
+                found = int(prediction.max())  # ids count even if their pixels are void
                 prediction = np.where(is_void, 0, prediction).astype(np.uint8)
                 truth = np.where(is_void, 0, truth).astype(np.uint8)
             else:
@@ -72,7 +72,7 @@ class Davis2017Unsupervised(ScoringProtocol):
                 [true_outlines[o - 1] for _, o in pairs], [proposed_outlines[p - 1] for p, _ in pairs]
             )
             f[:, :, i] = np.reshape(scores, (MAX_PROPOSALS, count))
-        num_proposals = max(highest, count)  # empty ones fill up
+        num_proposals = max(highest, count)  # missing proposals are empty
         j, f = j[:num_proposals], f[:num_proposals]
         matched = best_pairs((j.mean(2) + f.mean(2)) / 2)
         scores_of = {}

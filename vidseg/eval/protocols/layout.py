@@ -1,4 +1,4 @@
-"""Where masks lie: `ROOT/SEQUENCE/*.png`, `ROOT/Annotations/SEQUENCE/*.png`, or as in DAVIS.
+"""Finds masks on disk: `ROOT/SEQUENCE/*.png`, `ROOT/Annotations/SEQUENCE/*.png`, or the layout of DAVIS.
 
 Masks to be scored may also lie as vidseg writes them: in the `masks` of a run, of the runs in a folder, or of
 an evaluation.
@@ -31,23 +31,24 @@ def prediction_root(folder: Path) -> Path:
 
 
 def masks_of(root: Path, sequence: str) -> Path:
-    """Where the masks of one sequence should be; they need not."""
+    """The folder where the masks of a sequence should be; it may not exist."""
     if is_run(root):
         return root / MASKS
     return root / sequence / MASKS if is_run(root / sequence) else root / sequence
 
 
 def is_run(folder: Path) -> bool:
-    """Whether `vidseg track` has written its masks there."""
+    """Whether `vidseg track` has written masks into a folder."""
     return (folder / RUN_RECORD).is_file() and (folder / MASKS).is_dir()
 
 
 def sequence_of_run(run: Path, truth: Path) -> str:
-    """The sequence of the ground truth that a run tracked: it is called as the video or the folder of the
-    run is, or it is the only one.
+    """The sequence of the ground truth that a run tracked.
+
+    It has the name of the run's video or folder, or it is the only one.
 
     Raises:
-        InputError: none is.
+        InputError: there is no such sequence.
     """
     known = sequence_names(mask_root(truth, "--gt", ("Annotations", "Annotations_unsupervised")))
     video = describe_video(read_record(run / RUN_RECORD), run).name
@@ -87,21 +88,21 @@ def mask_root(folder: Path, what: str, annotations: Sequence[str] = ("Annotation
 
 
 def sequence_names(root: Path) -> list[str]:
-    """The folders in a folder, in order of their names."""
+    """Names of the folders in a folder, in order."""
     with os.scandir(root) as entries:
         return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
 
 
 def mask_names(folder: Path) -> list[str]:
-    """The PNG files in a folder, in order of their names."""
+    """Names of the PNG files in a folder, in order."""
     with os.scandir(folder) as entries:
         return sorted(e.name for e in entries if e.name.endswith(".png") and not e.name.startswith("."))
 
 
 def set_list(folder: Path, places: Iterable[str]) -> list[str] | None:
-    """The sequences that a DAVIS folder's list names; None where there is no such list.
+    """The sequences in a DAVIS folder's list; None if there is no such list.
 
-    That of DAVIS 2016 names every frame: /JPEGImages/480p/SEQUENCE/00000.jpg /Annotations/480p/...
+    The list of DAVIS 2016 names every frame: /JPEGImages/480p/SEQUENCE/00000.jpg /Annotations/480p/...
     """
     for place in places:
         path = folder / "ImageSets" / place
@@ -124,8 +125,8 @@ def jobs_of_folders(
     """A job for each sequence: all folders under `truth`, or those named.
 
     Args:
-        only: leave out all others.
-        about: what the meta file says of each.
+        only: names of the only sequences to score; None: all.
+        about: name -> what the meta file says about the sequence.
 
     Raises:
         InputError: a sequence is missing on either side, or has no masks.
@@ -161,16 +162,16 @@ def frames_of(folder: Path) -> list[str]:
 
 
 def meta_beside(folder: Path, name: str) -> Path:
-    """Where a data set's meta file is: in its folder, also when the one of its Annotations was given."""
+    """The path of a data set's meta file, in its folder, even if the folder of annotations was given."""
     above = folder.parent / name
     return above if folder.name == "Annotations" and above.is_file() else folder / name
 
 
 def read_meta(path: Path, *, needed_for: str) -> dict[str, Any]:
-    """The `videos` of a meta file: sequence -> what it says.
+    """The `videos` of a meta file: sequence -> what it says about it.
 
     Raises:
-        InputError: it is missing, or of another form.
+        InputError: the file is missing, or of another form.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))

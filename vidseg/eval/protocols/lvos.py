@@ -111,7 +111,7 @@ def read_unseen(folder: Path) -> set[str]:
 
 def _score(j: np.ndarray, f: np.ndarray, frames: list[str]) -> ObjectScore:
     both = (j + f) / 2
-    # The official program rounds the variance, not its root.
+    # Like the official program, round the variance, not its root.
     values: dict[str, float | int | None] = {"J_mean": mean(j), "F_mean": mean(f)}
     values["V"] = float(np.sqrt(np.round(np.var(both), 4)))
     return ObjectScore(values, {"J_frames": j.tolist(), "F_frames": f.tolist()}, frames)

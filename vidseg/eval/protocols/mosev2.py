@@ -108,7 +108,7 @@ def _score(frames: list[str], scores: list[Scores]) -> ObjectScore:
 
 
 def _absences(is_absent: Sequence[bool]) -> list[slice]:
-    """Runs of frames without the object, but not from the first scored frame on."""
+    """Runs of frames without the object; a run that starts at the first scored frame does not count."""
     return [run for absent, run in _runs(is_absent) if absent and run.start > 0]
 
 

@@ -74,8 +74,8 @@ class VosBenchmark(ScoringProtocol):
 class Sav(VosBenchmark):
     """SA-V: a folder of masks for each object, `VIDEO/OBJECT/00000.png`; anything above 0 is the object.
 
-    Only annotated frames count (every fourth of 24 a second); other masks are ignored. In DAVIS's layout it
-    is vos-benchmark.
+    Only annotated frames count (every fourth of 24 a second); other masks are ignored. Folders in the layout
+    of DAVIS are scored as by vos-benchmark.
     """
 
     name: str = "sav"
@@ -124,7 +124,7 @@ class Sav(VosBenchmark):
 
 
 class _SeenObjects:
-    """The values of every object since it was first seen."""
+    """The values of every object from the frame on which it is first seen."""
 
     def __init__(self) -> None:
         self.annotated: set[int] = set()

@@ -1,4 +1,4 @@
-"""VOST (TRI-ML/VOST, evaluation): DAVIS's J, and the same over the last quarter of the frames.
+"""VOST (TRI-ML/VOST, evaluation): J as in DAVIS, and the same over the last quarter of the frames.
 
 Ids above the number of objects are dropped, not refused.
 """

@@ -123,7 +123,7 @@ def _objects(name: str, about: dict[str, Any], meta: Path) -> dict[str, tuple[st
 
 
 def _is_seen(about: dict[str, Any]) -> bool | None:
-    """What an object's entry says, or else its category; None where it has neither."""
+    """What an object's entry says, or else its category; None if it has neither."""
     if isinstance(said := about.get("seen"), bool):
         return said
     category = about.get("category")
