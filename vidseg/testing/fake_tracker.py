@@ -20,11 +20,12 @@ import numpy as np
 from vidseg.errors import CheckpointError, PromptError
 from vidseg.trackers.contract import ABSENT_LOGIT, Frame, FrameResult, Prompt, TrackerTraits
 from vidseg.trackers.frame_order import check_frame_order
+from vidseg.trackers.given_frame import as_frame
 from vidseg.trackers.pending import PendingPrompts, checked_id
 from vidseg.trackers.session_file import read_session, write_session
 
 if TYPE_CHECKING:
-    from vidseg.trackers.contract import Box, Labels, Points
+    from vidseg.trackers.contract import Box, Labels, Points, UInt8Array
 
 _POINT_RADIUS = 5
 """Of the box that a click gives, in pixels."""
@@ -149,8 +150,9 @@ class FakeSession:
     ) -> None:
         self._state.pending.add(obj_id, box=box, points=points, labels=labels, mask=mask, label=label)
 
-    def step(self, frame: Frame) -> FrameResult:
+    def step(self, frame: Frame | UInt8Array, *, bgr: bool = False) -> FrameResult:
         state = self._state
+        frame = as_frame(frame, state.last, reverse=state.reverse, bgr=bgr)
         prompts = self._begin("step", frame)
         assert frame.image is not None
         pixels = frame.image[::4, ::4].tobytes()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     BoolArray = npt.NDArray[np.bool_]
     FloatArray = npt.NDArray[np.float32]
+    UInt8Array = npt.NDArray[np.uint8]
     Box = Sequence[float] | npt.NDArray[Any]
     """(x0, y0, x1, y1)."""
     Points = Sequence[Sequence[float]] | npt.NDArray[Any]
@@ -255,8 +256,12 @@ class Session(Protocol):
         """
         ...
 
-    def step(self, frame: Frame) -> FrameResult:
+    def step(self, frame: Frame | UInt8Array, *, bgr: bool = False) -> FrameResult:
         """Track every object into this frame. Without objects the result has N = 0.
+
+        Args:
+            frame: a `Frame`; or a picture alone, uint8 H x W x 3, RGB, which is the one after the last.
+            bgr: the picture's channels are blue, green, red, as OpenCV reads them.
 
         Raises:
             PromptError: a prompt does not fit this frame; that prompt is dropped.

@@ -24,6 +24,7 @@ from torch import Tensor
 from vidseg.errors import InputError, PromptError
 from vidseg.trackers.contract import Frame, FrameResult, Prompt
 from vidseg.trackers.frame_order import check_frame_order
+from vidseg.trackers.given_frame import as_frame
 from vidseg.trackers.pending import PendingPrompts, checked_id
 from vidseg.trackers.sam2_official import add_prompt, model_input, predicted_ious, start_state
 from vidseg.trackers.states import object_state
@@ -31,7 +32,7 @@ from vidseg.trackers.states import object_state
 if TYPE_CHECKING:
     from sam2.sam2_video_predictor import SAM2VideoPredictor
 
-    from vidseg.trackers.contract import Box, FloatArray, Labels, Points
+    from vidseg.trackers.contract import Box, FloatArray, Labels, Points, UInt8Array
 
 HORIZON = 16
 """Tracked frames further back than this are never read (6 memories, 15 pointers)."""
@@ -93,7 +94,8 @@ class Sam2ReferenceSession:
     ) -> None:
         self._pending.add(obj_id, box=box, points=points, labels=labels, mask=mask, label=label)
 
-    def step(self, frame: Frame) -> FrameResult:
+    def step(self, frame: Frame | UInt8Array, *, bgr: bool = False) -> FrameResult:
+        frame = as_frame(frame, self._last_frame_idx, reverse=self.reverse, bgr=bgr)
         state = self._take(frame)
         with self._computing():
             self._answer_pending(state, frame)

@@ -17,13 +17,14 @@ from vidseg.memory.bank import Moment, ObjectBank
 from vidseg.trackers.contract import Frame, FrameResult, Prompt
 from vidseg.trackers.engine import Engine
 from vidseg.trackers.frame_order import check_frame_order
+from vidseg.trackers.given_frame import as_frame
 from vidseg.trackers.model import Features
 from vidseg.trackers.pending import PendingPrompts, checked_id
 from vidseg.trackers.postprocess import remove_specks, separate
 from vidseg.trackers.states import object_state
 
 if TYPE_CHECKING:
-    from vidseg.trackers.contract import Box, FloatArray, Labels, Points
+    from vidseg.trackers.contract import Box, FloatArray, Labels, Points, UInt8Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +98,8 @@ class EngineSession:
         self.pending.add(obj_id, box=box, points=points, labels=labels, mask=mask, label=label)
 
     @torch.inference_mode()
-    def step(self, frame: Frame) -> FrameResult:
+    def step(self, frame: Frame | UInt8Array, *, bgr: bool = False) -> FrameResult:
+        frame = as_frame(frame, self.last_frame_idx, reverse=self.reverse, bgr=bgr)
         moment = self._moment(frame)
         prompts = self._take_prompts(frame)
         corrected = [obj_id for obj_id, prompt in prompts.items() if self._corrects(obj_id, prompt, moment)]

@@ -19,11 +19,12 @@ from vidseg.trackers.flow.objects import TrackedObject
 from vidseg.trackers.flow.propagation import FrameFeatures, arrive, learn, learn_ahead, propagate
 from vidseg.trackers.flow.state import SessionState, save_state
 from vidseg.trackers.frame_order import check_frame_order
+from vidseg.trackers.given_frame import as_frame
 from vidseg.trackers.initial_mask import segment_prompt
 from vidseg.trackers.pending import checked_id
 
 if TYPE_CHECKING:
-    from vidseg.trackers.contract import Box, Labels, Points
+    from vidseg.trackers.contract import Box, Labels, Points, UInt8Array
 
 Picture = npt.NDArray[np.uint8]
 
@@ -69,7 +70,7 @@ class FlowSession:
         """
         self._state.pending.add(obj_id, box=box, points=points, labels=labels, mask=mask, label=label)
 
-    def step(self, frame: Frame) -> FrameResult:
+    def step(self, frame: Frame | UInt8Array, *, bgr: bool = False) -> FrameResult:
         """Track every object into this frame. Without objects the result has N = 0.
 
         Raises:
@@ -77,6 +78,7 @@ class FlowSession:
             InputError: a frame without pixels, of another size, or out of order.
         """
         state = self._state
+        frame = as_frame(frame, state.frame_idx, reverse=state.reverse, bgr=bgr)
         check_frame_order(frame.index, state.frame_idx, reverse=state.reverse)
         picture, prompts = self._look_at(frame)
         if state.picture is not None and state.objects:

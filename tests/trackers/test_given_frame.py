@@ -1,0 +1,57 @@
+"""Pictures without a frame around them go straight into a session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import vidseg
+from support.parity import SMALL_MODEL
+from vidseg.errors import InputError
+from vidseg.testing import FakeTracker
+from vidseg.trackers.given_frame import as_frame
+
+PICTURES = [np.random.default_rng(index).integers(0, 256, (48, 64, 3), np.uint8) for index in range(3)]
+
+
+def tracker(name: str, folder: Path) -> Any:
+    if name == "fake":
+        return FakeTracker()
+    if name == "engine":
+        (folder / "small.yaml").write_text(SMALL_MODEL, encoding="utf-8")
+        return vidseg.load(folder / "small.yaml", allow_random_weights=True, device="cpu")
+    return vidseg.load(name)
+
+
+@pytest.mark.parametrize("name", ["flow", "engine", "fake"])
+def test_pictures_are_frames_counted_on(name: str, tmp_path: Path) -> None:
+    given = tracker(name, tmp_path)
+    sessions = [given.start() for _ in range(3)]
+    for session in sessions:
+        session.prompt(1, box=(10, 10, 40, 40))
+    for index, picture in enumerate(PICTURES):
+        framed = sessions[0].step(vidseg.Frame(index, index / 24, picture))
+        plain = sessions[1].step(picture)
+        turned = sessions[2].step(picture[..., ::-1], bgr=True)
+        for result in (plain, turned):
+            assert (result.frame_idx, result.pts_seconds) == (framed.frame_idx, framed.pts_seconds)
+            assert np.array_equal(result.masks, framed.masks)
+
+
+@pytest.mark.parametrize(
+    ("given", "more", "message"),
+    [
+        ("a.png", {}, "got a str, which is no frame"),
+        ([[0, 0, 0]], {}, "got a list"),
+        (PICTURES[0].astype(np.float32), {}, "float32"),
+        (PICTURES[0][..., 0], {}, "of shape"),
+        (PICTURES[0], {"reverse": True}, "in reverse has no index"),
+        (vidseg.Frame(0, 0.0, PICTURES[0]), {"bgr": True}, "bgr=True is for arrays"),
+    ],
+)
+def test_what_is_no_frame_is_refused(given: Any, more: dict[str, bool], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        as_frame(given, None, **more)
