@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -23,7 +22,9 @@ import numpy as np
 from pydantic import Field, TypeAdapter
 
 from vidseg.errors import PromptError, unknown
-from vidseg.pipeline.mask_files import MaskFile, read_mask, resize_mask
+from vidseg.pipeline.mask_files import resize_mask
+from vidseg.pipeline.mask_source import MaskSource
+from vidseg.pipeline.python_prompts import as_document
 from vidseg.trackers.contract import Prompt
 from vidseg.validation import FileName, Strict, parse
 
@@ -181,22 +182,24 @@ class Prompts:
         }
 
 
-def read_prompts(source: str | PathLike[str] | Mapping[str, Any], first_frame: int = 0) -> Prompts:
+def read_prompts(source: Any, first_frame: int = 0) -> Prompts:
     """Read and check a prompt file, or the same as a mapping.
 
     Args:
-        source: a path, '-' for standard input, or a mapping; mask files are relative to the
-            prompt file, else to the working directory.
+        source: a path, '-' for standard input, or what a file would say as a mapping; mask files are relative
+            to the prompt file, else to the working directory. In Python a mask may be an array, a prompt a
+            mask array alone, and several objects a list of short forms.
         first_frame: the first frame that is tracked, to which a short form belongs.
 
     Raises:
         PromptError: the file cannot be read, is not JSON, or does not hold together.
     """
-    if isinstance(source, Mapping):
-        return _build(_plain(source), "prompts", Path(), first_frame)
+    if not isinstance(source, str | PathLike):
+        masks = MaskSource(Path())
+        return _build(as_document(source, masks, first_frame), "prompts", masks, first_frame)
     if fspath(source) == "-":
         said = decode_prompts(sys.stdin.buffer.read(), "standard input")
-        return _build(said, "standard input", Path(), first_frame)
+        return _build(said, "standard input", MaskSource(Path()), first_frame)
     path = Path(source)
     try:
         data = path.read_bytes()
@@ -205,7 +208,7 @@ def read_prompts(source: str | PathLike[str] | Mapping[str, Any], first_frame: i
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise PromptError(f"the prompt file '{path}' cannot be read ({reason})") from None
-    return _build(decode_prompts(data, path.name), path.name, path.parent, first_frame)
+    return _build(decode_prompts(data, path.name), path.name, MaskSource(path.parent), first_frame)
 
 
 def decode_prompts(data: bytes, where: str) -> Any:
@@ -245,20 +248,7 @@ def decode_prompts(data: bytes, where: str) -> Any:
         raise PromptError("the prompt file has a number that is too long", where=where) from None
 
 
-def _plain(value: Any) -> Any:
-    """Python's own kinds of list and number as JSON's."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, PathLike):
-        return fspath(value)
-    return value
-
-
-def _build(data: Any, where: str, folder: Path, first_frame: int) -> Prompts:
+def _build(data: Any, where: str, masks: MaskSource, first_frame: int) -> Prompts:
     if not isinstance(data, dict):
         raise PromptError(
             "a prompt file is a JSON object",
@@ -266,7 +256,7 @@ def _build(data: Any, where: str, folder: Path, first_frame: int) -> Prompts:
             hint='{"box": [x0, y0, x1, y1]}, or {"objects": [...]}',
         )
     if "objects" in data:
-        return _from_long(parse(LongForm, data, where=where, error=PromptError), where, folder)
+        return _from_long(parse(LongForm, data, where=where, error=PromptError), where, masks)
     region_keys = list(ShortForm.model_fields)
     if not any(key in data for key in region_keys):
         key = next(iter(data), None)
@@ -282,23 +272,22 @@ def _build(data: Any, where: str, folder: Path, first_frame: int) -> Prompts:
             hint='for more, write {"objects": [{"id": 1, "prompts": [{"frame": 0, ...}]}]}',
         )
     region = parse(ShortForm, data, where=where, error=PromptError)
-    return _from_short(region, where, folder, first_frame)
+    return _from_short(region, where, masks, first_frame)
 
 
-def _from_short(region: ShortForm, where: str, folder: Path, first_frame: int) -> Prompts:
+def _from_short(region: ShortForm, where: str, masks: MaskSource, first_frame: int) -> Prompts:
     if region.mask is None or _says_more_than_mask(region):
-        on_frames = {first_frame: _prompt(region, 1, {}, where, folder)}
+        on_frames = {first_frame: _prompt(region, 1, masks, where)}
         return Prompts(objects=[ObjectPrompts(obj_id=1, label=None, on_frames=on_frames)], where=where)
-    mask = read_mask(folder / region.mask, f"{where}, field 'mask'")
+    mask = masks.get(region.mask, f"{where}, field 'mask'")
     objects = [
         ObjectPrompts(obj_id=obj_id, label=None, on_frames={first_frame: Prompt.of(mask=pixels)})
         for obj_id, pixels in mask.objects().items()
     ]
-    return Prompts(objects=objects, where=where, mask_files=[folder / region.mask])
+    return Prompts(objects=objects, where=where, mask_files=masks.files)
 
 
-def _from_long(file: LongForm, where: str, folder: Path) -> Prompts:
-    masks: dict[Path, MaskFile] = {}  # one file may hold several objects
+def _from_long(file: LongForm, where: str, masks: MaskSource) -> Prompts:
     objects: dict[int, ObjectPrompts] = {}
     for i, thing in enumerate(file.objects):
         if thing.id in objects:
@@ -310,30 +299,27 @@ def _from_long(file: LongForm, where: str, folder: Path) -> Prompts:
         on_frames: dict[int, Prompt] = {}
         for j, region in enumerate(thing.prompts):
             place = f"{where}, field 'objects[{i}].prompts[{j}]'"
-            prompt = _prompt(region, thing.id, masks, place, folder)
+            prompt = _prompt(region, thing.id, masks, place)
             if region.frame in on_frames:
                 prompt = _merge(on_frames[region.frame], prompt, thing.id, region.frame, place)
             on_frames[region.frame] = prompt
         objects[thing.id] = ObjectPrompts(
             obj_id=thing.id, label=thing.label, on_frames=dict(sorted(on_frames.items()))
         )
-    return Prompts(objects=list(objects.values()), where=where, mask_files=list(masks))
+    return Prompts(objects=list(objects.values()), where=where, mask_files=masks.files)
 
 
 def _says_more_than_mask(region: Region) -> bool:
     return not (region.box is None and region.points is None and region.labels is None)
 
 
-def _prompt(region: Region, obj_id: int, masks: dict[Path, MaskFile], where: str, folder: Path) -> Prompt:
+def _prompt(region: Region, obj_id: int, masks: MaskSource, where: str) -> Prompt:
     try:
         if region.mask is None or _says_more_than_mask(region):
             return Prompt.of(box=region.box, points=region.points, labels=region.labels, mask=region.mask)
     except PromptError as error:
         raise error.at(where) from None
-    path = folder / region.mask
-    if path not in masks:
-        masks[path] = read_mask(path, f"{where}, field 'mask'")
-    return Prompt.of(mask=masks[path].of_object(obj_id))
+    return Prompt.of(mask=masks.get(region.mask, f"{where}, field 'mask'").of_object(obj_id))
 
 
 def _merge(earlier: Prompt, later: Prompt, obj_id: int, frame: int, where: str) -> Prompt:

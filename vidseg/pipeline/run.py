@@ -66,7 +66,7 @@ class Run:
     def __init__(
         self,
         source: str | PathLike[str] | int | Iterable[Any],
-        prompts: str | PathLike[str] | Mapping[str, Any],
+        prompts: Any,
         get_tracker: Callable[[], Tracker],
         out: str | PathLike[str] | None,
         options: TrackOptions,

@@ -8,6 +8,8 @@ from functools import partial
 from os import PathLike
 from typing import Any, Literal
 
+import numpy.typing as npt
+
 from vidseg.errors import ConfigError
 from vidseg.pipeline.formats import DEFAULT_FORMATS
 from vidseg.pipeline.plan import Direction, TrackOptions
@@ -20,9 +22,18 @@ from vidseg.trackers.registry import build_tracker
 __all__ = ["TrackSummary", "track"]
 
 
+Prompts = (
+    str
+    | PathLike[str]
+    | Mapping[str, Any]
+    | npt.NDArray[Any]
+    | Sequence[Mapping[str, Any] | npt.NDArray[Any]]
+)
+
+
 def track(
     source: str | PathLike[str] | int | Iterable[Any],
-    prompts: str | PathLike[str] | Mapping[str, Any],
+    prompts: Prompts,
     *,
     tracker: str | PathLike[str] | Tracker = DEFAULT_TRACKER,
     out: str | PathLike[str] | None = None,
@@ -43,7 +54,9 @@ def track(
     Args:
         source: a video file, a folder of frames, a camera number, a stream address, or an iterable of
             uint8 H x W x 3 RGB arrays.
-        prompts: a prompt file, or its content. Pixels of the frame as shown.
+        prompts: a prompt file, or its content, in which a mask may be an array: bool H x W, or integers H x W
+            that are object ids. A mask array alone, or a list of such for several objects, belongs to the
+            first frame that is tracked. Pixels of the frame as shown.
         tracker: a name that `vidseg models` lists, the path of a YAML file, or a tracker.
         out: the output folder; runs/<name of the source> where it is not given.
         formats: what to write; names of `vidseg.pipeline.formats.FORMATS`.
