@@ -32,6 +32,7 @@ def track(
     piped: bool = False,
     env: dict[str, str] | None = None,
     source: str = "é–視.mp4",
+    prompt: str = "box.json",
 ) -> subprocess.CompletedProcess[bytes]:
     """Run the command.
 
@@ -39,7 +40,7 @@ def track(
         shell: what a shell is to do with it.
         piped: write all it says to a reader that has gone.
     """
-    call = [sys.executable, "-m", "vidseg", "track", source, "--prompt", "box.json", "--tracker", "flow"]
+    call = [sys.executable, "-m", "vidseg", "track", source, "--prompt", prompt, "--tracker", "flow"]
     script = f'("$@" {shell}) 2>&1 | true' if piped else f'"$@" {shell}'
     line = ["sh", "-c", script, "sh", *call]
     return subprocess.run(
@@ -80,3 +81,9 @@ def test_a_full_disk_behind_standard_output_is_told(place: Path) -> None:
     ended = track(place, shell=">/dev/full")
     assert ended.returncode == 1
     assert ended.stderr == b"vidseg: standard output cannot be written (No space left on device)\n"
+
+
+def test_prompts_from_a_closed_standard_input_are_an_error(place: Path) -> None:
+    ended = track(place, shell="<&-", prompt="-")
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(b"vidseg: there is no standard input")

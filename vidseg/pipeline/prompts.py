@@ -198,6 +198,8 @@ def read_prompts(source: Any, first_frame: int = 0) -> Prompts:
         masks = MaskSource(Path())
         return _build(as_document(source, masks, first_frame), "prompts", masks, first_frame)
     if fspath(source) == "-":
+        if sys.stdin is None:  # a program may be begun without one
+            raise PromptError("there is no standard input", hint="give a file, or pipe the prompts in")
         said = decode_prompts(sys.stdin.buffer.read(), "standard input")
         return _build(said, "standard input", MaskSource(Path()), first_frame)
     path = Path(source)
