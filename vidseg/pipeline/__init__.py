@@ -1,1 +1,1 @@
-"""Frames in, results out: readers, prompts, the tracking loop, writers, the command line."""
+"""From frames to results: readers, prompts, the tracking loop, writers, the command line."""

@@ -1,6 +1,6 @@
 """Addresses such as https://host/dog.mp4?signature=..., which may hold a password or a signature.
 
-Who has the whole address of a signed file has the file: only its beginning is shown and written.
+Whoever has the whole address of a signed file can read the file, so only its beginning is shown and written.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import re
 from urllib.parse import unquote
 
 _SECRET = re.compile(r"(\w+://)(?:[^\s/@'\"]*@)?([^\s?#'\"]*)[?#]?[^\s'\"]*")
-"""Of an address anywhere in a text: what stands before and after the user and password, up to the query."""
+"""Matches an address anywhere in a text. Its groups are the parts before and after user and password, up to
+the query."""
 
 
 def is_address(text: str) -> bool:
@@ -18,7 +19,7 @@ def is_address(text: str) -> bool:
 
 
 def shown(address: str) -> str:
-    """An address as it may be shown and written: without user, password, query and fragment."""
+    """The part of an address that may be shown and written: no user, password, query or fragment."""
     if not is_address(address):
         return address
     scheme, _, rest = address.partition("://")
@@ -27,7 +28,7 @@ def shown(address: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """A text, such as another library's message, with every address in it as `shown`."""
+    """A text, such as the message of another library, with every address in it as `shown`."""
     return _SECRET.sub(r"\1\2", text)
 
 

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: written under a temporary name, then renamed."""
+"""Writes files whole or not at all: under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ PART = ".part"
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """`data` as the file `path`; a reader sees the old file or the new one, never half of one."""
+    """Write `data` as the file `path`; readers see the old file or the new one, never half of one."""
     part = path.with_name(path.name + PART)
     try:
         with open(part, "wb") as file:
             file.write(data)
             file.flush()
-            # Else a power cut could leave the new name on an empty file.
+            # Without this a power cut could leave an empty file under the new name.
             os.fsync(file.fileno())
         os.replace(part, path)
     except BaseException:
@@ -33,10 +33,10 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """`value` as indented JSON in the file `path`.
+    """Write `value` as indented JSON to the file `path`.
 
     Raises:
-        ValueError: NaN or infinity, which JSON does not have.
+        ValueError: it holds NaN or infinity, which JSON does not have.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     write_bytes(path, (text + "\n").encode(errors=ESCAPED))
@@ -44,9 +44,9 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """The hidden path of a file or folder to be made, which becomes `path` when the block ends.
+    """A hidden path at which to make a file or folder; it becomes `path` when the block ends.
 
-    Nothing is left of it where the block raises; what was at `path` before stays until the new one is whole.
+    If the block raises, nothing is left of it. What was at `path` before stays until the new one is whole.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}{PART}")

@@ -1,4 +1,4 @@
-"""From the names of formats to the writers of a run."""
+"""Builds the writers of a run from the names of formats."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def build_writers(
     state: Path,
     read_again: Callable[[], Iterable[Frame]] | None = None,
 ) -> list[Writer]:
-    """The writers of some formats; give each of them every frame.
+    """The writers of some formats; each must be given every frame.
 
     Args:
         formats: names of `FORMATS`.
-        state: the folder for what a run is resumed from.
-        read_again: opens the source once more, in rising order. Give it when the run's frames will not come
-            in one go in rising order (backward, both, resumed): it serves the writers that want them so.
+        state: folder for what a run is resumed from.
+        read_again: opens the source once more, in rising order. Needed if the frames of the run do not come
+            in rising order in one go (backward, both, resumed): writers that want that order use it.
 
     Raises:
         InputError: see `check_formats`.

@@ -1,11 +1,11 @@
-"""What `--resume` goes on from: the session as it was after some frame, and which frame that was.
+"""The state that `--resume` goes on from: the session after some frame, and which frame that was.
 
-    OUT/.state/checkpoint.json         which pass, the last frame of it that is behind us, which session file
+    OUT/.state/checkpoint.json         pass, last frame of it that is done, name of the session file
                session-<n>.safetensors the session after that frame
-               masklets...             masks that a later pass is to merge
+               masklets...             masks that a later pass will merge
 
-The session is written first, then checkpoint.json takes its new content at once: a run killed in between goes
-on from the checkpoint before. What writers wrote after the checkpoint is dropped, and made again.
+The session is written first, then checkpoint.json is replaced at once. So a run that is killed in between
+goes on from the checkpoint before. Outputs written after the checkpoint are dropped and made again.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class Checkpoint:
 
     pass_idx: int = 0
     frame_idx: int | None = None
-    """The last frame of the pass that is behind us; None before its first one."""
+    """Last frame of the pass that is done; None before its first one."""
     frames_done: int = 0
-    """Frames that the writers have been given, over all passes."""
+    """How many frames the writers have been given, over all passes."""
     session_file: str | None = None
-    """None while no object has started."""
+    """Name of the session file; None while no object has started."""
 
     def restore(self, tracker: Tracker, folder: Path) -> Session | None:
         return None if self.session_file is None else tracker.restore(folder / Path(self.session_file).name)
@@ -47,10 +47,10 @@ class CheckpointStore:
         return self._path.exists()
 
     def load(self) -> Checkpoint | None:
-        """The latest checkpoint; None where the run did not come to one.
+        """The latest checkpoint; None if the run made none.
 
         Raises:
-            OutputError: the state folder was tampered with.
+            OutputError: the state folder holds something else.
         """
         if not self.exists:
             return None
@@ -72,7 +72,7 @@ class CheckpointStore:
     def save(
         self, session: Session | None, *, pass_idx: int, frame_idx: int | None, frames_done: int
     ) -> None:
-        """Make this the checkpoint to go on from. Everything up to the frame must be on the disk already."""
+        """Make this the latest checkpoint. Everything up to the frame must be on the disk already."""
         session_file = None
         if session is not None:
             session_file = f"session-{pass_idx}-{frame_idx}.safetensors"

@@ -92,7 +92,7 @@ COMMANDS: dict[str, Command] = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in two lines, instead of the whole usage."""
+    """A parser that says what is wrong in two lines, instead of printing the whole usage."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_USAGE, f"{self.prog}: {one_line(message)}\n  fix: {self.prog} --help\n")
@@ -101,7 +101,7 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Errors are one to three lines, never a traceback."""
     with steady_output(), warnings.catch_warnings():
-        # Pillow's remarks on damaged files: where a picture is lost we say so ourselves.
+        # Pillow warns about damaged files; if a picture is lost, vidseg says so itself.
         warnings.filterwarnings("ignore", module=r"PIL\.")
         return _run(list(sys.argv[1:] if argv is None else argv))
 
@@ -127,7 +127,7 @@ def _run(argv: list[str]) -> int:
         print(f"vidseg: {error}", file=sys.stderr)
         return error.exit_code
     if not {"-h", "--help"}.isdisjoint(args):
-        plugins.load()  # help lists names
+        plugins.load()  # help lists names, those of plug-ins too
     command = COMMANDS[name]
     _let_threads_share_cores()
     module = import_module(command.module)
@@ -176,9 +176,9 @@ def _run(argv: list[str]) -> int:
 
 
 def _take_plugins(args: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The arguments without `--plugin MODULE`, wherever it stands, and its modules.
+    """The arguments without `--plugin MODULE`, wherever it stands, and the modules it names.
 
-    They are wanted before the command's own arguments are read, whose help lists names.
+    Plug-ins are needed before the command's own arguments are parsed, as its help lists names.
     """
     rest: list[str] = []
     modules: list[str] = []
@@ -189,12 +189,12 @@ def _take_plugins(args: Sequence[str]) -> tuple[list[str], list[str]]:
         elif word.startswith("--plugin="):
             modules.append(word.partition("=")[2])
         else:
-            rest.append(word)  # a last --plugin without a module too: the command's parser says so
+            rest.append(word)  # the parser will complain about --plugin without a module
     return rest, modules
 
 
 def _warn_of_broken_plugins() -> None:
-    """Tell of those that were wanted for their names; the command did without."""
+    """Warn of plug-ins that were wanted for their names but are broken; the command ran without them."""
     for line in plugins.broken():
         _warn(line)
 
@@ -204,11 +204,12 @@ def _warn(line: str) -> None:
 
 
 def _let_threads_share_cores() -> None:
-    """Have OpenMP's threads spin a fifteenth as long as by default before they sleep.
+    """Let threads of OpenMP spin a fifteenth as long as by default before they sleep.
 
-    PyTorch's, waiting for the next operation, else hold the cores that OpenCV, the decoder and other programs
-    want: with one busy program on each core tracking was two to four times slower. GNU's OpenMP (libgomp, in
-    PyTorch's Linux wheels) reads this when it is loaded, so before `import torch`.
+    Otherwise those of PyTorch, waiting for the next operation, occupy cores that OpenCV, the decoder and
+    other programs need: with one busy program on each core, tracking was two to four times slower. GNU's
+    OpenMP (libgomp, in PyTorch's Linux wheels) reads this setting when it is loaded, so it is set before
+    `import torch`.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")

@@ -1,4 +1,4 @@
-"""A finished run in the formats of annotation tools."""
+"""Writes a finished run in the formats of annotation tools."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def convert(
     Args:
         run: the folder of a run that holds masklets.jsonl.
         formats: names of formats that `vidseg convert --help` lists: `["coco", "mot"]`, or `"coco"`.
-        out: where to write; the run's folder where it is not given.
+        out: folder to write to; None: that of the run.
 
     Raises:
         InputError: an unknown format, or no run; or `out` cannot be written to.

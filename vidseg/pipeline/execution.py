@@ -1,4 +1,4 @@
-"""A run under way: its writers, its passes, and every way in which it may end."""
+"""A run in progress: its writers, its passes, and every way in which it may end."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from vidseg.pipeline.writers.contract import FrameMasks, Writer
 from vidseg.trackers.contract import Frame, Session, Tracker
 
 RUN_STATE = "the run's state"
-"""What is written besides the outputs, as errors call it."""
+"""How errors call what is written besides the outputs."""
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How the run ended, and the files that are whole."""
+    """How a run ended, and its files that are whole."""
 
     status: Status
     outputs: list[Path]
@@ -39,7 +39,7 @@ class Ending:
 
 @dataclass(kw_only=True)
 class Execution:
-    """Runs the passes that are left after a checkpoint, and brings the outputs to a good end."""
+    """Runs the passes that are left after a checkpoint, and completes the outputs."""
 
     video: Video
     prompts: Prompts
@@ -51,14 +51,14 @@ class Execution:
     checkpoint: Checkpoint
     """Where to begin."""
     is_resumed: bool
-    """An earlier run left its files."""
+    """Whether an earlier run left its files."""
     progress: Progress
     stop: Stop
     streams: Sequence[Writer] = ()
     """Writers besides those of the formats."""
 
     def first_frames(self) -> Iterator[Frame]:
-        """The frames to begin with, the first of them read.
+        """The frames of the first pass; the first of them has been read.
 
         Raises:
             SourceError: there is none.
@@ -70,19 +70,19 @@ class Execution:
         return chain([] if first is None else [first], frames)
 
     def run(self, frames: Iterator[Frame]) -> Ending:
-        """Track `frames` and what comes after them. Only errors that nobody foresaw are raised."""
+        """Track `frames` and the passes after them. Only unforeseen errors are raised."""
         self._store = CheckpointStore(self.folder.state)
         self._is_interrupted = False
         self._broke_at: int | None = None
         status: Status = "done"
         error: BaseException | None = None
-        # Writers wait for the tracker more often than it for them: half the frames are enough behind it.
+        # Writers are mostly faster than the tracker, so half as many frames are queued for them.
         self._outlet = Outlet(self._writers(), (self.options.queue_frames + 1) // 2)
         self._waiting = self._waiting_masks()
         try:
             with writing(RUN_STATE):
                 self.record.save("running")
-            # From here on the folder is this run's, and whatever it holds from before may go.
+            # From here on the folder belongs to this run, and earlier contents may be removed.
             if self.options.overwrite:
                 self.folder.remove_outputs()
             if self.is_resumed:
@@ -93,7 +93,7 @@ class Execution:
             status, self._is_interrupted = "interrupted", True
         except DecodeError as broken:
             status, error = "partial", broken
-        except PromptError as missed:  # a prompt on a frame that did not come
+        except PromptError as missed:  # the prompted frame never came
             status, error = "partial", missed
         except BaseException as failed:
             status, error = "failed", failed
@@ -134,7 +134,7 @@ class Execution:
             except DecodeError as error:
                 if pass_idx + 1 == len(self.passes):
                     raise
-                broken = error  # what lies below it is lost, but not what the forward pass will see
+                broken = error  # frames below are lost, but not those of the forward pass
             if pass_idx + 1 < len(self.passes):
                 self._outlet.sync()
                 if self._waiting is not None:
@@ -165,7 +165,7 @@ class Execution:
             self.record.add_warnings(self.video.remarks())
             if error is not None:
                 self.record.set_error(error, self._broke_at)
-            with suppress(OSError):  # of a full disk, the record of some frames ago must do
+            with suppress(OSError):  # on a full disk, keep the record of some frames ago
                 self.record.save(status)
             if status == "done" or not is_resumable:
                 self.folder.remove_state()
@@ -178,7 +178,7 @@ class Execution:
         this = self.passes[pass_idx]
         if behind is None:
             return self.video.frames(this.start, this.end, reverse=this.reverse)
-        # Read from the frame that is behind us, which is there for certain; the next one need not be.
+        # Read from the frame that is done, which surely exists; the next one may not.
         if this.reverse:
             frames = self.video.frames(this.start, behind + 1, reverse=True)
         else:
@@ -198,7 +198,7 @@ class Execution:
         return [*writers, *self.streams]
 
     def _read_again(self) -> Iterable[Frame]:
-        # Someone who has just pressed Ctrl-C will not wait for a picture; the resumed run will paint it.
+        # After Ctrl-C nobody wants to wait for an overlay; the resumed run will paint it.
         return iter(()) if self._is_interrupted else self.video.frames(self.options.start, self.options.end)
 
     def _waiting_masks(self) -> WaitingMasks | None:
@@ -207,7 +207,7 @@ class Execution:
         return WaitingMasks(self.folder.state, self.passes[-1].schedule, self.video.info.size_hw)
 
     def is_done(self, frame_idx: int) -> bool:
-        """Whether the writers had a frame before the checkpoint."""
+        """Whether the writers had been given a frame before the checkpoint."""
         now = self.checkpoint.pass_idx
         return any(this.reports(frame_idx) for this in self.passes[:now]) or (
             self.passes[now].reports(frame_idx)
@@ -216,7 +216,7 @@ class Execution:
 
     def _deliver(self, this: Pass) -> Callable[[Frame, FrameMasks], None]:
         def deliver(frame: Frame, masks: FrameMasks) -> None:
-            frame = replace(frame, decoded=None)  # no writer needs it
+            frame = replace(frame, decoded=None)  # writers do not need it
             if not this.reports(frame.index):
                 if this.waits(frame.index) and self._waiting is not None:
                     with writing(RUN_STATE):
@@ -227,7 +227,7 @@ class Execution:
             self._outlet.put(frame, masks)
             self.record.review.see(frame, masks)
             self.record.frames_done += 1
-            self._broke_at = frame.index + (-1 if this.reverse else 1)  # should no more come
+            self._broke_at = frame.index + (-1 if this.reverse else 1)  # in case no more frames come
 
         return deliver
 
@@ -248,7 +248,7 @@ class Execution:
                     session, pass_idx=pass_idx, frame_idx=frame_idx, frames_done=self.record.frames_done
                 )
                 self.record.save("running")
-        except OutputError as error:  # a tracker's own words for a disk that is full
+        except OutputError as error:  # a tracker may report a full disk in its own words
             raise RunError(
                 error.message,
                 where=error.where,
@@ -256,7 +256,7 @@ class Execution:
             ) from error
 
     def _extent(self) -> tuple[int | None, int]:
-        """How many frames there are to visit (None: nobody knows), and how many of them are behind us."""
+        """How many frames there are to visit (None: unknown), and how many of them are done."""
         extents = [self.video.about(this.start, this.end) for this in self.passes]
         if None in extents:
             return None, self.checkpoint.frames_done

@@ -1,7 +1,7 @@
-"""Formats made from a finished masklets.jsonl: `masklets.<format>.<ext>` for annotation tools, `masks.tar`.
+"""Makes formats from a finished masklets.jsonl: `masklets.<format>.<ext>` for annotation tools, `masks.tar`.
 
-Exporters read the masklets line by line, in as many passes as the format's order of things wants, and hold no
-frame's masks.
+Exporters read the masklets line by line, in as many passes as the order of the format needs, and keep the
+masks of no frame.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ from vidseg.pipeline.writers.masklets import masklets_size
 
 
 def export(path: Path, formats: Sequence[str], out: Path, video: VideoDescription) -> list[Path]:
-    """Write a finished masklets.jsonl in other formats; returns the files. Where one fails, the others come.
+    """Write a finished masklets.jsonl in other formats; if one fails, the others are still written.
+
+    Returns:
+        the files.
 
     Raises:
-        InputError: see `exports_by_name`; a masklets.jsonl that is not one.
+        InputError: see `exports_by_name`; or the file is no masklets.jsonl.
         RunError: an exporter failed.
     """
     rows = exports_by_name(formats)
@@ -47,6 +50,6 @@ def _write(name: str, row: ExportFormat, masklets: Masklets, out: Path) -> Path:
             row.write(part, masklets)
     except (VidsegError, OSError):
         raise
-    except Exception as error:  # a plug-in's
+    except Exception as error:  # an exporter of a plug-in may raise anything
         raise RunError(f"writing the format '{name}' failed ({type(error).__name__}: {error})") from error
     return final

@@ -1,7 +1,8 @@
-"""File names that are not UTF-8, which Linux allows: Python carries their odd bytes as lone surrogates.
+"""File names that are not UTF-8, which Linux allows; Python holds their odd bytes as lone surrogates.
 
-JSON takes them escaped, `\\udcff`, and gives them back. `vidseg.validation.FileName` is their type in models.
+JSON can hold these escaped, as `\\udcff`, and gives them back. In models such names are of the type
+`vidseg.validation.FileName`.
 """
 
 ESCAPED = "backslashreplace"
-"""How text with file names in it is encoded: what UTF-8 does not have becomes an escape of JSON."""
+"""How text with file names is encoded: characters that UTF-8 does not have become escapes of JSON."""

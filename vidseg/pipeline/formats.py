@@ -1,9 +1,9 @@
-"""The formats by name: one table. A plug-in adds a row, and every command knows it:
+"""The table of formats by name. A plug-in adds a row, and then every command knows it:
 
     register_writer("mine", ExportFormat("masklets.mine.txt", write_mine))
 
 `write_mine(path, masklets)` then makes the file from the finished masklets.jsonl, when a run ends and in
-`vidseg convert`. What needs the pictures too is a `FrameFormat`. docs/outputs.md has an example.
+`vidseg convert`. A format that also needs the pictures is a `FrameFormat`. docs/outputs.md has an example.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class FrameFormat:
     """A format whose writer is given every frame of a run with its masks."""
 
     output: str
-    """The file or folder that is written below the run's folder; a folder's name ends with '/'."""
+    """Name of the file or folder below the run's folder; that of a folder ends with '/'."""
     build: Callable[[Path, VideoDescription], Writer]
-    """(the run's folder, its video) -> the writer of one run."""
+    """Builds the writer of one run from its folder and a description of its video."""
     wants_order: bool = False
-    """The writer takes the frames in rising order and in one go, as an encoder does. A run that goes backward
-    or was resumed reads its source once more at its end, for such writers."""
+    """Whether the writer, such as an encoder, needs the frames in rising order in one go. For these, a run
+    that goes backward or was resumed reads its source once more at its end."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,14 @@ class ExportFormat:
     """A format that is made from a finished masklets.jsonl: at the end of a run, and by `vidseg convert`."""
 
     output: str
-    """As in `FrameFormat`."""
+    """See `FrameFormat.output`."""
     write: Callable[[Path, Masklets], None]
-    """Writes the file or folder at this path, which is given its final name when it is whole."""
+    """Writes the file or folder at a path; it gets its final name once it is whole."""
 
 
 Format = FrameFormat | ExportFormat
 
-# Imported when asked for, so that `--help` and a plug-in's registration load none of them.
+# Writers are imported when they are needed, so that `--help` and plug-ins load none of them.
 
 
 def _png(out: Path, video: VideoDescription) -> Writer:
@@ -169,7 +169,7 @@ def _tar(path: Path, masklets: Masklets) -> None:
 
 
 RLE = "rle"
-"""The format that all exported ones are made from."""
+"""The format from which all exported ones are made."""
 
 FORMATS: Registry[Format] = Registry(
     "format",
@@ -203,8 +203,8 @@ def register_writer(name: str, format: Format) -> None:
     """Make `--format NAME` write `format`, in every command.
 
     Args:
-        format: its `output` begins with 'masklets.', as those of exchange formats do, by which `--overwrite`
-            knows what is a run's.
+        format: its `output` must begin with 'masklets.', as those of exchange formats do: by that
+            `--overwrite` knows which files belong to a run.
 
     Raises:
         ConfigError: the name or the output is taken, or cannot be one.
@@ -226,12 +226,16 @@ def register_writer(name: str, format: Format) -> None:
 
 
 def export_names() -> list[str]:
-    """The formats that `vidseg convert` makes, as far as plug-ins have been imported."""
+    """Names of the formats that `vidseg convert` makes, with those of plug-ins imported so far."""
     return [name for name in FORMATS.known if isinstance(FORMATS[name], ExportFormat)]
 
 
 def check_formats(names: Sequence[str]) -> None:
-    """Raises InputError for a name that is not in `FORMATS`, one given twice, or none at all."""
+    """Check the names of formats.
+
+    Raises:
+        InputError: a name is not in `FORMATS` or given twice, or none is given.
+    """
     for name in names:
         FORMATS.lookup(name)
     if len(set(names)) < max(len(names), 1):
@@ -240,7 +244,7 @@ def check_formats(names: Sequence[str]) -> None:
 
 
 def _check_outputs(names: Sequence[str]) -> None:
-    """Raises InputError for two formats, such as 'coco' and 'coco:polygons', that write the same file."""
+    """Raise an `InputError` for two formats that write the same file, such as 'coco' and 'coco:polygons'."""
     written: dict[str, str] = {}
     for name in names:
         output = FORMATS[name].output
@@ -249,10 +253,10 @@ def _check_outputs(names: Sequence[str]) -> None:
 
 
 def exports_by_name(names: Sequence[str]) -> dict[str, ExportFormat]:
-    """Rows of the table.
+    """The rows of exported formats.
 
     Raises:
-        InputError: a name is not in it, or is not exported; or none at all is given.
+        InputError: a name is not in the table, or not exported, or none is given.
     """
     rows: dict[str, ExportFormat] = {}
     for name in names:

@@ -1,7 +1,7 @@
-"""Reading label maps: indexed or greyscale PNG files, pixel value = object id.
+"""Reads label maps: indexed or greyscale PNG files, pixel value = object id.
 
-Most label maps are indexed with 8 bits a pixel and no row filters; those are inflated straight into an array,
-which takes a tenth of the time of a general decoder. Everything else goes through Pillow.
+Most label maps are indexed with 8 bits a pixel and no row filters. These are inflated straight into an array,
+in a tenth of the time of a general decoder; Pillow reads all others.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _MAX_PIXELS = 1 << 28
 
 
 def read_label_png(path: Path) -> LabelMap:
-    """uint8 H x W.
+    """A label map, uint8 H x W.
 
     Raises:
-        InputError: no such file, not a PNG, damaged, 16 bits a pixel, or a colour picture.
+        InputError: the file is missing or damaged, no PNG, of 16 bits a pixel, or a colour picture.
     """
     try:
         with open(path, "rb", buffering=0) as file:
@@ -44,7 +44,7 @@ def read_label_png(path: Path) -> LabelMap:
 
 
 def _read_plain(data: bytes) -> LabelMap | None:
-    """A PNG with one byte a pixel and unfiltered rows; None for any other, and for a damaged one."""
+    """A PNG with one byte a pixel and unfiltered rows; None for others and for damaged ones."""
     if data[:8] != _SIGNATURE or data[12:16] != b"IHDR" or len(data) < 57:
         return None
     width, height, depth, colours, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29])

@@ -1,4 +1,4 @@
-"""The one tracking loop: a frame is read, prompted, stepped into, and its masks handed on."""
+"""The tracking loop: a frame is read, prompted, stepped into, and its masks are handed on."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ class Loop:
 
     schedule: Schedule
     obj_ids: list[int]
-    """The objects to report, in this order; those that are not in the schedule are absent."""
+    """Objects to report, in this order; those that are not in the schedule are absent."""
     deliver: Callable[[Frame, FrameMasks], None]
     """Takes each frame with its masks; returns when there is room for the next one."""
     checkpoint: Callable[[Session | None, int], None]
-    """Saves the session as it is after a frame; None while no object has started."""
+    """Saves the session (None while no object has started) as it is after a frame."""
     save_every: int
-    """Frames between two checkpoints; 0: none, not when stopped either."""
+    """Frames between two checkpoints; 0: none is made, not even when stopped."""
     record: RunRecord
     progress: Progress
     stop: Stop
 
     def run(self, frames: Iterator[Frame], session: Session, previous_idx: int | None = None) -> int | None:
-        """Track to the end of `frames`; returns the number of the last one, None where there was none.
+        """Track to the end of `frames`; returns the number of the last one, None if there was none.
 
         Args:
-            previous_idx: the frame before the first one here, where a run is resumed.
+            previous_idx: the frame before the first of `frames`, if a run is resumed.
 
         Raises:
-            KeyboardInterrupt: a stop was asked for; the session is saved, the masks so far are delivered.
+            KeyboardInterrupt: a stop was asked for; the session is saved, and the masks so far are delivered.
         """
         unsaved = 0
         while True:
             try:
                 with self.record.timing("read"):
                     frame = next(frames, None)
-            except KeyboardInterrupt:  # between two frames is a good place to save
+            except KeyboardInterrupt:  # between two frames the session can be saved
                 if self.save_every and unsaved:
                     self._save(session, previous_idx)
                 raise
@@ -74,13 +74,13 @@ class Loop:
 
     def _track(self, session: Session, previous_idx: int | None, frame: Frame) -> FrameMasks:
         self.schedule.prompt(session, previous_idx, frame.index)
-        if not self.schedule.has_started(frame.index):  # spares the tracker frames without objects
+        if not self.schedule.has_started(frame.index):  # frames without objects need no tracking
             return nothing_on(frame, self.obj_ids)
         return with_all_objects(FrameMasks.of(session.step(frame)), self.obj_ids)
 
 
 def nothing_on(frame: Frame, obj_ids: Sequence[int]) -> FrameMasks:
-    """Every object absent."""
+    """The masks of a frame on which every object is absent."""
     return FrameMasks(
         frame.index,
         frame.pts_seconds,

@@ -1,11 +1,12 @@
-"""Many videos: jobs in, one run's folder for each out, on Ray or in this process.
+"""Many videos: a list of jobs, each tracked into a folder of its own, on Ray or in this process.
 
 jobs.py      a file of jobs, checked whole before anything starts
-stage.py     one job done from its video to its folder; knows no Ray
-ray_pool.py  the stage on a pool of Ray actors; in_process.py: the same without Ray
-tally.py     how a run stands, told to the progress bar and, by ray_metrics.py, to Prometheus
-driver.py    hands jobs to a pool, tries again what may pass, writes report.jsonl and summary.json
+stage.py     does one job, from its video to its folder; knows nothing of Ray
+pool.py      what a pool must do, and one in this process
+ray_pool.py  a pool of Ray actors
+tally.py     counts of a run, shown by the progress bar and, through ray_metrics.py, by Prometheus
+driver.py    hands jobs to a pool, retries what may pass, writes report.jsonl and summary.json
 stores.py    addresses of files, here or on any store that fsspec knows
-status.py    how a run stands
+status.py    state of a run, read from its folder
 report.py    report.html
 """

@@ -1,8 +1,8 @@
-"""Hands jobs to a pool, decides what becomes of those that fail, and writes down how the run stands.
+"""Hands jobs to a pool, decides about those that fail, and writes down the state of the run.
 
-The driver holds the jobs in flight and those that wait for another try, never the whole list: its memory does
-not grow with the number of jobs. It may be killed at any time; started again, it asks for every job anew, and
-workers find those that are done by their done-marks.
+The driver holds the jobs in flight and those that wait for another try, never the whole list, so its memory
+does not grow with the number of jobs. It may be killed at any time. Started again, it hands out every job
+anew, and workers recognise finished ones by their done-marks.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from vidseg.pipeline.batch.tally import Display, Tally
 from vidseg.pipeline.file_names import ESCAPED
 
 MAX_KILLS = 2
-"""A job that has ended this many workers is not given to another one."""
+"""A job that has ended this many workers is given up."""
 MAX_NODE_LOSSES = 10
 MAX_WAITING = 1000
-"""Jobs that wait for another try; with more of them, no new job is begun (the store may be down)."""
+"""While this many jobs wait for another try no new job is begun, as the store may be down."""
 LONGEST_BACKOFF_S = 300.0
 BEAT_S = 5.0
 WAIT_S = 1.0
@@ -40,10 +40,10 @@ WAIT_S = 1.0
 
 @dataclass
 class Ticket:
-    """A job on its way."""
+    """A job in progress."""
 
     offset: int
-    """Where it stands in the file."""
+    """Place of the job in the file of jobs, in bytes."""
     job_id: str
     tries: int = 0
     kills: int = 0
@@ -54,7 +54,7 @@ class Jobs(Protocol):
     """Jobs in order, as often as they are asked for; see `JobsFile`."""
 
     def __iter__(self) -> Iterator[tuple[int, Job]]:
-        """Each job with the place that `at` takes."""
+        """Each job with its place, which `at` takes."""
         ...
 
     def at(self, offset: int, /) -> Job: ...
@@ -64,9 +64,9 @@ class Driver:
     """Runs jobs to their end.
 
     Args:
-        retries: tries after the first one, for failures that may pass.
-        backoff_s: wait before the second try; it doubles with each further one, up to five minutes.
-        on_outcome: is told of every job that has ended.
+        retries: number of tries after the first one, for failures that may pass.
+        backoff_s: seconds before the second try; they double with each further one, up to five minutes.
+        on_outcome: called for every job that has ended.
     """
 
     def __init__(
@@ -91,11 +91,12 @@ class Driver:
         self.tally = Tally(jobs=num_jobs)
         self._is_stopping = False
         self._waiting: list[tuple[float, int, Ticket]] = []
-        """(when to try again, a number that settles ties, what)"""
+        """(time of the next try, a number that settles ties, the job)"""
         self._ties = count()
 
     def run(self) -> Literal["done", "interrupted"]:
-        """Do all jobs; returns when each one is done or failed, or those in hand were left after a stop."""
+        """Do all jobs; return when each is done or failed or, after a stop, when those in hand have been
+        saved."""
         self._began = time.monotonic()
         self._started_at = _now()
         self._report = open_report(self.out)
@@ -113,7 +114,7 @@ class Driver:
         return status
 
     def request_stop(self) -> None:
-        """Begin no more jobs, and have those in hand saved and left. May be called from a signal handler."""
+        """Begin no more jobs, and have those in hand saved. May be called from a signal handler."""
         self._is_stopping = True
 
     def _run(self, jobs: Iterator[tuple[int, Job]]) -> None:
@@ -233,12 +234,12 @@ class Driver:
 
 @contextmanager
 def stop_on_signals(driver: Driver, pool_here: Pool[Any] | None = None) -> Iterator[None]:
-    """The first SIGINT or SIGTERM has the jobs in hand saved; a second one waits for nobody.
+    """Let the first SIGINT or SIGTERM save the jobs in hand; a second one does not wait for that.
 
-    Outside of a program's main thread signals are left as they are.
+    Outside a program's main thread, signals are not touched.
 
     Args:
-        pool_here: the pool that works in this process, where nobody else tells it to stop.
+        pool_here: a pool that works in this process, and so must be told to stop here.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -263,7 +264,7 @@ def stop_on_signals(driver: Driver, pool_here: Pool[Any] | None = None) -> Itera
 
 
 class Report:
-    """report.jsonl: a line for each job that has ended, in the order in which they did."""
+    """report.jsonl: one line for each job, in the order in which they ended."""
 
     def __init__(self, file: IO[bytes], address: str | None) -> None:
         self._file = file
@@ -302,7 +303,7 @@ def open_report(out: str) -> Report:
     if stores.is_remote(out):
         import tempfile
 
-        # Closed by `Report.close`.
+        # `Report.close` closes it.
         return Report(tempfile.TemporaryFile("w+b"), stores.join(out, REPORT))
     path = stores.local_path(out) / REPORT
     try:
@@ -320,7 +321,7 @@ def open_report(out: str) -> Report:
 def _lock(file: IO[bytes], out: str) -> None:
     try:
         import fcntl
-    except ModuleNotFoundError:  # Windows: two runs into one folder are the caller's care
+    except ModuleNotFoundError:  # Windows cannot lock: callers must not start two runs in one folder
         return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -332,7 +333,7 @@ def _lock(file: IO[bytes], out: str) -> None:
 
 
 class _Beat:
-    """Calls something every few seconds, until it is stopped: a run's sign of life."""
+    """Calls a function every few seconds until it is stopped, as a sign that the run is alive."""
 
     def __init__(self, call: Any) -> None:
         call()
@@ -349,7 +350,7 @@ class _Beat:
         while not self._stopped.wait(BEAT_S):
             try:
                 self._call()
-            except Exception:  # a store out of reach: the next beat may get through
+            except Exception:  # the store is out of reach; try again at the next beat
                 continue
 
 

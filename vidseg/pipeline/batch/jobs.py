@@ -3,7 +3,8 @@
     {"id": "clip-001", "video": "clips/1.mp4", "prompt": "clips/1.json" or {"box": [...]},
      "tracker": "edgetam", "options": {"direction": "both"}}
 
-Paths are relative to the file. A job is read again when its turn comes: a million of them take no memory.
+Paths are relative to the file. A job is read again when its turn comes, so that millions of jobs take no
+memory.
 """
 
 from __future__ import annotations
@@ -31,14 +32,15 @@ from vidseg.validation import FileName, Strict, parse
 
 MAX_LINE_BYTES = 16 << 20
 REMOTE_FORMATS = ("tar", "rle", "overlay")
-"""What goes to a store unless something else is asked for: a request for each frame would be too many."""
+"""Formats that are written to a store by default; formats with a file for each frame would need too many
+requests."""
 REPORT, SUMMARY, PAGE = "report.jsonl", "summary.json", "report.html"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 RESERVED = {REPORT, SUMMARY, PAGE}
 
 
 class JobOptions(TrackerOptions):
-    """Keyword arguments of `vidseg.track`; what a job leaves out is as the command says."""
+    """Keyword arguments of `vidseg.track`; those that a job leaves out are taken from the command."""
 
     weights: Annotated[str, Field(min_length=1)] | None = None
     formats: list[str] = Field(default=list(DEFAULT_FORMATS))
@@ -50,7 +52,11 @@ class JobOptions(TrackerOptions):
     queue_frames: Annotated[int, Field(ge=1)] = 8
 
     def for_track(self) -> TrackOptions:
-        """Those that say how to run; raises InputError where they do not go together."""
+        """The options that say how to run.
+
+        Raises:
+            InputError: they contradict each other.
+        """
         return TrackOptions(
             formats=self.formats,
             direction=self.direction,
@@ -62,12 +68,12 @@ class JobOptions(TrackerOptions):
         )
 
     def for_tracker(self) -> TrackerOptions:
-        """Those that say which tracker to build."""
+        """The options that say which tracker to build, and how."""
         return TrackerOptions(**{name: getattr(self, name) for name in TrackerOptions.model_fields})
 
 
 class JobLine(Strict):
-    """One line of the file."""
+    """One line of a file of jobs."""
 
     id: str
     video: FileName
@@ -78,21 +84,21 @@ class JobLine(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One video to track. Addresses are absolute."""
+    """A video to track; its addresses are absolute."""
 
     id: str
     video: str
     prompt: str | dict[str, Any]
-    """The address of a prompt file, or its content."""
+    """Address of a prompt file, or its content."""
     options: JobOptions = field(default_factory=JobOptions)
 
 
 class JobsFileError(InputError):
-    """Lines that are no jobs: all of them, those with the same fault together.
+    """Some lines are no jobs. All of them are named, grouped by fault.
 
     Args:
         problems: (line number, what is wrong with it), in order.
-        so: what became of the command.
+        so: the consequence for the command.
     """
 
     def __init__(
@@ -115,7 +121,7 @@ class JobsFileError(InputError):
 
 
 def _numbered(lines: list[int]) -> str:
-    """'line 3', or 'lines 3, 7-9'."""
+    """Line numbers in words: 'line 3', or 'lines 3, 7-9'."""
     spans: list[list[int]] = []
     for line_no in lines:
         if spans and line_no == spans[-1][-1] + 1:
@@ -129,9 +135,9 @@ class JobsFile:
     """The jobs of a file, in order, as often as they are asked for.
 
     Args:
-        path: on this machine.
-        defaults: the fields of `JobOptions` that the command gives, for jobs that say nothing.
-        folder: the address that paths in it are relative to; its own folder where it is not given.
+        path: the file, on this machine.
+        defaults: fields of `JobOptions` that the command gives, for jobs that leave them out.
+        folder: address to which paths in the file are relative; None: its own folder.
     """
 
     def __init__(
@@ -143,9 +149,10 @@ class JobsFile:
         self._good_trackers: set[str] = set()
 
     def check(self) -> int:
-        """Read every line; returns the number of jobs.
+        """Read every line, in 16 bytes of memory a job.
 
-        Memory: 16 bytes a job.
+        Returns:
+            the number of jobs.
 
         Raises:
             JobsFileError: some lines are no jobs; all of them are named.
@@ -153,7 +160,7 @@ class JobsFile:
         """
         problems: list[tuple[int, str]] = []
         faults: dict[str, str] = {}
-        """Each text once: a million lines may have the same fault."""
+        """Each text is stored once, as a million lines may have the same fault."""
         digests, lines = array("Q"), array("Q")
         line_no = 0
         for line_no, _, line in self._lines():
@@ -166,7 +173,7 @@ class JobsFile:
                 told = _told(error)
                 problems.append((line_no, faults.setdefault(told, told)))
                 continue
-            # Folders' names are one where case does not tell them apart.
+            # Some file systems ignore case, so ids that differ only in case would share a folder.
             digests.append(_digest(job.id))
             lines.append(line_no)
         problems += self._repeated(digests, lines)
@@ -177,7 +184,7 @@ class JobsFile:
         return len(digests)
 
     def __iter__(self) -> Iterator[tuple[int, Job]]:
-        """Each job with the place in the file that `at` takes."""
+        """Each job with its place in the file, which `at` takes."""
         for _, offset, line in self._lines():
             if line.strip():
                 yield offset, self._parse(line)
@@ -188,7 +195,7 @@ class JobsFile:
             return self._parse(file.readline())
 
     def _lines(self) -> Iterator[tuple[int, int, bytes]]:
-        """(line number, offset in bytes, line)."""
+        """Line number, offset in bytes, and line, for each line."""
         try:
             with open(self.path, "rb") as file:
                 offset = 0
@@ -202,7 +209,7 @@ class JobsFile:
 
     def _parse(self, line: bytes) -> Job:
         data = _decode(line)
-        # Said of every field by pydantic, but an object is what people forget.
+        # pydantic would complain about each field; but people mostly forget that a line is an object.
         if not isinstance(data, dict):
             raise ConfigError("not a JSON object")
         said = parse(JobLine, data, where="", error=ConfigError)
@@ -229,7 +236,7 @@ class JobsFile:
         )
 
     def _check_deeply(self, job: Job) -> None:
-        """What needs no more than this machine: names, options that go together, prompts said in the line."""
+        """Check what needs only this machine: names, options that go together, prompts in the line."""
         job.options.for_track()
         if job.options.tracker not in self._good_trackers:
             read_config(job.options.tracker)
@@ -266,7 +273,7 @@ class JobsFile:
 
 
 def with_resolved_masks(prompt: dict[str, Any], folder: str) -> dict[str, Any]:
-    """A prompt's content with the addresses of its mask files made absolute."""
+    """The content of a prompt with the addresses of its mask files made absolute."""
 
     def resolved(region: Any) -> Any:
         if isinstance(region, dict) and isinstance(region.get("mask"), str) and region["mask"]:
@@ -277,7 +284,10 @@ def with_resolved_masks(prompt: dict[str, Any], folder: str) -> dict[str, Any]:
 
 
 def map_regions(prompt: dict[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
-    """A prompt's content with each of its regions changed. What is malformed stays so, to be told later."""
+    """The content of a prompt with each of its regions changed.
+
+    Malformed parts stay as they are; they are reported later.
+    """
     content = change(prompt)
     if isinstance(content.get("objects"), list):
         content = {

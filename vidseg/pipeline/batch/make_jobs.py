@@ -1,4 +1,4 @@
-"""A folder of videos, or a CSV table, as a file of jobs."""
+"""Makes a file of jobs from a folder of videos or from a table."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ DELIMITERS = (",", ";", "\t")
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n")
 MAX_ID_STEM = 180
-"""Ids have at most 200 letters; a number may follow."""
+"""Longest part of an id taken from a name: ids have at most 200 letters, and a number may follow."""
 
 
 def jobs_of_folder(folder: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """Jobs for the videos and folders of frames that have a prompt file of their name beside them.
+    """Jobs for videos and folders of frames with a prompt file of the same name beside them.
 
     Args:
-        folder: searched with all that is below it; `dogs/a.mp4` goes with `dogs/a.json`, or with the mask
+        folder: searched with all its subfolders; `dogs/a.mp4` goes with `dogs/a.json`, or with the mask
             `dogs/a.png`, and its job is `dogs-a`.
 
     Returns:
-        The jobs, and the videos left out because they have no prompt file.
+        the jobs, and the videos left out because they have no prompt file.
     """
     if not stores.is_folder(folder):
         raise InputError(f"there is no folder '{shown(folder)}'")
@@ -69,7 +69,7 @@ def _id_of(video: PurePosixPath, taken: set[str]) -> str:
     """A job's id, in the letters that it may have: `dogs/a.mp4` is `dogs-a`, or `dogs-a-2` if that is taken.
 
     Args:
-        taken: the ids of other jobs; the new one is added.
+        taken: ids of other jobs; the new one is added to it.
     """
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(video.with_suffix("").parts)).strip("._-")[:MAX_ID_STEM]
     stem = plain or "video"
@@ -82,14 +82,14 @@ def _id_of(video: PurePosixPath, taken: set[str]) -> str:
 def jobs_of_csv(table: str) -> list[dict[str, Any]]:
     """Jobs of a table whose first line names its columns: video, prompt, and id, tracker or options.
 
-    Its cells are parted by commas, semicolons or tabs; its text is UTF-8, or UTF-16 as Excel saves it.
+    Cells are separated by commas, semicolons or tabs; the text is UTF-8, or UTF-16 as Excel saves it.
 
-    A `prompt` that begins with '{' is a prompt's content. Without an `id`, jobs are numbered. Any other
-    column is an option of that name; a cell left empty says nothing. Paths are relative to the table.
+    A `prompt` that begins with '{' is the content of a prompt. Jobs without an `id` are numbered. Any other
+    column is an option of that name; empty cells are ignored. Paths are relative to the table.
 
     Raises:
         JobsFileError: some rows are no jobs; all of them are named, by their (last) line.
-        InputError: it is no such table.
+        InputError: the file is no such table.
     """
     try:
         data = stores.read_bytes(table)
@@ -123,7 +123,7 @@ def is_table(source: str) -> bool:
 
 
 def _delimiter(text: str) -> str:
-    """The one by which the first line has the columns that a table needs; else the comma."""
+    """The separator with which the first line has the columns that a table needs; else the comma."""
     head = text.splitlines()[0] if text.strip() else ""
     for delimiter in DELIMITERS:
         names = next(csv.reader([head], delimiter=delimiter), [])
@@ -133,7 +133,7 @@ def _delimiter(text: str) -> str:
 
 
 def _fault(row: dict[Any, Any]) -> str | None:
-    """Why a row is no job."""
+    """Why a row is no job; None if it is one."""
     if None in row or None in row.values():
         return "more or fewer cells than the first line"
     missing = [name for name, cell in row.items() if name.strip() in ("video", "prompt") and not cell.strip()]
@@ -162,7 +162,7 @@ def _job_of_row(row: dict[str, str], folder: str, number: str) -> dict[str, Any]
 
 
 def _prompt(cell: str, folder: str) -> Any:
-    """A prompt file's address, or a prompt's content; what is malformed is told when the jobs are checked."""
+    """The address of a prompt file, or the content of a prompt; malformed content is reported later."""
     if not cell.startswith("{"):
         return stores.resolve(cell, folder)
     content = _json(cell)
@@ -170,7 +170,7 @@ def _prompt(cell: str, folder: str) -> Any:
 
 
 def _json(cell: str) -> Any:
-    """A cell's value: what JSON takes it for, else its text."""
+    """The value of a cell: that of its JSON, or else its text."""
     try:
         return json.loads(cell)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What does the jobs: the contract between the driver and a pool, and the pool that needs nothing."""
+"""The contract between the driver and a pool that does jobs, and a pool in this process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class JobStage(Protocol):
-    """What a pool runs; see `Stage`."""
+    """Does the jobs that a pool is given; see `Stage`."""
 
     def setup(self, job: Job) -> None: ...
 
@@ -25,19 +25,19 @@ class JobStage(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Lost:
-    """A worker ended with a job in its hands."""
+    """The worker that had a job has ended."""
 
     reason: str
     is_by_node: bool
-    """The whole machine went, or is out of reach: nothing the job can be blamed for."""
+    """Whether the whole machine failed or is out of reach, which is not the fault of the job."""
 
 
 class Pool(Protocol[T]):
-    """Does jobs, each under a ticket that comes back with its result; one at a time for each worker."""
+    """Does jobs, one at a time in each worker. Each comes with a ticket, returned with its result."""
 
     @property
     def num_workers(self) -> int:
-        """Workers that are up."""
+        """How many workers are running."""
         ...
 
     def has_room(self) -> bool:
@@ -47,18 +47,18 @@ class Pool(Protocol[T]):
     def submit(self, ticket: T, job: Job) -> None: ...
 
     def wait(self, timeout_s: float) -> list[tuple[T, Outcome | Lost]]:
-        """What has ended; empty when nothing does within the time."""
+        """The results of jobs that have ended; empty if none ends within the time."""
         ...
 
     def request_stop(self) -> None:
-        """Have the jobs in hand saved and left."""
+        """Have the jobs in hand saved, and end them."""
         ...
 
     def close(self) -> None: ...
 
 
 class InProcessPool(Generic[T]):
-    """One worker: this process. A job that kills it kills the driver."""
+    """A pool with one worker, this process. A job that kills it kills the driver."""
 
     num_workers = 1
 

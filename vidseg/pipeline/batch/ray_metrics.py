@@ -1,4 +1,4 @@
-"""How a run stands, as metrics of Ray, whose nodes offer them to Prometheus on their metrics ports."""
+"""Reports the state of a run as metrics of Ray, which offers them to Prometheus on its metrics ports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from ray.util.metrics import Counter, Gauge
 from vidseg.pipeline.batch.tally import Tally
 
 EVERY_S = 1.0
-"""Ray hands metrics on every few seconds; jobs may end a thousand times as often."""
+"""Least seconds between two reports: jobs may end thousands of times a second, and Ray passes metrics on
+every few seconds."""
 
 
 class RayMetrics:
@@ -36,7 +37,7 @@ class RayMetrics:
         self._seconds = self._counter("seconds", "Where the time of the jobs that ended went", "stage")
         self._retries = self._counter("retries", "Tries after the first")
         self._counted: dict[tuple[Counter, str], float] = {}
-        """What each counter stands at, by its tag."""
+        """Value of each counter, by its tag."""
         self._next_s = 0.0
 
     def show(self, tally: Tally) -> None:
@@ -61,7 +62,7 @@ class RayMetrics:
         return Counter(f"vidseg_{name}", what, ("out", *tags))
 
     def _count(self, counter: Counter, totals: Mapping[str, float], tag: str | None = None) -> None:
-        """Bring a counter to where the tally is: Ray's take what is new alone."""
+        """Raise a counter to the total in the tally; counters of Ray take increments."""
         for value, total in totals.items():
             new = total - self._counted.get((counter, value), 0)
             if new > 0:

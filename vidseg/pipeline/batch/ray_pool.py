@@ -1,8 +1,8 @@
-"""The stage on a pool of Ray actors. Addresses and outcomes travel; frames never do.
+"""A pool of Ray actors that run the stage. Addresses and outcomes are sent; frames never are.
 
-Each actor holds one stage, which keeps its tracker loaded, and has at most one job: work goes to whoever is
-free, and a file of a million jobs makes no more references than there are workers. Ray restarts nothing by
-itself: a worker that goes is replaced, and the driver decides what becomes of its job.
+Each actor holds one stage, which keeps its tracker loaded, and has at most one job. Work goes to actors that
+are free, so a file of a million jobs makes no more references than there are workers. Ray restarts nothing by
+itself: a worker that ends is replaced, and the driver decides about its job.
 """
 
 from __future__ import annotations
@@ -29,45 +29,50 @@ except ModuleNotFoundError:
 T = TypeVar("T")
 
 OBJECT_STORE_BYTES = 100 << 20
-"""Of a Ray that is started here: no data goes through it."""
+"""Size of the object store of a Ray that is started here; it is small, as no data goes through it."""
 LOOK_AGAIN_S = 10.0
-"""How often the cluster is asked whether it has grown."""
+"""Seconds between two looks at whether the cluster has grown."""
 MAX_FAILED_STARTS = 5
-"""Workers that may die in a row before one has started,"""
+"""After this many workers in a row have died before they started, the pool gives up,"""
 START_PATIENCE_S = 60.0
-"""and how long: Ray takes a while to see that a machine is gone, and until then sends workers there."""
+"""but only after these seconds: Ray takes a while to see that a machine is gone, and until then sends workers
+there."""
 
 _NOT_BY_WORKER = ("its node has died", "The actor never ran")
-"""Ray's words for what no worker is to blame for. It gives up an actor before there is a process of it when a
-message between its own parts is lost, on a busy machine, say; another is asked for."""
+"""Parts of Ray's messages about failures that are no worker's fault; another worker is started then. On a
+busy machine Ray may lose a message between its own parts, and give an actor up before it has a process."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What one worker takes of a machine."""
+    """The resources of a machine that one worker takes."""
 
     cpus: float = 1.0
     gpus: float | None = None
-    """A part of one is allowed. None: a whole one where the cluster has any."""
+    """May be a fraction. None: a whole GPU if the cluster has any."""
     memory_bytes: int | None = None
-    """Ray starts no more workers on a machine than fit; None leaves memory out of it."""
+    """Ray starts no more workers on a machine than fit by this; None: memory is not considered."""
 
     def fit_in(self, have: dict[str, float]) -> int:
-        """How many workers' needs some resources meet."""
+        """How many workers fit into some resources."""
         wants = {"CPU": self.cpus, "GPU": self.gpus or 0.0, "memory": float(self.memory_bytes or 0)}
         return min(math.floor(have.get(name, 0.0) / want + 1e-9) for name, want in wants.items() if want)
 
 
 class _Worker:
-    """An actor: a stage, and somebody to ask it to stop while it works."""
+    """An actor: a stage, and a method that asks it to stop while it works."""
 
     def __init__(self, stage: JobStage, named_plugins: tuple[str, ...]) -> None:
         self.stage = stage
         self._named_plugins = named_plugins
 
     def setup(self, job: Job) -> tuple[str, int]:
-        """The node it is on, and its process id there."""
-        plugins.use(*self._named_plugins)  # a machine of the cluster has not inherited our environment
+        """Get the stage ready.
+
+        Returns:
+            the node that the actor runs on, and its process id there.
+        """
+        plugins.use(*self._named_plugins)  # machines of a cluster do not inherit our environment
         self.stage.setup(job)
         return ray.get_runtime_context().get_node_id(), os.getpid()
 
@@ -86,21 +91,21 @@ class _Member:
     actor: Any
     node_id: str | None = None
     pid: int | None = None
-    """Both None until it is up."""
+    """Node and process id; both None until the worker runs."""
 
 
 class RayPool(Generic[T]):
-    """See the module.
+    """A pool of Ray actors.
 
     Args:
-        stage: what the workers do; each gets a copy.
+        stage: does the jobs; each worker gets a copy.
         first_job: says which tracker workers load when they start.
-        workers: how many; None for as many as the cluster has room for, now and when it grows.
+        workers: number of workers; None: as many as the cluster has room for, now and when it grows.
         address: of a cluster ('auto', 'host:6379', 'ray://host:10001'); None starts Ray on this machine.
 
     Raises:
         ConfigError: the cluster cannot be reached, or a machine started for it has no room for a worker.
-        VidsegError: what a stage's setup raises is raised by `wait`.
+        VidsegError: errors of the stage's setup are raised by `wait`.
     """
 
     def __init__(
@@ -122,7 +127,7 @@ class RayPool(Generic[T]):
         self._needs = needs
         self._workers = workers
         self._first_job = first_job
-        # Sent once: each actor would else carry it anew.
+        # The stage is sent once; otherwise it would be sent to each actor anew.
         self._stage = ray.put(stage)
         self._actor_class = ray.remote(_Worker).options(
             num_cpus=needs.cpus,
@@ -133,7 +138,7 @@ class RayPool(Generic[T]):
             scheduling_strategy="SPREAD",
         )
         self._in_flight: dict[Any, tuple[_Member, T | None]] = {}
-        """Reference -> who is at it, and the ticket of the job; None while a worker starts."""
+        """Reference -> its worker, and the ticket of the job; None while the worker starts."""
         self._free: list[_Member] = []
         self._is_stopping = False
         self._failed_starts = 0
@@ -154,7 +159,7 @@ class RayPool(Generic[T]):
 
     @property
     def busy_pids(self) -> list[int]:
-        """The processes that have a job, as numbered on their machines."""
+        """Process ids, on their machines, of workers that have a job."""
         return [m.pid for m, ticket in self._in_flight.values() if ticket is not None and m.pid is not None]
 
     def has_room(self) -> bool:
@@ -193,7 +198,7 @@ class RayPool(Generic[T]):
                 member.actor.request_stop.remote()
 
     def close(self) -> None:
-        """Let the workers go; Ray too, if it was started here."""
+        """Let the workers go; also stop Ray if it was started here."""
         farewells = [member.actor.close.remote() for member in self._free]
         if farewells:
             ray.wait(farewells, num_returns=len(farewells), timeout=10)
@@ -209,7 +214,7 @@ class RayPool(Generic[T]):
         self._next_look_s = time.monotonic() + LOOK_AGAIN_S
         target = self._workers
         if target is None:
-            # At least one: an autoscaler starts machines for those who wait.
+            # Ask for at least one: an autoscaler starts machines only for workers that wait.
             target = max(1, self._needs.fit_in(ray.cluster_resources()))
         for _ in range(target - len(self._free) - len(self._in_flight)):
             member = _Member(self._actor_class.remote(self._stage, plugins.named()))
@@ -237,12 +242,12 @@ class RayPool(Generic[T]):
             cause = getattr(error, "cause", None)
             if not is_job:
                 raise cause if isinstance(cause, VidsegError) else error from None
-            # A stage has outcomes for all that a job may do: the process itself is not well.
+            # A stage turns errors of jobs into outcomes, so an error here means that the process is broken.
             ray.kill(member.actor)
             return Lost(reason=_in_one_line(cause or error), is_by_node=False)
         except RayError as error:
             if isinstance(error, ActorUnavailableError):
-                ray.kill(member.actor)  # lest it come back and do the job beside another
+                ray.kill(member.actor)  # or it may return and do the job a second time
             self._next_look_s = 0.0
             return Lost(reason=_in_one_line(error), is_by_node=_is_node_gone(member, error))
 
@@ -273,7 +278,7 @@ def _start(address: str | None, num_cpus: int) -> None:
             include_dashboard=False,
             **quiet,
         )
-    except Exception as error:  # Ray has no class of its own for this
+    except Exception as error:  # Ray has no class of errors for this
         raise RunError(
             f"Ray did not start on this machine ({_in_one_line(error)})",
             hint="run the same command again; --workers 0 does without Ray",

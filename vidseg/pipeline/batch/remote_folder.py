@@ -1,12 +1,13 @@
-"""A run's folder on a store, worked on here: fetched to be resumed, sent there at checkpoints and at the end.
+"""Works here on the folder of a run that lies on a store: fetches it to resume, and sends it at checkpoints
+and at the end.
 
-What a kill at any moment leaves on the store can be resumed from, or is overwritten by the same names:
+If the process is killed, the run can be resumed from what is on the store, or its files are overwritten:
 
-    run.json ("running")  first of all, at the first checkpoint
-    outputs, session      newer than the checkpoint does no harm: a resumed run drops what came after it
-    checkpoint.json       when all it needs is there
-    removals              of what the run itself has removed here
-    run.json              last: "done" means that everything is there
+    run.json ("running")  sent first, at the first checkpoint
+    outputs, session      may be newer than the checkpoint: a resumed run drops what came after it
+    checkpoint.json       sent when all that it needs is there
+    removals              of files that the run itself has removed here
+    run.json              sent last: "done" means that everything is there
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from vidseg.pipeline.run_record import FILE_NAME
 
 CHECKPOINT = f"{STATE}/checkpoint.json"
 SHARE_OF_TIME = 0.1
-"""At most this share of a run's time goes into sending its state."""
+"""Sending its state may take at most this share of a run's time."""
 
 
 class RemoteFolder:
-    """A folder here and its likeness on a store. It is a `Progress`: told of frames, it sends checkpoints.
+    """A folder here and its copy on a store. It is a `Progress`: with every frame it may send a checkpoint.
 
     Args:
         here: an empty folder.
@@ -42,13 +43,13 @@ class RemoteFolder:
         self._sent_checkpoint = 0
 
     def fetch(self) -> None:
-        """Bring what lies on the store here."""
+        """Copy what lies on the store here."""
         stores.download(self.address, self.here)
         self._there = self._listed()
         self._sent_checkpoint = self._there.get(CHECKPOINT, (0, 0))[1]
 
     def send(self) -> None:
-        """Make the store's folder like the one here."""
+        """Make the folder on the store equal to the one here."""
         listed = self._listed()
         changed = [name for name, mark in listed.items() if self._there.get(name) != mark]
         if FILE_NAME in listed and not self._there and CHECKPOINT in listed:
@@ -65,9 +66,9 @@ class RemoteFolder:
         pass
 
     def advance(self) -> None:
-        """Send the run as it is, where it has saved its session and the time has come.
+        """Send the run if it has saved its session and the time has come.
 
-        This is called between two frames: after a checkpoint all writers rest then.
+        This is called between two frames; after a checkpoint no writer is busy then.
         """
         now = time.monotonic()
         if now < self._next_s:
@@ -99,6 +100,6 @@ class RemoteFolder:
 
 
 def _made_anew() -> list[str]:
-    """The names of files under way that a resumed run does not take up, such as an overlay's."""
+    """Names of unfinished files that a resumed run makes anew, such as an overlay."""
     rows = (FORMATS[name] for name in FORMATS.known)
     return [f".{row.output}{PART}" for row in rows if isinstance(row, FrameFormat) and row.wants_order]

@@ -1,4 +1,4 @@
-"""report.html: what failed and why, then what the results look like. One file, nothing to load."""
+"""report.html: what failed and why, then how results look. One file that loads nothing else."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ code { font-size: .9em; } .hint { opacity: .7; } figure { margin: 1.2rem 0; } fi
 
 
 def write_report(out: str, scratch: Scratch | None = None) -> str:
-    """Write OUT/report.html from OUT/report.jsonl and the jobs' outputs; returns its address.
+    """Write OUT/report.html from OUT/report.jsonl and the outputs of jobs; returns its address.
 
-    Up to 1,000 failures are listed, and contact sheets of up to 48 results are shown, spread evenly over the
-    run: a page of a million jobs would help nobody.
+    At most 1,000 failures are listed, and contact sheets of at most 48 results, spread evenly over the run,
+    are shown: nobody could read a page about a million jobs.
 
     Args:
         scratch: for pictures that come from a store.
@@ -100,7 +100,7 @@ def _results(out: str, lines: list[dict[str, Any]], num_good: int, scratch: Scra
 
 
 def contact_sheet(folder: str, scratch: Scratch) -> bytes | None:
-    """Four pictures of a job's overlay side by side, as JPEG; None where it has no overlay."""
+    """Four pictures of a job's overlay side by side, as JPEG; None if it has no overlay."""
     import cv2
     import numpy as np
 

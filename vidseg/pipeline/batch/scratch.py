@@ -1,4 +1,4 @@
-"""Room on this machine's disk for what comes from a store and goes there."""
+"""Space on this machine's disk for files on their way from and to a store."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _LOCK = "lock"
 
 
 class Scratch:
-    """A folder of this process alone. What killed processes left beside it is removed, first and last.
+    """A temporary folder of this process. Folders that killed processes left beside it are removed.
 
     Args:
-        root: where it is made; the system's folder for temporary files where it is not given.
+        root: folder in which it is made; None: that of the system for temporary files.
     """
 
     def __init__(self, root: Path | None = None) -> None:
@@ -24,7 +24,7 @@ class Scratch:
         self._lock = -1
 
     def folder(self, name: str) -> Path:
-        """An empty folder."""
+        """A new empty folder in it."""
         if self._folder is None:
             self._root.mkdir(parents=True, exist_ok=True)
             self._sweep()
@@ -32,7 +32,7 @@ class Scratch:
             new = self._folder / f"{_LOCK}.new"
             self._lock = os.open(new, os.O_CREAT | os.O_RDWR)
             _lock(self._lock)
-            os.replace(new, self._folder / _LOCK)  # others may look for it from now on
+            os.replace(new, self._folder / _LOCK)  # from now on other processes may look for the lock
         folder = self._folder / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -44,7 +44,7 @@ class Scratch:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
         self._sweep()
-        with contextlib.suppress(OSError):  # others have theirs there
+        with contextlib.suppress(OSError):  # other processes have folders there
             self._root.rmdir()
 
     def _sweep(self) -> None:
@@ -59,7 +59,11 @@ class Scratch:
 
 
 def _lock(file: int) -> None:
-    """Hold a lock that ends with this process; raises OSError where another one has it."""
+    """Hold a lock until this process ends.
+
+    Raises:
+        OSError: another process holds it.
+    """
     import fcntl
 
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,7 @@
-"""One job, from its video to its folder. Knows no Ray: it runs wherever it is called.
+"""Does one job, from its video to its folder. It knows nothing of Ray, and runs wherever it is called.
 
 OUT/<id>/          what `vidseg track` writes
-OUT/<id>/run.json  the done-mark; `job.fingerprint` in it tells video, prompt, tracker, weights and options
+OUT/<id>/run.json  the done-mark; its `job.fingerprint` covers video, prompt, tracker, weights and options
 """
 
 from __future__ import annotations
@@ -45,39 +45,40 @@ from vidseg.trackers.registry import build_tracker
 
 _SAMPLE_BYTES = 1 << 20
 _NOT_IN_FINGERPRINT = {"tracker", "weights", "save_every", "queue_frames"}
-"""Options that change no mask; the tracker is told by its configuration, weights by their checksum."""
+"""Options that change no mask, or are covered otherwise: the tracker by its configuration, weights by their
+checksum."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How one try at a job ended."""
+    """The result of one try at a job."""
 
     id: str
     status: Literal["done", "failed", "interrupted"]
     was_done_before: bool = False
-    """An earlier run had done it, with the same video, prompt, tracker, weights and options."""
+    """Whether an earlier run did it, with the same video, prompt, tracker, weights and options."""
     frames: int = 0
-    """In its outputs, those of earlier tries too."""
+    """Number of frames in its outputs, including those of earlier tries."""
     seconds: float = 0.0
-    """Of this try."""
+    """Seconds that this try took."""
     stage_seconds: Mapping[SpentOn, float] = field(default_factory=dict)
-    """Where the time of these frames went; see `TrackSummary.seconds`."""
+    """Seconds that these frames took, by kind of work; see `TrackSummary.seconds`."""
     kind: str | None = None
-    """The class of the error."""
+    """Name of the class of the error."""
     reason: str | None = None
     where: str | None = None
     hint: str | None = None
     may_pass: bool = False
-    """Another try may succeed."""
+    """Whether another try may succeed."""
 
 
 class Stage:
-    """Does jobs, one after the other, with a tracker that stays loaded from one to the next.
+    """Does jobs, one after the other, with a tracker that stays loaded between them.
 
     Args:
-        out: the address of the folder that gets a folder for each job.
-        threads: how many threads computing may take; None leaves it to the libraries.
-        scratch: a folder on this machine for what comes from stores.
+        out: address of the folder that gets a folder for each job.
+        threads: how many threads may compute; None: as the libraries choose.
+        scratch: a folder on this machine for files from and to stores.
         send_every_s: least seconds between two states of a job sent to a store.
     """
 
@@ -98,10 +99,10 @@ class Stage:
         self._is_stopping = False
 
     def setup(self, job: Job) -> None:
-        """Get ready, with the tracker that a job asks for.
+        """Load the tracker that a job asks for.
 
         Raises:
-            VidsegError: it cannot be built: none of the jobs that want it can be done.
+            VidsegError: it cannot be built, so no job that wants it can be done.
         """
         if self.threads is not None:
             import cv2
@@ -112,14 +113,14 @@ class Stage:
         self._tracker_for(job)
 
     def process(self, job: Job) -> Outcome:
-        """Do a job, go on with it, or find it done. Every error that is the job's is in the outcome."""
+        """Do a job, resume it, or find it done. Every error of the job itself is in the outcome."""
         began = time.perf_counter()
         if self._is_stopping:
             return Outcome(id=job.id, status="interrupted")
         try:
             summary: TrackSummary | None = self._do(job)
             error: Exception | None = None if summary is None else summary.error
-        except Exception as raised:  # whatever a video does to a decoder, the next job goes on
+        except Exception as raised:  # whatever went wrong with this job, the next one must run
             summary, error = None, raised
         seconds = round(time.perf_counter() - began, 3)
         frames, stage_seconds = (0, {}) if summary is None else (summary.frames_done, summary.seconds)
@@ -138,7 +139,7 @@ class Stage:
         )
 
     def request_stop(self) -> None:
-        """Have the job in hand saved and left after the frame it is at; from any thread."""
+        """Have the job in hand saved and ended after its present frame; callable from any thread."""
         self._is_stopping = True
         self._stop.is_requested = True
 
@@ -195,7 +196,7 @@ class Stage:
             resume = is_same or earlier is None
             summary = self._run(job, video, prompt, tracker, folder, mark, resume=resume, progress=remote)
             if summary.error is not None and not may_pass(summary.error):
-                shutil.rmtree(folder / STATE, ignore_errors=True)  # nobody will go on from there
+                shutil.rmtree(folder / STATE, ignore_errors=True)  # the run is done, so nobody will resume it
             return summary
         finally:
             if remote is not None:
@@ -225,7 +226,7 @@ class Stage:
                 folder,
                 _with_ending(options, resume),
                 asked=job.options.for_tracker(),
-                warn=lambda line: None,  # run.json has them
+                warn=lambda line: None,  # warnings are in run.json
                 job=mark,
                 progress=progress or Silent(),
                 stop=self._stop,
@@ -237,13 +238,13 @@ class Stage:
             return run(resume=True)
         except OutputBusyError:
             raise
-        except OutputError:  # what the earlier try left is of no use
+        except OutputError:  # the earlier try left nothing that can be resumed
             return run(resume=False)
 
     def _tracker_for(self, job: Job) -> Tracker:
         asked = job.options.for_tracker()
         if self._tracker is None or self._tracker[0] != asked:
-            self._tracker = None  # two of them may not fit in memory
+            self._tracker = None  # memory may not hold two trackers
             self._tracker = (asked, build_tracker(asked))
         return self._tracker[1]
 
@@ -253,7 +254,7 @@ def _with_ending(options: TrackOptions, resume: bool) -> TrackOptions:
 
 
 def _earlier(address: str) -> dict[str, Any] | None:
-    """The record of the run that lies at an address; None where there is none that can be read."""
+    """The record of the run at an address; None if none can be read."""
     try:
         record = json.loads(stores.read_bytes(stores.join(address, FILE_NAME)))
     except (SourceError, ValueError):
@@ -274,9 +275,12 @@ def _done_before(earlier: Mapping[str, Any], address: str) -> TrackSummary:
 
 
 def _wait_for_no_one(folder: Path) -> None:
-    """Raises OutputBusyError where a worker of a driver that was killed is still at it.
+    """Check that no worker of a driver that was killed is still writing to the folder.
 
-    Asked before the run looks at what lies in the folder: that one may be changing it.
+    This comes before the run looks at the contents, which such a worker may be changing.
+
+    Raises:
+        OutputBusyError: one is.
     """
     if (folder / STATE).is_dir():
         out = OutFolder(folder)
@@ -293,7 +297,7 @@ def _asks_a_store(prompt: str | Mapping[str, Any]) -> bool:
 
 
 def _bring_prompt(prompt: str | dict[str, Any], room: Path | None) -> str | dict[str, Any]:
-    """A prompt whose files are on this machine."""
+    """The prompt, with its files on this machine."""
     if isinstance(prompt, str):
         if not stores.is_remote(prompt):
             return str(stores.local_path(prompt))
@@ -304,7 +308,7 @@ def _bring_prompt(prompt: str | dict[str, Any], room: Path | None) -> str | dict
             content = None
         if not isinstance(content, dict):
             assert room is not None
-            (room / "prompt.json").write_bytes(text)  # for the message that says what is wrong with it
+            (room / "prompt.json").write_bytes(text)  # so that messages can name the file
             return str(room / "prompt.json")
         prompt = with_resolved_masks(content, stores.parent(prompt))
     brought: dict[str, str] = {}
@@ -336,7 +340,7 @@ def _fingerprint(job: Job, prompts: Prompts, tracker: Tracker) -> str:
 
 
 def _contents(video: str) -> dict[str, Any]:
-    """A video's size and a checksum of its ends; of a folder of frames, of its files' names and sizes."""
+    """The size of a video and a checksum of its ends; for a folder of frames, of file names and sizes."""
     if stores.is_folder(video):
         files = json.dumps(stores.list_files(video))
         return {"files": hashlib.sha256(files.encode(errors="surrogateescape")).hexdigest()}
@@ -364,7 +368,7 @@ def _failure(job_id: str, error: Exception) -> Outcome:
 def may_pass(error: Exception) -> bool:
     """Whether the same job may succeed when it is tried again.
 
-    A store or a disk may recover, memory may be freed; a video, a prompt or a tracker stays what it is.
+    A store or a disk may recover, and memory may be freed; a video, a prompt or a tracker does not change.
     """
     if isinstance(error, OutputBusyError):
         return True

@@ -1,4 +1,4 @@
-"""How a run of jobs stands, from its folder: for another terminal, or another day."""
+"""Reads the state of a run of jobs from its folder, from another terminal or later."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from vidseg.pipeline.batch import stores
 from vidseg.pipeline.batch.jobs import SUMMARY
 
 SILENT_S = 60.0
-"""A driver writes down every few seconds how it stands; one that has not for so long was killed."""
+"""A driver writes its state every few seconds; if it has not for this long, it was killed."""
 
 
 def read_status(out: str) -> dict[str, Any]:
-    """summary.json with `status` 'killed' where the driver no longer writes it, and `seconds_left` (or None).
+    """The contents of summary.json and `seconds_left` (or None).
+
+    `status` is 'killed' if the driver no longer writes the file.
 
     Raises:
         InputError: there is no run of jobs.
@@ -40,7 +42,7 @@ def read_status(out: str) -> dict[str, Any]:
     silent_s = (datetime.now(timezone.utc) - updated).total_seconds()
     if summary["status"] == "running" and silent_s > SILENT_S:
         summary["status"] = "killed"
-    # Jobs that an earlier run had done took no time of this one.
+    # Jobs done by an earlier run took no time in this one.
     worked = summary["done"] - summary["done_before"] + summary["failed"]
     summary["seconds_left"] = None
     if summary["status"] == "running" and worked:
@@ -49,7 +51,7 @@ def read_status(out: str) -> dict[str, Any]:
 
 
 def as_text(summary: dict[str, Any]) -> str:
-    """A few lines for a person."""
+    """The state in a few lines for people."""
     head = f"{summary['status']}: {summary['done']} of {summary['jobs']} jobs done"
     if summary["done_before"]:
         head += f" ({summary['done_before']} of them before)"

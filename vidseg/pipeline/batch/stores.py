@@ -1,4 +1,4 @@
-"""Addresses of files and folders: paths, and whatever fsspec knows (s3://, gs://, memory://, ...)."""
+"""Addresses of files and folders: paths, and all that fsspec knows (s3://, gs://, memory://, ...)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from vidseg.pipeline.addresses import is_address, shown, without_secrets
 from vidseg.pipeline.atomic import PART, write_bytes
 
 _PUTS_WHOLE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "memory"}
-"""Stores in which a file appears when it is whole; in the others it is written as `.part` and renamed."""
+"""Stores in which a file only appears once it is whole; in others it is written as `.part` and renamed."""
 
 
 class StoreError(RunError):
-    """A store did not answer as it should; it may the next time."""
+    """A store did not answer as it should; another try may succeed."""
 
 
 def is_remote(address: str) -> bool:
@@ -35,22 +35,22 @@ def local_path(address: str) -> Path:
 
 
 def join(folder: str, *names: str) -> str:
-    """An address below a folder's."""
+    """The address of something below a folder."""
     return posixpath.join(folder, *names) if is_remote(folder) else str(local_path(folder).joinpath(*names))
 
 
 def resolve(address: str, folder: str) -> str:
-    """An address as it reads in a file that lies in `folder`."""
+    """The absolute address of what a file in `folder` names by `address`."""
     if "://" in address:
         return address
     if is_remote(folder):
         return join(folder, address)
-    # Not by pathlib, which remembers the parts of every path it has seen: there may be a million jobs.
+    # pathlib keeps the parts of every path it has seen in memory; with a million jobs that is too much.
     return os.path.abspath(os.path.join(folder, address))
 
 
 def parent(address: str) -> str:
-    """The folder's address; a signature is its file's alone, and left out."""
+    """The address of the folder; a signature, which is valid for the file alone, is left out."""
     return (
         posixpath.dirname(re.split(r"[?#]", address, maxsplit=1)[0])
         if is_remote(address)
@@ -65,7 +65,11 @@ def name_of(address: str) -> str:
 
 
 def check_address(address: str) -> None:
-    """Raises ConfigError for an address of a kind that fsspec does not know or cannot open here."""
+    """Check that an address is of a kind that fsspec knows and can open here.
+
+    Raises:
+        ConfigError: it is not.
+    """
     if not is_remote(address):
         return
     from fsspec import get_filesystem_class
@@ -99,7 +103,7 @@ def size_of(address: str) -> int:
 
 
 def list_files(address: str) -> list[tuple[str, int]]:
-    """Every file below a folder: its path below it, and its size in bytes; in order."""
+    """Every file below a folder, in order: its path below the folder, and its size in bytes."""
     with _opened(address) as (fs, path):
         root = fs._strip_protocol(path).rstrip("/") + "/"
         found = fs.find(path, detail=True)
@@ -118,7 +122,7 @@ def read_bytes(address: str, start: int | None = None, end: int | None = None) -
 
 
 def write_whole(address: str, data: bytes) -> None:
-    """A file, there whole or not at all."""
+    """Write a file, whole or not at all."""
     if not is_remote(address):
         local = local_path(address)
         local.parent.mkdir(parents=True, exist_ok=True)
@@ -138,7 +142,7 @@ def read_lines(address: str) -> Iterator[bytes]:
 
 
 def write_whole_from(file: IO[bytes], address: str) -> None:
-    """What is left to read of a file as another one, there whole or not at all, and never in memory whole."""
+    """Copy the rest of an open file to an address, whole or not at all; it is never in memory as a whole."""
     with _opened(address) as (fs, path):
         is_whole = _puts_whole(fs)
         with fs.open(path if is_whole else path + PART, "wb") as target:
@@ -148,7 +152,7 @@ def write_whole_from(file: IO[bytes], address: str) -> None:
 
 
 def download(address: str, target: Path) -> None:
-    """A file or a whole folder of a store, as `target`."""
+    """Copy a file or a whole folder from a store to `target`."""
     with _opened(address) as (fs, path):
         if not fs.isdir(path):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -163,7 +167,7 @@ def download(address: str, target: Path) -> None:
 
 
 def upload(files: list[Path], below: Path, address: str) -> None:
-    """Files of the folder `below` to the same places below `address`, several at a time where that can be."""
+    """Copy files in the folder `below` to the same places below `address`, several at a time if possible."""
     if not files:
         return
     with _opened(address) as (fs, path):
@@ -192,13 +196,13 @@ def _puts_whole(fs: Any) -> bool:
 
 @contextmanager
 def _opened(address: str) -> Iterator[tuple[Any, str]]:
-    """The file system of an address, and the path in it; errors become ours."""
+    """The file system of an address, and the path in it; errors inside become ours."""
     from fsspec.core import url_to_fs
 
     try:
         if is_remote(address):
             fs, path = url_to_fs(address)
-            # Other workers write there too: what was listed a moment ago may be more by now.
+            # Other workers write there too, so cached listings may be out of date.
             fs.invalidate_cache()
             yield fs, path
         else:
@@ -211,7 +215,7 @@ def _opened(address: str) -> Iterator[tuple[Any, str]]:
         raise SourceError(f"'{shown(address)}' cannot be read or written ({_reason(error)})") from None
     except (ValueError, ImportError) as error:
         raise InputError(f"'{shown(address)}' cannot be opened ({_reason(error)})") from None
-    except Exception as error:  # every store's client has errors of its own
+    except Exception as error:  # every store has a client with errors of its own
         raise StoreError(
             f"'{shown(address)}' could not be reached ({_reason(error)})", hint="run the same command again"
         ) from None

@@ -1,4 +1,4 @@
-"""How a run of jobs stands, and who is told of it."""
+"""The state of a run of jobs as counts, and the contract of its displays."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from vidseg.pipeline.run_record import Stage
 
 @dataclass
 class Tally:
-    """How a run stands."""
+    """Counts of a run of jobs."""
 
     jobs: int
     done: int = 0
-    """Those that an earlier run had done, too."""
+    """Jobs that are done, including those that an earlier run did."""
     done_before: int = 0
     failed: int = 0
     running: int = 0
     retries: int = 0
     frames: int = 0
-    """Tracked in this run."""
+    """Frames tracked in this run."""
     stage_seconds: dict[str, float] = field(default_factory=dict)
-    """Where the time of these frames went: see `TrackSummary.seconds`."""
+    """Seconds that these frames took, by kind of work; see `TrackSummary.seconds`."""
     seconds: float = 0.0
-    """Since the run began."""
+    """Seconds since the run began."""
     workers: int = 0
     failures: Counter[str] = field(default_factory=Counter)
-    """Class of error -> jobs."""
+    """Name of a class of errors -> how many jobs failed by it."""
 
     @property
     def ended(self) -> int:
@@ -37,7 +37,7 @@ class Tally:
 
     @property
     def by_state(self) -> dict[str, int]:
-        """Queued are jobs not yet begun, and those that wait for another try."""
+        """Number of jobs by state. Queued are those not yet begun, and those that wait for another try."""
         queued = self.jobs - self.ended - self.running
         return {"queued": queued, "running": self.running, "done": self.done, "failed": self.failed}
 
@@ -46,14 +46,14 @@ class Tally:
         return self.frames / self.seconds if self.seconds else 0.0
 
     def count(self, frames: int, stage_seconds: Mapping[Stage, float]) -> None:
-        """Add what a job tracked."""
+        """Add the frames of a job."""
         self.frames += frames
         for stage, seconds in stage_seconds.items():
             self.stage_seconds[stage] = self.stage_seconds.get(stage, 0.0) + seconds
 
 
 class Display(Protocol):
-    """Is told how a run comes along."""
+    """Shows the progress of a run."""
 
     def show(self, tally: Tally) -> None: ...
 

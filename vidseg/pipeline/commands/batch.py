@@ -145,7 +145,7 @@ def _defaults(args: argparse.Namespace) -> dict[str, Any]:
     from vidseg.pipeline.batch import stores
     from vidseg.pipeline.batch.jobs import REMOTE_FORMATS
 
-    options = options_of(args).with_absolute_paths()  # a worker's working directory is another one
+    options = options_of(args).with_absolute_paths()  # workers run in another working directory
     said = {name: getattr(options, name) for name in said_of_tracker(args)}
     for name in ("direction", "reader", "save_every"):
         if getattr(args, name) is not None:
@@ -187,7 +187,7 @@ def _run_jobs(args: argparse.Namespace, jobs: JobsFile, scratch: Scratch) -> int
 
 @contextmanager
 def _silent_ray() -> Iterator[None]:
-    """Ray prints pages on standard output when a worker dies, whatever it is told; our report says why."""
+    """Silence Ray, which prints pages on standard output when a worker dies; the report says why it did."""
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
         yield
 
@@ -222,7 +222,7 @@ def _pool(args: argparse.Namespace, out: str, first_job: Job) -> Pool[Any]:
 
 
 class _Bar:
-    """Jobs done, failed and running, frames a second and time left, on standard error."""
+    """A bar on standard error: jobs done, failed and running, frames a second, time left."""
 
     def __init__(self, num_jobs: int) -> None:
         from vidseg.pipeline.progress import new_bar

@@ -1,4 +1,4 @@
-"""`vidseg convert`: a finished run in the formats of annotation tools."""
+"""`vidseg convert`: writes a finished run in the formats of annotation tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`vidseg models`: the trackers that can be used, and where their weights come from."""
+"""`vidseg models`: lists the trackers that can be used, and where their weights come from."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     for name in tracker_names():
         try:
             rows.append(describe_model(name))
-        except ConfigError as error:  # of a plug-in: the other trackers are listed
+        except ConfigError as error:  # a plug-in is broken; list the other trackers
             print(
                 f"vidseg: warning: tracker '{name}' is left out: {one_line(error.message)}", file=sys.stderr
             )
@@ -40,10 +40,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def describe_model(name: str) -> dict[str, Any]:
-    """What is known of a tracker before it is built, as JSON values.
+    """Facts about a tracker before it is built, as JSON values.
 
-    `weights` is 'none' (it needs none), 'here', 'missing' (`vidseg weights get` fetches them), 'by hand' (a
-    person has to fetch them) or 'unknown' (no published weights).
+    `weights` is 'none' (it needs none), 'here', 'missing' (`vidseg weights get` downloads them), 'by hand' (a
+    person has to get them) or 'unknown' (no weights are published).
     """
     _, config = read_config(name)
     plugin = TRACKERS.added_by(name)

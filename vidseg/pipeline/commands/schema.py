@@ -1,4 +1,4 @@
-"""`vidseg schema`: the JSON Schema of a file format."""
+"""`vidseg schema`: prints the JSON Schema of a file format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`vidseg track`: follow objects through one source."""
+"""`vidseg track`: follows objects through one source."""
 
 from __future__ import annotations
 

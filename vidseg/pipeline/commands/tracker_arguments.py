@@ -1,4 +1,4 @@
-"""The arguments that say which tracker, and what is asked of it: one group for every command that has one."""
+"""The arguments that choose a tracker and its options: one group for all commands that have one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def add_tracker_arguments(
     parser: argparse.ArgumentParser, *, title: str = "tracker", metavar: str = "NAME_OR_YAML"
 ) -> None:
-    """Add the group; each argument is None where it is not given."""
+    """Add the group to a parser; arguments that are not given are None."""
     group = parser.add_argument_group(title)
     names = ", ".join(TRACKERS.known)
     group.add_argument(
@@ -59,10 +59,10 @@ def said_of_tracker(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def options_of(args: argparse.Namespace) -> TrackerOptions:
-    """What the arguments ask of a tracker.
+    """The options of a tracker in the arguments.
 
     Raises:
-        ConfigError: a value that is none.
+        ConfigError: a value is not allowed.
     """
     from vidseg.trackers.options import TrackerOptions
 

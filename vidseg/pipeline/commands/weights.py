@@ -1,4 +1,4 @@
-"""`vidseg weights`: get published weights, and see what is here and whether it is what it was."""
+"""`vidseg weights`: downloads published weights, and verifies those that are here."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check = actions.add_parser("verify", help="read files in full and check their digests")
     check.add_argument("names", nargs="*", metavar="NAME", help="default: all that are here")
     for action in actions.choices.values():
-        # The command's own --debug is not read after an action.
+        # An action is parsed on its own, so it needs --debug as well.
         action.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _get(names: list[str], folder: Path | None) -> int:
     for name in names:
-        published(name)  # a misspelt name is told before the first long download
+        published(name)  # report a misspelt name before the first long download
     for name in names:
         path = _download_with_bar(name, folder)
         licence = published(name).licence
@@ -63,7 +63,7 @@ def _get(names: list[str], folder: Path | None) -> int:
 def _download_with_bar(name: str, folder: Path | None) -> Path:
     from tqdm import tqdm
 
-    # On a terminal alone (disable=None): logs do not want a line per step.
+    # Only on a terminal (disable=None), as logs would get a line per step.
     with tqdm(desc=name, unit="B", unit_scale=True, unit_divisor=1024, disable=None, file=sys.stderr) as bar:
 
         def show(here: int, whole: int | None) -> None:
