@@ -9,8 +9,8 @@ import pytest
 
 import vidseg
 from vidseg import opencv
+from vidseg.cli import main
 from vidseg.errors import InputError
-from vidseg.pipeline.cli import main
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def run(
 def vidseg(
     *call: str, paths: tuple[Path, ...] = (), cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    code = f"import sys; from vidseg.pipeline.cli import main; sys.exit(main({list(call)!r}))"
+    code = f"import sys; from vidseg.cli import main; sys.exit(main({list(call)!r}))"
     return run(code, *paths, cwd=cwd)
 
 
@@ -161,7 +161,7 @@ def test_a_file_adds_a_tracker_by_name(place: str, tmp_path: Path) -> None:
 def test_a_plugin_that_is_not_there_is_told_at_once(
     module: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from vidseg.pipeline.cli import main
+    from vidseg.cli import main
 
     assert main(["models", "--plugin", module]) == 2
     assert message in capsys.readouterr().err

@@ -1,4 +1,4 @@
-from vidseg.pipeline.cli import main
+from vidseg.cli import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

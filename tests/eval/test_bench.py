@@ -13,12 +13,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import vidseg
 from support.parity import SIZE, SMALL_MODEL, as_frames, moving_picture
+from vidseg import cli
 from vidseg.errors import InputError
 from vidseg.eval.bench import Measured, StageClock, _uncounted_operations, efficiency, now_ms
 from vidseg.eval.bench_memory import bench_memory
 from vidseg.eval.commands.bench import as_plot, as_table, as_text
 from vidseg.memory.linear import Linear
-from vidseg.pipeline import cli
 from vidseg.trackers.engine import STAGES
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.parts import BANK_POLICIES

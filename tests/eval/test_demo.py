@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vidseg.pipeline import cli
+from vidseg import cli
 from vidseg.pipeline.formats import export_names
 
 

@@ -32,11 +32,11 @@ from support.made_datasets import (
     write_frames,
 )
 from support.trackers import fake_yaml
+from vidseg import cli
 from vidseg.errors import InputError
 from vidseg.eval.datasets import DATASETS, open_dataset
 from vidseg.eval.evaluate import evaluate
 from vidseg.eval.submission import check_submission
-from vidseg.pipeline import cli
 from vidseg.trackers.options import TrackerOptions
 
 MAKERS: dict[str, Callable[[Path], Path]] = {

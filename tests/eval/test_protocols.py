@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from support.made_datasets import make_davis, make_lvos, make_mose, make_sav, make_youtube_vos
+from vidseg import cli
 from vidseg.errors import InputError
 from vidseg.eval.protocols import PROTOCOLS, build_protocol
 from vidseg.eval.scoring import score_folders
-from vidseg.pipeline import cli
 from vidseg.pipeline.label_png import read_label_png
 from vidseg.pipeline.writers.png import write_label_png
 

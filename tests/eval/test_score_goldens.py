@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from support.shared import shared_folder
+from vidseg import cli
 from vidseg.eval.metrics import boundary_f, boundary_radius, coco_ap, mask_miou, region_j
 from vidseg.eval.metrics.frame import FramePair
 from vidseg.eval.metrics.mosev2 import mosev2_scores
-from vidseg.pipeline import cli
 from vidseg.pipeline.label_png import read_label_png
 from vidseg.pipeline.writers.rle import decode_rle
 

@@ -11,10 +11,10 @@ import pytest
 import vidseg
 from support.file_server import FileServer, serve
 from support.hard_videos import numbered
+from vidseg.cli import main
 from vidseg.errors import SourceError
 from vidseg.pipeline.addresses import name_of, shown, without_secrets
 from vidseg.pipeline.batch import stores
-from vidseg.pipeline.cli import main
 from vidseg.pipeline.plan import default_out
 
 SECRET = "S3cr3t"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from support.hard_videos import numbered, picture
-from vidseg.pipeline.cli import main
+from vidseg.cli import main
 
 SIZE_HW = (48, 64)
 GOOD = '{"box": [10, 10, 30, 30]}'

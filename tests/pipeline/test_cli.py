@@ -21,7 +21,7 @@ from PIL import Image
 
 from support.hard_videos import encode, numbered, picture
 from support.trackers import fake_yaml
-from vidseg.pipeline.cli import main
+from vidseg.cli import main
 from vidseg.pipeline.writers import FrameMasks
 from vidseg.pipeline.writers.json_lines import JsonLinesWriter
 from vidseg.trackers.contract import Frame
@@ -210,7 +210,7 @@ def modules_after(code: str, *names: str) -> set[str]:
 
 
 def test_help_loads_nothing_heavy() -> None:
-    code = "from vidseg.pipeline.cli import main; main(['track', '--help'])"
+    code = "from vidseg.cli import main; main(['track', '--help'])"
     assert not modules_after(code, "torch", "cv2", "av", "numpy", "pydantic")
 
 
@@ -241,4 +241,4 @@ def test_threads_share_cores_unless_told_otherwise(
 
 
 def test_threads_are_told_before_torch_is_loaded() -> None:
-    assert not modules_after("import vidseg.pipeline.cli", "torch", "numpy")
+    assert not modules_after("import vidseg.cli", "torch", "numpy")

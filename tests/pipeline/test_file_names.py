@@ -12,8 +12,8 @@ from PIL import Image
 
 import vidseg
 from support.hard_videos import numbered, picture
+from vidseg.cli import main
 from vidseg.errors import PromptError, SourceError
-from vidseg.pipeline.cli import main
 from vidseg.pipeline.formats import FORMATS
 from vidseg.pipeline.prompts import read_prompts
 from vidseg.testing import FakeTracker

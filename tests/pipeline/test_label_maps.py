@@ -23,8 +23,8 @@ import vidseg
 from support.made_datasets import make_davis
 from support.masklets import frame_masks, picture
 from support.parity import SMALL_MODEL, weights_for
+from vidseg import cli
 from vidseg.eval.datasets import open_dataset
-from vidseg.pipeline import cli
 from vidseg.pipeline.loop import with_all_objects
 from vidseg.pipeline.merge import WaitingMasks
 from vidseg.pipeline.prompts import read_prompts

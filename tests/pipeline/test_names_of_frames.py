@@ -16,8 +16,8 @@ from PIL import Image
 import vidseg
 from support.hard_videos import numbered, picture
 from support.trackers import fake_yaml
+from vidseg import cli
 from vidseg.errors import OutputError
-from vidseg.pipeline import cli
 from vidseg.pipeline.formats import FORMATS
 from vidseg.testing import FakeSession, FakeTracker
 from vidseg.trackers.contract import Frame, FrameResult

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import vidseg
-from vidseg.pipeline.cli import main
+from vidseg.cli import main
 
 NUM_FRAMES = {
     "colour_matrix_reserved.mp4": 6,

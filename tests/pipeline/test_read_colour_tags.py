@@ -14,9 +14,9 @@ import pytest
 
 import vidseg
 from support.hard_videos import SIZE_HW, encode, number_in, numbered, picture
+from vidseg.cli import main
 from vidseg.compat import SAM2VideoPredictor
 from vidseg.errors import DecodeError
-from vidseg.pipeline.cli import main
 
 NUM_FRAMES = 3
 RESERVED_MATRICES = [3, 18, 255]

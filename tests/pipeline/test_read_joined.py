@@ -10,8 +10,8 @@ import pytest
 
 import vidseg
 from support.hard_videos import CLOSED_GOP, HEVC, encode, number_in, picture
+from vidseg.cli import main
 from vidseg.errors import DecodeError
-from vidseg.pipeline.cli import main
 from vidseg.testing import FakeTracker
 
 PIECE = 14

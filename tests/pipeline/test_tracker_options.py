@@ -14,10 +14,10 @@ import pytest
 import vidseg
 from support.made_datasets import make_davis
 from support.parity import SMALL_MODEL
+from vidseg import cli
 from vidseg.errors import ConfigError, OutputError
 from vidseg.eval.commands import bench
 from vidseg.eval.commands import eval as eval_command
-from vidseg.pipeline import cli
 from vidseg.pipeline.batch.jobs import JobsFile
 from vidseg.pipeline.commands import batch, track
 from vidseg.pipeline.commands.tracker_arguments import options_of

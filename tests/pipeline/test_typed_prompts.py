@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from support.hard_videos import numbered
+from vidseg.cli import main
 from vidseg.errors import PromptError
-from vidseg.pipeline.cli import EXIT_USAGE, main
+from vidseg.exit_codes import EXIT_USAGE
 from vidseg.pipeline.typed_prompts import add_prompt_arguments, combine
 
 QUICKLY = ["--tracker", "flow", "--format", "rle", "--quiet"]

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from support.hard_videos import encode, picture
-from vidseg.pipeline.cli import main
+from vidseg.cli import main
 
 SIZE_HW = (32, 48)
 NUM_FRAMES = 6

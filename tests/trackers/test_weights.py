@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 
 from support.file_server import serve
 from support.shared import shared_folder
+from vidseg.cli import main
 from vidseg.errors import CheckpointError, OutputError, RunError
-from vidseg.pipeline.cli import main
 from vidseg.trackers import weights
 from vidseg.trackers.weights import (
     LAYOUTS,

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from support.training import training_values
-from vidseg.pipeline.cli import main
+from vidseg.cli import main
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel
 
 from support.training import tracker_yaml
-from vidseg.pipeline.cli import main
+from vidseg.cli import main
 from vidseg.trackers.build import expected_shapes
 from vidseg.trackers.registry import read_config
 from vidseg.trackers.settings import EngineSettings

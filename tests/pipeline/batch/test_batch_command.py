@@ -13,8 +13,8 @@ import pytest
 
 from support.fake_batch import add_job, left_over, make_jobs, masks_of, report_of
 from support.hard_videos import numbered
+from vidseg.cli import main
 from vidseg.pipeline.batch.status import SILENT_S
-from vidseg.pipeline.cli import main
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_status_tells_how_a_run_stands(place: Path, capsys: pytest.CaptureFixtur
 def test_runs_without_ray(place: Path) -> None:
     script = (
         "import sys; sys.modules['ray'] = None\n"
-        "from vidseg.pipeline.cli import main\n"
+        "from vidseg.cli import main\n"
         "sys.exit(main(['batch', 'jobs.jsonl', '--out', 'out', *sys.argv[1:]]))"
     )
     run = [sys.executable, "-c", script]

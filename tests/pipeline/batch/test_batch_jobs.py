@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vidseg.cli import main
 from vidseg.errors import InputError
 from vidseg.pipeline.batch.jobs import JobsFile, JobsFileError
 from vidseg.pipeline.batch.make_jobs import jobs_of_csv, jobs_of_folder
-from vidseg.pipeline.cli import main
 from vidseg.trackers.choices import DEFAULT_TRACKER
 
 GOOD = {"id": "a", "video": "a.mp4", "prompt": {"box": [1, 2, 3, 4]}}

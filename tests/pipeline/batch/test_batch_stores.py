@@ -12,12 +12,12 @@ import fsspec
 import pytest
 
 from support.fake_batch import BOX, make_jobs, masks_of
+from vidseg.cli import main
 from vidseg.errors import ConfigError, SourceError
 from vidseg.pipeline.batch import remote_folder, stores
 from vidseg.pipeline.batch.jobs import Job, JobsFile
 from vidseg.pipeline.batch.remote_folder import CHECKPOINT, RemoteFolder
 from vidseg.pipeline.batch.stage import Stage
-from vidseg.pipeline.cli import main
 from vidseg.testing import FakeSession
 
 

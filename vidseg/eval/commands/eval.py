@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"a worker with {args.cpus} CPUs and {args.gpus} GPUs", hint="give numbers above 0")
     from vidseg.eval.evaluate import EvaluationOptions, evaluate
     from vidseg.eval.tracking import Workers
-    from vidseg.pipeline.cli import EXIT_SOME_FAILED
+    from vidseg.exit_codes import EXIT_SOME_FAILED
 
     count = 0
 

@@ -158,10 +158,10 @@ def _defaults(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _run_jobs(args: argparse.Namespace, jobs: JobsFile, scratch: Scratch) -> int:
+    from vidseg.exit_codes import EXIT_INTERRUPTED, EXIT_SOME_FAILED
     from vidseg.pipeline.batch.driver import Driver, stop_on_signals
     from vidseg.pipeline.batch.report import write_report
     from vidseg.pipeline.batch.status import as_text, read_status
-    from vidseg.pipeline.cli import EXIT_INTERRUPTED, EXIT_SOME_FAILED
 
     num_jobs = jobs.check()
     out = _absolute(args.out)

@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from vidseg.pipeline.cli import EXIT_INTERRUPTED
+    from vidseg.exit_codes import EXIT_INTERRUPTED
     from vidseg.pipeline.plan import TrackOptions
     from vidseg.pipeline.progress import bar
     from vidseg.pipeline.run import Run

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vidseg.errors import CheckpointError
+from vidseg.exit_codes import EXIT_FAILED
 from vidseg.trackers.weights import (
     PUBLISHED,
     Published,
@@ -19,8 +20,6 @@ from vidseg.trackers.weights import (
     published,
     verify,
 )
-
-EXIT_FAILED = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from vidseg.training.settings import TrainSettings
 
-EXIT_INTERRUPTED = 130
+from vidseg.exit_codes import EXIT_INTERRUPTED
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -16,13 +16,9 @@ from typing import NoReturn
 
 from vidseg import opencv, plugins
 from vidseg.errors import VidsegError, one_line, unknown
+from vidseg.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from vidseg.pipeline.terminal import flush_output, steady_output
 from vidseg.version import __version__
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_SOME_FAILED = 3
-EXIT_INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
