@@ -1,7 +1,7 @@
-"""A short video made of nothing but numbers, whose ground truth is known to the pixel.
+"""A short video made from numbers alone, whose ground truth is known to the pixel.
 
 A camera drifts and turns slowly over a textured ground. On it a ball rolls behind a star, the star turns and
-grows, and a fish leaves the picture and comes back. All of it follows from the seed.
+grows, and a fish leaves the picture and comes back. Everything follows from the seed.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 FRAME_RATE = 24
 SPRITE_PX = 256
-"""Side of an object's texture; its shape is drawn in it."""
+"""Side of an object's texture, in which its shape is drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Pose:
-    """Where an object is in the world: see `MadeVideo._camera`."""
+    """Place of an object in the world; see `MadeVideo._camera`."""
 
     x: float
     y: float
@@ -41,12 +41,12 @@ class _Pose:
 class _Thing:
     label: str
     texture: Picture
-    """uint8 (S, S, 3)"""
+    """uint8 (S, S, 3), RGB."""
     opacity: npt.NDArray[np.float32]
-    """float32 (S, S), 0 to 1."""
+    """float32 (S, S), from 0 to 1."""
 
     def pose(self, t: float) -> _Pose:
-        """At time 0 to 1."""
+        """The pose at a time from 0 to 1."""
         if self.label == "ball":
             x = -0.62 + 1.3 * t
             return _Pose(x=x, y=0.18 - 0.06 * np.sin(3 * np.pi * t), size=0.36, turn_deg=x * 180)
@@ -65,7 +65,7 @@ class MadeVideo:
     Args:
         num_frames: at least 2.
         size_hw: height and width in pixels.
-        seed: of the textures and the sensor's noise.
+        seed: decides textures and the noise of the sensor.
     """
 
     def __init__(self, *, num_frames: int = 90, size_hw: tuple[int, int] = (360, 640), seed: int = 1) -> None:
@@ -74,7 +74,7 @@ class MadeVideo:
         self._seed = seed
         random = np.random.default_rng(seed)
         self._ground = _ground(random)
-        # Front to back: what comes first covers what comes after.
+        # From front to back: earlier objects cover later ones.
         self._things = [
             _Thing(label="star", texture=_tiles(random), opacity=_star()),
             _Thing(label="ball", texture=_stripes(random), opacity=_disk()),
@@ -93,7 +93,7 @@ class MadeVideo:
             yield Frame(index, index / FRAME_RATE, image), label_map
 
     def prompts(self) -> dict[str, Any]:
-        """A prompt file's content: each object's box on the first frame."""
+        """The content of a prompt file: the box of each object on the first frame."""
         import cv2
 
         _, label_map = self._render(0)
@@ -133,7 +133,10 @@ class MadeVideo:
         return np.clip(image, 0, 255).astype(np.uint8), label_map
 
     def _camera(self, t: float) -> Affine:
-        """World (its unit is the height of a 16:9 picture, its origin the picture's centre) -> pixels."""
+        """The map from the world to pixels.
+
+        The unit of the world is the height of a 16:9 picture, its origin the picture's centre.
+        """
         height, width = self.size_hw
         angle = np.deg2rad(4 * np.sin(2 * np.pi * t))
         zoom = min(height, width * 9 / 16) * (1 + 0.08 * np.sin(np.pi * t))
@@ -149,12 +152,12 @@ class MadeVideo:
 
 
 def _scaled(scale: float, centre_px: float) -> Affine:
-    """Texture pixels -> world, the texture's centre at the origin."""
+    """The map from texture pixels to the world, with the centre of the texture at the origin."""
     return np.array([[scale, 0, -scale * centre_px], [0, scale, -scale * centre_px], [0, 0, 1]])
 
 
 def _place(pose: _Pose) -> Affine:
-    """Sprite pixels -> world."""
+    """The map from sprite pixels to the world."""
     angle = np.deg2rad(pose.turn_deg)
     flip = -1 if pose.flip else 1
     turn = np.array(
@@ -168,7 +171,7 @@ def _place(pose: _Pose) -> Affine:
 
 
 def _noise(random: np.random.Generator, side_px: int, cells: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """float32 (S, S), 0 to 1: grids of random values, coarse to fine, each half as strong as the last."""
+    """Grids of random values, coarse to fine, each half as strong as the last: float32 (S, S), 0 to 1."""
     import cv2
 
     total = np.zeros((side_px, side_px), np.float32)
@@ -188,7 +191,7 @@ def _mix(
 
 
 def _ground(random: np.random.Generator) -> Picture:
-    """Grass and sand, 1536 x 1536: three picture heights, more than the camera sees."""
+    """A ground of grass and sand, 1536 x 1536: three picture heights, more than the camera sees."""
     grass = _mix(_noise(random, 1536, (48, 192, 768)), (38, 66, 34), (122, 142, 74))
     sand = _mix(_noise(random, 1536, (96, 384, 768)), (140, 118, 84), (206, 188, 148))
     where = np.clip((_noise(random, 1536, (8, 24, 96)) - 0.5) * 6, 0, 1)
@@ -196,7 +199,7 @@ def _ground(random: np.random.Generator) -> Picture:
 
 
 def _tiles(random: np.random.Generator) -> Picture:
-    """Blue and white patches."""
+    """A texture of blue and white patches."""
     cells = np.kron(random.random((8, 8)) > 0.5, np.ones((SPRITE_PX // 8, SPRITE_PX // 8)))
     shade = 0.7 + 0.3 * _noise(random, SPRITE_PX, (6, 30))
     return (_mix(cells.astype(np.float32), (34, 74, 168), (226, 232, 240)) * shade[..., None]).astype(
@@ -205,7 +208,7 @@ def _tiles(random: np.random.Generator) -> Picture:
 
 
 def _stripes(random: np.random.Generator) -> Picture:
-    """Red and yellow stripes, wavy, lit from above."""
+    """A texture of wavy red and yellow stripes, lit from above."""
     y, x = np.mgrid[:SPRITE_PX, :SPRITE_PX].astype(np.float32)
     wave = np.sin((x + 24 * _noise(random, SPRITE_PX, (5, 11))) / 14) > 0
     light = 1.1 - 0.55 * y / SPRITE_PX
@@ -215,7 +218,7 @@ def _stripes(random: np.random.Generator) -> Picture:
 
 
 def _scales(random: np.random.Generator) -> Picture:
-    """Violet and orange scales, darker towards the back."""
+    """A texture of violet and orange scales, darker towards the back."""
     y, x = np.mgrid[:SPRITE_PX, :SPRITE_PX].astype(np.float32)
     rows = np.floor(y / 12)
     scale = np.hypot((x + 9 * (rows % 2)) % 18 - 9, y % 12 - 12) / 15
@@ -231,14 +234,14 @@ def _disk() -> npt.NDArray[np.float32]:
 
 
 def _star() -> npt.NDArray[np.float32]:
-    """Five soft points."""
+    """The opacity of a star with five soft points."""
     y, x = np.mgrid[:SPRITE_PX, :SPRITE_PX]
     angle = np.arctan2(y - 127.5, x - 127.5)
     return _soft(np.hypot(x - 127.5, y - 127.5) < 84 + 34 * np.cos(5 * angle))
 
 
 def _fish() -> npt.NDArray[np.float32]:
-    """An ellipse and a tail; it looks to the right."""
+    """The opacity of a fish, an ellipse and a tail, that looks to the right."""
     y, x = np.mgrid[:SPRITE_PX, :SPRITE_PX]
     body = np.hypot((x - 150) / 92, (y - 127.5) / 52) < 1
     tail = (x > 14) & (x < 80) & (np.abs(y - 127.5) < 14 + (80 - x) * 0.62)
@@ -246,7 +249,7 @@ def _fish() -> npt.NDArray[np.float32]:
 
 
 def _soft(shape: Mask) -> npt.NDArray[np.float32]:
-    """An opacity that falls across the edge, so that the picture has no stairs there."""
+    """The opacity of a shape, which falls off across the edge so that edges are not jagged."""
     import cv2
 
     return cv2.GaussianBlur(shape.astype(np.float32), (0, 0), 1.5)

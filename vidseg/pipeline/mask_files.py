@@ -1,10 +1,10 @@
-"""Masks from PNG files: which pixels belong to which object.
+"""Reads masks from PNG files: which pixels belong to which object.
 
-What the values mean (0 is always background):
+0 is always background. What other values mean depends on the file:
 
     indexed     every value is an object id; 255 beside other values is void (DAVIS, YouTube-VOS) and left out
-    greyscale   one value, whatever it is, marks one object; several values are object ids, none of them 255
-                (grey levels up to 255 are a soft mask: where it ends is for its owner to say)
+    greyscale   a single value, whatever it is, marks one object; several values are object ids, none of them
+                255 (grey levels up to 255 are a soft mask, and only its owner can say where it ends)
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 VOID = 255
 ROUNDING = 0.02
-"""How much of a side may be lost in rounding it to whole pixels, if that is no more than one pixel."""
+"""Share of a side that may be lost in rounding it to whole pixels, but no more than one pixel."""
 _INDEXED = ("P",)
 _GREY = ("1", "L", "I", "I;16", "I;16B", "I;16L")
 
@@ -37,19 +37,19 @@ class MaskFile:
     values: npt.NDArray[np.int32]
     """int32 H x W."""
     ids: list[int]
-    """The values that stand for objects, in rising order."""
+    """Values that stand for objects, in rising order."""
     is_indexed: bool
     where: str
     """File and field, for messages."""
 
     def objects(self) -> dict[int, BoolArray]:
-        """Every object: id -> bool H x W. A single value in a greyscale file, or 255, is object 1."""
+        """Object id -> bool H x W. A single value in a greyscale file, or 255, is object 1."""
         if len(self.ids) == 1 and (not self.is_indexed or self.ids[0] == VOID):
             return {1: self.values == self.ids[0]}
         return {obj_id: self.values == obj_id for obj_id in self.ids}
 
     def of_object(self, obj_id: int) -> BoolArray:
-        """bool H x W: the pixels of one object; in a file with one value, those of that value.
+        """The pixels of one object, bool H x W; in a file with a single value, those of that value.
 
         Raises:
             PromptError: the file has several ids, and this one is not among them.
@@ -69,7 +69,7 @@ def read_mask(path: Path, where: str) -> MaskFile:
     """The mask in a PNG file.
 
     Args:
-        where: where the file is named, for messages.
+        where: file and field that name the mask file, for messages.
 
     Raises:
         PromptError: no such file, not an indexed or greyscale PNG, or nothing marked in it.

@@ -1,10 +1,11 @@
-"""Two passes into one masklet: what the reverse pass saw of objects that the forward pass starts later.
+"""Merges two passes into one masklet: the reverse pass sees objects that the forward pass starts later.
 
-Between the first object's start and the last one's, both passes visit a frame: the forward pass follows the
-objects that have started, the reverse pass the others. The latter's masks wait on the disk, run-length coded.
+Between the starts of the first and of the last object, both passes visit a frame: the forward pass follows
+objects that have started, the reverse pass the others. Masks of the reverse pass wait on the disk, run-length
+coded.
 
-Where objects of one pass overlap, their logits have decided which of them a label map shows. Logits do not
-wait on the disk: where objects of two passes overlap, the one with the higher score on that frame is shown.
+Within a pass, logits have decided which of two overlapping objects a label map shows. Logits do not wait on
+the disk, so between objects of different passes the higher score on that frame decides.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ class WaitingMasks:
     """Masks of the reverse pass, kept until the forward pass comes to their frame.
 
     Args:
-        folder: the run's state folder.
-        forward: the forward pass's schedule.
+        folder: state folder of the run.
+        forward: schedule of the forward pass.
     """
 
     def __init__(self, folder: Path, forward: Schedule, size_hw: tuple[int, int]) -> None:
@@ -48,11 +49,11 @@ class WaitingMasks:
         self._writer.sync()
 
     def finish(self) -> None:
-        """The reverse pass is over; its masks are now in rising order."""
+        """End the reverse pass; its masks are now in rising order."""
         self._writer.finish()
 
     def merged(self, masks: FrameMasks) -> FrameMasks:
-        """The forward pass's masks of a frame, with those of the objects it has not started."""
+        """The forward pass's masks of a frame, with those of objects that it has not started."""
         if all(first <= masks.frame_idx for first in self._first_frames):
             return masks
         waiting = self._waiting_on(masks.frame_idx)
@@ -67,7 +68,7 @@ class WaitingMasks:
             masks.obj_ids,
             np.stack([source.masks[row] for row, source in enumerate(sources)]),
             [source.scores[row] for row, source in enumerate(sources)],
-            # The file of masklets does not tell states; an empty mask is an absent object's.
+            # The file of masklets holds no states; an object with an empty mask is absent.
             [
                 source.states[row] if source.states else "visible" if source.masks[row].any() else "absent"
                 for row, source in enumerate(sources)
@@ -86,16 +87,16 @@ class WaitingMasks:
 
 
 def _hidden(merged: FrameMasks, sources: Sequence[FrameMasks]) -> npt.NDArray[np.bool_] | None:
-    """What the passes hid themselves, and what an object of one pass hides of one of the other.
+    """Pixels that the passes themselves hid, and pixels that objects of one pass hide of the other's.
 
     Args:
-        sources: the frame's masks that each row was taken from.
+        sources: for each row the masks of the pass that it was taken from.
     """
     within = np.zeros_like(merged.masks)
     for row, source in enumerate(sources):
         if source.hidden is not None:
             within[row] = source.hidden[row]
-    # What is left is one object's at most in each pass, so that only objects of two passes meet.
+    # In each pass a remaining pixel belongs to one object at most, so only objects of two passes can meet.
     scores = np.asarray(merged.scores, np.float32)[:, None, None]
     strengths = np.broadcast_to(scores, merged.masks.shape)
     across = hidden_pixels(merged.masks & ~within, strengths, merged.boxes)

@@ -1,4 +1,4 @@
-"""The folder of one run: whose it is, and what of it may be removed."""
+"""The folder of one run: whether it belongs to vidseg, and what in it may be removed."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from vidseg.pipeline.atomic import PART
 STATE = ".state"
 LOCK = "lock"
 _OURS = re.compile(r"run\.json|overlay\.mp4|alpha\.mov|alpha\.webm|masks\.tar|masklets\.[^/]+(/.*)?")
-"""The names of all that a run writes below its folder, but for the folders of pictures."""
+"""Names of all that a run writes below its folder, except folders of pictures."""
 _PICTURES = {"masks": ("png", ".png"), "frames": ("frames", ".jpg"), "alpha": ("alpha", ".png")}
-"""Folder of pictures -> the format that writes it, and the pictures' suffix."""
+"""Folder of pictures -> the format that writes it, and the suffix of the pictures."""
 _PICTURE = re.compile(r"([a-z]+)/([0-9]+/)?[^/]+")
 _UNFINISHED = re.compile(r"\.?(.+?)\.part(\.[a-z0-9]+)?")
 
@@ -28,7 +28,7 @@ class OutFolder:
     """A run's output folder. Nothing is made before `claim`.
 
     Args:
-        formats: what the run will write.
+        formats: names of the formats that the run will write.
     """
 
     def __init__(self, path: Path, formats: Collection[str] = ()) -> None:
@@ -70,7 +70,7 @@ class OutFolder:
         return self._earlier
 
     def claim(self) -> None:
-        """Make the folder, and keep other runs out of it as long as this one lives.
+        """Make the folder, and keep other runs out of it until this one ends.
 
         Raises:
             OutputError: it cannot be made, or another run is writing there.
@@ -99,7 +99,7 @@ class OutFolder:
         Raises:
             OutputError: an input is a file that `remove_outputs` would remove, or the folder of such files.
         """
-        # A folder of frames may take a run's outputs: none of them is a frame.
+        # A folder of frames may also take the outputs of a run, as none of them is a frame.
         read = {path.resolve() for path in inputs} - {self.path.resolve()}
         for path in self._our_files():
             resolved = path.resolve()
@@ -123,13 +123,13 @@ class OutFolder:
                 path.unlink()
             emptied = {p for path in doomed for p in path.parents if p.is_relative_to(self.path)}
             for folder in sorted(emptied - {self.path}, reverse=True):
-                with contextlib.suppress(OSError):  # something else is in there
+                with contextlib.suppress(OSError):  # the folder holds other files
                     folder.rmdir()
         except OSError as error:
             raise _unusable(self.path, error) from None
 
     def undo(self) -> None:
-        """Leave no trace of a run that wrote nothing: our files, and the folders made for it."""
+        """Remove every trace of a run that wrote nothing: our files, and folders made for it."""
         self.release()
         self.remove_state()
         with contextlib.suppress(OSError):
@@ -139,24 +139,25 @@ class OutFolder:
                 folder.rmdir()
 
     def _our_files(self) -> Iterator[Path]:
-        """What the earlier run wrote."""
+        """Files that the earlier run wrote."""
         for path, name in self._files():
             if _OURS.fullmatch(name) or self._is_earlier_picture(name):
                 yield path
 
     def _foreign_files(self) -> Iterator[Path]:
-        """What this run may write over, but no earlier one wrote."""
+        """Files that this run might overwrite, but that no earlier run wrote."""
         new_formats = set(self.formats) - set(self._earlier_formats)
         for path, name in self._files():
             if _OURS.fullmatch(name):
-                # run.json is the first file of a run: a half of it is all that one killed at once may leave.
+                # run.json is the first file of a run; a run killed at once may leave half of it, and nothing
+                # else.
                 if self._earlier is None and path.name != self.record_path.name + PART:
                     yield path
             elif _format_of_picture(name) in new_formats:
                 yield path
 
     def _files(self) -> Iterator[tuple[Path, str]]:
-        """The files where a run may write, and their final names below its folder."""
+        """Files in places where a run may write, with their final names below its folder."""
         for folder, names, files in os.walk(self.path):
             here = Path(folder)
             if here == self.path:
@@ -184,7 +185,7 @@ class OutFolder:
     def _lock_file(self, file: int) -> None:
         try:
             import fcntl
-        except ModuleNotFoundError:  # Windows: two runs into one folder are the caller's care
+        except ModuleNotFoundError:  # Windows cannot lock: callers must not start two runs in one folder
             return
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -195,7 +196,7 @@ class OutFolder:
 
 
 def _format_of_picture(name: str) -> str | None:
-    """The format that writes such a picture: FOLDER/NAME.SUFFIX, or of one object FOLDER/ID/NAME.SUFFIX."""
+    """The format that writes such a picture: FOLDER/NAME.SUFFIX, or for one object FOLDER/ID/NAME.SUFFIX."""
     match = _PICTURE.fullmatch(name)
     written, suffix = _PICTURES.get(match[1], (None, "")) if match else (None, "")
     return written if name.endswith(suffix) else None

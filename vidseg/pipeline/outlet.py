@@ -1,4 +1,4 @@
-"""Writers at work beside the tracker: each in a thread of its own, behind a bounded queue."""
+"""Runs writers beside the tracker, each in a thread of its own behind a bounded queue."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vidseg.trackers.contract import Frame
 
 
 class _WriterThread:
-    """Hands one writer its frames. After an error it goes on emptying its queue: nobody waits for it."""
+    """Hands frames to one writer. After an error it only empties its queue, so that nobody waits for it."""
 
     def __init__(self, writer: Writer, queue_frames: int) -> None:
         self.writer = writer
@@ -35,7 +35,7 @@ class _WriterThread:
                 except Exception as error:
                     self.error = error
                 self.seconds += time.perf_counter() - began
-            del item  # or the frame would be held while the thread waits for the next one
+            del item  # do not hold the frame while waiting for the next one
             self.queue.task_done()
         self.queue.task_done()
 
@@ -46,7 +46,7 @@ class _WriterThread:
 
 
 class Outlet:
-    """Where a frame's masks go: every writer, in the order of the calls.
+    """Passes the masks of each frame to every writer, in the order of the calls.
 
     `put` and `sync` raise the first error of a writer, as a `VidsegError` that names it.
     """
@@ -86,10 +86,10 @@ class Outlet:
         self._check()
 
     def finish(self, *, keep_broken: bool) -> list[Path]:
-        """Give the files their final names, as far as their writers are sound; see `error` for the others.
+        """Give the files of writers without errors their final names; for the others see `error`.
 
         Args:
-            keep_broken: leave what a broken writer has written, for a run to resume from.
+            keep_broken: whether to keep what a broken writer has written, for a run to resume from.
         """
         done: list[Path] = []
         self._end()
@@ -100,12 +100,12 @@ class Outlet:
                 except Exception as error:
                     thread.error = error
             if thread.error is not None and not keep_broken:
-                with suppress(Exception):  # the disk may be beyond this, too
+                with suppress(Exception):  # the disk may fail here, too
                     thread.writer.discard()
         return done
 
     def discard(self) -> None:
-        """Remove what has no final name."""
+        """Remove files without a final name."""
         self._end()
         for thread in self._threads:
             with suppress(Exception):
@@ -120,7 +120,7 @@ class Outlet:
         return None
 
     def seconds(self) -> dict[str, float]:
-        """How long each writer has worked."""
+        """Name of a writer -> seconds that it has worked."""
         return {thread.writer.name: thread.seconds for thread in self._threads}
 
     def _end(self) -> None:
@@ -134,7 +134,7 @@ class Outlet:
 
 @contextmanager
 def writing(what: str) -> Iterator[None]:
-    """Around code that writes `what` and reads no source: its OSErrors are told as errors of writing."""
+    """Turn every OSError inside into an error of writing `what`. The code inside must read no source."""
     try:
         yield
     except OSError as error:
@@ -142,7 +142,7 @@ def writing(what: str) -> Iterator[None]:
 
 
 def writing_error(error: Exception, what: str) -> VidsegError:
-    """An error while writing, as a person can act on it."""
+    """The error of writing, in words that help a person to act."""
     if isinstance(error, VidsegError):
         return error
     if not isinstance(error, OSError):

@@ -1,4 +1,4 @@
-"""What a run was asked to do, and the passes over the video that do it."""
+"""The options of a run, and the passes over the video that it takes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DIRECTIONS: tuple[Direction, ...] = ("forward", "backward", "both")
 
 @dataclass(frozen=True, kw_only=True)
 class TrackOptions:
-    """How to run; see `vidseg.track`."""
+    """Options of a run; see `vidseg.track`."""
 
     formats: Sequence[str] = DEFAULT_FORMATS
     direction: Direction = "forward"
@@ -48,15 +48,15 @@ class TrackOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Pass:
-    """One way through some of the frames."""
+    """One pass over some of the frames."""
 
     schedule: Schedule
     start: int | None
     end: int | None
     reports_below: int | None = None
-    """The pass hands its masks of lower frames to the writers; the others, another pass will visit too."""
+    """Masks of frames below this are given to the writers; other frames are visited by another pass, too."""
     waits_below: int | None = None
-    """Masks of frames from `reports_below` up to here wait for that pass; it needs none from here on."""
+    """Masks of frames from `reports_below` up to here wait for that pass, which needs none from here on."""
 
     @property
     def reverse(self) -> bool:
@@ -69,7 +69,7 @@ class Pass:
         return self.reports_below is None or frame_idx < self.reports_below
 
     def is_behind(self, frame_idx: int, reached: int | None) -> bool:
-        """Whether this pass has left a frame behind it when it has done the frame `reached` (None: none)."""
+        """Whether the pass is done with a frame once it has done the frame `reached` (None: no frame)."""
         if reached is None:
             return False
         return frame_idx >= reached if self.reverse else frame_idx <= reached
@@ -78,11 +78,11 @@ class Pass:
 def plan_passes(schedule: Schedule, options: TrackOptions) -> list[Pass]:
     """The passes of a run, in order.
 
-    Both ways is what a backward run says of an object below its first prompted frame, and a forward run from
-    there on.
+    In both directions, frames below an object's first prompted one get the result of a backward run, and the
+    others that of a forward run.
 
     Args:
-        schedule: the run's prompts, as a forward pass gives them.
+        schedule: prompts of the run, as given in a forward pass.
     """
     whole = Pass(schedule=schedule, start=options.start, end=options.end)
     if options.direction == "forward":
@@ -104,7 +104,7 @@ def plan_passes(schedule: Schedule, options: TrackOptions) -> list[Pass]:
 
 
 def default_out(source: str | PathLike[str] | int | Iterable[Any]) -> Path:
-    """runs/<name of the source>; of an address, the last part of its path, else its host."""
+    """runs/<name of the source>; for an address, the last part of its path, or else its host."""
     if isinstance(source, int):
         name = f"camera-{source}"
     elif isinstance(source, str | PathLike):

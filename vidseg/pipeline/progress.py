@@ -11,21 +11,21 @@ if TYPE_CHECKING:
 
 
 class Progress(Protocol):
-    """Is told how a run comes along."""
+    """Shows or uses the progress of a run."""
 
     def start(self, total: int | None, done: int) -> None:
-        """A run of `total` frames (None: nobody knows) begins, `done` of them before it."""
+        """A run of `total` frames (None: unknown) begins; `done` of them were done before."""
         ...
 
     def advance(self) -> None:
-        """One more frame is through."""
+        """One more frame is done."""
         ...
 
     def close(self) -> None: ...
 
 
 class Silent:
-    """No bar."""
+    """Shows no bar."""
 
     def start(self, total: int | None, done: int) -> None:
         pass
@@ -41,7 +41,7 @@ def new_bar(total: int | None, *, of: str, done: int = 0) -> tqdm[Any]:
     """A bar on standard error, which is a terminal; `of` names what is counted, in the plural."""
     from tqdm import tqdm
 
-    # A terminal that tells no size (in a container, under a script) would get no bar at all.
+    # A terminal without a size (in a container, under a script) would otherwise get no bar.
     has_size = os.get_terminal_size(sys.stderr.fileno()).columns > 0
     return tqdm(
         total=total,
@@ -56,7 +56,7 @@ def new_bar(total: int | None, *, of: str, done: int = 0) -> tqdm[Any]:
 
 
 class Bar:
-    """Frames, frames per second and time left, on standard error."""
+    """A bar on standard error: frames, frames per second, time left."""
 
     def start(self, total: int | None, done: int) -> None:
         self._bar = new_bar(total, of="frames", done=done)

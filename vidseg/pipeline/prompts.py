@@ -1,9 +1,9 @@
-"""Prompt files: which objects to follow, said by boxes, points and masks on frames.
+"""Prompt files say which objects to follow, by boxes, points and masks on frames.
 
-Reading happens in two steps, because the second one needs the video:
+They are read in two steps, because the second one needs the video:
 
-    read_prompts(file)            what the file says, typed and checked, its mask files read
-    .fit(video)                   the same against the video's size and length: ready for a session
+    read_prompts(file)            the content, typed and checked, with its mask files read
+    .fit(video)                   the same checked against the video's size and length, ready for a session
 
 Coordinates are pixels of the frame as shown: origin at the top-left corner, x to the right, y down.
 """
@@ -29,12 +29,12 @@ from vidseg.trackers.contract import Prompt
 from vidseg.validation import FileName, Strict, parse
 
 Pixel = Annotated[float, Field(ge=-1e6, le=1e6)]
-MAX_FRAME = 2**53  # beyond it, other programs' JSON readers lose digits
+MAX_FRAME = 2**53  # many JSON readers lose digits of larger numbers
 MAX_ID = 2**31 - 1  # label maps are int32
 
 
 class Region(Strict):
-    """What one prompt says: a box and points together, or a mask alone."""
+    """The content of one prompt: a box and points together, or a mask alone."""
 
     box: Annotated[list[Pixel], Field(min_length=4, max_length=4, description="[x0, y0, x1, y1]")] | None = (
         None
@@ -60,13 +60,13 @@ class Region(Strict):
 
 
 class FramePrompt(Region):
-    """A prompt on one frame. Several for one object on one frame are one prompt."""
+    """A prompt on one frame. Several for one object on one frame are merged."""
 
     frame: Annotated[int, Field(ge=0, le=MAX_FRAME, description="Frame number; the first one is 0.")]
 
 
 class PromptedObject(Strict):
-    """One object, with the frames it is prompted on."""
+    """An object, with the frames on which it is prompted."""
 
     id: Annotated[int, Field(ge=1, le=MAX_ID)]
     label: Annotated[str, Field(max_length=200)] | None = None
@@ -74,13 +74,13 @@ class PromptedObject(Strict):
 
 
 class LongForm(Strict):
-    """Any number of objects, each prompted on any frames."""
+    """A prompt file with any number of objects, each prompted on any frames."""
 
     objects: Annotated[list[PromptedObject], Field(min_length=1)]
 
 
 class ShortForm(Region):
-    """One region: object 1 on the first frame that is tracked. Every id of a mask is an object of its own."""
+    """A prompt file with one region: object 1 on the first tracked frame. In a mask, each id is an object."""
 
 
 def prompt_schema() -> dict[str, Any]:
@@ -96,21 +96,21 @@ def prompt_schema() -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoFacts:
-    """What prompts are checked against."""
+    """The facts about a video that prompts are checked against."""
 
     name: str
     size_hw: tuple[int, int]
     start: int = 0
-    """First frame to be tracked."""
+    """The first frame to be tracked."""
     end: int | None = None
-    """One past the last frame to be tracked, as asked for; None for the video's end."""
+    """One past the last frame to be tracked; None: the end of the video."""
     num_frames: int | None = None
-    """Length of the video where it is known for certain."""
+    """Number of frames of the video, if it is known for certain."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectPrompts:
-    """One object's prompts, one for each prompted frame."""
+    """The prompts of one object, one for each prompted frame."""
 
     obj_id: int
     label: str | None
@@ -128,14 +128,14 @@ class ObjectPrompts:
 
 @dataclass(frozen=True, kw_only=True)
 class Prompts:
-    """What a prompt file says, objects in the file's order."""
+    """The content of a prompt file, with objects in its order."""
 
     objects: list[ObjectPrompts]
     where: str
-    """The file, for messages."""
+    """Name of the file, for messages."""
     mask_files: list[Path] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    """What was changed to fit the video: one line each."""
+    """What was changed to fit the video, one line each."""
 
     @property
     def labels(self) -> dict[int, str]:
@@ -169,7 +169,7 @@ class Prompts:
         return replace(self, objects=objects, warnings=self.warnings + warnings)
 
     def document(self) -> dict[str, Any]:
-        """The prompts as JSON values; a mask is told by the checksum of its pixels."""
+        """The prompts as JSON values; masks are represented by checksums of their pixels."""
         return {
             "objects": [
                 {
@@ -192,7 +192,7 @@ def read_prompts(source: Any, first_frame: int = 0) -> Prompts:
         first_frame: the first frame that is tracked, to which a short form belongs.
 
     Raises:
-        PromptError: the file cannot be read, is not JSON, or does not hold together.
+        PromptError: the file cannot be read, is not JSON, or contradicts itself.
     """
     if not isinstance(source, str | PathLike):
         masks = MaskSource(Path())
@@ -214,7 +214,7 @@ def read_prompts(source: Any, first_frame: int = 0) -> Prompts:
 
 
 def decode_prompts(data: bytes, where: str) -> Any:
-    """JSON, with every name once and every number finite.
+    """Decode JSON; names must be unique in their object, and numbers finite.
 
     Raises:
         PromptError: it is not such JSON.
@@ -246,7 +246,7 @@ def decode_prompts(data: bytes, where: str) -> Any:
         ) from None
     except RecursionError:
         raise PromptError("the prompt file is nested too deeply", where=where) from None
-    except ValueError:  # an integer of thousands of digits
+    except ValueError:  # an integer with thousands of digits
         raise PromptError("the prompt file has a number that is too long", where=where) from None
 
 

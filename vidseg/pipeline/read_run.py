@@ -1,4 +1,4 @@
-"""A finished run, back as arrays."""
+"""Reads a finished run back as arrays."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Run:
 
     folder: Path
     record: Mapping[str, Any]
-    """run.json."""
+    """The contents of run.json."""
     size_hw: tuple[int, int]
     """Height and width of the video."""
     labels: Mapping[int, str]
-    """Object id -> label; '' where it has none. The objects of the prompts, in their order."""
+    """Object id -> label, '' for none; all objects of the prompts, in their order."""
 
     @property
     def obj_ids(self) -> list[int]:
@@ -48,7 +48,7 @@ class Run:
         return read_masklets(self.folder / MASKLETS, size_hw=self.size_hw)
 
     def masklet(self, obj_id: int) -> npt.NDArray[np.bool_]:
-        """One object's masks over all frames: bool (T, H, W); T masks of this size are held at once.
+        """The masks of one object on all frames, bool (T, H, W); T masks of this size are held at once.
 
         Raises:
             InputError: there is no such object.

@@ -1,12 +1,12 @@
-"""Spans of a video that are worth a look: where the masks are more likely to be wrong.
+"""Finds spans of a video where masks are more likely to be wrong, and are worth a look.
 
-Nothing is judged but what a tracker reports and what the frames show, frame by frame, in memory that does not
-grow with the video. Reasons:
+It only uses what a tracker reports and what the frames show, frame by frame, in memory that does not grow
+with the video. Reasons:
 
-    low_score      an object in sight of which the tracker is not sure
+    low_score      the tracker is not sure of an object in sight
     area_jump      an object's area doubles or halves from one frame to the next
     objects_merge  two objects claim mostly the same pixels
-    scene_cut      the picture changes as a whole; whatever is tracked across is in doubt
+    scene_cut      the picture changes as a whole, so everything tracked across is in doubt
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ Reason = Literal["low_score", "area_jump", "objects_merge", "scene_cut"]
 
 LOW_SCORE = 0.5
 AREA_JUMP = 2.0
-"""This many times more, or fewer, pixels than on the frame before."""
+"""An area jumps if it changes by at least this factor from one frame to the next."""
 SMALL_AREA_PX = 64
-"""Areas below it double by chance."""
+"""Areas below this many pixels double by chance, and are not judged."""
 MERGED_IOU = 0.5
 CUT_DISTANCE = 0.5
-"""How much of the colour histogram must have moved, 0 to 1."""
+"""A scene is cut if at least this share of the colour histogram has moved, 0 to 1."""
 GAP_FRAMES = 5
-"""Spans of one kind with fewer frames than this between them are one span."""
+"""Spans of one kind with fewer frames than this between them are merged."""
 MAX_SPANS = 1000
 
 _SAMPLES = 64
@@ -43,7 +43,7 @@ _COLOURS = 4
 
 @dataclass(slots=True)
 class Span:
-    """Frames `first` to `last`, inclusive."""
+    """Frames `first` to `last`, inclusive, that are in doubt."""
 
     first: int
     last: int
@@ -60,7 +60,7 @@ class Review:
 
     def __init__(self) -> None:
         self.left_out = 0
-        """Spans beyond the first `MAX_SPANS`."""
+        """How many spans beyond the first `MAX_SPANS` were left out."""
         self._spans: list[Span] = []
         self._open: dict[tuple[Reason, tuple[int, ...]], Span] = {}
         self._previous: int | None = None
@@ -91,14 +91,14 @@ class Review:
         if frame.image is not None:
             colours = _colours(frame.image)
             if self._colours is not None and np.abs(colours - self._colours).sum() / 2 >= CUT_DISTANCE:
-                # The first frame of the new scene, also when the video is seen backwards.
+                # Note the first frame of the new scene, even if the video is seen backwards.
                 self._note("scene_cut", (), now if previous is None else max(now, previous))
             self._colours = colours
 
     def resume(self, documents: Iterable[dict[str, Any]], is_done: Callable[[int], bool]) -> None:
-        """Take up the spans of an interrupted run, as far as they lie on frames that are done.
+        """Take up the spans of an interrupted run that lie on frames which are done.
 
-        What changes between the last frame done and the next one is not seen.
+        Changes between the last frame that is done and the next one are not seen.
         """
         for document in documents:
             done = [t for t in range(document["frames"][0], document["frames"][1] + 1) if is_done(t)]
@@ -114,7 +114,7 @@ class Review:
 
     def _note(self, reason: Reason, obj_ids: tuple[int, ...], frame_idx: int) -> None:
         span = self._open.get((reason, obj_ids))
-        # Cuts are moments, and two of them are two.
+        # Cuts are moments, so two of them are not merged.
         gap = 0 if reason == "scene_cut" else GAP_FRAMES
         if span is not None and span.first - gap <= frame_idx <= span.last + gap:
             span.first, span.last = min(span.first, frame_idx), max(span.last, frame_idx)
@@ -135,7 +135,7 @@ def _merged(masks: FrameMasks, areas: dict[int, int]) -> list[tuple[int, int]]:
     x, y, w, h = np.array([masks.boxes[row] for row in rows], np.float64).T
     left, right = np.maximum.outer(x, x), np.minimum.outer(x + w, x + w)
     top, bottom = np.maximum.outer(y, y), np.minimum.outer(y + h, y + h)
-    # No two masks share more than their boxes or than the smaller mask.
+    # Two masks share at most what their boxes share, and at most the smaller mask.
     most = np.clip(right - left, 0, None) * np.clip(bottom - top, 0, None)
     most = np.minimum(most, np.minimum.outer(area, area))
     may_be = np.triu(most >= MERGED_IOU * (np.add.outer(area, area) - most), 1)
@@ -149,7 +149,7 @@ def _merged(masks: FrameMasks, areas: dict[int, int]) -> list[tuple[int, int]]:
 
 
 def _colours(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """The shares of 64 colours in a sample of the picture."""
+    """The shares of 64 colours in a sample of the pixels of a picture."""
     rows = np.linspace(0, image.shape[0] - 1, _SAMPLES).astype(int)
     columns = np.linspace(0, image.shape[1] - 1, _SAMPLES).astype(int)
     levels = image[rows[:, None], columns].astype(np.int64) * _COLOURS // 256

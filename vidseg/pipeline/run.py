@@ -1,4 +1,4 @@
-"""One run of `track`: all that is checked before anything is written."""
+"""One run of `track`: everything is checked before anything is written."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ class TrackSummary:
 
     status: Status
     out: Path
-    """The run's folder."""
+    """Folder of the run."""
     outputs: list[Path]
-    """What lies in it besides run.json: files, and the folder of label maps."""
+    """Files and folders of pictures in it, besides run.json."""
     frames_done: int
     frames_per_second: float
     obj_ids: list[int]
     warnings: list[str] = field(default_factory=list)
-    """What was changed in the prompts to make them fit the video, and what was odd about it."""
+    """What was changed in the prompts to make them fit the video, and what was odd about the video."""
     error: VidsegError | None = None
-    """What ended a run that is 'partial' or 'failed'."""
+    """The error that ended a run which is 'partial' or 'failed'."""
     was_done_before: bool = False
-    """There was nothing left to resume."""
+    """Whether there was nothing left to resume."""
     seconds: Mapping[Stage, float] = field(default_factory=dict)
-    """Where the time went, tries that were resumed included: `read` (waiting for frames), `track`, `write`
+    """Seconds by kind of work, including resumed tries: `read` (waiting for frames), `track`, `write`
     (waiting for writers)."""
 
 
@@ -56,10 +56,10 @@ class Run:
 
     Args:
         get_tracker: builds the tracker; called after the cheaper checks.
-        asked: what was asked of the tracker; kept in run.json.
-        warn: is told, in one line each, what was changed in the prompts to make them fit, and in the end what
-            was odd about the source.
-        job: what a batch knows the run by; kept in run.json.
+        asked: options that the tracker was given; kept in run.json.
+        warn: called with a line for each change in the prompts that made them fit and, in the end, for each
+            thing that was odd about the source.
+        job: facts by which a batch knows the run; kept in run.json.
         streams: writers that are given every frame besides those of the formats, and leave no file.
     """
 
@@ -93,7 +93,7 @@ class Run:
         self.stop = stop or Stop()
 
     def run(self) -> TrackSummary:
-        """Track; what goes wrong before the first frame is written is raised, the rest is in the summary."""
+        """Track. Errors before the first frame is written are raised; later ones are in the summary."""
         earlier = self.folder.earlier_run()
         if earlier is not None and not (self.options.resume or self.options.overwrite):
             raise OutputError(
@@ -135,7 +135,7 @@ class Run:
         self.prompts = self.prompts.fit(video.facts())
         last = self.prompts.frames[-1]
         if video.can_read_again and video.num_frames is None and last > (options.start or 0):
-            with suppress(DecodeError):  # the run itself will come to where the source is broken
+            with suppress(DecodeError):  # the run itself will report where the source is broken
                 video.frame(last, self.prompts.where)
 
     def _planned(self) -> list[Pass]:
@@ -150,7 +150,7 @@ class Run:
         return partial(self.video.frame, where=self.prompts.where) if self.video.can_read_again else None
 
     def _facts(self) -> dict[str, Any]:
-        """What `run.json` tells of the run that does not change while it runs."""
+        """The facts in `run.json` that do not change while the run goes on."""
         about = self.tracker.describe()
         options = self.options
         return {
@@ -199,7 +199,7 @@ class Run:
             progress=self.progress,
             stop=self.stop,
         )
-        frames = execution.first_frames()  # proves the source before anything is written
+        frames = execution.first_frames()  # checks the source before anything is written
         for warning in self.prompts.warnings:
             self.warn(warning)
         self.folder.claim()

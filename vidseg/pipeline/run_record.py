@@ -1,6 +1,6 @@
 """`run.json`: what was run, on what, how far it came and how fast.
 
-It is written when a run starts, at every checkpoint, and when the run ends; whole each time.
+It is written whole when a run starts, at every checkpoint, and when the run ends.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ _TOLD_PACKAGES = ("numpy", "torch", "opencv-python-headless", "av", "pillow", "p
 
 
 class RunRecord:
-    """The facts of one run, as they grow."""
+    """The facts of one run, which grow while it goes on."""
 
     def __init__(self, path: Path, facts: Mapping[str, Any]) -> None:
         self.path = path
         self.seconds: dict[Stage, float] = {"read": 0.0, "track": 0.0, "write": 0.0}
-        """Where the tracking thread's time went: waiting for frames, tracking, waiting for writers."""
+        """Seconds of the tracking thread: waiting for frames, tracking, waiting for writers."""
         self.frames_done = 0
         self.status: Status = "running"
         self.review = Review()
-        """Is shown every frame that the writers are given."""
+        """Sees every frame that the writers are given."""
         self._error: dict[str, Any] | None = None
         self.facts = dict(facts)
         self._outputs: list[str] = []
@@ -72,10 +72,10 @@ class RunRecord:
     def go_on_from(
         self, earlier: Mapping[str, Any], frames_done: int, is_done: Callable[[int], bool]
     ) -> None:
-        """Count on from an interrupted run's record.
+        """Continue the record of an interrupted run.
 
         Args:
-            is_done: whether a frame is among the `frames_done` that are behind us.
+            is_done: whether a frame is among the `frames_done` that are done.
         """
         self.frames_done = frames_done
         self.review.resume(earlier.get("review", []), is_done)
@@ -125,10 +125,10 @@ class RunRecord:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """An earlier run's record.
+    """The record of an earlier run.
 
     Raises:
-        OutputError: it is not one of ours.
+        OutputError: the file is no such record.
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -142,13 +142,13 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def _has_names(record: Mapping[str, Any]) -> bool:
-    """Whether the names of the frames, where there are some, are names."""
+    """Whether the names of frames, if there are any, are usable as names."""
     files = record.get("frame_files")
     return files is None or (isinstance(files, list) and all(isinstance(file, str) for file in files))
 
 
 def identity(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a run's facts, those that decide the masks: runs with one identity give the same bytes."""
+    """The facts of a run that decide its masks: runs with the same identity give the same bytes."""
     source = {key: facts["source"].get(key) for key in _SOURCE_IDENTITY}
     return {"source": source, **{key: facts[key] for key in _IDENTITY}}
 
@@ -159,7 +159,7 @@ def fingerprint(facts: Mapping[str, Any]) -> str:
 
 
 def what_differs(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Where two runs' identities part, for people: 'tracker (flow, now edgetam)'."""
+    """The differences of two runs' identities, for people: 'tracker (flow, now edgetam)'."""
     differing = []
     for key, after in identity(now).items():
         before = identity(earlier)[key]
@@ -180,7 +180,7 @@ def what_differs(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
 
 
 def source_facts(info: SourceInfo) -> dict[str, Any]:
-    """What is known of the source, as JSON values, and what tells it from another one wherever it lies.
+    """Facts about a source as JSON values, which tell it from other sources wherever it lies.
 
     Raises:
         SourceError: its file or folder cannot be read.
@@ -198,13 +198,13 @@ def source_facts(info: SourceInfo) -> dict[str, Any]:
 
 
 def describe_video(facts: Mapping[str, Any], run: Path) -> VideoDescription:
-    """What a run's record says of its video, for writers.
+    """The description of its video in a run's record, for writers.
 
     Args:
-        run: the run's folder. A job's is called by its id, wherever it is being written.
+        run: folder of the run. That of a job is named by the job's id, wherever it is being written.
 
     Raises:
-        InputError: it does not say it.
+        InputError: the record has no such description.
     """
     try:
         source, objects = facts["source"], facts["prompts"]["objects"]
@@ -213,7 +213,7 @@ def describe_video(facts: Mapping[str, Any], run: Path) -> VideoDescription:
         rate = Fraction(source["frame_rate"]) if source["frame_rate"] else None
         frame_files = facts.get("frame_files")
         run_name = (facts.get("job") or {}).get("id") or run.resolve().name
-        if source["kind"] in ("frames", "array"):  # they have no times: a frame's is told by this rate
+        if source["kind"] in ("frames", "array"):  # they have no times, so this rate gives them
             rate = rate or ASSUMED_FRAME_RATE
         return VideoDescription(
             name=path.stem if path and source["kind"] == "video" else str(source["name"]),
@@ -259,7 +259,7 @@ def versions() -> dict[str, str]:
 
 
 def peak_memory_bytes() -> dict[str, int]:
-    """The most memory this process has held so far, on the host and on a GPU in use."""
+    """The most memory that this process has held so far, on the host and on a GPU in use."""
     peak = {}
     try:
         import resource

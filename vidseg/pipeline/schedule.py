@@ -1,12 +1,12 @@
-"""When each prompt is given to the session.
+"""Decides when each prompt is given to the session.
 
-The rule is that of SAM 2's own scripts, object by object (`vos_separate_inference_per_object` in
+The rule is that of SAM 2's own scripts for single objects (`vos_separate_inference_per_object` in
 tools/vos_inference.py, facebookresearch/sam2): all prompted frames of an object are segmented first, then the
-object is carried from the frame it starts on. Objects do not see each other's memories, so starting one in
-the middle of a pass gives what a video state of its own would.
+object is carried from the frame on which it starts. Objects do not see each other's memories, so an object
+that starts in the middle of a pass gets the same masks as in a video state of its own.
 
-Trackers with the trait `clicks_correct` take clicks on a later frame for what they mostly are, a correction
-of what is tracked into it: these are given when the frame comes.
+For trackers with the trait `clicks_correct`, clicks on a later frame correct the mask tracked into it, so
+they are given when that frame comes.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class Schedule:
 
     objects: list[ObjectPrompts]
     start_on: Literal["first", "last"] = "first"
-    """The prompted frame that an object starts on. A backward run carries it from the last one down."""
+    """Prompted frame on which an object starts. A backward run carries it down from the last one."""
     reverse: bool = False
     read_frame: Callable[[int], Frame] | None = None
-    """Reads one frame out of turn; None where the source cannot be sought in. Later prompts are then given
-    when their frame comes, as corrections."""
+    """Reads one frame out of turn; None if the source cannot seek. Later prompts are then given when their
+    frame comes, as corrections."""
     clicks_correct: bool = False
-    """Of the tracker: clicks are given when their frame comes, too."""
+    """The trait of the tracker: clicks are given when their frame comes."""
 
     def start_of(self, thing: ObjectPrompts) -> int:
         return thing.first_frame if self.start_on == "first" else thing.last_frame
@@ -49,11 +49,11 @@ class Schedule:
         return frame_idx <= self.highest_start if self.reverse else frame_idx >= self.lowest_start
 
     def prompt(self, session: Session, previous_idx: int | None, frame_idx: int) -> None:
-        """Give the session what it needs to know before it steps into a frame.
+        """Give the session the prompts that it needs before it steps into a frame.
 
         Args:
-            previous_idx: the frame before; a live source may have dropped some in between, and a prompt on
-                one of those is given on the next frame there is. None on the pass's first frame.
+            previous_idx: the frame before, or None on the first frame of a pass. A live source may have
+                dropped frames in between; a prompt on one of those is given on the next frame that exists.
         """
 
         def is_due(prompted_idx: int) -> bool:

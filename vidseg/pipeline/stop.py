@@ -1,4 +1,4 @@
-"""Stopping a run between two frames, when Ctrl-C or a termination signal asks for it."""
+"""Stops a run between two frames when Ctrl-C or a termination signal asks for it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from types import FrameType
 class Stop:
     """A request to stop.
 
-    The first signal lets the frame in hand be finished, unless the run only waits (for a silent stream, say);
-    then, and on a second signal, it raises KeyboardInterrupt.
+    The first signal lets the present frame be finished, unless the run only waits (for a silent stream, for
+    example); then, and at a second signal, KeyboardInterrupt is raised.
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class Stop:
 
     @contextmanager
     def stepping(self) -> Iterator[None]:
-        """Around work that must not be cut in two."""
+        """A context for work that must not be interrupted."""
         self._is_stepping = True
         try:
             yield
@@ -30,7 +30,7 @@ class Stop:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM ask for a stop, in here. Only for a program's main thread."""
+        """A context in which SIGINT and SIGTERM ask for a stop. Only for the main thread of a program."""
         before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield

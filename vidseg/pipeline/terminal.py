@@ -1,4 +1,4 @@
-"""Standard output and error of the command line, which must not fail a command that has done its work."""
+"""Keeps standard output and error from failing a command that has done its work."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from vidseg.pipeline.file_names import ESCAPED
 class _Steady:
     """A stream that shows what it can.
 
-    Letters that the terminal does not have are escaped. What is written after the reader has gone (`| head`)
-    is dropped.
+    Characters that the terminal does not have are escaped. Output after the reader has gone (`| head`) is
+    dropped.
     """
 
     def __init__(self, stream: TextIO, name: str) -> None:
@@ -51,7 +51,7 @@ class _Steady:
             raise RunError(f"{self._name} cannot be written ({failure.strerror})") from None
 
     def _close(self) -> None:
-        """Write nowhere from now on; what Python itself still holds back, too."""
+        """Write nowhere from now on; this also drops what Python still buffers."""
         self._is_open = False
         with suppress(OSError, ValueError, AttributeError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -61,9 +61,12 @@ class _Steady:
 
 @contextmanager
 def steady_output() -> Iterator[None]:
-    """Within it no terminal and no closed pipe fails a print; a full disk behind one does, as a RunError."""
+    """A context in which neither a terminal nor a closed pipe fails a print.
+
+    A full disk does, with a RunError.
+    """
     with ExitStack() as stack:
-        # Python has None for a stream that was closed before it began.
+        # Python has None for a stream that was closed before the program started.
         nowhere = stack.enter_context(open(os.devnull, "w"))
         out, error = sys.stdout or nowhere, sys.stderr or nowhere
         stack.enter_context(redirect_stdout(cast(TextIO, _Steady(out, "standard output"))))
@@ -71,14 +74,14 @@ def steady_output() -> Iterator[None]:
         try:
             yield
         finally:
-            with suppress(RunError):  # the command has ended, one way or another
+            with suppress(RunError):  # the command has already ended
                 flush_output()
 
 
 def flush_output() -> None:
-    """Have what was printed written.
+    """Write out what was printed.
 
     Raises:
-        RunError: within `steady_output`: the disk behind standard output is full.
+        RunError: inside `steady_output`, if the disk behind standard output is full.
     """
     sys.stdout.flush()

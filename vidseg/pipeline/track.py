@@ -1,4 +1,4 @@
-"""`vidseg.track`: a source, prompts and a tracker in; masks, a picture and a record of the run out."""
+"""`vidseg.track`: takes a source, prompts and a tracker; writes masks, a picture and a record of the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prompts typed on the command line: boxes, points, JSON in place, and files, each an object of its own.
+"""Prompts on the command line: boxes, points, inline JSON and files, each an object of its own.
 
 Coordinates are pixels of the frame as shown: origin at the top-left corner, x to the right, y down.
 """
@@ -12,11 +12,11 @@ from typing import Any
 from vidseg.errors import PromptError
 
 Typed = str | Mapping[str, Any]
-"""The path of a prompt file, '-' for standard input; or what such a file would say."""
+"""Path of a prompt file ('-' for standard input), or the content of one."""
 
 
 def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `--prompt`, `--box` and `--points`; `args.prompts` lists what they say in the order of typing."""
+    """Add `--prompt`, `--box` and `--points`; `args.prompts` lists their values in the order of typing."""
     group = parser.add_argument_group("what to follow")
     group.add_argument(
         "--prompt",
@@ -46,7 +46,7 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def combine(typed: Sequence[Typed] | None, first_frame: int) -> Typed:
-    """What was typed, as one thing for `read_prompts`.
+    """All typed prompts as one value for `read_prompts`.
 
     Args:
         first_frame: the first frame that is tracked, to which boxes and points belong.

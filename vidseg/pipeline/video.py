@@ -1,4 +1,4 @@
-"""A source as a run needs it: its facts, its frames once or again, one frame out of turn."""
+"""A source as a run needs it: its facts, its frames once or again, single frames out of turn."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from vidseg.pipeline.read import Source, SourceInfo, read
 from vidseg.trackers.contract import Frame
 
 COUNTED_FRAMES = 64
-"""Videos whose header claims no more frames than this are counted by decoding: SAM 2 treats a video of under
-16 frames in a way of its own, and headers lie."""
+"""Videos whose header claims at most this many frames are counted by decoding: SAM 2 treats videos of under
+16 frames differently, and headers may be wrong."""
 
 
 class Video:
-    """A source, opened as often as it allows.
+    """A source that is opened as often as it allows.
 
     Args:
         source, start, end, reader, queue_frames, on_behind: see `vidseg.read`.
@@ -43,7 +43,7 @@ class Video:
         self._queue_frames = queue_frames
         self._on_behind = on_behind
         self.keep_decoded = True
-        """Whether frames that are read from now on hold their decoded picture; see `vidseg.read`."""
+        """Whether frames read from now on hold their decoded picture; see `vidseg.read`."""
         self._opened: list[Source] = []
         first_look = self._open(start, end)
         self.info: SourceInfo = first_look.info
@@ -52,14 +52,16 @@ class Video:
             first_look.close()
         self._only_look = None if self.can_read_again else first_look
         self.num_frames = self.info.num_frames
-        """The length of the whole source, where it is known for certain."""
+        """Number of frames of the whole source, if it is known for certain."""
         claim = self.info.num_frames_from_header
         if self.num_frames is None and self.can_read_again and (claim is None or claim <= COUNTED_FRAMES):
             self.num_frames = self._count_up_to(COUNTED_FRAMES)
 
     def frames(self, start: int | None, end: int | None, *, reverse: bool = False) -> Iterator[Frame]:
-        """The frames from `start` up to, but not including, `end`; of a source that cannot be read again,
-        those it was opened for."""
+        """The frames from `start` up to, but not including, `end`.
+
+        A source that cannot be read again gives those for which it was opened.
+        """
         opened = self._only_look or self._open(start, end, reverse=reverse)
         self._opened.append(opened)
         return iter(opened)
@@ -68,7 +70,7 @@ class Video:
         """One frame out of turn.
 
         Args:
-            where: who prompted on it, for the message.
+            where: the prompt that asks for it, for the message.
 
         Raises:
             PromptError: there is no such frame.
@@ -92,14 +94,14 @@ class Video:
         )
 
     def about(self, start: int | None, end: int | None) -> int | None:
-        """How many frames `frames(start, end)` will give, by what is known or claimed."""
+        """How many frames `frames(start, end)` will give, as far as that is known or claimed."""
         length = self.num_frames or self.info.num_frames_from_header
         if end is None or (length is not None and length < end):
             end = length
         return None if end is None else max(0, end - (start or 0))
 
     def remarks(self) -> list[str]:
-        """What was odd about the frames that were read, each thing once; see `Source.remarks`."""
+        """What was odd about the frames read, each thing once; see `Source.remarks`."""
         return list(dict.fromkeys(remark for opened in self._opened for remark in opened.remarks))
 
     def close(self) -> None:
@@ -132,7 +134,8 @@ class Video:
         return self.num_frames
 
     def _count_up_to(self, limit: int) -> int | None:
-        """The source's length, if it is at most `limit`; None otherwise, and where it breaks."""
+        """The number of frames of the source if it is at most `limit`; else, or if the source is broken,
+        None."""
         count = 0
         try:
             with self._open(None, limit + 1) as opened:

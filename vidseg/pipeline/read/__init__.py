@@ -1,4 +1,4 @@
-"""Reading frames, one at a time, from files, folders, cameras, streams and arrays."""
+"""Reads frames, one at a time, from files, folders, cameras, streams and arrays."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read(
         start: the first frame wanted, by decode order from 0. Frames keep their number in the whole source.
         end: the frame to stop before; past the last one means to the last one.
         reverse: read from the last wanted frame to the first, in pieces of one group of pictures.
-        reader: what decodes video files: 'pyav', or 'decord' (an extra).
+        reader: the library that decodes video files: 'pyav', or 'decord' (an extra).
         queue_frames: how many frames may be decoded ahead.
         on_behind: what a live source does when the consumer is slower than it: 'drop' throws the oldest
             waiting frames away (the default for live sources), 'wait' reads on only when there is room.
@@ -65,13 +65,13 @@ def read(
     remarks: list[str] = []
     try:
         info, frames = _open(source, span, remarks, reverse=reverse, reader=reader, keep_decoded=keep_decoded)
-    except OSError as failure:  # no permission, a broken disk
+    except OSError as failure:  # such as no permission, or a broken disk
         raise SourceError(f"'{shown(str(source))}' cannot be read ({told(failure)})") from failure
     if on_behind == "drop" and info.kind not in ("camera", "stream"):
         frames.close()
         raise InputError(f"'{info.name}' does not run ahead", hint="on_behind='drop' is for live sources")
     drop = info.is_live if on_behind is None else on_behind == "drop"
-    # What the caller iterates over must run in the caller's thread, so arrays are not read ahead.
+    # The caller's iterable must run in the caller's thread, so arrays are not read ahead.
     return Source(
         info, frames, remarks, queue_frames=None if info.kind == "array" else queue_frames, drop=drop
     )

@@ -1,4 +1,4 @@
-"""Decoding ahead of the consumer, in a thread, with a bounded number of frames in between."""
+"""Decodes ahead of the consumer, in a thread, with a bounded number of frames in between."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class DecodeAhead(Generic[ItemT]):
 
     Args:
         items: the generator; it runs, and is closed, in the thread.
-        size: the most items that may wait.
+        size: how many items may wait, at most.
         drop: what happens when `size` items wait: True throws the oldest away, False holds the generator up.
     """
 
@@ -36,7 +36,8 @@ class DecodeAhead(Generic[ItemT]):
 
     def __next__(self) -> ItemT:
         if self._thread is None and not self._stopped:
-            # A daemon: a thread that waits on a silent network must not hold up the end of the program.
+            # The thread is a daemon: while it waits for a silent network, it must not keep the program from
+            # ending.
             self._thread = threading.Thread(target=self._run, name="vidseg-decode", daemon=True)
             self._thread.start()
         with self._changed:
@@ -65,7 +66,7 @@ class DecodeAhead(Generic[ItemT]):
             self._changed.notify_all()
 
     def _hand_over(self, item: ItemT) -> bool:
-        """Queue an item; False when nobody wants it any more."""
+        """Put an item into the queue; False if nobody wants it any more."""
         with self._changed:
             while len(self._waiting) >= self._size and not self._stopped:
                 if self._drop:

@@ -1,4 +1,4 @@
-"""Iterables of arrays, or of frames, as a source."""
+"""Opens iterables of arrays, or of frames, as a source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cameras by number, through OpenCV, which knows the camera interface of each operating system."""
+"""Opens cameras by number, through OpenCV, which knows the camera interface of each operating system."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def open_camera(number: int, span: Span) -> tuple[SourceInfo, Generator[Frame, N
     import cv2
 
     name = f"camera {number}"
-    # OpenCV writes its search for a camera to standard error; our own error says all there is to say.
+    # OpenCV logs its search for a camera to standard error; our own error says enough.
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:

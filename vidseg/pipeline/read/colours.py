@@ -1,7 +1,7 @@
-"""Colour tags of decoded pictures, made into what FFmpeg's scaler takes.
+"""Changes colour tags of decoded pictures to ones that FFmpeg's scaler accepts.
 
-Since version 8 the scaler refuses pictures whose tags are reserved or unknown (ITU-T H.273), and some that it
-has no formula for. Phones, cameras and ProRes files carry such tags.
+From version 8 on the scaler refuses pictures whose tags are reserved or unknown (ITU-T H.273), and some for
+which it has no formula. Phones, cameras and ProRes files write such tags.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ MATRICES = {
     13: "derived from primaries, constant luminance", 14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re",
     17: "YCgCo-Ro",
 }  # fmt: skip
-"""The matrices that H.273 defines; every other value is reserved."""
+"""Names of the matrices that H.273 defines; every other value is reserved."""
 
 MATRIX_OF_PRIMARIES = {1: 1, 4: 4, 6: 7, 7: 7, 9: 9}
 """Primaries (H.273) -> the matrix that is derived from them, among those that the scaler knows."""
 
 
 def settle_tags(picture: VideoFrame) -> None:
-    """Change the tags of a picture, whose samples stay, so that the scaler converts it to RGB where it can.
+    """Change the tags of a picture, not its samples, so that the scaler converts it to RGB if it can.
 
-    A reserved or unknown tag means an untagged picture. Primaries and transfer are dropped whatever they are:
-    they play no part on the way from samples to RGB, and the scaler refuses some.
+    A picture with a reserved or unknown tag counts as untagged. Primaries and transfer are always dropped:
+    they play no part in the conversion from samples to RGB, and the scaler refuses some of them.
     """
-    tags: Any = picture  # PyAV's stubs know fewer values than its setters take
+    tags: Any = picture  # PyAV's type stubs allow fewer values than its setters
     if tags.colorspace == CHROMA_DERIVED:
         tags.colorspace = MATRIX_OF_PRIMARIES.get(tags.color_primaries, UNTAGGED)
     elif tags.colorspace not in MATRICES:
@@ -47,7 +47,7 @@ def settle_tags(picture: VideoFrame) -> None:
 
 
 def rgb_of_ycgco(planes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """uint8 3 x H x W in limited range, in the order Y, Cg, Co, as uint8 H x W x 3 RGB (H.273, 8.3)."""
+    """Convert Y, Cg, Co, uint8 3 x H x W in limited range, to uint8 H x W x 3 RGB (H.273, 8.3)."""
     luma = (planes[0].astype(np.float32) - 16) / 219
     green, orange = (planes[1:].astype(np.float32) - 128) / 224
     rgb = np.stack([luma - green + orange, luma + green, luma - green - orange], axis=-1)

@@ -1,7 +1,7 @@
-"""Does a file hold all that its container announces? A walk over sizes and names; contents stay unread.
+"""Checks that a file holds all that its container announces, by walking over sizes and names of its parts.
 
-Demuxers hide such breaks: a file that was cut short simply ends, and broken stretches of a Matroska file are
-passed over without a word.
+Demuxers hide such breaks: a file that was cut short simply ends, and broken parts of a Matroska file are
+skipped silently.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ def _walk_mp4(file: BinaryIO, size: int) -> str | None:
             large = file.read(8)
             length = struct.unpack(">Q", large)[0] if len(large) == 8 else 16
         elif length == 0:
-            return None  # this box reaches to the end of the file, wherever that is
+            return None  # this box always reaches to the end of the file
         if at + length > size:
             return _ends_early(size, at + length) if name in MP4_BOXES else None
         if name == b"moov" and has_index:  # `cat a.mp4 b.mp4`
             return f"another video begins before byte {at:,}, of which nothing can be read"
         has_index |= name == b"moov"
         if length < 8:
-            return None  # not a box; players ignore what comes after the last one
+            return None  # no box; players ignore anything after the last box
         at += length
     return None
 
@@ -69,7 +69,7 @@ def _walk_mp4(file: BinaryIO, size: int) -> str | None:
 def _walk_matroska(file: BinaryIO, size: int) -> str | None:
     at = 0
     cluster_end: int | None = None
-    """None outside of clusters; those of unknown size last until the next element of the segment."""
+    """None outside of clusters. A cluster of unknown size lasts until the next element of the segment."""
     inside = False
     while at < size:
         element = _ebml_element(file, at)

@@ -1,4 +1,4 @@
-"""Opening containers with PyAV, and saying what is wrong with those that do not open."""
+"""Opens containers with PyAV, and says what is wrong with those that do not open."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def open_container(
     """A container and its first video stream that is not a cover picture, ready to decode.
 
     Args:
-        address: what FFmpeg opens: `file:...` or a stream's address.
-        name: what to call it in messages.
-        timeout_s: the longest wait for the network, in opening and in each read.
-        threading: AUTO decodes on all cores; SLICE only within a picture, so that none is held back.
+        address: what FFmpeg opens: `file:...` or the address of a stream.
+        name: name of the source in messages.
+        timeout_s: longest wait for the network, in opening and in each read.
+        threading: AUTO decodes on all cores; SLICE only within a picture, so that no picture is held back.
 
     Raises:
         SourceError: it cannot be opened, or holds no video that can be decoded.
@@ -59,7 +59,7 @@ def open_container(
 
 
 def draining_packet(stream: VideoStream) -> Packet[VideoStream]:
-    """The packet that makes a decoder put out what it holds back; for streams that ended in an error."""
+    """The packet that makes a decoder return pictures it holds back, in streams that ended in an error."""
     import av
 
     packet = cast("Packet[VideoStream]", av.Packet())

@@ -1,4 +1,4 @@
-"""Decoding one pass over a video stream, through damage and to the end."""
+"""Decodes one pass over a video stream, through damage and to the end."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ if TYPE_CHECKING:
     """Opens a container and gives its packets from where decoding starts; the flag asks for threads."""
 
 SILENT_LOSS_CODECS = ("h264", "hevc", "av1", "vp9")
-"""In these every packet shows one picture (unless it is interlaced), and a decoder may drop a damaged one
-without an error."""
+"""In these codecs every packet shows one picture (unless it is interlaced), and a decoder may drop a damaged
+one without an error."""
 
 MAX_PENDING = 4096
-"""Past this many unanswered packets the timestamps mean nothing, and lost pictures are not looked for."""
+"""With more unanswered packets than this, timestamps cannot be trusted, and lost pictures are not looked for.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Where a stream is broken for the first time, as near as the decoder can say."""
+    """The first place at which a stream is broken, as near as the decoder can tell."""
 
     what: str
     frame_number: int
@@ -40,12 +41,13 @@ class Damage:
 
 
 class Decoder:
-    """Puts out every picture that can be decoded, in presentation order, and remembers the first damage.
+    """Returns every picture that can be decoded, in presentation order, and remembers the first damage.
 
     Args:
         begin: opens the container at the packet to start with; may be called twice.
-        first_number: the number of the first picture, for messages.
-        from_pts: pictures before this time are left out, and not missed: they belong to the group before.
+        first_number: number of the first picture, for messages.
+        from_pts: pictures before this time are left out and do not count as missing: they belong to the group
+            before.
         find_joint: see `vidseg.pipeline.read.transport`; for the file that `begin` opens.
     """
 
@@ -62,13 +64,13 @@ class Decoder:
         self._from_pts = from_pts
         self._find_joint = find_joint
         self._joint: int | None = None
-        """The place in the file where a new piece is to begin, with a keyframe."""
+        """Place in the file at which a new piece is to begin, with a keyframe."""
         self._last_dts: int | None = None
         self.joined_at: int | None = None
-        """The number of the first frame behind the first joint of a stream that was joined from several."""
+        """In a stream joined from several, the number of the first frame behind the first joint."""
         self._tail_is_unsure = False
         self.first_packet: Packet[VideoStream] | None = None
-        """The first one that was given to the decoder."""
+        """The first packet that the decoder was given."""
         self.frames_decoded = 0
         self.damage: Damage | None = None
 
@@ -102,7 +104,7 @@ class Decoder:
                     break
                 is_draining = packet.size == 0
                 if is_draining and (packet.pts is not None or packet.dts is not None):
-                    continue  # a dropped frame of AVI; a decoder would take it for the end
+                    continue  # a dropped frame of AVI, which a decoder would take for the end
                 self.first_packet = self.first_packet or packet
                 self._see_time(packet, pending)
                 if packet.pts is not None and not packet.is_discard and not self._is_early(packet):
@@ -139,7 +141,7 @@ class Decoder:
         self._tail_is_unsure = threaded and bool(pending)
 
     def _see_time(self, packet: Packet[VideoStream], pending: _Pending) -> None:
-        """Notice where a joined stream goes on with a new piece, whose times may begin again."""
+        """Notice where a joined stream goes on with a new piece, whose times may start again."""
         if packet.dts is not None:
             # Between keyframes the storage times of a piece may run back, too: Matroska has none of its own.
             if packet.is_keyframe and self._last_dts is not None and packet.dts < self._last_dts:
@@ -149,7 +151,7 @@ class Decoder:
             if packet.is_keyframe:
                 number = self._first_number + self.frames_decoded + len(pending)
                 self.joined_at = number if self.joined_at is None else self.joined_at
-            else:  # what comes needs pictures that are not there
+            else:  # the next pictures need pictures that are missing
                 self._note("data is missing", packet, pending)
             self._joint = None
 
@@ -165,19 +167,19 @@ class Decoder:
 
 
 class _Pending:
-    """The times of packets whose pictures have not come yet; as many as the decoder reorders."""
+    """Times of packets whose pictures have not come yet; as many as the decoder reorders."""
 
     def __init__(self) -> None:
         self._runs: deque[list[int]] = deque([[]])
-        """A heap of times for each stretch of the stream in which time goes on; mostly there is one."""
+        """A heap of times for each stretch of the stream in which time goes on; usually there is one."""
         self._has_unknown = False
         self._delays: set[int] = set()
 
     @property
     def tells_order(self) -> bool:
-        """Whether pictures are shown in another order than they are stored in, by their times.
+        """Whether times show that pictures are shown in another order than they are stored in.
 
-        AVI has storage times alone: each picture seems to be shown as long after its storage as the others.
+        AVI has storage times alone, so each picture seems to be shown equally long after it is stored.
         """
         return len(self._delays) > 1
 
@@ -189,7 +191,7 @@ class _Pending:
         heapq.heappush(self._runs[-1], pts)
 
     def begin_anew(self) -> None:
-        """Time runs back: what is added from now on comes after all that is here."""
+        """Time runs back: times added from now on come after all those present."""
         if self._runs[-1]:
             self._runs.append([])
 
@@ -197,7 +199,7 @@ class _Pending:
         self._has_unknown = True
 
     def is_passed_over(self, pts: int | None) -> bool:
-        """Strike off the picture at `pts`; True when an earlier one has not come, and so never will."""
+        """Strike off the picture at `pts`; True if an earlier one has not come, and so never will."""
         passed_over = False
         if pts is not None and pts not in self._runs[0] and any(pts in run for run in self._runs):
             while pts not in self._runs[0]:

@@ -1,7 +1,7 @@
-"""Video files, read with decord (an extra), behind the contract of the PyAV reader.
+"""Reads video files with decord (an extra), behind the contract of the PyAV reader.
 
-Decord decodes in its own way: files that it is known to number wrongly or to stumble over are refused, not
-read wrongly. The facts of the file come from PyAV either way.
+Files that decord is known to number wrongly or to fail on are refused. Facts about the file always come from
+PyAV.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from vidseg.pipeline.read.span import Span
 from vidseg.trackers.contract import Frame
 
 CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
-"""Where decord counts frames right; it does not in MPEG-TS or AVI with B-frames."""
+"""Containers in which decord counts frames correctly; it does not in MPEG-TS or AVI with B-frames."""
 
 HELD_FRAMES = 16
-"""How many resized frames are held for a reader in reverse."""
+"""How many resized frames are held for reading in reverse."""
 
 USE_PYAV = "use the reader 'pyav' for it"
 
@@ -38,11 +38,11 @@ USE_PYAV = "use the reader 'pyav' for it"
 def open_decord_video(
     path: Path, span: Span, *, reverse: bool, keep_decoded: bool = True
 ) -> tuple[SourceInfo, Generator[Frame, None, None]]:
-    """As `open_video` does.
+    """Like `open_video`, with decord.
 
     Raises:
         MissingExtraError: decord is not installed.
-        SourceError: as for PyAV, and for files that decord does not read right.
+        SourceError: see `open_video`; also for files that decord does not read correctly.
     """
     try:
         import decord
@@ -107,7 +107,7 @@ def _forward(
             yield Frame(number, time_s, image, decoded=decoded)
     except (GeneratorExit, VidsegError):
         raise
-    except Exception as failure:  # decord raises its own error, IndexError or StopIteration, as it comes
+    except Exception as failure:  # decord may raise its own error, IndexError or StopIteration
         raise DecodeError(
             f"'{info.name}' is damaged: {_reason(failure)}",
             where=f"frame {number}",
@@ -117,7 +117,7 @@ def _forward(
 
 
 def _pass_over(reader: Any, count: int, *, can_seek: bool) -> None:
-    """Put a fresh reader before frame `count`."""
+    """Move a new reader to just before frame `count`."""
     if can_seek:
         reader.seek_accurate(count)
     else:
@@ -126,13 +126,13 @@ def _pass_over(reader: Any, count: int, *, can_seek: bool) -> None:
 
 
 def _next_picture(reader: Any) -> npt.NDArray[np.uint8]:
-    # Not decord's own array, where the program has asked it for those of another library.
+    # Convert it: a program may have told decord to return arrays of another library.
     picture = reader.next()
     return np.ascontiguousarray(picture.asnumpy() if hasattr(picture, "asnumpy") else picture)
 
 
 class _Resizing:
-    """Gives the frames of a file resized, by a decoder of its own: decord resizes only as it decodes."""
+    """Resizes the frames of a file with a decoder of its own, as decord resizes only while it decodes."""
 
     def __init__(self, path: Path, decord: Any, *, can_seek: bool) -> None:
         self._path = path
@@ -143,7 +143,7 @@ class _Resizing:
         self._side = 0
         self._next = 0
         self._held: dict[int, npt.NDArray[np.uint8]] = {}
-        """Frames before the last one that was asked for, where they are asked for in falling order."""
+        """Frames before the last one that was asked for, in case they are asked for in falling order."""
 
     def resize(self, number: int, side: int) -> npt.NDArray[np.uint8]:
         with self._lock:
@@ -154,7 +154,7 @@ class _Resizing:
             return self._held.pop(number)
 
     def _decode(self, number: int, first: int) -> None:
-        """Hold the frames from `first` to `number`."""
+        """Decode and hold the frames from `first` to `number`."""
         try:
             if self._reader is None or first < self._next:
                 self._reader = _open(self._path, self._decord, self._side)
@@ -165,7 +165,7 @@ class _Resizing:
             self._next = number + 1
         except VidsegError:
             raise
-        except Exception as failure:  # as above
+        except Exception as failure:  # decord may raise anything, as above
             raise DecodeError(
                 f"'{self._path.name}' is damaged: {_reason(failure)}",
                 where=f"frame {number}",
@@ -176,7 +176,7 @@ class _Resizing:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Picture:
-    """See `vidseg.trackers.contract.DecodedPicture`."""
+    """A frame of decord; see `vidseg.trackers.contract.DecodedPicture`."""
 
     image: npt.NDArray[np.uint8]
     number: int
@@ -202,6 +202,6 @@ def _reverse(
 
 
 def _reason(failure: Exception) -> str:
-    """The last sentence of decord's message, which is a log line with its source file in front."""
+    """The last sentence of decord's message, a log line that begins with the name of a source file."""
     lines = str(failure).strip().splitlines() or [type(failure).__name__]
     return lines[0].split("] ")[-1].rpartition(": ")[2][:120]

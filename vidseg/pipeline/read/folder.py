@@ -1,4 +1,4 @@
-"""Folders of frames: one image file per frame, in natural order of their names."""
+"""Reads folders of frames: one image file a frame, in natural order of their names."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def open_folder(
     images = Images(len(files), lambda number: read_frame(files[number]))
     try:
         size_hw = images[first].shape[:2]
-    except Exception as failure:  # Pillow raises whatever a damaged file makes it trip over
+    except Exception as failure:  # on damaged files Pillow may raise anything
         raise _unreadable(files[first], failure) from None
     info = SourceInfo(
         kind="frames",
@@ -70,7 +70,7 @@ def list_frames(folder: Path) -> list[Path]:
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Sorts digits by their value and letters whatever their case."""
+    """A key that sorts numbers in names by value, and letters regardless of case."""
     parts = re.split(r"([0-9]+)", name)
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part.casefold()) for part in parts if part]
 
@@ -81,7 +81,7 @@ def _frames(
     for count, index in enumerate(wanted):
         try:
             image = images[index]
-        except Exception as failure:  # as above
+        except Exception as failure:  # Pillow may raise anything, as above
             error = _unreadable(files[index], failure)
             raise DecodeError(error.message, frames_read=count, hint=error.hint) from None
         if image.shape[:2] != size_hw:

@@ -1,9 +1,9 @@
-"""Images of any mode as uint8 RGB.
+"""Reads images of any mode as uint8 RGB.
 
-Images of 8 bits say what white is. Those of 16 or 32 bits and of floating point hold what a camera or a
-program left in them: 12 bits of 16, or values from 0 to 1. Their white is the end of the plainest range that
-holds all values, one for all frames of a source. Where there is no plain one they are refused: a wrong one
-would show them black.
+The white of 8-bit images is known. Images of 16 or 32 bits and of floating point hold whatever a camera or a
+program left in them: 12 bits of 16, or values from 0 to 1. Their white is the end of the simplest range that
+holds all values, the same for all frames of a source. If there is no simple one, they are refused, as a wrong
+white would make them black.
 """
 
 from __future__ import annotations
@@ -29,40 +29,40 @@ INTEGER_DEPTHS = (8, 10, 12, 14, 16)
 """Bits that cameras and programs fill; above them every number of bits is taken for what it is."""
 
 LEAST_INTEGER_WHITE = 16
-"""Whole numbers that all lie below are no picture, but rather labels."""
+"""Integers that all lie below this are taken for labels, not for a picture."""
 
 OVERSHOOT = 0.05
-"""How far, as a share of white, resampling may have carried floating-point values out of their range."""
+"""How far, as a share of white, resampling may have moved floating-point values out of their range."""
 
 SAMPLED_IMAGES = 8
-"""How many images of a source are looked at to find its white."""
+"""How many images of a source are read to find its white."""
 
 SAMPLE_FORMAT, UNSIGNED = 339, (1,)
-"""The TIFF tag that tells whole numbers with a sign from those without."""
+"""The TIFF tag that tells signed integers from unsigned ones, and its value for unsigned ones."""
 
 
 class NoRangeError(ValueError):
-    """It is not plain what white is."""
+    """No simple range holds all values, so white is unknown."""
 
     hint = "save the images with 8 bits, or their values scaled to 0 to 1 (floating point) or to 0 to 65535"
 
 
 class ManyFramesError(ValueError):
-    """A file of several frames stands where one frame belongs."""
+    """A file that should hold one frame holds several."""
 
     hint = "give the file itself as the source, or save each of its frames as a file"
 
 
 @dataclass(frozen=True)
 class Levels:
-    """How values become 0 to 255."""
+    """The range of values that becomes 0 to 255."""
 
     white: float
     is_float: bool
 
     @classmethod
     def of(cls, lowest: float, highest: float, *, is_float: bool) -> Levels:
-        """The plainest range that holds all values.
+        """The simplest range that holds all values.
 
         Raises:
             NoRangeError: there is none.
@@ -80,7 +80,7 @@ class Levels:
         raise NoRangeError(f"its values go from {lowest:g} to {highest:g}, which is no plain range")
 
     def apply(self, samples: Samples) -> npt.NDArray[np.uint8]:
-        """uint8 H x W x 3.
+        """The samples in that range as uint8 H x W x 3.
 
         Raises:
             NoRangeError: values lie outside the range.
@@ -102,15 +102,15 @@ class Images:
     """The images of a source by number, as uint8 H x W x 3 RGB.
 
     Args:
-        count: how many there are.
-        read: reads one.
+        count: number of images.
+        read: reads one of them.
     """
 
     def __init__(self, count: int, read: Callable[[int], Samples]) -> None:
         self._count = count
         self._read = read
         self._levels: dict[bool, Levels] = {}
-        """By whether the values are of floating point."""
+        """Levels by whether values are of floating point."""
 
     def __len__(self) -> int:
         return self._count
@@ -135,7 +135,7 @@ class Images:
         for number in sorted(set(np.linspace(0, self._count - 1, SAMPLED_IMAGES).astype(int).tolist())):
             try:
                 samples = self._read(number)
-            except Exception:  # it is told when its turn comes
+            except Exception:  # it is reported when its turn comes
                 continue
             if samples.dtype != np.uint8 and (samples.dtype.kind == "f") == is_float:
                 extents.append(_extent(samples))
@@ -161,7 +161,7 @@ def read_frame(file: Path) -> Samples:
     """
     from PIL import Image, UnidentifiedImageError
 
-    # Cameras leave smaller pictures and depth maps behind the picture itself in JPEG files.
+    # In JPEG files, cameras store smaller pictures and depth maps behind the picture itself.
     if file.suffix.lower() not in (".jpg", ".jpeg"):
         with suppress(UnidentifiedImageError), Image.open(file) as image:
             count = getattr(image, "n_frames", 1)
@@ -192,7 +192,7 @@ def read_samples(file: Path) -> Samples:
 
 
 def is_deep_colour(image: Image.Image) -> bool:
-    """Whether a file has colours of more than 8 bits, of which Pillow keeps the upper 8."""
+    """Whether the colours of a file have more than 8 bits, of which Pillow would keep the upper 8."""
     tiles = getattr(image, "tile", None)
     arguments = tiles[0][3] if tiles else ""
     mode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
@@ -200,7 +200,7 @@ def is_deep_colour(image: Image.Image) -> bool:
 
 
 def samples_of(image: Image.Image) -> Samples:
-    """An image that Pillow has opened, upright; an alpha channel is dropped."""
+    """The samples of an image that Pillow has opened, upright; an alpha channel is dropped."""
     from PIL import ImageOps
 
     unsigned = getattr(image, "tag_v2", {}).get(SAMPLE_FORMAT, UNSIGNED) == UNSIGNED
@@ -225,10 +225,10 @@ def _from_lab(image: Image.Image) -> Image.Image:
 
 
 def _by_opencv(file: Path, exif_orientation: int | None) -> Samples | None:
-    """A file's samples in full depth; None where OpenCV cannot read it."""
+    """A file's samples in full depth; None if OpenCV cannot read it."""
     import cv2
 
-    # OpenCV writes what is wrong with a file to standard error; our own error says all there is to say.
+    # OpenCV logs what is wrong with a file to standard error; our own error says enough.
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         decoded = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)

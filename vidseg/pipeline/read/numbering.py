@@ -1,4 +1,4 @@
-"""Two ways to know a picture's frame number: by an index of the packets, or by counting from the first."""
+"""Two ways to find a picture's frame number: an index of the packets, or counting from the first one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Numbered(NamedTuple):
 
 class Numbering(Protocol):
     damage: Damage | None
-    """The first damage met so far."""
+    """The first damage found so far."""
     joined_at: int | None
     """See `Decoder.joined_at`."""
 
@@ -39,7 +39,7 @@ class Numbering(Protocol):
 
 
 class ByCounting:
-    """Decodes from the first frame on, whatever the start: always right, and slow for a late start."""
+    """Decodes from the first frame on, whatever the start: always correct, and slow for a late start."""
 
     def __init__(self, path: Path, frame_rate: Fraction | None) -> None:
         self._path = path
@@ -47,7 +47,7 @@ class ByCounting:
         self.damage: Damage | None = None
         self.joined_at: int | None = None
         self.frames_counted = 0
-        """Frames that the last pass decoded."""
+        """How many frames the last pass decoded."""
 
     def pictures(self, start: int) -> Generator[Numbered, None, None]:
         decoder = Decoder(self._begin, find_joint=partial(find_joint, self._path))
@@ -69,11 +69,11 @@ class ByCounting:
 
 
 class IndexDisagreesError(VidsegError):
-    """The decoder's pictures are not those of the index; count instead."""
+    """The pictures of the decoder are not those in the index; frames must be counted instead."""
 
 
 class ByIndex:
-    """Decodes from the keyframe before the start; a picture's time says which frame it is."""
+    """Decodes from the keyframe before the start; the time of a picture tells its frame."""
 
     def __init__(self, path: Path, index: PacketIndex) -> None:
         self._path = path
@@ -83,10 +83,10 @@ class ByIndex:
         self.joined_at: int | None = None
 
     def pictures(self, start: int) -> Generator[Numbered, None, None]:
-        """As promised above.
+        """Decode from frame `start` to the end of the file.
 
         Raises:
-            IndexDisagreesError: only before the first picture is put out.
+            IndexDisagreesError: only before the first picture is returned.
         """
         keyframe = self._index.keyframe_for(start)
 
@@ -118,7 +118,7 @@ class ByIndex:
                     raise IndexDisagreesError("the index disagrees")
                 self.damage = Damage("a picture is missing", expected, time_of(picture))
             if number is None or number < expected:
-                continue  # damaged times; numbers only rise
+                continue  # times are damaged, as numbers always rise
             expected = number + 1
             if number >= start:
                 self._is_trusted = True

@@ -1,4 +1,4 @@
-"""How stored pictures are turned, and mirrored, to be shown."""
+"""How stored pictures are mirrored and turned to be shown."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ SampleT = TypeVar("SampleT", bound=np.generic)
 
 @dataclass(frozen=True, slots=True)
 class Orientation:
-    """Turn clockwise, after mirroring left and right where `mirrored`."""
+    """A clockwise turn, after mirroring left and right if `mirrored`."""
 
     rotation_deg: int = 0
     mirrored: bool = False
 
     @classmethod
     def from_display_matrix(cls, matrix: bytes) -> Orientation:
-        """Read nine native 32-bit integers as FFmpeg gives them: (x, y) goes to (a x + c y, b x + d y).
+        """Read nine native 32-bit integers from FFmpeg: (x, y) goes to (a x + c y, b x + d y).
 
-        Angles between the quarter turns are left alone, as players do.
+        Like players, this ignores angles between the quarter turns.
         """
         if len(matrix) < 36:
             return cls()
@@ -35,23 +35,23 @@ class Orientation:
 
     @classmethod
     def from_exif(cls, picture_file: bytes) -> Orientation | None:
-        """What EXIF data in a file of one picture (JPEG, PNG, TIFF) say; None where they say nothing."""
+        """The orientation in the EXIF data of a file of one picture (JPEG, PNG, TIFF); None without any."""
         from PIL import Image
 
         try:
             with Image.open(BytesIO(picture_file)) as image:
                 said = image.getexif().get(EXIF_ORIENTATION)
-        except Exception:  # Pillow raises whatever a damaged file makes it trip over
+        except Exception:  # on damaged files Pillow may raise anything
             return None
         return cls.of_exif(said) if said in _BY_EXIF else None
 
     @classmethod
     def of_exif(cls, value: int | None) -> Orientation:
-        """By the value of the EXIF tag; upright where there is none that EXIF defines."""
+        """The orientation for a value of the EXIF tag; upright for values that EXIF does not define."""
         return cls(*_BY_EXIF.get(value or 1, (0, False)))
 
     def apply(self, image: npt.NDArray[SampleT]) -> npt.NDArray[SampleT]:
-        """H x W (x 3) as stored to H x W x 3 as shown, contiguous."""
+        """The image as shown, H x W x 3 and contiguous, of one as stored, H x W (x 3)."""
         if self.mirrored:
             image = image[:, ::-1]
         if self.rotation_deg:

@@ -1,4 +1,4 @@
-"""Where each frame of a video file stands: one pass over its packets, without decoding."""
+"""An index of the frames of a video file, made in one pass over its packets, without decoding."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ ONE_PICTURE_PER_PACKET = (
     "h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg", "prores", "dnxhd", "ffv1",
     "huffyuv", "rawvideo", "vvc",
 )  # fmt: skip
-"""Codecs in which packets can be counted for frames; in others (VP8) some packets show nothing."""
+"""Codecs in which each packet is a frame; in others (VP8) some packets show nothing."""
 
 
 class Keyframe(NamedTuple):
-    """A packet that decoding can start with."""
+    """A packet from which decoding can start."""
 
     number: int
     """The frame's number in presentation order."""
@@ -34,17 +34,17 @@ class PacketIndex:
     """Numbers and times of all frames: eight bytes for each, and sixteen more for a keyframe."""
 
     pts: array[int]
-    """Rising presentation times, in the stream's time base; the place in it is the frame's number."""
+    """Rising presentation times, in the stream's time base; a time's place is the number of its frame."""
     keyframes: array[int]
-    """The keyframes' numbers, rising from 0."""
+    """Numbers of the keyframes, rising from 0."""
     keyframes_dts: array[int]
-    """Their decode times, by which containers seek."""
+    """Decode times of the keyframes, by which containers seek."""
 
     def __len__(self) -> int:
         return len(self.pts)
 
     def number_of(self, pts: int | None) -> int | None:
-        """The number of the frame shown at `pts`; None when there is none."""
+        """The number of the frame shown at `pts`; None if there is none."""
         if pts is None:
             return None
         number = bisect_left(self.pts, pts)
@@ -85,7 +85,7 @@ def index_packets(
         try:
             packet = next(packets, None)
         except (av.FFmpegError, OSError, IndexError):
-            break  # the file ends early; what is there can be indexed
+            break  # the file ends early, but the rest can be indexed
         if packet is None:
             break
         if packet.size == 0 or packet.is_discard:
@@ -95,7 +95,7 @@ def index_packets(
             return None
         last_dts = packet.dts if packet.dts is not None else last_dts
         if packet.pts < first_pts[0]:
-            continue  # pictures before the first one that can be decoded are never shown
+            continue  # earlier pictures cannot be decoded, so are never shown
         pts.append(packet.pts)
         if packet.is_keyframe:
             keys_pts.append(packet.pts)

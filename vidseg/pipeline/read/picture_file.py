@@ -1,4 +1,4 @@
-"""Files of several pictures that FFmpeg reads one of, or none: TIFF stacks, animated WebP and AVIF."""
+"""Reads files of several pictures of which FFmpeg reads one or none: TIFF stacks, animated WebP and AVIF."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def is_picture_file(path: Path) -> bool:
-    """Whether a file begins as those do that are read here."""
+    """Whether the first bytes of a file are those of a kind that is read here."""
     with path.open("rb") as file:
         start = file.read(16)
     return (
@@ -35,10 +35,11 @@ def is_picture_file(path: Path) -> bool:
 def open_picture_file(
     path: Path, span: Span, *, reverse: bool
 ) -> tuple[SourceInfo, Generator[Frame, None, None]]:
-    """The file's facts, and a generator of its frames: its pictures or pages, in their order.
+    """The facts of a file, and a generator of its frames: its pictures or pages, in their order.
 
     Raises:
-        SourceError: it cannot be opened, its first wanted picture cannot be read, or a start past the end.
+        SourceError: it cannot be opened, its first wanted picture cannot be read, or the start is past the
+            end.
     """
     try:
         with _open(path) as opened:
@@ -57,7 +58,7 @@ def open_picture_file(
             )
     except SourceError:
         raise
-    except Exception as failure:  # Pillow raises whatever a damaged file makes it trip over
+    except Exception as failure:  # on damaged files Pillow may raise anything
         hint = getattr(failure, "hint", "check that the file is whole; or save it as PNG files or as a video")
         raise SourceError(f"'{path.name}' cannot be read ({told(failure)})", hint=hint) from None
     return info, _frames(path, wanted[::-1] if reverse else wanted, size_hw)
@@ -69,7 +70,7 @@ def _frames(path: Path, wanted: range, size_hw: tuple[int, int]) -> Generator[Fr
         for count, number in enumerate(wanted):
             try:
                 image = images[number]
-            except Exception as failure:  # as above
+            except Exception as failure:  # Pillow may raise anything, as above
                 raise DecodeError(
                     f"'{path.name}' is damaged: {told(failure)}",
                     where=f"frame {number}",
@@ -104,6 +105,6 @@ def _images(opened: Image.Image) -> Images:
 
 
 def _frame_rate(opened: Image.Image) -> Fraction | None:
-    """By the time for which the picture that was read last is shown; None where there is no such time."""
+    """Frames per second by how long the last picture read is shown; None if the file does not say."""
     shown_ms = opened.info.get("duration")
     return Fraction(1000, int(shown_ms)) if shown_ms else None

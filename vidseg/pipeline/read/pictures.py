@@ -1,4 +1,4 @@
-"""Decoded pictures turned into what the reader promises: upright RGB and a time in seconds."""
+"""Converts decoded pictures to upright RGB with a time in seconds, as the reader promises."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 
 PICTURE_FILE_CODECS = ("mjpeg", "png", "tiff", "webp")
-"""In these a packet is a whole file of one picture."""
+"""Codecs in which a packet is a whole file of one picture."""
 
 
 class ToRgb:
-    """Turns decoded pictures into uint8 H x W x 3 arrays as shown, contiguous.
+    """Converts decoded pictures to uint8 H x W x 3 arrays as shown, contiguous.
 
-    One scaler is kept for the whole video; one per picture would cost time. Colour matrix and range follow
-    the picture's own tags: BT.601 and limited range where it has none, as FFmpeg does. The tags are settled
-    on the way; see `vidseg.pipeline.read.colours`.
+    One scaler is kept for the whole video, as one per picture would cost time. Colour matrix and range follow
+    the tags of each picture; without tags they are BT.601 and limited range, as in FFmpeg. Tags are settled
+    first; see `vidseg.pipeline.read.colours`.
     """
 
     def __init__(self, orientation: Orientation) -> None:
@@ -55,7 +55,7 @@ class ToRgb:
 
     def _from_ycgco(self, picture: VideoFrame) -> npt.NDArray[np.uint8]:
         if picture.format.is_rgb or len(picture.format.components) < 3:
-            return self._by_scaler(picture)  # no matrix comes in
+            return self._by_scaler(picture)  # this conversion needs no matrix
         matrix: Any = picture
         # The scaler refuses the tag, but the way from YUV to YUV, without any matrix, is all it has to go.
         matrix.colorspace = BT601
@@ -79,16 +79,18 @@ def _no_conversion(picture: VideoFrame, failure: Exception) -> DecodeError:
 
 
 def orientation_of(picture: VideoFrame, packet: Packet[VideoStream] | None = None) -> Orientation:
-    """How a picture is turned to be shown: by its display matrix, which containers hand to every picture of a
-    turned video, or by the EXIF data that cameras write into each picture of a Motion JPEG.
+    """How a picture is turned to be shown.
+
+    The display matrix says it, which containers give to every picture of a turned video; or EXIF data, which
+    cameras write into each picture of a Motion JPEG.
 
     Args:
-        packet: the picture as it is stored, where it is at hand.
+        packet: the picture as stored, if it is available.
     """
     from av.sidedata.sidedata import Type
 
     try:
-        for side_data in cast(Iterable[Any], picture.side_data):  # a mapping that iterates over its values
+        for side_data in cast(Iterable[Any], picture.side_data):  # this mapping iterates over its values
             if side_data.type == Type.DISPLAYMATRIX:
                 return Orientation.from_display_matrix(bytes(side_data))
         turned = Orientation()
@@ -99,14 +101,14 @@ def orientation_of(picture: VideoFrame, packet: Packet[VideoStream] | None = Non
 
 
 LONGEST_PAUSE_S = 3600.0
-"""Between two pictures; beyond it the clock of a stream was set anew."""
+"""After a longer pause between two pictures, the clock of the stream is taken to have been reset."""
 
 
 class Clock:
     """Presentation times in seconds, always rising.
 
-    A picture without a time, or with one that runs backwards (AVI with B-frames, joined streams) or leaps
-    (FFmpeg takes the new start of a joined stream for an overflow), comes one frame after the one before it.
+    A picture without a time, or whose time runs back (AVI with B-frames, joined streams) or leaps (FFmpeg
+    takes the new start of a joined stream for an overflow), gets a time one frame after the one before it.
     """
 
     def __init__(self, frame_rate: Fraction | None) -> None:

@@ -1,4 +1,4 @@
-"""Video files, read with PyAV."""
+"""Reads video files with PyAV."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 CHECKED_PICTURES = 32
-"""How many pictures are decoded to see whether the packets' times give the order of the pictures."""
+"""How many pictures are decoded to check that times of packets give the order of pictures."""
 
 
 def open_video(
@@ -36,10 +36,10 @@ def open_video(
 ) -> tuple[SourceInfo, Generator[Frame, None, None]]:
     """The facts of a video file, and a generator of its frames. The first picture is decoded here.
 
-    A start above 0 or reverse order reads all packets once, without decoding them, for the frames' places.
+    A start above 0, or reverse order, reads all packets once, without decoding them, to index the frames.
 
     Args:
-        remarks: is added to while frames are read; see `Source.remarks`.
+        remarks: lines are added to it while frames are read; see `Source.remarks`.
 
     Raises:
         SourceError: it cannot be opened, holds no video, no picture of it can be decoded, or it ends before
@@ -88,20 +88,20 @@ class VideoFile:
         return self._container, self._stream, self._container.demux(self._stream)
 
     def index(self) -> PacketIndex | None:
-        """The places of all frames, where the packets tell them."""
+        """The index of all frames, if the packets allow one."""
         decoder = Decoder(self._begin)
         first_pts: list[int | None] = []
         with closing(decoder.frames()) as pictures:
             for picture in islice(pictures, CHECKED_PICTURES):
                 if decoder.damage is not None and first_pts:
-                    break  # what comes now may lack a picture that the packets have
+                    break  # from here on a picture may be missing that the packets have
                 first_pts.append(picture.pts)
         container, stream = open_container(f"file:{self.path}", self.path.name)
         with container:
             return index_packets(container, stream, first_pts)
 
     def frames(self, span: Span, index: PacketIndex | None, *, reverse: bool) -> Generator[Frame, None, None]:
-        """The wanted frames, then a DecodeError if the file is broken where they were read."""
+        """The wanted frames; then a DecodeError is raised if the file is broken where they were read."""
         if index is not None:
             by_index = ByIndex(self.path, index)
             wanted = span.slice(len(index), self.path.name)
@@ -112,7 +112,7 @@ class VideoFile:
                     yield from self._forward(span, by_index)
                 return
             except IndexDisagreesError:
-                pass  # nothing was put out yet
+                pass  # no frame has been returned yet
         by_counting = ByCounting(self.path, self.info.frame_rate)
         if reverse:
             for _ in by_counting.pictures(0):
@@ -155,7 +155,7 @@ class VideoFile:
 
 
 class _Output:
-    """Makes frames of pictures, and says in the end whether the file is broken where they came from."""
+    """Makes frames of pictures; in the end it says whether the file is broken where they came from."""
 
     def __init__(self, video: VideoFile) -> None:
         self._video = video

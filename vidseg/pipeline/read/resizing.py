@@ -1,8 +1,8 @@
-"""Decoded pictures resized to a tracker's square input, as SAM 2's own loader of videos resizes them.
+"""Resizes decoded pictures to a tracker's square input, as SAM 2's own loader of videos does.
 
-That loader (`load_video_frames_from_video_file` in sam2/utils/misc.py) has decord resize while it decodes:
-one bilinear FFmpeg filter, from the decoder's samples to RGB. The same filter gives the same numbers here.
-Resizing the RGB image instead is up to 44 of 255 away on real clips.
+That loader (`load_video_frames_from_video_file` in sam2/utils/misc.py) has decord resize while it decodes,
+with one bilinear FFmpeg filter from the decoder's samples to RGB. The same filter gives the same numbers
+here. Resizing the RGB image instead differs by up to 44 of 255 on real clips.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from av.filter import Graph
     from av.video.format import VideoFormat
 
-# 180 degrees are two quarter turns, as decord makes them: only these spread colour out.
+# Like decord, make 180 degrees of two quarter turns: only these spread colour out.
 _QUARTER_TURNS = {0: (), 90: ("clock",), 180: ("clock", "clock"), 270: ("cclock",)}
 
 
@@ -32,7 +32,7 @@ class Resizing:
     """Resizes the pictures of one video, turned upright first.
 
     Args:
-        orientation: how the stored pictures are turned to be shown.
+        orientation: how stored pictures are turned to be shown.
     """
 
     def __init__(self, orientation: Orientation) -> None:
@@ -43,17 +43,19 @@ class Resizing:
         self._num_resized = 0
 
     def keep(self, picture: VideoFrame, image: npt.NDArray[np.uint8]) -> KeptPicture | None:
-        """The picture whose RGB image `ToRgb` made, `image`, to be resized when a tracker wants it.
+        """Keep a picture, with the RGB `image` that `ToRgb` made of it, to be resized when a tracker wants
+        it.
 
-        None for colours that FFmpeg's filter does not convert: trackers then resize the image.
+        Returns:
+            None for colours that FFmpeg's filter does not convert; trackers then resize the image.
         """
         return None if picture.colorspace == YCGCO else KeptPicture(image, picture, self)
 
     def resize(self, picture: VideoFrame, side: int) -> npt.NDArray[np.uint8]:
-        """uint8 S x S x 3, RGB, upright; the aspect ratio is not kept.
+        """The picture as uint8 S x S x 3, RGB, upright; the aspect ratio is not kept.
 
         Raises:
-            DecodeError: FFmpeg's filter does not take the picture, of which `ToRgb` could make an image.
+            DecodeError: FFmpeg's filter refuses the picture, although `ToRgb` could convert it.
         """
         try:
             return self._resize(picture, side)
@@ -95,10 +97,10 @@ class Resizing:
         return graph
 
     def _colour_rows(self, picture: VideoFrame, side: int) -> list[str]:
-        """Where the scaler is to look for rows of colour; a second answer is for the last row alone.
+        """Options that tell the scaler where rows of colour lie; a second answer is for the last row alone.
 
-        Where the height stays as it is, FFmpeg up to version 7, and so decord, takes colour from half a row
-        further down, and the last row's from the row before. Version 8 does not, and has to be told.
+        If the height does not change, FFmpeg up to version 7, and so decord, takes colour from half a row
+        further down, and that of the last row from the row before. Version 8 must be told to do this.
         """
         import av
 
@@ -113,14 +115,14 @@ class Resizing:
         return [":in_v_chr_pos=256", ":in_v_chr_pos=512"]
 
     def _spreads_colour(self, pixels: VideoFormat) -> bool:
-        # A quarter turn would exchange how colour is spread across and down, so FFmpeg spreads it out before.
+        # A quarter turn would swap horizontal and vertical subsampling, so FFmpeg first spreads colour out.
         quarters = _QUARTER_TURNS[self._orientation.rotation_deg]
         return bool(quarters) and pixels.chroma_width(64) != pixels.chroma_height(64)
 
     def _turns(self, pixels: VideoFormat) -> list[tuple[str, str]]:
         turns = [("hflip", "")] if self._orientation.mirrored else []
         if self._spreads_colour(pixels):
-            # Left to itself, a newer FFmpeg does this by another method than the one that decord brings.
+            # By default a newer FFmpeg uses another method than the version in decord.
             turns += [("scale", "flags=bilinear"), ("format", "yuv444p|yuv444p10le|yuv444p12le|yuv444p16le")]
         return turns + [("transpose", turn) for turn in _QUARTER_TURNS[self._orientation.rotation_deg]]
 
@@ -133,7 +135,7 @@ def _through(graph: Graph, picture: VideoFrame) -> npt.NDArray[np.uint8]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeptPicture:
-    """See `vidseg.trackers.contract.DecodedPicture`."""
+    """A picture that PyAV decoded; see `vidseg.trackers.contract.DecodedPicture`."""
 
     image: npt.NDArray[np.uint8]
     picture: VideoFrame

@@ -1,4 +1,4 @@
-"""Reading in reverse: a piece is decoded forward, held, and put out from its end."""
+"""Reads in reverse: a piece is decoded forward, held, and returned from its end."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ MAX_PIECE_BYTES = 128 * 2**20
 
 
 def piece_frames(bytes_per_picture: int) -> int:
-    """How many decoded pictures may be held at once."""
+    """How many decoded pictures of this size may be held at once."""
     return max(1, min(MAX_PIECE_FRAMES, MAX_PIECE_BYTES // max(1, bytes_per_picture)))
 
 
 def pieces(wanted: range, size: int, keyframes: Sequence[int]) -> Iterator[range]:
-    """Cut `wanted` into ranges of at most `size` frames, last one first.
+    """Cut `wanted` into ranges of at most `size` frames, the last one first.
 
-    A piece begins at a keyframe where it can. A group of pictures longer than `size` is decoded again for
-    each piece of it, rather than held.
+    A piece begins at a keyframe if possible. A group of pictures longer than `size` is not held, but decoded
+    again for each of its pieces.
     """
     stop = wanted.stop
     while stop > wanted.start:

@@ -1,4 +1,4 @@
-"""Putting a container before an exact keyframe."""
+"""Positions a container at an exact keyframe."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 BACK_OFFS_S = (0, 1, 10)
-"""How far before a keyframe to seek; containers without an index land somewhere near the time asked for."""
+"""How many seconds before a keyframe to seek to, in turn: containers without an index only land near the
+wanted time."""
 
 
 def packets_from(
     container: InputContainer, stream: VideoStream, keyframe: Keyframe
 ) -> Iterator[Packet[VideoStream]] | None:
-    """The stream's packets from `keyframe` on; None when the container cannot be put there.
+    """The packets of a stream from `keyframe` on; None if the container cannot be positioned there.
 
-    Containers differ in what a seek means, so each attempt is checked: packets are passed over until the
-    keyframe itself comes.
+    Containers differ in what a seek means, so each attempt is checked: packets are skipped until the keyframe
+    itself comes.
     """
     import av
 
@@ -43,7 +44,7 @@ def packets_from(
 def packets_from_start(
     container: InputContainer, stream: VideoStream, keyframe: Keyframe
 ) -> Iterator[Packet[VideoStream]]:
-    """The same by passing over all packets before it, without a seek; needs a freshly opened container."""
+    """The same packets, found without seeking by skipping all before; needs a newly opened container."""
     return _from_keyframe(container.demux(stream), keyframe, may_overshoot=False) or iter(())
 
 

@@ -31,7 +31,8 @@ class Source:
     ) -> None:
         self.info = info
         self.remarks = remarks
-        """What was odd about the frames read so far, but cost none, in one line each: joints of a stream."""
+        """What was odd about the frames read so far without costing any, one line each, such as joints of a
+        stream."""
         self._frames = frames
         self._ahead = None if queue_frames is None else DecodeAhead(frames, queue_frames, drop=drop)
         self._is_read = False
@@ -63,7 +64,7 @@ class Source:
             # Decoders raise what a file, a disk or a network makes them trip over. It must be told as an
             # error of reading: whoever takes the frames writes files, too.
             if self.info.kind == "array":
-                raise  # the caller's own iterable
+                raise  # an error of the caller's own iterable
             raise DecodeError(
                 f"'{self.name}' cannot be read on ({told(failure)})",
                 where=f"after {frames_read} frames",
@@ -73,7 +74,7 @@ class Source:
             self.close()
 
     def close(self) -> None:
-        """Stop decoding and close the file. Safe to call twice."""
+        """Stop decoding and close the file. It is safe to call this twice."""
         self._is_read = True
         if self._ahead is not None:
             self._ahead.close()

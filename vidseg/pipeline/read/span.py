@@ -1,4 +1,4 @@
-"""Which frames of a source are wanted."""
+"""The range of wanted frames of a source."""
 
 from __future__ import annotations
 

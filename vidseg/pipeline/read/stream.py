@@ -1,4 +1,4 @@
-"""Stream addresses: rtsp://, udp://, http:// and whatever else FFmpeg opens."""
+"""Reads stream addresses: rtsp://, udp://, http:// and whatever else FFmpeg opens."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 SILENCE_S = 10.0
-"""A stream that sends nothing for so long has ended."""
+"""A stream that sends nothing for this many seconds has ended."""
 
 CONNECTIONLESS = ("udp", "rtp")
-"""In these, silence is the only sign of the end; in others it is a fault."""
+"""With these protocols silence is the only sign of the end; with others it is a fault."""
 
 OPTIONS = {
     "analyzeduration": "2000000",  # microseconds; FFmpeg's own 5 s keep a live viewer waiting
@@ -40,13 +40,13 @@ def open_stream(
 ) -> tuple[SourceInfo, Generator[Frame, None, None]]:
     """The facts of a stream, and a generator of its frames; waits for the first picture.
 
-    Frames are counted from the first one that could be decoded here. Damage on the way is passed over: a
-    stream that is joined in the middle, or loses packets, is the normal case.
+    Frames are counted from the first one that could be decoded here. Damage is skipped: streams are usually
+    joined in the middle, and often lose packets.
 
     Raises:
         SourceError: nothing answers at the address, or no picture comes.
     """
-    # Frame threads would hold back one picture for each core; a live picture is wanted at once.
+    # Frame threads would hold back one picture for each core, but live pictures are wanted at once.
     name = shown(address)
     container, stream = open_container(address, name, options=OPTIONS, timeout_s=SILENCE_S, threading="SLICE")
     pictures = _pictures(container, stream, name)
@@ -83,7 +83,7 @@ def _pictures(container: InputContainer, stream: VideoStream, name: str) -> Gene
             packet = next(packets, None)
         except (av.FFmpegError, OSError, IndexError) as failure:
             scheme = urlsplit(name).scheme
-            # A server that announces no length ends its stream by closing; FFmpeg calls that an I/O error.
+            # A server that announces no length ends a stream by closing it, which FFmpeg calls an I/O error.
             if count > 0 and scheme in ("http", "https") and getattr(failure, "errno", None) == errno.EIO:
                 return
             if isinstance(failure, av.error.ExitError):

@@ -1,8 +1,8 @@
-"""MPEG transport streams: where packets are missing, and where files were joined, as by `cat a.ts b.ts`.
+"""Finds missing packets in MPEG transport streams, and places where files were joined, as by `cat a.ts b.ts`.
 
 A transport packet carries a counter of its stream, by which receivers notice lost packets. Where files were
-joined the counters break off and start again, so demuxers call the data damaged, though nothing is missing.
-The bytes around the break tell the two apart. Some losses, on the other hand, demuxers do not tell.
+joined, counters break off and start again, so demuxers report damage although nothing is missing. The bytes
+around the break tell the two cases apart. On the other hand, demuxers do not report some losses.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ import numpy.typing as npt
 SYNC = 0x47
 PACKET_BYTES = 188
 TIMED_PACKET_BYTES = 192
-"""In the files of camcorders and Blu-ray discs four bytes of arrival time stand before each packet."""
+"""In files of camcorders and Blu-ray discs four bytes of arrival time precede each packet."""
 
 PROGRAM_TABLE = 0
-"""The stream of the table that every transport stream begins with (ISO 13818-1, 2.4.4.3)."""
+"""Number of the stream with the table that every transport stream begins with (ISO 13818-1, 2.4.4.3)."""
 
 FIRST_PACKETS = 1000
-"""Within so many packets every stream of a file has begun."""
+"""Every stream of a file has begun within this many packets."""
 
 LOOK_AHEAD_PICTURES = 4
-"""Demuxers may report a break some pictures before it: the parser holds them back."""
+"""Demuxers may report a break up to this many pictures early, as their parser holds pictures back."""
 
 GAP_FRAMES = 1.5
-"""Times that go on no more than so many frames later have no picture missing in between."""
+"""No picture is missing between two whose times are at most this many frames apart."""
 
 CHUNK_PACKETS = 1 << 16
 
 
 class Break(NamedTuple):
-    """Where the counters of a stream do not follow each other."""
+    """A place where the counters of a stream do not follow each other."""
 
     at: int
-    """The place in the file of the first packet behind it."""
+    """Place in the file of the first packet behind it."""
     is_joint: bool
-    """Nothing is missing: another stream was joined there."""
+    """Whether nothing is missing, as another stream was joined there."""
 
 
 @dataclass(slots=True)
@@ -51,39 +51,40 @@ class _Packet:
     """The header of one transport packet (ISO 13818-1, 2.4.3)."""
 
     at: int
-    """Its place in the file, as demuxers tell it."""
+    """Place in the file, as demuxers give it."""
     stream: int
     counter: int
     begins: bool
-    """A picture (more exactly: a PES packet) or a table begins in it."""
+    """Whether a picture (strictly: a PES packet) or a table begins in it."""
     is_stuffed: bool
-    """Its adaptation field is longer than what it says: so the last packet of a picture is filled up."""
+    """Whether its adaptation field is longer than its contents, as in the last packet of a picture, which is
+    padded."""
     is_entry: bool
-    """Its adaptation field says that decoding can begin here."""
+    """Whether its adaptation field says that decoding can begin here."""
     time: int | None
-    """The decode time of the picture that begins in it, in 1/90,000 s."""
+    """Decode time of the picture that begins in it, in 1/90,000 s."""
 
 
 @dataclass(slots=True)
 class _Stream:
-    """What a scan remembers of one stream."""
+    """The state of a scan for one stream."""
 
     is_video: bool
     counter: int
     begins_at: int
     ends_at: int
     pictures_at: deque[int] = field(default_factory=lambda: deque(maxlen=3))
-    """Places of the last pictures, since the last break."""
+    """Places of the last pictures since the last break."""
 
 
 def find_joint(path: Path, at: int) -> int | None:
-    """The place in a file where the picture begins that comes right behind a joint.
+    """The place in a file of the first picture behind a joint.
 
     Args:
-        at: the place of the picture at which a demuxer misses data.
+        at: place of the picture at which a demuxer misses data.
 
     Returns:
-        None where data is missing, or the file is no transport stream.
+        None if data is missing, or the file is no transport stream.
     """
     with path.open("rb") as file:
         found = _next_break(file, at)
@@ -91,9 +92,9 @@ def find_joint(path: Path, at: int) -> int | None:
 
 
 def find_loss(path: Path) -> str | None:
-    """What of the video a demuxer passes over in silence; None where it is nothing.
+    """What a demuxer silently skips of the video, in words; None if it skips nothing.
 
-    Only the headers of the packets are looked at. A file that gets out of step is left to the demuxer.
+    Only headers of packets are read. A file that gets out of step is left to the demuxer.
     """
     streams: dict[int, _Stream] = {}
     with path.open("rb") as file:
@@ -111,7 +112,7 @@ def find_loss(path: Path) -> str | None:
             if found is not None:
                 return f"packets are missing before byte {found:,}"
     videos = sorted((s for s in streams.values() if s.is_video), key=lambda stream: stream.begins_at)
-    # A second program runs beside the first one; a video that begins behind it was joined to it.
+    # A second program runs beside the first one; a video that begins after the first one was joined to it.
     joined = next((video for video in videos[1:] if video.begins_at > videos[0].ends_at), None)
     if joined is not None:
         return f"another video begins at byte {joined.begins_at:,}, and is not read"
@@ -121,12 +122,13 @@ def find_loss(path: Path) -> str | None:
 def _loss_in(
     rows: npt.NDArray[np.uint8], place: int, step: int, streams: dict[int, _Stream], file: BinaryIO
 ) -> int | None:
-    """The first loss in a chunk of packets.
+    """The place of the first loss in a chunk of packets.
 
     Args:
-        rows: a packet each.
-        place: of the first one in the file.
-        streams: what is known of them; brought forward.
+        rows: one packet a row.
+        place: place of the first one in the file.
+        step: bytes from one packet to the next.
+        streams: state of the scan by stream; updated.
     """
     numbers = (rows[:, 1].astype(np.int32) & 0x1F) << 8 | rows[:, 2]
     begins, has_contents = rows[:, 1] & 0x40 > 0, rows[:, 3] & 0x10 > 0
@@ -165,13 +167,13 @@ def _loss_in(
 
 
 def _is_video(row: npt.NDArray[np.uint8]) -> bool:
-    """Whether a PES packet that begins in a transport packet is one of video (ISO 13818-1, table 2-22)."""
+    """Whether the PES packet that begins in a transport packet is video (ISO 13818-1, table 2-22)."""
     contents = _contents(row.tobytes())
     return contents[:3] == b"\0\0\1" and len(contents) > 3 and contents[3] & 0xF0 == 0xE0
 
 
 def _next_break(file: BinaryIO, at: int) -> Break | None:
-    """The first break of the stream whose picture begins at a place, in the next few pictures."""
+    """The first break in the next few pictures of the stream whose picture begins at a place."""
     first: _Packet | None = None
     last: _Packet | None = None
     times: list[int] = []
@@ -200,12 +202,12 @@ def _is_joint(
     """Whether nothing is missing between two packets of one stream whose counters do not follow.
 
     Args:
-        table: the program table that stands between them.
+        table: the program table between them.
         first: the packets that the file begins with, by stream.
-        times: of the pictures before.
+        times: decode times of the pictures before.
     """
     begin = first.get(packet.stream)
-    # The last packet of a whole picture is filled up, but for one picture in 184. Not every program marks the
+    # The last packet of a whole picture is padded, except for one picture in 184. Not every program marks the
     # pictures that decoding can begin with.
     if not (packet.begins and last.is_stuffed) or (begin and begin.is_entry and not packet.is_entry):
         return False
@@ -222,12 +224,12 @@ def _is_joint(
 
 
 def _first_packets(file: BinaryIO) -> dict[int, _Packet]:
-    """The first packets of the streams that a file begins with."""
+    """The first packet of each stream in the file, by stream."""
     return {packet.stream: packet for packet in reversed(list(islice(_packets(file, 0), FIRST_PACKETS)))}
 
 
 def _layout(file: BinaryIO, at: int) -> tuple[int, int] | None:
-    """Bytes from one packet to the next, and before each; None where there are no packets."""
+    """Bytes from one packet to the next, and bytes before each; None if there are no packets."""
     file.seek(at)
     head = file.read(2 * TIMED_PACKET_BYTES)
     for step, skip in ((PACKET_BYTES, 0), (TIMED_PACKET_BYTES, 4)):
@@ -265,10 +267,10 @@ def _contents(packet: bytes) -> bytes:
 
 
 def _said_bytes(packet: bytes) -> int:
-    """How long an adaptation field would be without stuffing (ISO 13818-1, 2.4.3.4)."""
+    """The length that an adaptation field would have without stuffing (ISO 13818-1, 2.4.3.4)."""
     flags = packet[5]
     length = 1 + 6 * bool(flags & 0x10) + 6 * bool(flags & 0x08) + bool(flags & 0x04)
-    for has in (flags & 0x02, flags & 0x01):  # private data and the extension begin with their length
+    for has in (flags & 0x02, flags & 0x01):  # private data and the extension start with their lengths
         length += 1 + packet[min(5 + length, len(packet) - 1)] if has else 0
     return length
 
