@@ -17,6 +17,9 @@ from support.hard_videos import SIZE_HW, encode, number_in, numbered, picture
 from vidseg.cli import main
 from vidseg.compat import SAM2VideoPredictor
 from vidseg.errors import DecodeError
+from vidseg.pipeline.read.orientation import Orientation
+from vidseg.pipeline.read.pictures import ToRgb
+from vidseg.pipeline.read.resizing import Resizing
 
 NUM_FRAMES = 3
 RESERVED_MATRICES = [3, 18, 255]
@@ -96,14 +99,20 @@ def test_prores_headers_that_say_nothing(tmp_path: Path, tag: int) -> None:
 
 @pytest.mark.parametrize("colour_range", [3, 7, 255])
 def test_an_unknown_range_is_no_range(colour_range: int) -> None:
-    from vidseg.pipeline.read.orientation import Orientation
-    from vidseg.pipeline.read.pictures import ToRgb
-
     # No file can carry one that FFmpeg's readers let through; decoders of the future may.
     stored = av.VideoFrame.from_ndarray(picture(5)).reformat(format="yuv420p")
     plain = ToRgb(Orientation())(stored)
     stored.color_range = colour_range
     assert np.array_equal(ToRgb(Orientation())(stored), plain)
+
+
+def test_tags_that_change_in_the_middle_are_heeded_from_there(tmp_path: Path) -> None:
+    stored = av.VideoFrame.from_ndarray(picture(5)).reformat(format="yuv420p")
+    resizing = Resizing(Orientation())
+    for matrix, colour_range in ((1, 1), (3, 0), (9, 2), (6, 0), (2, 1)):
+        stored.colorspace, stored.color_range = matrix, colour_range
+        ToRgb(Orientation())(stored)
+        assert np.array_equal(resizing.resize(stored, 32), Resizing(Orientation()).resize(stored, 32))
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p", "yuv444p10le"])

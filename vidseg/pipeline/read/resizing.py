@@ -39,7 +39,7 @@ class Resizing:
         self._orientation = orientation
         self._lock = threading.Lock()
         self._graphs: list[Graph] = []
-        self._made_for: tuple[int, int, int, str] | None = None
+        self._made_for: tuple[int, int, int, str, int, int] | None = None
         self._num_resized = 0
 
     def keep(self, picture: VideoFrame, image: npt.NDArray[np.uint8]) -> KeptPicture | None:
@@ -67,7 +67,9 @@ class Resizing:
 
     def _resize(self, picture: VideoFrame, side: int) -> npt.NDArray[np.uint8]:
         with self._lock:
-            wanted = (side, picture.width, picture.height, picture.format.name)
+            # A filter keeps the colour tags of the pictures before where a picture has none.
+            colours = (picture.colorspace, picture.color_range)
+            wanted = (side, picture.width, picture.height, picture.format.name, *colours)
             if wanted != self._made_for:
                 self._graphs = [self._graph(picture, side, more) for more in self._colour_rows(picture, side)]
                 self._made_for = wanted
