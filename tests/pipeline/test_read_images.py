@@ -263,3 +263,12 @@ def test_what_run_json_says_of_a_stack(tmp_path: Path) -> None:
     vidseg.track(several(tmp_path / "a.tif"), BOX, tracker=FakeTracker(), out=tmp_path / "out")
     source = json.loads((tmp_path / "out/run.json").read_text())["source"]
     assert (source["kind"], source["codec"], source["num_frames"]) == ("video", "tiff", NUM_FRAMES)
+
+
+def test_a_damaged_header_does_not_keep_the_reader_busy(tmp_path: Path) -> None:
+    data = bytearray(several(tmp_path / "a.webp", **ANIMATIONS["a.webp"]).read_bytes())
+    canvas = data.index(b"VP8X") + 12  # three bytes each: width and height, less one
+    data[canvas : canvas + 3] = (3_801_135).to_bytes(3, "little")
+    (tmp_path / "a.webp").write_bytes(data)
+    with pytest.raises(SourceError, match="says that it is 3801136x64 pixels large"):
+        vidseg.read(tmp_path / "a.webp")

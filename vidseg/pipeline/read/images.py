@@ -37,6 +37,9 @@ OVERSHOOT = 0.05
 SAMPLED_IMAGES = 8
 """How many images of a source are read to find its white."""
 
+LARGEST_SIDE_PX = 65535
+"""Of a JPEG. Damaged headers claim more, and would keep a reader busy for minutes."""
+
 SAMPLE_FORMAT, UNSIGNED = 339, (1,)
 """The TIFF tag that tells signed integers from unsigned ones, and its value for unsigned ones."""
 
@@ -203,6 +206,8 @@ def samples_of(image: Image.Image) -> Samples:
     """The samples of an image that Pillow has opened, upright; an alpha channel is dropped."""
     from PIL import ImageOps
 
+    if max(image.size) > LARGEST_SIDE_PX:
+        raise ValueError(f"it says that it is {image.width}x{image.height} pixels large")
     unsigned = getattr(image, "tag_v2", {}).get(SAMPLE_FORMAT, UNSIGNED) == UNSIGNED
     image = ImageOps.exif_transpose(image)
     if image.mode == "F" or image.mode.startswith("I"):
