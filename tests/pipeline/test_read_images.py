@@ -268,7 +268,7 @@ def test_what_run_json_says_of_a_stack(tmp_path: Path) -> None:
 def test_a_damaged_header_does_not_keep_the_reader_busy(tmp_path: Path) -> None:
     data = bytearray(several(tmp_path / "a.webp", **ANIMATIONS["a.webp"]).read_bytes())
     canvas = data.index(b"VP8X") + 12  # three bytes each: width and height, less one
-    data[canvas : canvas + 3] = (3_801_135).to_bytes(3, "little")
+    data[canvas : canvas + 3] = (999_999).to_bytes(3, "little")
     (tmp_path / "a.webp").write_bytes(data)
-    with pytest.raises(SourceError, match="says that it is 3801136x64 pixels large"):
+    with pytest.raises(SourceError, match="says that it is 1000000x64 pixels large"):
         vidseg.read(tmp_path / "a.webp")
