@@ -30,4 +30,5 @@ def setup(app: Sphinx) -> None:
 
 def mark_code(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Docstrings mark code by `single` backticks, as Markdown does; Sphinx wants two, and no letter next."""
-    lines[:] = [re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``\\ ", line) for line in lines]
+    text = re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``\\ ", "\n".join(lines))  # code may go on in the next line
+    lines[:] = text.split("\n")

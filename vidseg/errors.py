@@ -106,12 +106,16 @@ class OutputBusyError(OutputError):
 
 
 class MissingExtraError(InputError):
-    """An optional dependency is not installed."""
+    """An optional dependency is not installed.
 
-    def __init__(self, package: str, extra: str, *, needed_for: str) -> None:
+    Args:
+        instead: how to do without it.
+    """
+
+    def __init__(self, package: str, extra: str, *, needed_for: str, instead: str | None = None) -> None:
         super().__init__(
             f"{needed_for} needs the package '{package}', which is not installed",
-            hint=f"pip install 'vidseg[{extra}]'",
+            hint=f"pip install 'vidseg[{extra}]'" + (f"; or {instead}" if instead else ""),
         )
 
 

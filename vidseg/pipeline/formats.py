@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -236,7 +236,14 @@ def check_formats(names: Sequence[str]) -> None:
     Raises:
         InputError: a name is not in `FORMATS` or given twice, or none is given.
     """
+    if isinstance(names, str) or not isinstance(names, Sequence | Set):
+        example = [name.strip() for name in names.split(",")] if isinstance(names, str) else ["png", "rle"]
+        raise InputError(f"formats is {names!r}, not a list of names", hint=f"formats={example}")
     for name in names:
+        if not isinstance(name, str):
+            raise InputError(f"the format {name!r} is not a name", hint="formats=['png', 'rle'], say")
+        if name not in FORMATS and "," in name:
+            raise InputError(f"the format '{name}' is several", hint=f"formats={name.split(',')}")
         FORMATS.lookup(name)
     if len(set(names)) < max(len(names), 1):
         raise InputError(f"formats {','.join(names)!r}", hint="name at least one, and each once")

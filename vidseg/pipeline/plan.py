@@ -38,6 +38,10 @@ class TrackOptions:
         check_formats(self.formats)
         if self.direction not in DIRECTIONS:
             raise ConfigError(unknown("direction", self.direction, DIRECTIONS))
+        for name in ("start", "end"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+                raise ConfigError(f"{name} is {value!r}", hint=f"{name} is the number of a frame, from 0 on")
         if self.resume and self.overwrite:
             raise ConfigError("--resume and --overwrite exclude each other", hint="give one of them")
         if self.save_every < 0:

@@ -95,6 +95,11 @@ def track(
     if isinstance(tracker, str | PathLike):
         asked = TrackerOptions.of(tracker, **tracker_options)
         get_tracker = partial(build_tracker, asked)
+    elif not isinstance(tracker, Tracker):
+        raise ConfigError(
+            f"a {type(tracker).__name__} is no tracker",
+            hint="give a name that `vidseg models` lists, a YAML file, or what vidseg.load returns",
+        )
     elif tracker_options:
         raise ConfigError(
             f"'{min(tracker_options)}' for a tracker that is loaded", hint="give it to vidseg.load"

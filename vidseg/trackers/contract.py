@@ -128,28 +128,19 @@ class Prompt:
             raise PromptError("a mask prompt stands alone", hint="drop the box and the points, or the mask")
         if mask is None and box is None and points is None:
             raise PromptError("an empty prompt", hint="give box=, points= with labels=, or mask=")
-        points_xy = _floats(points if points is not None else np.zeros((0, 2)), "points").reshape(-1, 2)
+        points_xy = _points(points)
         if points is not None and len(points_xy) == 0 and box is None:
             raise PromptError("the list of points is empty", hint="give at least one point [x, y]")
-        if points is None and labels is not None and len(labels):
+        if points is None and labels is not None and np.size(labels):
             raise PromptError("labels without points", hint="give points= with labels=")
-        if labels is None:
-            labels = [1] * len(points_xy)
-        labels_array = np.asarray(labels)
-        if labels_array.shape != (len(points_xy),):
-            raise PromptError(
-                f"{len(points_xy)} points but {labels_array.size} labels",
-                hint="give one label for each point",
-            )
-        if not np.isin(labels_array, (0, 1)).all():
-            raise PromptError(
-                f"labels {labels_array.tolist()}", hint="labels are 1 (on the object) or 0 (off it)"
-            )
+        labels_array = _labels(labels, len(points_xy))
         box_array = None
         if box is not None:
             box_array = _floats(box, "box")
             if box_array.shape != (4,):
-                raise PromptError(f"a box of {box_array.size} numbers", hint="give [x0, y0, x1, y1]")
+                raise PromptError(
+                    f"box {box_array.tolist()}, where four numbers belong", hint=_how_to_give_a_box(box_array)
+                )
             if not (box_array[2] > box_array[0] and box_array[3] > box_array[1]):
                 raise PromptError(
                     f"box {box_array.tolist()} has no area",
@@ -158,12 +149,16 @@ class Prompt:
         mask_array = None
         if mask is not None:
             mask_array = np.asarray(mask)
+            if mask_array.dtype.kind not in "biuf":
+                raise PromptError(
+                    f"a mask of {type(mask).__name__}", hint="give an array, height x width; read files first"
+                )
             if mask_array.ndim != 2:
                 raise PromptError(f"a mask of shape {mask_array.shape}", hint="give height x width")
             mask_array = mask_array > 0
             if not mask_array.any():
                 raise PromptError("the mask is empty", hint="mark at least one pixel of the object")
-        return cls(points_xy, labels_array.astype(np.int32), box_array, mask_array)
+        return cls(points_xy, labels_array, box_array, mask_array)
 
     def merge(self, later: Prompt) -> Prompt:
         """This prompt and a later one for the same object and frame, as one prompt."""
@@ -204,6 +199,51 @@ class Prompt:
                 hint="give [x0, y0, x1, y1] in pixels of the frame as shown",
             )
         return Prompt(self.points_xy, self.labels, box, None)
+
+
+def _points(points: Any) -> FloatArray:
+    """P x 2; a single point may stand without a list around it."""
+    if points is None:
+        return np.zeros((0, 2), np.float32)
+    array = _floats(points, "points")
+    if array.size and array.shape[-1:] != (2,):
+        raise PromptError(
+            f"points {array.tolist()}, where [x, y] belongs for each",
+            hint="give points=[[x, y], ...]; labels=[1, 0, ...] say which are on the object",
+        )
+    return array.reshape(-1, 2)
+
+
+def _labels(labels: Any, num_points: int) -> npt.NDArray[np.int32]:
+    """P; all 1 where none are given."""
+    if labels is None:
+        return np.ones(num_points, np.int32)
+    try:
+        array = np.asarray(labels)
+    except ValueError:  # rows of several lengths
+        array = np.asarray(None)
+    if array.ndim != 1:
+        raise PromptError(
+            f"labels {labels!r}, where a list of numbers belongs",
+            hint=f"give one for each point: labels={[1] * num_points}",
+        )
+    if len(array) != num_points:
+        raise PromptError(
+            f"{num_points} points but {len(array)} labels", hint="give one label for each point"
+        )
+    if not np.isin(array, (0, 1)).all():
+        raise PromptError(
+            f"labels {array.tolist()}", hint="labels are the numbers 1 (on the object) and 0 (off it)"
+        )
+    return array.astype(np.int32)
+
+
+def _how_to_give_a_box(given: FloatArray) -> str:
+    if given.ndim == 2 and len(given) > 1 and given.shape[1] == 4:
+        return "prompt each object by its own box=[x0, y0, x1, y1]"
+    if given.shape == (1, 4):
+        return "take the list around it away: box=[x0, y0, x1, y1]"
+    return "give box=[x0, y0, x1, y1]"
 
 
 def _floats(value: Any, what: str) -> FloatArray:

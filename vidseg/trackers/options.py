@@ -57,6 +57,13 @@ class TrackerOptions(EngineOptions):
     extra: Mapping[str, Any] = Field(default_factory=dict)
     """Options of one kind of tracker, which that kind checks."""
 
+    @field_validator("device", mode="before")
+    @classmethod
+    def _device_as_text(cls, value: Any) -> Any:
+        """A `torch.device` by its name."""
+        is_torch = type(value).__module__ == "torch" and type(value).__name__ == "device"
+        return str(value) if is_torch else value
+
     @field_validator("tracker", "weights", mode="before")
     @classmethod
     def _as_text(cls, value: Any) -> Any:

@@ -212,6 +212,11 @@ class JobsFile:
         # pydantic would complain about each field; but people mostly forget that a line is an object.
         if not isinstance(data, dict):
             raise ConfigError("not a JSON object")
+        if not isinstance(prompt := data.get("prompt", ""), str | dict):
+            raise ConfigError(
+                f"the prompt {one_line(json.dumps(prompt), 40)} is neither a file's name nor an object",
+                hint='{"box": [x0, y0, x1, y1]}',
+            )
         said = parse(JobLine, data, where="", error=ConfigError)
         if not _ID.fullmatch(said.id) or said.id in RESERVED or said.id.endswith("."):
             raise ConfigError(

@@ -101,10 +101,12 @@ def jobs_of_csv(table: str) -> list[dict[str, Any]]:
         rows = [(reader.line_num + (marked is not None), row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"'{shown(table)}' is not a CSV table in UTF-8 ({error})") from None
-    if not {"video", "prompt"} <= {(name or "").strip() for name in reader.fieldnames or ()}:
+    columns = [(name or "").strip() for name in reader.fieldnames or ()]
+    if missing := [f"'{name}'" for name in ("video", "prompt") if name not in columns]:
         raise InputError(
-            f"'{shown(table)}' lacks the columns 'video' and 'prompt'",
-            hint="name the columns in the first line",
+            f"'{shown(table)}' has no column {' and no column '.join(missing)}",
+            where=f"line 1, which names these columns: {', '.join(columns) or 'none'}",
+            hint="name the columns 'video' and 'prompt' in the first line",
         )
     jobs, problems = [], []
     for number, (line_no, row) in enumerate(rows, start=1):

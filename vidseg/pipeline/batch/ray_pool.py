@@ -24,7 +24,9 @@ try:
     import ray
     from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 except ModuleNotFoundError:
-    raise MissingExtraError("ray", "ray", needed_for="--workers above 0") from None
+    raise MissingExtraError(
+        "ray", "ray", needed_for="a pool of workers", instead="--workers 0, which tracks in this process"
+    ) from None
 
 T = TypeVar("T")
 

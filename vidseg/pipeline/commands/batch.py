@@ -77,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
         )
     if action == "status":
         return _status(args.what[1], as_json=args.json)
+    if action is None:
+        _require_jobs(args.what[0])
     if args.out is None:
         raise InputError("--out is missing", hint=f"vidseg batch {' '.join(args.what)} --out NAME")
     return _make(args.what[1], args.out) if action == "make" else _run(args)
@@ -88,6 +90,22 @@ def _status(out: str, *, as_json: bool) -> int:
     summary = read_status(out)
     print(json.dumps(summary, indent=2) if as_json else as_text(summary))
     return 0
+
+
+def _require_jobs(source: str) -> None:
+    """Raises InputError for a table, a folder or a video: jobs are made of these first."""
+    from vidseg.pipeline.batch import stores
+    from vidseg.pipeline.batch.make_jobs import VIDEO_SUFFIXES, is_table
+
+    make = f"vidseg batch make {source} --out jobs.jsonl, then vidseg batch jobs.jsonl --out DIR"
+    if is_table(source):
+        raise InputError(f"'{source}' is a table, not a file of jobs", hint=make)
+    if not stores.is_remote(source) and Path(source).is_dir():
+        raise InputError(f"'{source}' is a folder, not a file of jobs", hint=make)
+    if Path(source).suffix.lower() in VIDEO_SUFFIXES:
+        raise InputError(
+            f"'{source}' is a video, not a file of jobs", hint=f"vidseg track {source}, or batch make FOLDER"
+        )
 
 
 def _make(source: str, out: str) -> int:
