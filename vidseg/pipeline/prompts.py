@@ -21,7 +21,7 @@ from typing import Annotated, Any, NoReturn
 import numpy as np
 from pydantic import Field, TypeAdapter
 
-from vidseg.errors import PromptError, unknown
+from vidseg.errors import PromptError, one_line, unknown
 from vidseg.pipeline.mask_files import resize_mask
 from vidseg.pipeline.mask_source import MaskSource
 from vidseg.pipeline.python_prompts import as_document
@@ -253,7 +253,7 @@ def decode_prompts(data: bytes, where: str) -> Any:
 def _build(data: Any, where: str, masks: MaskSource, first_frame: int) -> Prompts:
     if not isinstance(data, dict):
         raise PromptError(
-            "a prompt file is a JSON object",
+            f"a prompt is a JSON object, not {one_line(json.dumps(data, default=repr), 60)}",
             where=where,
             hint='{"box": [x0, y0, x1, y1]}, or {"objects": [...]}',
         )

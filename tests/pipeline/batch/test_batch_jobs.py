@@ -179,14 +179,14 @@ def test_table_becomes_jobs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("video\na.mp4\n", "lacks the columns"),
+        ("video\na.mp4\n", "has no column"),
         ("video,prompt\na.mp4\n", "line 2: more or fewer cells"),
         ("video,prompt\n,a.json\n", "line 2: no video"),
         (
             'video,prompt\n"a\nb.mp4",a.json\nb.mp4, \nc.mp4,\n,c.json',
             "lines 4-5: no prompt\n  line 6: no video",
         ),
-        ("", "lacks the columns"),
+        ("", "has no column"),
     ],
 )
 def test_table_that_gives_no_jobs_is_an_error(tmp_path: Path, text: str, what: str) -> None:
