@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import vidseg
+from vidseg.cli import main
 from vidseg.errors import ConfigError, InputError, PromptError
-from vidseg.pipeline.cli import main
 from vidseg.trackers.contract import Prompt
 
 BOX = {"box": [2, 2, 20, 20]}

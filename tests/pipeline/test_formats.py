@@ -22,8 +22,9 @@ from pycocotools import mask as coco_mask
 
 from support.exports import LABELS, Seen, assert_same, facts, read_coco, written
 from support.masklets import frame_masks, masklets, moving_squares, picture, visible
+from vidseg import cli
 from vidseg.errors import InputError, MissingExtraError
-from vidseg.pipeline import cli, run_record
+from vidseg.pipeline import run_record
 from vidseg.pipeline.export import export
 from vidseg.pipeline.formats import FORMATS, export_names
 from vidseg.pipeline.writers import FrameMasks

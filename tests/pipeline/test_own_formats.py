@@ -14,8 +14,9 @@ import pytest
 import vidseg
 from support.hard_videos import numbered
 from support.trackers import fake_yaml
+from vidseg import cli
 from vidseg.errors import ConfigError, InputError, RunError
-from vidseg.pipeline import cli, formats
+from vidseg.pipeline import formats
 from vidseg.pipeline.batch.jobs import JobOptions
 from vidseg.pipeline.formats import ExportFormat, FrameFormat
 from vidseg.pipeline.writers import FrameMasks, Masklets, VideoDescription
