@@ -54,7 +54,7 @@ def run(
         schedule=Schedule(objects=objects, read_frame=more.pop("read_frame", frame), **schedule),
         obj_ids=[thing.obj_id for thing in objects],
         deliver=lambda frame, masks: seen.__setitem__(frame.index, masks),
-        checkpoint=more.pop("checkpoint", lambda session, frame_idx: None),
+        save_session=more.pop("save_session", lambda session, frame_idx: None),
         save_every=more.pop("save_every", 0),
         record=RunRecord(Path("run.json"), {}),
         progress=Silent(),
@@ -152,18 +152,18 @@ class TestSchedule:
 
 
 class TestLoop:
-    def test_checkpoints_come_every_so_many_frames(self) -> None:
+    def test_resume_points_come_every_so_many_frames(self) -> None:
         saved: list[tuple[bool, int]] = []
         run(
             FakeTracker(),
             prompts(o1=[3]).objects,
             frames(*range(7)),
             save_every=2,
-            checkpoint=lambda session, frame_idx: saved.append((session is not None, frame_idx)),
+            save_session=lambda session, frame_idx: saved.append((session is not None, frame_idx)),
         )
         assert saved == [(False, 1), (True, 3), (True, 5)]
 
-    def test_stop_is_heeded_after_the_frame_with_a_checkpoint(self) -> None:
+    def test_stop_is_heeded_after_the_frame_with_a_resume_point(self) -> None:
         stop, saved = Stop(), []
 
         def stopping() -> Iterator[Frame]:
@@ -178,11 +178,11 @@ class TestLoop:
                 stopping(),
                 save_every=100,
                 stop=stop,
-                checkpoint=lambda session, frame_idx: saved.append(frame_idx),
+                save_session=lambda session, frame_idx: saved.append(frame_idx),
             )
         assert saved == [4]
 
-    def test_interrupt_while_waiting_for_a_frame_leaves_a_checkpoint(self) -> None:
+    def test_interrupt_while_waiting_for_a_frame_leaves_a_resume_point(self) -> None:
         saved: list[int] = []
 
         def silent_stream() -> Iterator[Frame]:
@@ -195,7 +195,7 @@ class TestLoop:
                 prompts(o1=[0]).objects,
                 silent_stream(),
                 save_every=100,
-                checkpoint=lambda session, frame_idx: saved.append(frame_idx),
+                save_session=lambda session, frame_idx: saved.append(frame_idx),
             )
         assert saved == [2]
 

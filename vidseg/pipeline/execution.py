@@ -10,7 +10,6 @@ from pathlib import Path
 
 from vidseg.errors import DecodeError, OutputError, PromptError, RunError, SourceError, VidsegError
 from vidseg.pipeline.build_writers import build_writers
-from vidseg.pipeline.checkpoint import Checkpoint, CheckpointStore
 from vidseg.pipeline.loop import Loop
 from vidseg.pipeline.merge import WaitingMasks
 from vidseg.pipeline.out_folder import OutFolder
@@ -18,6 +17,7 @@ from vidseg.pipeline.outlet import Outlet, writing
 from vidseg.pipeline.plan import Pass, TrackOptions
 from vidseg.pipeline.progress import Progress
 from vidseg.pipeline.prompts import Prompts, past_the_end
+from vidseg.pipeline.resume_point import ResumePoint, ResumePointStore
 from vidseg.pipeline.run_record import RunRecord, Status, describe_video
 from vidseg.pipeline.stop import Stop
 from vidseg.pipeline.video import Video
@@ -39,7 +39,7 @@ class Ending:
 
 @dataclass(kw_only=True)
 class Execution:
-    """Runs the passes that are left after a checkpoint, and completes the outputs."""
+    """Runs the passes that are left after a resume point, and completes the outputs."""
 
     video: Video
     prompts: Prompts
@@ -48,7 +48,7 @@ class Execution:
     folder: OutFolder
     options: TrackOptions
     record: RunRecord
-    checkpoint: Checkpoint
+    resume_point: ResumePoint
     """Where to begin."""
     is_resumed: bool
     """Whether an earlier run left its files."""
@@ -63,15 +63,15 @@ class Execution:
         Raises:
             SourceError: there is none.
         """
-        frames = self._frames(self.checkpoint.pass_idx, self.checkpoint.frame_idx)
+        frames = self._frames(self.resume_point.pass_idx, self.resume_point.frame_idx)
         first = next(frames, None)
-        if first is None and self.checkpoint.frame_idx is None:
+        if first is None and self.resume_point.frame_idx is None:
             raise SourceError(f"'{self.video.info.name}' holds no frames")
         return chain([] if first is None else [first], frames)
 
     def run(self, frames: Iterator[Frame]) -> Ending:
         """Track `frames` and the passes after them. Only unforeseen errors are raised."""
-        self._store = CheckpointStore(self.folder.state)
+        self._store = ResumePointStore(self.folder.state)
         self._is_interrupted = False
         self._broke_at: int | None = None
         status: Status = "done"
@@ -102,12 +102,12 @@ class Execution:
         return self._end(status, error)
 
     def _resume(self) -> None:
-        self._outlet.resume(self.is_done, self.checkpoint.frames_done)
-        if self._waiting is not None and self.checkpoint.pass_idx == 0:
-            self._waiting.resume(lambda idx: self.passes[0].is_behind(idx, self.checkpoint.frame_idx))
+        self._outlet.resume(self.is_done, self.resume_point.frames_done)
+        if self._waiting is not None and self.resume_point.pass_idx == 0:
+            self._waiting.resume(lambda idx: self.passes[0].is_behind(idx, self.resume_point.frame_idx))
 
     def _run_passes(self, frames: Iterator[Frame]) -> None:
-        begin = self.checkpoint
+        begin = self.resume_point
         self.progress.start(*self._extent())
         broken: DecodeError | None = None
         last_idx = None
@@ -122,7 +122,7 @@ class Execution:
                 obj_ids=[thing.obj_id for thing in self.prompts.objects],
                 schedule=schedule,
                 deliver=self._deliver(self.passes[pass_idx]),
-                checkpoint=self._checkpoint(pass_idx),
+                save_session=self._saver(pass_idx),
                 save_every=self.options.save_every if self.video.can_read_again else 0,
                 record=self.record,
                 progress=self.progress,
@@ -187,7 +187,7 @@ class Execution:
         return frames
 
     def _writers(self) -> list[Writer]:
-        comes_in_one_go = self.options.direction == "forward" and self.checkpoint.frame_idx is None
+        comes_in_one_go = self.options.direction == "forward" and self.resume_point.frame_idx is None
         writers = build_writers(
             self.options.formats,
             self.folder.path,
@@ -207,11 +207,11 @@ class Execution:
         return WaitingMasks(self.folder.state, self.passes[-1].schedule, self.video.info.size_hw)
 
     def is_done(self, frame_idx: int) -> bool:
-        """Whether the writers had been given a frame before the checkpoint."""
-        now = self.checkpoint.pass_idx
+        """Whether the writers had been given a frame before the resume point."""
+        now = self.resume_point.pass_idx
         return any(this.reports(frame_idx) for this in self.passes[:now]) or (
             self.passes[now].reports(frame_idx)
-            and self.passes[now].is_behind(frame_idx, self.checkpoint.frame_idx)
+            and self.passes[now].is_behind(frame_idx, self.resume_point.frame_idx)
         )
 
     def _deliver(self, this: Pass) -> Callable[[Frame, FrameMasks], None]:
@@ -231,15 +231,15 @@ class Execution:
 
         return deliver
 
-    def _checkpoint(self, pass_idx: int) -> Callable[[Session | None, int], None]:
-        def checkpoint(session: Session | None, frame_idx: int) -> None:
+    def _saver(self, pass_idx: int) -> Callable[[Session | None, int], None]:
+        def save(session: Session | None, frame_idx: int) -> None:
             self._outlet.sync()
             if self._waiting is not None and self.passes[pass_idx].reverse:
                 with writing(RUN_STATE):
                     self._waiting.sync()
             self._save(session, pass_idx, frame_idx)
 
-        return checkpoint
+        return save
 
     def _save(self, session: Session | None, pass_idx: int, frame_idx: int | None) -> None:
         try:
@@ -259,5 +259,5 @@ class Execution:
         """How many frames there are to visit (None: unknown), and how many of them are done."""
         extents = [self.video.about(this.start, this.end) for this in self.passes]
         if None in extents:
-            return None, self.checkpoint.frames_done
-        return sum(extent or 0 for extent in extents), self.checkpoint.frames_done
+            return None, self.resume_point.frames_done
+        return sum(extent or 0 for extent in extents), self.resume_point.frames_done

@@ -25,10 +25,10 @@ class Loop:
     """Objects to report, in this order; those that are not in the schedule are absent."""
     deliver: Callable[[Frame, FrameMasks], None]
     """Takes each frame with its masks; returns when there is room for the next one."""
-    checkpoint: Callable[[Session | None, int], None]
+    save_session: Callable[[Session | None, int], None]
     """Saves the session (None while no object has started) as it is after a frame."""
     save_every: int
-    """Frames between two checkpoints; 0: none is made, not even when stopped."""
+    """Frames between two resume points; 0: none is made, not even when stopped."""
     record: RunRecord
     progress: Progress
     stop: Stop
@@ -70,7 +70,7 @@ class Loop:
     def _save(self, session: Session, frame_idx: int | None) -> None:
         if frame_idx is not None:
             with self.record.timing("write"):
-                self.checkpoint(session if self.schedule.has_started(frame_idx) else None, frame_idx)
+                self.save_session(session if self.schedule.has_started(frame_idx) else None, frame_idx)
 
     def _track(self, session: Session, previous_idx: int | None, frame: Frame) -> FrameMasks:
         self.schedule.prompt(session, previous_idx, frame.index)

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from vidseg.errors import ConfigError, DecodeError, OutputError, VidsegError
-from vidseg.pipeline.checkpoint import Checkpoint, CheckpointStore
 from vidseg.pipeline.execution import Execution
 from vidseg.pipeline.out_folder import OutFolder
 from vidseg.pipeline.plan import Pass, TrackOptions, default_out, plan_passes
 from vidseg.pipeline.progress import Progress, Silent
 from vidseg.pipeline.prompts import read_prompts
+from vidseg.pipeline.resume_point import ResumePoint, ResumePointStore
 from vidseg.pipeline.run_record import RunRecord, Stage, Status, source_facts, what_differs
 from vidseg.pipeline.schedule import Schedule
 from vidseg.pipeline.stop import Stop
@@ -115,12 +115,12 @@ class Run:
             self.video.keep_decoded = self.tracker.traits.takes_decoded
             self.facts = self._facts()
             if earlier is None or self.options.overwrite:
-                return self._execute(Checkpoint(), None)
+                return self._execute(ResumePoint(), None)
             self._check_same(earlier)
             if earlier["status"] == "done":
                 self.folder.remove_state()
                 return self._summary_of(earlier)
-            return self._execute(CheckpointStore(self.folder.state).load() or Checkpoint(), earlier)
+            return self._execute(ResumePointStore(self.folder.state).load() or ResumePoint(), earlier)
         finally:
             self.video.close()
             self.folder.release()
@@ -184,7 +184,7 @@ class Run:
                 hint="give what it was made with; or --overwrite it, or choose another --out",
             )
 
-    def _execute(self, checkpoint: Checkpoint, earlier: Mapping[str, Any] | None) -> TrackSummary:
+    def _execute(self, resume_point: ResumePoint, earlier: Mapping[str, Any] | None) -> TrackSummary:
         execution = Execution(
             video=self.video,
             prompts=self.prompts,
@@ -193,7 +193,7 @@ class Run:
             folder=self.folder,
             options=self.options,
             record=RunRecord(self.folder.record_path, self.facts),
-            checkpoint=checkpoint,
+            resume_point=resume_point,
             is_resumed=earlier is not None,
             streams=self.streams,
             progress=self.progress,
@@ -206,7 +206,7 @@ class Run:
         if self.options.overwrite:
             self.folder.clear_state()
         if earlier is not None:
-            execution.record.go_on_from(earlier, checkpoint.frames_done, execution.is_done)
+            execution.record.go_on_from(earlier, resume_point.frames_done, execution.is_done)
         ending = execution.run(frames)
         remarks = self.video.remarks()
         for remark in remarks:

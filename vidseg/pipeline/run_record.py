@@ -1,6 +1,6 @@
 """`run.json`: what was run, on what, how far it came and how fast.
 
-It is written whole when a run starts, at every checkpoint, and when the run ends.
+It is written whole when a run starts, at every resume point, and when the run ends.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from vidseg.cli import main
 from vidseg.errors import ConfigError, SourceError
 from vidseg.pipeline.batch import remote_folder, stores
 from vidseg.pipeline.batch.jobs import Job, JobsFile
-from vidseg.pipeline.batch.remote_folder import CHECKPOINT, RemoteFolder
+from vidseg.pipeline.batch.remote_folder import RESUME_POINT, RemoteFolder
 from vidseg.pipeline.batch.stage import Stage
 from vidseg.testing import FakeSession
 
@@ -104,7 +104,7 @@ def test_job_cut_off_goes_on_from_the_state_on_the_store(
         stage.process(job)
     monkeypatch.setattr(FakeSession, "step", step)
     monkeypatch.setattr(RemoteFolder, "send", send)
-    assert f"clip/{CHECKPOINT}" in names(f"{store}/out")
+    assert f"clip/{RESUME_POINT}" in names(f"{store}/out")
     assert json.loads(stores.read_bytes(f"{store}/out/clip/run.json"))["status"] == "running"
 
     elsewhere = Stage(f"{store}/out", scratch=tmp_path / "elsewhere")

@@ -1,11 +1,10 @@
-"""Works here on the folder of a run that lies on a store: fetches it to resume, and sends it at checkpoints
-and at the end.
+"""Works here on the folder of a run that lies on a store, and sends it there at resume points and at the end.
 
 If the process is killed, the run can be resumed from what is on the store, or its files are overwritten:
 
-    run.json ("running")  sent first, at the first checkpoint
-    outputs, session      may be newer than the checkpoint: a resumed run drops what came after it
-    checkpoint.json       sent when all that it needs is there
+    run.json ("running")  sent first, at the first resume point
+    outputs, session      may be newer than the resume point: a resumed run drops what came after it
+    checkpoint.json       the resume point, sent when all that it needs is there
     removals              of files that the run itself has removed here
     run.json              sent last: "done" means that everything is there
 """
@@ -21,17 +20,17 @@ from vidseg.pipeline.formats import FORMATS, FrameFormat
 from vidseg.pipeline.out_folder import LOCK, STATE
 from vidseg.pipeline.run_record import FILE_NAME
 
-CHECKPOINT = f"{STATE}/checkpoint.json"
+RESUME_POINT = f"{STATE}/checkpoint.json"
 SHARE_OF_TIME = 0.1
 """Sending its state may take at most this share of a run's time."""
 
 
 class RemoteFolder:
-    """A folder here and its copy on a store. It is a `Progress`: with every frame it may send a checkpoint.
+    """A folder here and its copy on a store. It is a `Progress`: with every frame it may send a resume point.
 
     Args:
         here: an empty folder.
-        send_every_s: least seconds between two checkpoints sent.
+        send_every_s: least seconds between two resume points sent.
     """
 
     def __init__(self, address: str, here: Path, *, send_every_s: float) -> None:
@@ -40,23 +39,23 @@ class RemoteFolder:
         self._send_every_s = send_every_s
         self._there: dict[str, tuple[int, int]] = {}
         self._next_s = time.monotonic() + send_every_s
-        self._sent_checkpoint = 0
+        self._sent_point = 0
 
     def fetch(self) -> None:
         """Copy what lies on the store here."""
         stores.download(self.address, self.here)
         self._there = self._listed()
-        self._sent_checkpoint = self._there.get(CHECKPOINT, (0, 0))[1]
+        self._sent_point = self._there.get(RESUME_POINT, (0, 0))[1]
 
     def send(self) -> None:
         """Make the folder on the store equal to the one here."""
         listed = self._listed()
         changed = [name for name, mark in listed.items() if self._there.get(name) != mark]
-        if FILE_NAME in listed and not self._there and CHECKPOINT in listed:
+        if FILE_NAME in listed and not self._there and RESUME_POINT in listed:
             self._send([FILE_NAME])
-        self._send([name for name in changed if name not in (CHECKPOINT, FILE_NAME)])
-        self._send([name for name in changed if name == CHECKPOINT])
-        gone = sorted(self._there.keys() - listed.keys(), key=lambda name: name != CHECKPOINT)
+        self._send([name for name in changed if name not in (RESUME_POINT, FILE_NAME)])
+        self._send([name for name in changed if name == RESUME_POINT])
+        gone = sorted(self._there.keys() - listed.keys(), key=lambda name: name != RESUME_POINT)
         for name in gone:
             stores.remove(stores.join(self.address, name))
         self._send([name for name in changed if name == FILE_NAME])
@@ -68,16 +67,16 @@ class RemoteFolder:
     def advance(self) -> None:
         """Send the run if it has saved its session and the time has come.
 
-        This is called between two frames; after a checkpoint no writer is busy then.
+        This is called between two frames; after a resume point no writer is busy then.
         """
         now = time.monotonic()
         if now < self._next_s:
             return
-        mark = self._listed().get(CHECKPOINT, (0, 0))[1]
-        if mark == self._sent_checkpoint:
+        mark = self._listed().get(RESUME_POINT, (0, 0))[1]
+        if mark == self._sent_point:
             return
         self.send()
-        self._sent_checkpoint = mark
+        self._sent_point = mark
         took = time.monotonic() - now
         self._next_s = time.monotonic() + max(self._send_every_s, took / SHARE_OF_TIME)
 

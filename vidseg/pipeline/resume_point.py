@@ -5,7 +5,7 @@
                masklets...             masks that a later pass will merge
 
 The session is written first, then checkpoint.json is replaced at once. So a run that is killed in between
-goes on from the checkpoint before. Outputs written after the checkpoint are dropped and made again.
+goes on from the resume point before. Outputs written after it are dropped and made again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vidseg.trackers.contract import Session, Tracker
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkpoint:
+class ResumePoint:
     """How far a run has come."""
 
     pass_idx: int = 0
@@ -35,8 +35,8 @@ class Checkpoint:
         return None if self.session_file is None else tracker.restore(folder / Path(self.session_file).name)
 
 
-class CheckpointStore:
-    """Keeps the latest checkpoint of a run in its state folder."""
+class ResumePointStore:
+    """Keeps the latest resume point of a run in its state folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -46,8 +46,8 @@ class CheckpointStore:
     def exists(self) -> bool:
         return self._path.exists()
 
-    def load(self) -> Checkpoint | None:
-        """The latest checkpoint; None if the run made none.
+    def load(self) -> ResumePoint | None:
+        """The latest resume point; None if the run made none.
 
         Raises:
             OutputError: the state folder holds something else.
@@ -55,32 +55,32 @@ class CheckpointStore:
         if not self.exists:
             return None
         try:
-            checkpoint = Checkpoint(**json.loads(self._path.read_text(encoding="utf-8")))
+            point = ResumePoint(**json.loads(self._path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             raise OutputError(
                 "the saved state is damaged", where=str(self._path), hint="start again with --overwrite"
             ) from None
-        session_file = checkpoint.session_file
+        session_file = point.session_file
         if session_file is not None and not (self.folder / Path(session_file).name).is_file():
             raise OutputError(
                 f"the saved state lacks '{session_file}'",
                 where=str(self.folder),
                 hint="start again with --overwrite",
             )
-        return checkpoint
+        return point
 
     def save(
         self, session: Session | None, *, pass_idx: int, frame_idx: int | None, frames_done: int
     ) -> None:
-        """Make this the latest checkpoint. Everything up to the frame must be on the disk already."""
+        """Make this the latest resume point. Everything up to the frame must be on the disk already."""
         session_file = None
         if session is not None:
             session_file = f"session-{pass_idx}-{frame_idx}.safetensors"
             session.save(self.folder / session_file)
-        checkpoint = Checkpoint(
+        point = ResumePoint(
             pass_idx=pass_idx, frame_idx=frame_idx, frames_done=frames_done, session_file=session_file
         )
-        write_json(self._path, asdict(checkpoint))
+        write_json(self._path, asdict(point))
         for path in self.folder.glob("session-*"):
             if path.name != session_file:
                 path.unlink()
