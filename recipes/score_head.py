@@ -28,11 +28,11 @@ import vidseg
 from vidseg.eval.metrics import region_j
 from vidseg.trackers.registry import read_config
 from vidseg.trackers.weights import read_checkpoint
-from vidseg.training.checkpoint import write_tensors
 from vidseg.training.data import Clip, ClipMaker, ClipSettings
 from vidseg.training.data.dataset import clip_seed
 from vidseg.training.data.settings import StillFolder
 from vidseg.training.prompts import prompt_of
+from vidseg.training.training_state import write_tensors
 
 TRACKER = "vidseg-nano"
 SIZE, VANISH = 256, 0.95

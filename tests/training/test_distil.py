@@ -19,7 +19,6 @@ from vidseg.errors import CheckpointError, ConfigError
 from vidseg.trackers.contract import ABSENT_LOGIT
 from vidseg.trackers.engine import Engine
 from vidseg.trackers.weights import read_checkpoint
-from vidseg.training.checkpoint import read_checkpoint_folder, write_tensors
 from vidseg.training.distil.distillation import Distillation, _mask_loss, _with_click
 from vidseg.training.distil.losses import divergence, feature_distance, hard_weight, mask_distance
 from vidseg.training.distil.teacher import build_teacher
@@ -28,6 +27,7 @@ from vidseg.training.run import train
 from vidseg.training.settings import TrainSettings
 from vidseg.training.trainee import build_trainee
 from vidseg.training.trainer import Trainer
+from vidseg.training.training_state import read_training_state, write_tensors
 from vidseg.training.unroll import UnrollSettings, draw_script, play
 
 SWITCHES = ["embedding", "memory", "masks", "prompts"]
@@ -166,7 +166,7 @@ def test_resuming_equals_not_stopping(tmp_path: Path) -> None:
     train(settings, tmp_path / "whole")
     train(training_settings(tmp_path, steps=2, log_every=1, distil=distil), tmp_path / "cut")
     train(settings, tmp_path / "cut", resume=True)
-    whole, cut = (read_checkpoint_folder(tmp_path / run) for run in ("whole", "cut"))
+    whole, cut = (read_training_state(tmp_path / run) for run in ("whole", "cut"))
     assert whole is not None
     assert cut is not None
     # The learning rate of the first two steps is that of the warm-up, however long the run.

@@ -27,11 +27,11 @@ from vidseg.errors import CheckpointError, ConfigError, OutputError, RunError
 from vidseg.pipeline.stop import Stop
 from vidseg.trackers.weights import read_checkpoint
 from vidseg.training import trainer as trainer_module
-from vidseg.training.checkpoint import read_checkpoint_folder
 from vidseg.training.run import train
 from vidseg.training.settings import TrainSettings
 from vidseg.training.trainee import build_trainee
 from vidseg.training.trainer import Trainer
+from vidseg.training.training_state import read_training_state
 from vidseg.training.unroll import Unrolled, unroll
 
 
@@ -47,7 +47,7 @@ def train_until(step: int, settings: TrainSettings, out: Path, **options: Any) -
             stop.is_requested = True
         return unroll(*args)
 
-    earlier = read_checkpoint_folder(out)
+    earlier = read_training_state(out)
     first = 0 if earlier is None else earlier.step * settings.accumulate
     return train(settings, out, stop=stop, unroll=unroll_and_stop, **options)
 
@@ -74,7 +74,7 @@ def test_resuming_equals_not_stopping(tmp_path: Path) -> None:
     assert [sitting["from_step"] for sitting in record["sittings"]] == [0, at]
 
     assert log_rows(tmp_path / "cut") == log_rows(tmp_path / "whole")
-    whole, cut = (read_checkpoint_folder(tmp_path / run) for run in ("whole", "cut"))
+    whole, cut = (read_training_state(tmp_path / run) for run in ("whole", "cut"))
     assert whole is not None
     assert cut is not None
     assert whole.step == cut.step == 6
@@ -147,7 +147,7 @@ def test_the_weights_of_a_run_track(tmp_path: Path) -> None:
     weights = Path(record["weights"])
     assert weights == tmp_path / "run" / "weights.safetensors"
     assert_tracks(settings.tracker, weights)
-    newest = read_checkpoint_folder(tmp_path / "run")
+    newest = read_training_state(tmp_path / "run")
     assert newest is not None
     assert_same_tensors(read_checkpoint(weights), newest.ema)
     assert [path.name for path in (tmp_path / "run" / "sheets").iterdir()] == ["step-00000006.png"]

@@ -29,13 +29,6 @@ from vidseg.trackers.device import pick_device
 from vidseg.trackers.registry import read_config
 from vidseg.trackers.weights import check_state
 from vidseg.training.batches import Batches
-from vidseg.training.checkpoint import (
-    FOLDER,
-    Checkpoint,
-    read_checkpoint_folder,
-    write_checkpoint,
-    write_tensors,
-)
 from vidseg.training.distil.distillation import Distillation
 from vidseg.training.distil.teacher import build_teacher
 from vidseg.training.log import Log
@@ -43,6 +36,13 @@ from vidseg.training.settings import TrainSettings
 from vidseg.training.sheet import write_sheet
 from vidseg.training.trainee import build_trainee
 from vidseg.training.trainer import Trainer, Unroll
+from vidseg.training.training_state import (
+    FOLDER,
+    TrainingState,
+    read_training_state,
+    write_tensors,
+    write_training_state,
+)
 from vidseg.training.unroll import unroll
 from vidseg.version import __version__
 
@@ -103,7 +103,7 @@ class _Run:
         unroll: Unroll,
     ) -> None:
         self.settings, self.out, self.stop, self.tell = settings, out, stop, tell
-        earlier = read_checkpoint_folder(out)
+        earlier = read_training_state(out)
         self.trainer = _trainer(settings, unroll)
         self.batches = Batches(settings)
         facts: dict[str, Any] = {"seconds": 0.0, "window": None, "sittings": []}
@@ -164,7 +164,7 @@ class _Run:
 
     def save(self) -> None:
         trainer = self.trainer
-        checkpoint = Checkpoint(
+        state = TrainingState(
             step=trainer.step,
             model=trainer.model.state_dict(),
             ema=trainer.ema.state,
@@ -177,7 +177,7 @@ class _Run:
                 "settings": self.settings.model_dump(mode="json"),
             },
         )
-        write_checkpoint(self.out, checkpoint)
+        write_training_state(self.out, state)
         self._write_average(AVERAGE)
         self._write_record("running")
 

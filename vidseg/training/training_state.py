@@ -27,7 +27,7 @@ _OPTIONAL = "projections"
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class TrainingState:
     """What a training run needs to go on after a step."""
 
     step: int
@@ -41,21 +41,21 @@ class Checkpoint:
     """Weights that distillation trains beside the model; none in most runs."""
 
 
-def write_checkpoint(out: Path, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint, and remove all but the `KEPT` newest ones.
+def write_training_state(out: Path, state: TrainingState) -> Path:
+    """Write a checkpoint with the state of a run, and remove all but the `KEPT` newest ones.
 
     Returns:
         the folder of the checkpoint.
     """
-    folder = out / FOLDER / f"step-{checkpoint.step:08d}"
+    folder = out / FOLDER / f"step-{state.step:08d}"
     part = folder.with_name(folder.name + PART)
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     for name in (*_PARTS, _OPTIONAL):
-        tensors = getattr(checkpoint, name)
+        tensors = getattr(state, name)
         if tensors or name != _OPTIONAL:
             write_tensors(part / f"{name}.safetensors", tensors)
-    facts = {"step": checkpoint.step, **checkpoint.facts}
+    facts = {"step": state.step, **state.facts}
     write_bytes(part / "state.json", json.dumps(facts, indent=2, allow_nan=False).encode())
     if folder.exists():  # the run was resumed and stopped before another step
         shutil.rmtree(folder)
@@ -66,8 +66,8 @@ def write_checkpoint(out: Path, checkpoint: Checkpoint) -> Path:
     return folder
 
 
-def read_checkpoint_folder(out: Path) -> Checkpoint | None:
-    """The newest checkpoint of a run, its tensors on the CPU; None if there is none.
+def read_training_state(out: Path) -> TrainingState | None:
+    """The state in the newest checkpoint of a run, its tensors on the CPU; None if there is none.
 
     Raises:
         CheckpointError: the checkpoint is damaged.
@@ -85,7 +85,7 @@ def read_checkpoint_folder(out: Path) -> Checkpoint | None:
         facts = json.loads((folder / "state.json").read_text())
         optional = [_OPTIONAL] if (folder / f"{_OPTIONAL}.safetensors").exists() else []
         tensors = {name: load_file(folder / f"{name}.safetensors") for name in (*_PARTS, *optional)}
-        return Checkpoint(step=facts.pop("step"), facts=facts, **tensors)
+        return TrainingState(step=facts.pop("step"), facts=facts, **tensors)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise CheckpointError(
             f"the checkpoint is damaged ({error})",
