@@ -23,7 +23,7 @@ from typing import Any
 from vidseg.pipeline.batch.driver import Driver, Ticket
 from vidseg.pipeline.batch.jobs import Job, JobsFile
 from vidseg.pipeline.batch.pool import InProcessPool, Pool
-from vidseg.pipeline.batch.stage import Outcome
+from vidseg.pipeline.batch.stage import JobOutcome
 
 
 class NoOpStage:
@@ -32,8 +32,8 @@ class NoOpStage:
     def setup(self, job: Job) -> None:
         pass
 
-    def process(self, job: Job) -> Outcome:
-        return Outcome(id=job.id, status="done")
+    def process(self, job: Job) -> JobOutcome:
+        return JobOutcome(id=job.id, status="done")
 
     def request_stop(self) -> None:
         pass

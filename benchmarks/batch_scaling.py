@@ -26,7 +26,7 @@ from typing import Any
 from vidseg.pipeline.batch.driver import Driver, Ticket
 from vidseg.pipeline.batch.jobs import Job, JobsFile
 from vidseg.pipeline.batch.ray_pool import Needs, RayPool
-from vidseg.pipeline.batch.stage import Outcome, Stage
+from vidseg.pipeline.batch.stage import JobOutcome, Stage
 from vidseg.pipeline.made_video import FRAME_RATE, MadeVideo
 from vidseg.pipeline.writers.h264 import H264Video
 
@@ -54,7 +54,7 @@ class CpuTimedStage(Stage):
                 continue
         raise RuntimeError("more workers than cores")
 
-    def process(self, job: Job) -> Outcome:
+    def process(self, job: Job) -> JobOutcome:
         began = time.process_time()
         outcome = super().process(job)
         return replace(outcome, seconds=time.process_time() - began)
@@ -91,7 +91,7 @@ def run(jobs: JobsFile, out: Path, workers: int, *, one_core: bool) -> Turn:
     num_jobs = jobs.check()
     cpu_s = 0.0
 
-    def add(outcome: Outcome) -> None:
+    def add(outcome: JobOutcome) -> None:
         nonlocal cpu_s
         assert outcome.status == "done", outcome
         cpu_s += outcome.seconds

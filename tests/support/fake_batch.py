@@ -10,7 +10,7 @@ from typing import Any
 from support.hard_videos import numbered
 from support.trackers import fake_yaml
 from vidseg.pipeline.batch.jobs import Job
-from vidseg.pipeline.batch.stage import Outcome
+from vidseg.pipeline.batch.stage import JobOutcome
 
 BOX = {"box": [20, 20, 40, 40]}
 
@@ -24,9 +24,9 @@ class NoOpStage:
     def setup(self, job: Job) -> None:
         pass
 
-    def process(self, job: Job) -> Outcome:
+    def process(self, job: Job) -> JobOutcome:
         time.sleep(self.seconds_a_job)
-        return Outcome(id=job.id, status="done", frames=1)
+        return JobOutcome(id=job.id, status="done", frames=1)
 
     def request_stop(self) -> None:
         pass

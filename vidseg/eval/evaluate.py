@@ -31,8 +31,8 @@ from vidseg.eval.submission import write_submission
 from vidseg.eval.tracking import (
     MASKS,
     RUNS,
-    Outcome,
     PromptKind,
+    SequenceOutcome,
     Workers,
     track_sequences,
 )
@@ -63,7 +63,7 @@ def evaluate(
     asked: TrackerOptions | None = None,
     options: EvaluationOptions | None = None,
     *,
-    on_outcome: Callable[[Outcome], object] = lambda outcome: None,
+    on_outcome: Callable[[SequenceOutcome], object] = lambda outcome: None,
 ) -> dict[str, Any]:
     """Track a data set by its benchmark's protocol, score it, and write the results.
 
@@ -258,13 +258,13 @@ def _scores(data: DataSet, out: Path, done: list[str], workers: int) -> dict[str
     }
 
 
-def _facts_of(outcome: Outcome) -> dict[str, Any]:
+def _facts_of(outcome: SequenceOutcome) -> dict[str, Any]:
     facts = asdict(outcome)
     del facts["name"]
     return facts
 
 
-def _speed(outcomes: list[Outcome]) -> dict[str, Any]:
+def _speed(outcomes: list[SequenceOutcome]) -> dict[str, Any]:
     frames, seconds = sum(o.frames for o in outcomes), sum(o.seconds for o in outcomes)
     peaks: dict[str, int] = {}
     for outcome in outcomes:

@@ -48,7 +48,7 @@ class Workers:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class SequenceOutcome:
     """How the tracking of one sequence ended."""
 
     name: str
@@ -84,7 +84,7 @@ class SequenceStage(batch.Stage):
         self.sequences = sequences
         self.has_mask_per_object = has_mask_per_object
 
-    def process(self, job: Job) -> batch.Outcome:
+    def process(self, job: Job) -> batch.JobOutcome:
         outcome = super().process(job)
         if outcome.status != "done":
             return outcome
@@ -110,8 +110,8 @@ def track_sequences(
     *,
     prompt: PromptKind = "mask",
     workers: Workers | None = None,
-    on_outcome: Callable[[Outcome], object] = lambda outcome: None,
-) -> dict[str, Outcome]:
+    on_outcome: Callable[[SequenceOutcome], object] = lambda outcome: None,
+) -> dict[str, SequenceOutcome]:
     """Track a data set's sequences; the longest first, so that workers end at about the same time.
 
     A sequence that fails leaves the others alone. Sequences that an earlier call finished are recognised by
@@ -132,7 +132,7 @@ def track_sequences(
     workers, out = workers or Workers(), out.absolute()
     jobs, outcomes = _Jobs(), {}
 
-    def keep(outcome: Outcome) -> None:
+    def keep(outcome: SequenceOutcome) -> None:
         outcomes[outcome.name] = outcome
         on_outcome(outcome)
 
@@ -140,7 +140,7 @@ def track_sequences(
         try:
             jobs.add(sequence, _job(sequence, asked, out, prompt, data.has_mask_per_object))
         except VidsegError as error:
-            keep(Outcome(name=sequence.name, status="failed", error=one_line(error.message)))
+            keep(SequenceOutcome(name=sequence.name, status="failed", error=one_line(error.message)))
     if not len(jobs):
         return outcomes
     stage = SequenceStage(
@@ -221,11 +221,11 @@ def _pool(stage: SequenceStage, first_job: Job, workers: Workers, *, device: str
     return pool
 
 
-def _outcome(name: str, ended: batch.Outcome, out: Path) -> Outcome:
+def _outcome(name: str, ended: batch.JobOutcome, out: Path) -> SequenceOutcome:
     if ended.status != "done":
-        return Outcome(name=name, status="failed", frames=ended.frames, error=ended.reason)
+        return SequenceOutcome(name=name, status="failed", frames=ended.frames, error=ended.reason)
     record = json.loads((out / RUNS / ended.id / "run.json").read_text(encoding="utf-8"))
-    return Outcome(
+    return SequenceOutcome(
         name=name,
         status="done",
         frames=record["frames_done"],

@@ -14,9 +14,9 @@ from vidseg.errors import OutputError
 from vidseg.pipeline.batch.driver import MAX_NODE_LOSSES, Driver, Ticket, open_report
 from vidseg.pipeline.batch.jobs import Job, JobsFile
 from vidseg.pipeline.batch.pool import InProcessPool, Lost
-from vidseg.pipeline.batch.stage import Outcome
+from vidseg.pipeline.batch.stage import JobOutcome
 
-Answer = Callable[[Job, int], Outcome | Lost]
+Answer = Callable[[Job, int], JobOutcome | Lost]
 
 
 class ToldPool:
@@ -37,7 +37,7 @@ class ToldPool:
         self.most_in_hand = max(self.most_in_hand, len(self.in_hand))
         self.tries.append(job.id)
 
-    def wait(self, timeout_s: float) -> list[tuple[Ticket, Outcome | Lost]]:
+    def wait(self, timeout_s: float) -> list[tuple[Ticket, JobOutcome | Lost]]:
         ticket, job = self.in_hand.pop()
         return [(ticket, self.answer(job, self.tries.count(job.id)))]
 
@@ -63,12 +63,12 @@ def drive(folder: Path, answer: Answer, count: int = 6, retries: int = 3) -> tup
     return driver, pool
 
 
-def done(job: Job) -> Outcome:
-    return Outcome(id=job.id, status="done", frames=5)
+def done(job: Job) -> JobOutcome:
+    return JobOutcome(id=job.id, status="done", frames=5)
 
 
-def failed(job: Job, *, may_pass: bool) -> Outcome:
-    return Outcome(id=job.id, status="failed", kind="RunError", reason="because", may_pass=may_pass)
+def failed(job: Job, *, may_pass: bool) -> JobOutcome:
+    return JobOutcome(id=job.id, status="failed", kind="RunError", reason="because", may_pass=may_pass)
 
 
 def test_every_job_is_done_once_with_no_more_in_hand_than_workers(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_lost_machines_are_no_fault_of_the_job(tmp_path: Path) -> None:
 
 
 def test_stopped_driver_begins_nothing_more(tmp_path: Path) -> None:
-    def stop_at_second(job: Job, tries: int) -> Outcome:
+    def stop_at_second(job: Job, tries: int) -> JobOutcome:
         driver.request_stop()
         return done(job)
 

@@ -13,7 +13,7 @@ from vidseg.eval.datasets import DATASETS
 from vidseg.pipeline.commands.tracker_arguments import add_tracker_arguments, options_of
 
 if TYPE_CHECKING:
-    from vidseg.eval.tracking import Outcome
+    from vidseg.eval.tracking import SequenceOutcome
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
     count = 0
 
-    def tell(outcome: Outcome) -> None:
+    def tell(outcome: SequenceOutcome) -> None:
         nonlocal count
         count += 1
         if not args.quiet:

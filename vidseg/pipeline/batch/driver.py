@@ -24,7 +24,7 @@ from vidseg.errors import OutputError
 from vidseg.pipeline.batch import stores
 from vidseg.pipeline.batch.jobs import REPORT, SUMMARY, Job
 from vidseg.pipeline.batch.pool import Lost, Pool
-from vidseg.pipeline.batch.stage import Outcome
+from vidseg.pipeline.batch.stage import JobOutcome
 from vidseg.pipeline.batch.tally import Display, Tally
 from vidseg.pipeline.file_names import ESCAPED
 
@@ -79,7 +79,7 @@ class Driver:
         retries: int = 3,
         backoff_s: float = 2.0,
         displays: Sequence[Display] = (),
-        on_outcome: Callable[[Outcome], object] = lambda outcome: None,
+        on_outcome: Callable[[JobOutcome], object] = lambda outcome: None,
     ) -> None:
         self.jobs = jobs
         self.out = out
@@ -156,7 +156,7 @@ class Driver:
         for display in self.displays:
             display.show(self.tally)
 
-    def _take(self, ticket: Ticket, result: Outcome | Lost) -> None:
+    def _take(self, ticket: Ticket, result: JobOutcome | Lost) -> None:
         ticket.tries += 1
         if isinstance(result, Lost):
             self._take_loss(ticket, result)
@@ -183,7 +183,7 @@ class Driver:
             reason = f"it was set aside: {times} {what} ended while they were at it; the last: {loss.reason}"
             self._fail(
                 ticket,
-                Outcome(
+                JobOutcome(
                     id=ticket.job_id,
                     status="failed",
                     kind="PoisonousJob" if ticket.kills >= MAX_KILLS else "NodeLost",
@@ -199,13 +199,13 @@ class Driver:
         wait_s = min(LONGEST_BACKOFF_S, self.backoff_s * 2 ** min(ticket.tries - 1, 10))
         heapq.heappush(self._waiting, (time.monotonic() + wait_s, next(self._ties), ticket))
 
-    def _fail(self, ticket: Ticket, outcome: Outcome) -> None:
+    def _fail(self, ticket: Ticket, outcome: JobOutcome) -> None:
         self.tally.failed += 1
         self.tally.count(outcome.frames, outcome.stage_seconds)
         self.tally.failures[outcome.kind or "Error"] += 1
         self._tell(ticket, outcome)
 
-    def _tell(self, ticket: Ticket, outcome: Outcome) -> None:
+    def _tell(self, ticket: Ticket, outcome: JobOutcome) -> None:
         self._report.write(ticket, outcome)
         self.on_outcome(outcome)
 
@@ -270,7 +270,7 @@ class Report:
         self._file = file
         self._address = address
 
-    def write(self, ticket: Ticket, outcome: Outcome) -> None:
+    def write(self, ticket: Ticket, outcome: JobOutcome) -> None:
         line: dict[str, Any] = {"id": outcome.id, "status": outcome.status, "tries": ticket.tries}
         if outcome.was_done_before:
             line["was_done_before"] = True

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from vidseg.pipeline.batch.jobs import Job
-from vidseg.pipeline.batch.stage import Outcome
+from vidseg.pipeline.batch.stage import JobOutcome
 
 T = TypeVar("T")
 
@@ -16,7 +16,7 @@ class JobStage(Protocol):
 
     def setup(self, job: Job) -> None: ...
 
-    def process(self, job: Job) -> Outcome: ...
+    def process(self, job: Job) -> JobOutcome: ...
 
     def request_stop(self) -> None: ...
 
@@ -46,7 +46,7 @@ class Pool(Protocol[T]):
 
     def submit(self, ticket: T, job: Job) -> None: ...
 
-    def wait(self, timeout_s: float) -> list[tuple[T, Outcome | Lost]]:
+    def wait(self, timeout_s: float) -> list[tuple[T, JobOutcome | Lost]]:
         """The results of jobs that have ended; empty if none ends within the time."""
         ...
 
@@ -73,7 +73,7 @@ class InProcessPool(Generic[T]):
     def submit(self, ticket: T, job: Job) -> None:
         self._next = (ticket, job)
 
-    def wait(self, timeout_s: float) -> list[tuple[T, Outcome | Lost]]:
+    def wait(self, timeout_s: float) -> list[tuple[T, JobOutcome | Lost]]:
         if self._next is None:
             return []
         ticket, job = self._next

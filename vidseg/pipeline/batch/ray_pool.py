@@ -18,7 +18,7 @@ from vidseg import plugins
 from vidseg.errors import ConfigError, MissingExtraError, RunError, VidsegError
 from vidseg.pipeline.batch.jobs import Job
 from vidseg.pipeline.batch.pool import JobStage, Lost
-from vidseg.pipeline.batch.stage import Outcome
+from vidseg.pipeline.batch.stage import JobOutcome
 
 try:
     import ray
@@ -78,7 +78,7 @@ class _Worker:
         self.stage.setup(job)
         return ray.get_runtime_context().get_node_id(), os.getpid()
 
-    def process(self, job: Job) -> Outcome:
+    def process(self, job: Job) -> JobOutcome:
         return self.stage.process(job)
 
     def request_stop(self) -> None:
@@ -171,7 +171,7 @@ class RayPool(Generic[T]):
         member = self._free.pop()
         self._in_flight[member.actor.process.remote(job)] = (member, ticket)
 
-    def wait(self, timeout_s: float) -> list[tuple[T, Outcome | Lost]]:
+    def wait(self, timeout_s: float) -> list[tuple[T, JobOutcome | Lost]]:
         if not self._is_stopping and time.monotonic() >= self._next_look_s:
             self._hire()
         refs = list(self._in_flight)
@@ -181,14 +181,14 @@ class RayPool(Generic[T]):
         ended, rest = ray.wait(refs, num_returns=1, timeout=timeout_s)
         if ended and rest:
             ended += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
-        results: list[tuple[T, Outcome | Lost]] = []
+        results: list[tuple[T, JobOutcome | Lost]] = []
         for ref in ended:
             member, ticket = self._in_flight.pop(ref)
             result = self._result(ref, member, is_job=ticket is not None)
             if ticket is None:
                 self._started(member, result)
             else:
-                if isinstance(result, Outcome):
+                if isinstance(result, JobOutcome):
                     self._free.append(member)
                 results.append((ticket, result))
         return results

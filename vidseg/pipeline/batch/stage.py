@@ -50,7 +50,7 @@ checksum."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class JobOutcome:
     """The result of one try at a job."""
 
     id: str
@@ -112,11 +112,11 @@ class Stage:
             cv2.setNumThreads(self.threads)
         self._tracker_for(job)
 
-    def process(self, job: Job) -> Outcome:
+    def process(self, job: Job) -> JobOutcome:
         """Do a job, resume it, or find it done. Every error of the job itself is in the outcome."""
         began = time.perf_counter()
         if self._is_stopping:
-            return Outcome(id=job.id, status="interrupted")
+            return JobOutcome(id=job.id, status="interrupted")
         try:
             summary: TrackSummary | None = self._do(job)
             error: Exception | None = None if summary is None else summary.error
@@ -129,7 +129,7 @@ class Stage:
                 _failure(job.id, error), frames=frames, seconds=seconds, stage_seconds=stage_seconds
             )
         assert summary is not None
-        return Outcome(
+        return JobOutcome(
             id=job.id,
             status="interrupted" if summary.status == "interrupted" else "done",
             was_done_before=summary.was_done_before,
@@ -351,8 +351,8 @@ def _contents(video: str) -> dict[str, Any]:
     return {"bytes": size, "sha256_of_ends": digest.hexdigest()}
 
 
-def _failure(job_id: str, error: Exception) -> Outcome:
-    return Outcome(
+def _failure(job_id: str, error: Exception) -> JobOutcome:
+    return JobOutcome(
         id=job_id,
         status="failed",
         kind=type(error).__name__,
