@@ -27,8 +27,8 @@ from vidseg import cli
 from vidseg.eval.datasets import open_dataset
 from vidseg.pipeline.loop import with_all_objects
 from vidseg.pipeline.merge import WaitingMasks
+from vidseg.pipeline.prompt_schedule import PromptSchedule
 from vidseg.pipeline.prompts import read_prompts
-from vidseg.pipeline.schedule import Schedule
 from vidseg.pipeline.writers import FrameMasks, read_masklets
 from vidseg.pipeline.writers.masklets import encode_line
 from vidseg.trackers.contract import FrameResult
@@ -123,7 +123,7 @@ def test_where_two_passes_meet_the_higher_score_is_shown(tmp_path: Path) -> None
     everywhere, nowhere = np.ones((4, 6), bool), np.zeros((4, 6), bool)
     left = everywhere.copy()
     left[:, 3:] = False
-    waiting_masks = WaitingMasks(tmp_path, Schedule(objects=prompts.objects), (4, 6))
+    waiting_masks = WaitingMasks(tmp_path, PromptSchedule(objects=prompts.objects), (4, 6))
     reverse = frame_masks(5, [everywhere, left, nowhere])
     reverse.hidden, reverse.scores = np.stack([left, nowhere, nowhere]), [0.9, 0.5, 0.0]
     waiting_masks.put(picture(reverse), reverse)

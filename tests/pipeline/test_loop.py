@@ -13,9 +13,9 @@ from vidseg.errors import RunError
 from vidseg.pipeline.loop import Loop, with_all_objects
 from vidseg.pipeline.outlet import Outlet
 from vidseg.pipeline.progress import Silent
+from vidseg.pipeline.prompt_schedule import PromptSchedule
 from vidseg.pipeline.prompts import ObjectPrompts, Prompts, read_prompts
 from vidseg.pipeline.run_record import RunRecord
-from vidseg.pipeline.schedule import Schedule
 from vidseg.pipeline.stop import Stop
 from vidseg.pipeline.writers.contract import FrameMasks
 from vidseg.testing import FakeTracker
@@ -51,7 +51,7 @@ def run(
     seen: dict[int, FrameMasks] = {}
     schedule = {key: more.pop(key) for key in ("start_on", "reverse") if key in more}
     loop = Loop(
-        schedule=Schedule(objects=objects, read_frame=more.pop("read_frame", frame), **schedule),
+        schedule=PromptSchedule(objects=objects, read_frame=more.pop("read_frame", frame), **schedule),
         obj_ids=[thing.obj_id for thing in objects],
         deliver=lambda frame, masks: seen.__setitem__(frame.index, masks),
         save_session=more.pop("save_session", lambda session, frame_idx: None),
@@ -109,7 +109,7 @@ class TestSchedule:
             {"frame": 4, "box": [10, 10, 20, 20]},
         ]
         objects = read_prompts({"objects": [{"id": 1, "prompts": on_frames}]}).objects
-        schedule = Schedule(objects=objects, read_frame=frame, clicks_correct=clicks_correct)
+        schedule = PromptSchedule(objects=objects, read_frame=frame, clicks_correct=clicks_correct)
         session, calls = Session(), {}
         for index in range(6):
             session.calls.clear()

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vidseg.pipeline.progress import Progress
+from vidseg.pipeline.prompt_schedule import PromptSchedule
 from vidseg.pipeline.run_record import RunRecord
-from vidseg.pipeline.schedule import Schedule
 from vidseg.pipeline.stop import Stop
 from vidseg.pipeline.writers.contract import FrameMasks
 from vidseg.trackers.contract import Frame, Session
@@ -20,7 +20,7 @@ from vidseg.trackers.contract import Frame, Session
 class Loop:
     """One pass over the frames of a source, forward or in reverse."""
 
-    schedule: Schedule
+    schedule: PromptSchedule
     obj_ids: list[int]
     """Objects to report, in this order; those that are not in the schedule are absent."""
     deliver: Callable[[Frame, FrameMasks], None]

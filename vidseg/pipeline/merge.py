@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from vidseg.pipeline.schedule import Schedule
+from vidseg.pipeline.prompt_schedule import PromptSchedule
 from vidseg.pipeline.writers.contract import FrameMasks
 from vidseg.pipeline.writers.masklets import FILE_NAME, MaskletsWriter, read_masklets
 from vidseg.trackers.contract import Frame
@@ -31,7 +31,7 @@ class WaitingMasks:
         forward: schedule of the forward pass.
     """
 
-    def __init__(self, folder: Path, forward: Schedule, size_hw: tuple[int, int]) -> None:
+    def __init__(self, folder: Path, forward: PromptSchedule, size_hw: tuple[int, int]) -> None:
         self._writer = MaskletsWriter(folder)
         self._path = folder / FILE_NAME
         self._first_frames = [thing.first_frame for thing in forward.objects]

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from vidseg.errors import ConfigError, unknown
 from vidseg.pipeline.addresses import is_address, name_of, shown
 from vidseg.pipeline.formats import DEFAULT_FORMATS, check_formats
-from vidseg.pipeline.schedule import Schedule
+from vidseg.pipeline.prompt_schedule import PromptSchedule
 
 Direction = Literal["forward", "backward", "both"]
 DIRECTIONS: tuple[Direction, ...] = ("forward", "backward", "both")
@@ -54,7 +54,7 @@ class TrackOptions:
 class Pass:
     """One pass over some of the frames."""
 
-    schedule: Schedule
+    schedule: PromptSchedule
     start: int | None
     end: int | None
     reports_below: int | None = None
@@ -79,7 +79,7 @@ class Pass:
         return frame_idx >= reached if self.reverse else frame_idx <= reached
 
 
-def plan_passes(schedule: Schedule, options: TrackOptions) -> list[Pass]:
+def plan_passes(schedule: PromptSchedule, options: TrackOptions) -> list[Pass]:
     """The passes of a run, in order.
 
     In both directions, frames below an object's first prompted one get the result of a backward run, and the

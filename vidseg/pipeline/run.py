@@ -15,10 +15,10 @@ from vidseg.pipeline.execution import Execution
 from vidseg.pipeline.out_folder import OutFolder
 from vidseg.pipeline.plan import Pass, TrackOptions, default_out, plan_passes
 from vidseg.pipeline.progress import Progress, Silent
+from vidseg.pipeline.prompt_schedule import PromptSchedule
 from vidseg.pipeline.prompts import read_prompts
 from vidseg.pipeline.resume_point import ResumePoint, ResumePointStore
 from vidseg.pipeline.run_record import RunRecord, Stage, Status, source_facts, what_differs
-from vidseg.pipeline.schedule import Schedule
 from vidseg.pipeline.stop import Stop
 from vidseg.pipeline.video import Video
 from vidseg.pipeline.writers import Writer
@@ -139,7 +139,7 @@ class Run:
                 video.frame(last, self.prompts.where)
 
     def _planned(self) -> list[Pass]:
-        schedule = Schedule(
+        schedule = PromptSchedule(
             objects=self.prompts.objects,
             read_frame=self._read_frame(),
             clicks_correct=self.tracker.traits.clicks_correct,

@@ -19,7 +19,7 @@ from vidseg.training.unroll import UnrollSettings
 from vidseg.validation import Strict, parse
 
 
-class Schedule(Strict):
+class LearningRateSchedule(Strict):
     """The learning rate over the steps, as a share of `lr`."""
 
     warm_up: int = Field(default=200, ge=0)
@@ -71,7 +71,7 @@ class TrainSettings(Strict):
     accumulate: int = Field(default=1, ge=1)
     """How many passes a step takes; their gradients are averaged."""
     lr: float = Field(default=5e-4, gt=0)
-    schedule: Schedule = Schedule()
+    schedule: LearningRateSchedule = LearningRateSchedule()
     weight_decay: float = Field(default=0.05, ge=0)
     """Weight decay of AdamW; norms, biases and other vectors have none."""
     clip_grad_norm: float = Field(default=1.0, gt=0)

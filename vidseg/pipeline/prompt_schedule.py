@@ -20,7 +20,7 @@ from vidseg.trackers.contract import Frame, Prompt, Session
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule:
+class PromptSchedule:
     """The prompts of one pass over the video."""
 
     objects: list[ObjectPrompts]
