@@ -42,7 +42,7 @@ _COLOURS = 4
 
 
 @dataclass(slots=True)
-class Span:
+class DoubtfulSpan:
     """Frames `first` to `last`, inclusive, that are in doubt."""
 
     first: int
@@ -61,8 +61,8 @@ class Review:
     def __init__(self) -> None:
         self.left_out = 0
         """How many spans beyond the first `MAX_SPANS` were left out."""
-        self._spans: list[Span] = []
-        self._open: dict[tuple[Reason, tuple[int, ...]], Span] = {}
+        self._spans: list[DoubtfulSpan] = []
+        self._open: dict[tuple[Reason, tuple[int, ...]], DoubtfulSpan] = {}
         self._previous: int | None = None
         self._areas: dict[int, int] = {}
         self._colours: npt.NDArray[np.float64] | None = None
@@ -103,7 +103,7 @@ class Review:
         for document in documents:
             done = [t for t in range(document["frames"][0], document["frames"][1] + 1) if is_done(t)]
             if done:
-                span = Span(done[0], done[-1], tuple(document["objects"]), document["reason"])
+                span = DoubtfulSpan(done[0], done[-1], tuple(document["objects"]), document["reason"])
                 self._spans.append(span)
                 self._open[span.reason, span.obj_ids] = span
 
@@ -119,7 +119,7 @@ class Review:
         if span is not None and span.first - gap <= frame_idx <= span.last + gap:
             span.first, span.last = min(span.first, frame_idx), max(span.last, frame_idx)
             return
-        span = self._open[reason, obj_ids] = Span(frame_idx, frame_idx, obj_ids, reason)
+        span = self._open[reason, obj_ids] = DoubtfulSpan(frame_idx, frame_idx, obj_ids, reason)
         if len(self._spans) < MAX_SPANS:
             self._spans.append(span)
         else:

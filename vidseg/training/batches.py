@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from vidseg.training.data import ClipDataset, ClipMaker
-from vidseg.training.settings import Span, TrainSettings
+from vidseg.training.settings import StepRange, TrainSettings
 from vidseg.training.trainer import Clips
 
 
@@ -33,7 +33,9 @@ class Batches:
             if first < span.end:
                 yield from self._of_span(span, maker, first, pin_memory)
 
-    def _of_span(self, span: Span, maker: ClipMaker, first: int, pin_memory: bool) -> Iterator[list[Clips]]:
+    def _of_span(
+        self, span: StepRange, maker: ClipMaker, first: int, pin_memory: bool
+    ) -> Iterator[list[Clips]]:
         settings = self._settings
         per_step = span.batch * settings.accumulate
         start = span.clips_before + (first - span.first) * per_step

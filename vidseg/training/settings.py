@@ -113,9 +113,9 @@ class TrainSettings(Strict):
             share = min(1.0, (self.steps - step) / max(plan.decay * self.steps, 1))
         return self.lr * (plan.floor + (1 - plan.floor) * share)
 
-    def spans(self) -> list[Span]:
+    def spans(self) -> list[StepRange]:
         """The run cut into spans of steps with clips and batches of one kind."""
-        spans: list[Span] = []
+        spans: list[StepRange] = []
         size, num_frames, batch = self.data.size, self.data.num_frames, self.batch
         clips = 0
         starts = [0, *(s.from_step for s in self.stages)]
@@ -127,7 +127,7 @@ class TrainSettings(Strict):
             end = min(end, self.steps)
             if end > first:
                 data = self.data.model_copy(update={"size": size, "num_frames": num_frames})
-                spans.append(Span(first=first, end=end, batch=batch, clips_before=clips, data=data))
+                spans.append(StepRange(first=first, end=end, batch=batch, clips_before=clips, data=data))
                 clips += (end - first) * batch * self.accumulate
         return spans
 
@@ -145,7 +145,7 @@ class TrainSettings(Strict):
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
-class Span(Strict):
+class StepRange(Strict):
     """A span of steps, 0-based, from `first` to before `end`, with clips and batches of one kind."""
 
     first: int

@@ -10,9 +10,9 @@ from urllib.parse import unquote, urlsplit
 
 from vidseg.errors import InputError, SourceError, told, unknown
 from vidseg.pipeline.addresses import is_address, shown
+from vidseg.pipeline.read.frame_range import FrameRange
 from vidseg.pipeline.read.info import SourceInfo, SourceKind
 from vidseg.pipeline.read.source import Source
-from vidseg.pipeline.read.span import Span
 from vidseg.trackers.contract import Frame
 
 __all__ = ["Source", "SourceInfo", "SourceKind", "read"]
@@ -55,7 +55,7 @@ def read(
         DecodeError: while iterating: the source broke. All frames that could be decoded came before it.
         MissingExtraError: `reader` is not installed.
     """
-    span = Span.of(start, end)
+    span = FrameRange.of(start, end)
     if queue_frames < 1:
         raise InputError(f"queue_frames is {queue_frames}", hint="give at least 1")
     if reader not in ("pyav", "decord"):
@@ -79,7 +79,7 @@ def read(
 
 def _open(
     source: str | PathLike[str] | int | Iterable[Any],
-    span: Span,
+    span: FrameRange,
     remarks: list[str],
     *,
     reverse: bool,

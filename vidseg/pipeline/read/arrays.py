@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from vidseg.errors import DecodeError, InputError, SourceError
+from vidseg.pipeline.read.frame_range import FrameRange
 from vidseg.pipeline.read.info import ASSUMED_FRAME_RATE, SourceInfo
-from vidseg.pipeline.read.span import Span
 from vidseg.trackers.contract import Frame
 
 NAME = "arrays"
 
 
 def open_arrays(
-    arrays: Iterable[Any], span: Span, *, reverse: bool
+    arrays: Iterable[Any], span: FrameRange, *, reverse: bool
 ) -> tuple[SourceInfo, Generator[Frame, None, None]]:
     """The facts of an iterable of uint8 H x W x 3 RGB arrays (or of `Frame`s), and a generator of its frames.
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from vidseg.errors import DecodeError, SourceError
+from vidseg.pipeline.read.frame_range import FrameRange
 from vidseg.pipeline.read.info import SourceInfo
-from vidseg.pipeline.read.span import Span
 from vidseg.trackers.contract import Frame
 
 
-def open_camera(number: int, span: Span) -> tuple[SourceInfo, Generator[Frame, None, None]]:
+def open_camera(number: int, span: FrameRange) -> tuple[SourceInfo, Generator[Frame, None, None]]:
     """The facts of a camera, and a generator of its frames; time runs from the first one.
 
     Raises:
@@ -55,7 +55,7 @@ def open_camera(number: int, span: Span) -> tuple[SourceInfo, Generator[Frame, N
     return info, _frames(capture, first, span, name)
 
 
-def _frames(capture: Any, first: Any, span: Span, name: str) -> Generator[Frame, None, None]:
+def _frames(capture: Any, first: Any, span: FrameRange, name: str) -> Generator[Frame, None, None]:
     started = time.monotonic()
     bgr, number = first, 0
     try:

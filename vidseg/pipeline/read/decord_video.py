@@ -18,12 +18,12 @@ import numpy.typing as npt
 
 from vidseg.errors import DecodeError, MissingExtraError, SourceError, VidsegError
 from vidseg.pipeline.read.container_walk import find_break
+from vidseg.pipeline.read.frame_range import FrameRange
 from vidseg.pipeline.read.info import SourceInfo
 from vidseg.pipeline.read.orientation import Orientation
 from vidseg.pipeline.read.pictures import PICTURE_FILE_CODECS
 from vidseg.pipeline.read.pyav_video import VideoFile
 from vidseg.pipeline.read.reverse import piece_frames, pieces
-from vidseg.pipeline.read.span import Span
 from vidseg.trackers.contract import Frame
 
 CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
@@ -36,7 +36,7 @@ USE_PYAV = "use the reader 'pyav' for it"
 
 
 def open_decord_video(
-    path: Path, span: Span, *, reverse: bool, keep_decoded: bool = True
+    path: Path, span: FrameRange, *, reverse: bool, keep_decoded: bool = True
 ) -> tuple[SourceInfo, Generator[Frame, None, None]]:
     """Like `open_video`, with decord.
 

@@ -8,16 +8,16 @@ from collections.abc import Generator
 from pathlib import Path
 
 from vidseg.errors import DecodeError, SourceError, told
+from vidseg.pipeline.read.frame_range import FrameRange
 from vidseg.pipeline.read.images import Images, read_frame
 from vidseg.pipeline.read.info import ASSUMED_FRAME_RATE, SourceInfo
-from vidseg.pipeline.read.span import Span
 from vidseg.trackers.contract import Frame
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def open_folder(
-    folder: Path, span: Span, *, reverse: bool
+    folder: Path, span: FrameRange, *, reverse: bool
 ) -> tuple[SourceInfo, Generator[Frame, None, None]]:
     """The folder's facts, and a generator of its frames.
 

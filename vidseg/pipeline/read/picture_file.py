@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidseg.errors import DecodeError, SourceError, told
+from vidseg.pipeline.read.frame_range import FrameRange
 from vidseg.pipeline.read.images import Images, samples_of
 from vidseg.pipeline.read.info import ASSUMED_FRAME_RATE, SourceInfo
-from vidseg.pipeline.read.span import Span
 from vidseg.trackers.contract import Frame
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def is_picture_file(path: Path) -> bool:
 
 
 def open_picture_file(
-    path: Path, span: Span, *, reverse: bool
+    path: Path, span: FrameRange, *, reverse: bool
 ) -> tuple[SourceInfo, Generator[Frame, None, None]]:
     """The facts of a file, and a generator of its frames: its pictures or pages, in their order.
 

@@ -12,6 +12,7 @@ from vidseg.errors import DecodeError, SourceError
 from vidseg.pipeline.read.container_walk import find_break
 from vidseg.pipeline.read.containers import open_container
 from vidseg.pipeline.read.decoding import Damage, Decoder
+from vidseg.pipeline.read.frame_range import FrameRange, beyond_the_end
 from vidseg.pipeline.read.info import SourceInfo
 from vidseg.pipeline.read.numbering import ByCounting, ByIndex, IndexDisagreesError, Numbered, Numbering
 from vidseg.pipeline.read.orientation import Orientation
@@ -19,7 +20,6 @@ from vidseg.pipeline.read.packet_index import PacketIndex, index_packets
 from vidseg.pipeline.read.pictures import ToRgb, orientation_of
 from vidseg.pipeline.read.resizing import Resizing
 from vidseg.pipeline.read.reverse import piece_frames, reversed_pictures
-from vidseg.pipeline.read.span import Span, beyond_the_end
 from vidseg.trackers.contract import Frame
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ CHECKED_PICTURES = 32
 
 
 def open_video(
-    path: Path, span: Span, remarks: list[str], *, reverse: bool, keep_decoded: bool = True
+    path: Path, span: FrameRange, remarks: list[str], *, reverse: bool, keep_decoded: bool = True
 ) -> tuple[SourceInfo, Generator[Frame, None, None]]:
     """The facts of a video file, and a generator of its frames. The first picture is decoded here.
 
@@ -100,7 +100,9 @@ class VideoFile:
         with container:
             return index_packets(container, stream, first_pts)
 
-    def frames(self, span: Span, index: PacketIndex | None, *, reverse: bool) -> Generator[Frame, None, None]:
+    def frames(
+        self, span: FrameRange, index: PacketIndex | None, *, reverse: bool
+    ) -> Generator[Frame, None, None]:
         """The wanted frames; then a DecodeError is raised if the file is broken where they were read."""
         if index is not None:
             by_index = ByIndex(self.path, index)
@@ -124,7 +126,7 @@ class VideoFile:
             if by_counting.frames_counted <= span.start:
                 raise beyond_the_end(self.path.name, span.start, by_counting.frames_counted)
 
-    def _forward(self, span: Span, numbering: Numbering) -> Generator[Frame, None, None]:
+    def _forward(self, span: FrameRange, numbering: Numbering) -> Generator[Frame, None, None]:
         output = _Output(self)
         reaches_end = True
         with closing(numbering.pictures(span.start)) as pictures:

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 from vidseg.errors import DecodeError, SourceError
 from vidseg.pipeline.addresses import shown
 from vidseg.pipeline.read.containers import open_container
+from vidseg.pipeline.read.frame_range import FrameRange
 from vidseg.pipeline.read.info import SourceInfo
 from vidseg.pipeline.read.pictures import Clock, ToRgb, orientation_of
 from vidseg.pipeline.read.resizing import Resizing
-from vidseg.pipeline.read.span import Span
 from vidseg.trackers.contract import Frame
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ OPTIONS = {
 
 
 def open_stream(
-    address: str, span: Span, *, keep_decoded: bool = True
+    address: str, span: FrameRange, *, keep_decoded: bool = True
 ) -> tuple[SourceInfo, Generator[Frame, None, None]]:
     """The facts of a stream, and a generator of its frames; waits for the first picture.
 
@@ -110,7 +110,7 @@ def _pictures(container: InputContainer, stream: VideoStream, name: str) -> Gene
 def _frames(
     container: InputContainer,
     pictures: Iterator[VideoFrame],
-    span: Span,
+    span: FrameRange,
     info: SourceInfo,
     to_rgb: ToRgb,
     resizing: Resizing | None,

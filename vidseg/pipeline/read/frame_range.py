@@ -8,14 +8,14 @@ from vidseg.errors import SourceError
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class FrameRange:
     """Frames from `start` up to, but not including, `end` (None: to the last one), by decode order."""
 
     start: int = 0
     end: int | None = None
 
     @classmethod
-    def of(cls, start: int | None, end: int | None) -> Span:
+    def of(cls, start: int | None, end: int | None) -> FrameRange:
         """Check what a caller gave.
 
         Raises:
