@@ -26,12 +26,12 @@ from typing import Any
 from vidseg.pipeline.batch.driver import Driver, Ticket
 from vidseg.pipeline.batch.jobs import Job, JobsFile
 from vidseg.pipeline.batch.ray_pool import Needs, RayPool
-from vidseg.pipeline.batch.stage import JobOutcome, Stage
+from vidseg.pipeline.batch.stage import JobOutcome, TrackingStage
 from vidseg.pipeline.made_video import FRAME_RATE, MadeVideo
 from vidseg.pipeline.writers.h264 import H264Video
 
 
-class CpuTimedStage(Stage):
+class CpuTimedStage(TrackingStage):
     """`seconds` of an outcome are those of the CPU, in all threads."""
 
     one_core = False

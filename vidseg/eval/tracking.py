@@ -62,7 +62,7 @@ class SequenceOutcome:
     error: str | None = None
 
 
-class SequenceStage(batch.Stage):
+class SequenceStage(batch.TrackingStage):
     """The stage of `vidseg batch`, followed by writing the masks under the data set's names.
 
     Args:

@@ -18,7 +18,7 @@ from vidseg.pipeline.progress import Progress, Silent
 from vidseg.pipeline.prompt_schedule import PromptSchedule
 from vidseg.pipeline.prompts import read_prompts
 from vidseg.pipeline.resume_point import ResumePoint, ResumePointStore
-from vidseg.pipeline.run_record import RunRecord, Stage, Status, source_facts, what_differs
+from vidseg.pipeline.run_record import RunRecord, RunStage, Status, source_facts, what_differs
 from vidseg.pipeline.stop import Stop
 from vidseg.pipeline.video import Video
 from vidseg.pipeline.writers import Writer
@@ -44,7 +44,7 @@ class TrackSummary:
     """The error that ended a run which is 'partial' or 'failed'."""
     was_done_before: bool = False
     """Whether there was nothing left to resume."""
-    seconds: Mapping[Stage, float] = field(default_factory=dict)
+    seconds: Mapping[RunStage, float] = field(default_factory=dict)
     """Seconds by kind of work, including resumed tries: `read` (waiting for frames), `track`, `write`
     (waiting for writers)."""
 

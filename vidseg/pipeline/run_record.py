@@ -30,7 +30,7 @@ from vidseg.version import __version__
 
 FILE_NAME = "run.json"
 Status = Literal["running", "done", "partial", "interrupted", "failed"]
-Stage = Literal["read", "track", "write"]
+RunStage = Literal["read", "track", "write"]
 
 _SAMPLE_BYTES = 1 << 20
 _IDENTITY = ("prompts", "tracker", "configuration", "weights_sha256", "options")
@@ -44,7 +44,7 @@ class RunRecord:
 
     def __init__(self, path: Path, facts: Mapping[str, Any]) -> None:
         self.path = path
-        self.seconds: dict[Stage, float] = {"read": 0.0, "track": 0.0, "write": 0.0}
+        self.seconds: dict[RunStage, float] = {"read": 0.0, "track": 0.0, "write": 0.0}
         """Seconds of the tracking thread: waiting for frames, tracking, waiting for writers."""
         self.frames_done = 0
         self.status: Status = "running"
@@ -57,7 +57,7 @@ class RunRecord:
         self._started_at = _now()
 
     @contextmanager
-    def timing(self, stage: Stage) -> Iterator[None]:
+    def timing(self, stage: RunStage) -> Iterator[None]:
         began = time.perf_counter()
         try:
             yield

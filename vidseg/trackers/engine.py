@@ -25,12 +25,12 @@ from vidseg.trackers.image_encoder import normalise
 from vidseg.trackers.model import Candidates, Decoded, Features, MemoryModel, Rows, cat, pick
 from vidseg.trackers.postprocess import fill_holes
 
-Stage = Literal["encode", "attend", "decode", "remember"]
+EngineStage = Literal["encode", "attend", "decode", "remember"]
 """A stage of a frame in which the model computes."""
-STAGES: tuple[Stage, ...] = get_args(Stage)
+STAGES: tuple[EngineStage, ...] = get_args(EngineStage)
 
 
-def unwatched(stage: Stage) -> AbstractContextManager[Any]:
+def unwatched(stage: EngineStage) -> AbstractContextManager[Any]:
     """The default watch of stages, which does nothing."""
     return nullcontext()
 
@@ -46,7 +46,7 @@ class Engine:
         self.model = model
         self.policy = policy
         self.fill_hole_area = fill_hole_area
-        self.watch: Callable[[Stage], AbstractContextManager[Any]] = unwatched
+        self.watch: Callable[[EngineStage], AbstractContextManager[Any]] = unwatched
         """Entered around each stage of a frame; benchmarks put a clock here."""
 
     def encode(self, frame: Frame) -> Features:

@@ -46,7 +46,7 @@ class SaveEvery(Strict):
         return self
 
 
-class Stage(Strict):
+class TrainingStage(Strict):
     """Settings that change from a step on; those left out stay as in the stage before."""
 
     from_step: int = Field(ge=1)
@@ -92,7 +92,7 @@ class TrainSettings(Strict):
     unroll: UnrollSettings = Field(default_factory=UnrollSettings)
     distil: DistilSettings | None = None
     """A teacher to learn from; None: training learns from true masks alone."""
-    stages: list[Stage] = Field(default=[])
+    stages: list[TrainingStage] = Field(default=[])
 
     @model_validator(mode="after")
     def _ordered(self) -> TrainSettings:

@@ -23,7 +23,7 @@ from support.trackers import fake_yaml
 from vidseg.pipeline.batch import stores
 from vidseg.pipeline.batch.driver import Ticket
 from vidseg.pipeline.batch.jobs import JobsFile
-from vidseg.pipeline.batch.stage import Stage
+from vidseg.pipeline.batch.stage import TrackingStage
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -85,7 +85,7 @@ def sixty(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, byt
         line["options"] = {"save_every": 3}
     path = folder / "jobs.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    quiet = Stage(str(folder / "quiet"))
+    quiet = TrackingStage(str(folder / "quiet"))
     for _, job in JobsFile(path):
         if job.id not in BAD:
             quiet.setup(job)
@@ -205,7 +205,7 @@ def workers_at_work(cluster: Any) -> list[int]:
     return sorted(found)
 
 
-def start_pool(stage: Stage, jobs: JobsFile, address: str, workers: int | None = 2) -> Any:
+def start_pool(stage: TrackingStage, jobs: JobsFile, address: str, workers: int | None = 2) -> Any:
     from vidseg.pipeline.batch.ray_pool import Needs, RayPool
 
     pool: RayPool[Ticket] = RayPool(
@@ -243,7 +243,7 @@ def test_driver_ended_under_way_is_started_again(
     records = [json.loads((out / job_id / "run.json").read_text()) for job_id in lengths]
     assert any(record.get("resumed") for record in records)
     jobs = JobsFile(path)
-    quiet = Stage(str(tmp_path / "quiet"))
+    quiet = TrackingStage(str(tmp_path / "quiet"))
     quiet.setup(next(iter(jobs))[1])
     for _, job in jobs:
         quiet.process(job)
@@ -258,7 +258,7 @@ def test_pool_takes_as_many_workers_as_fit_and_grows_with_the_cluster(
 
     monkeypatch.setattr(ray_pool, "LOOK_AGAIN_S", 0.5)
     jobs = JobsFile(make_jobs(tmp_path / "jobs", {"a": 3}))
-    pool = start_pool(Stage(str(tmp_path / "out")), jobs, cluster.address, workers=None)
+    pool = start_pool(TrackingStage(str(tmp_path / "out")), jobs, cluster.address, workers=None)
     new = None
     try:
         assert wait_for(pool, 2)
@@ -279,7 +279,7 @@ def test_workers_that_ray_gives_up_before_they_run_are_not_held_against_the_run(
 
     monkeypatch.setattr(ray_pool, "START_PATIENCE_S", 0.0)
     jobs = JobsFile(make_jobs(tmp_path / "jobs", {"a": 3}))
-    pool = start_pool(Stage(str(tmp_path / "out")), jobs, cluster.address, workers=3)
+    pool = start_pool(TrackingStage(str(tmp_path / "out")), jobs, cluster.address, workers=3)
     try:
         assert wait_for(pool, 2)  # the third waits for a machine
         given_up = 0

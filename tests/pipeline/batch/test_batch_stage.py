@@ -17,7 +17,7 @@ from support.hard_videos import numbered, truncated
 from vidseg.errors import CheckpointError, DecodeError, OutputBusyError, RunError, SourceError
 from vidseg.pipeline.batch.jobs import Job, JobsFile
 from vidseg.pipeline.batch.scratch import Scratch
-from vidseg.pipeline.batch.stage import Stage, may_pass
+from vidseg.pipeline.batch.stage import TrackingStage, may_pass
 from vidseg.pipeline.batch.stores import StoreError
 from vidseg.pipeline.out_folder import OutFolder
 from vidseg.testing import FakeSession, FakeTracker
@@ -30,13 +30,13 @@ def job(tmp_path: Path) -> Job:
 
 
 @pytest.fixture
-def stage(tmp_path: Path, job: Job) -> Stage:
-    stage = Stage(str(tmp_path / "out"))
+def stage(tmp_path: Path, job: Job) -> TrackingStage:
+    stage = TrackingStage(str(tmp_path / "out"))
     stage.setup(job)
     return stage
 
 
-def test_job_gives_what_track_gives(tmp_path: Path, job: Job, stage: Stage) -> None:
+def test_job_gives_what_track_gives(tmp_path: Path, job: Job, stage: TrackingStage) -> None:
     outcome = stage.process(job)
     assert (outcome.status, outcome.frames, outcome.reason) == ("done", 12, None)
     vidseg.track(job.video, BOX, tracker=FakeTracker(), out=tmp_path / "alone", formats=("png", "rle"))
@@ -44,7 +44,7 @@ def test_job_gives_what_track_gives(tmp_path: Path, job: Job, stage: Stage) -> N
     assert left_over(tmp_path / "out") == []
 
 
-def test_done_job_is_not_done_again(tmp_path: Path, job: Job, stage: Stage) -> None:
+def test_done_job_is_not_done_again(tmp_path: Path, job: Job, stage: TrackingStage) -> None:
     stage.process(job)
     before = (tmp_path / "out/clip/run.json").stat().st_mtime_ns
     outcome = stage.process(job)
@@ -53,7 +53,7 @@ def test_done_job_is_not_done_again(tmp_path: Path, job: Job, stage: Stage) -> N
 
 
 @pytest.mark.parametrize("what", ["video", "prompt", "options"])
-def test_job_that_changed_is_done_again(tmp_path: Path, job: Job, stage: Stage, what: str) -> None:
+def test_job_that_changed_is_done_again(tmp_path: Path, job: Job, stage: TrackingStage, what: str) -> None:
     stage.process(job)
     first = masks_of(tmp_path / "out/clip")
     if what == "video":
@@ -63,13 +63,13 @@ def test_job_that_changed_is_done_again(tmp_path: Path, job: Job, stage: Stage, 
     now = Job(id=job.id, video=job.video, prompt=prompt, options=options)
     outcome = stage.process(now)
     assert (outcome.status, outcome.was_done_before) == ("done", False)
-    fresh = Stage(str(tmp_path / "fresh"))
+    fresh = TrackingStage(str(tmp_path / "fresh"))
     fresh.process(now)
     assert masks_of(tmp_path / "out/clip") == masks_of(tmp_path / "fresh/clip") != first
 
 
 def test_job_cut_off_goes_on_from_its_last_state(
-    tmp_path: Path, job: Job, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, job: Job, stage: TrackingStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = FakeSession.step
 
@@ -80,7 +80,7 @@ def test_job_cut_off_goes_on_from_its_last_state(
 
     monkeypatch.setattr(FakeSession, "step", copied)
     stage.process(job)
-    other = Stage(str(tmp_path / "cut"))
+    other = TrackingStage(str(tmp_path / "cut"))
     other.setup(job)
     outcome = other.process(job)
     assert outcome.status == "done"
@@ -91,7 +91,7 @@ def test_job_cut_off_goes_on_from_its_last_state(
     assert left_over(tmp_path / "cut") == []
 
 
-def test_useless_state_is_done_again(tmp_path: Path, job: Job, stage: Stage) -> None:
+def test_useless_state_is_done_again(tmp_path: Path, job: Job, stage: TrackingStage) -> None:
     stage.process(job)
     whole = masks_of(tmp_path / "out")
     record = tmp_path / "out/clip/run.json"
@@ -102,7 +102,9 @@ def test_useless_state_is_done_again(tmp_path: Path, job: Job, stage: Stage) -> 
     assert masks_of(tmp_path / "out") == whole
 
 
-def test_job_that_another_worker_still_has_may_be_tried_later(tmp_path: Path, job: Job, stage: Stage) -> None:
+def test_job_that_another_worker_still_has_may_be_tried_later(
+    tmp_path: Path, job: Job, stage: TrackingStage
+) -> None:
     other = OutFolder(tmp_path / "out/clip")
     other.claim()
     outcome = stage.process(job)
@@ -114,7 +116,7 @@ def test_job_that_another_worker_still_has_may_be_tried_later(tmp_path: Path, jo
 def test_stop_saves_the_job_in_hand(tmp_path: Path) -> None:
     path = make_jobs(tmp_path / "jobs", {"clip": 12}, seconds_a_frame=0.05)
     job = next(iter(JobsFile(path)))[1]
-    stage = Stage(str(tmp_path / "out"))
+    stage = TrackingStage(str(tmp_path / "out"))
     stage.setup(job)
 
     def stop_soon() -> None:
@@ -129,17 +131,17 @@ def test_stop_saves_the_job_in_hand(tmp_path: Path) -> None:
     assert outcome.status == "interrupted"
     assert 3 <= outcome.frames < 12
     assert stage.process(job).status == "interrupted"  # nothing more is begun
-    again = Stage(str(tmp_path / "out"))
+    again = TrackingStage(str(tmp_path / "out"))
     again.setup(job)
     assert again.process(job).status == "done"
-    quiet = Stage(str(tmp_path / "quiet"))
+    quiet = TrackingStage(str(tmp_path / "quiet"))
     quiet.setup(job)
     quiet.process(job)
     assert masks_of(tmp_path / "out") == masks_of(tmp_path / "quiet")
 
 
 def test_bad_jobs_fail_with_their_reason_and_leave_nothing_unfinished(
-    tmp_path: Path, job: Job, stage: Stage
+    tmp_path: Path, job: Job, stage: TrackingStage
 ) -> None:
     numbered(tmp_path / "whole.mkv", 40, (48, 64), options={"g": "5"})
     truncated(tmp_path / "whole.mkv", tmp_path / "cut.mkv")

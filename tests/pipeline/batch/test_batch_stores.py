@@ -17,7 +17,7 @@ from vidseg.errors import ConfigError, SourceError
 from vidseg.pipeline.batch import remote_folder, stores
 from vidseg.pipeline.batch.jobs import Job, JobsFile
 from vidseg.pipeline.batch.remote_folder import RESUME_POINT, RemoteFolder
-from vidseg.pipeline.batch.stage import Stage
+from vidseg.pipeline.batch.stage import TrackingStage
 from vidseg.testing import FakeSession
 
 
@@ -81,7 +81,7 @@ def test_job_cut_off_goes_on_from_the_state_on_the_store(
     store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = next(iter(JobsFile(make_jobs(tmp_path / "jobs", {"clip": 14}))))[1]
-    quiet = Stage(str(tmp_path / "quiet"))
+    quiet = TrackingStage(str(tmp_path / "quiet"))
     quiet.setup(job)
     quiet.process(job)
 
@@ -98,7 +98,7 @@ def test_job_cut_off_goes_on_from_the_state_on_the_store(
 
     monkeypatch.setattr(FakeSession, "step", cut)
     monkeypatch.setattr(remote_folder, "SHARE_OF_TIME", float("inf"))  # every checkpoint is sent
-    stage = Stage(f"{store}/out", scratch=tmp_path / "scratch", send_every_s=0.0)
+    stage = TrackingStage(f"{store}/out", scratch=tmp_path / "scratch", send_every_s=0.0)
     stage.setup(job)
     with pytest.raises(Cut):
         stage.process(job)
@@ -107,7 +107,7 @@ def test_job_cut_off_goes_on_from_the_state_on_the_store(
     assert f"clip/{RESUME_POINT}" in names(f"{store}/out")
     assert json.loads(stores.read_bytes(f"{store}/out/clip/run.json"))["status"] == "running"
 
-    elsewhere = Stage(f"{store}/out", scratch=tmp_path / "elsewhere")
+    elsewhere = TrackingStage(f"{store}/out", scratch=tmp_path / "elsewhere")
     elsewhere.setup(job)
     assert elsewhere.process(job).status == "done"
     calls = elsewhere._tracker[1].calls  # type: ignore[index, attr-defined]
@@ -132,7 +132,7 @@ def test_masks_of_prompts_are_brought_too(in_memory: str, tmp_path: Path) -> Non
         "file": f"{in_memory}/p/prompt.json",
         "line": {"mask": f"{in_memory}/p/m.png"},
     }.items():
-        stage = Stage(str(tmp_path / "out"), scratch=tmp_path / "scratch")
+        stage = TrackingStage(str(tmp_path / "out"), scratch=tmp_path / "scratch")
         assert stage.process(Job(id=job_id, prompt=prompt, **fields)).status == "done"  # type: ignore[arg-type]
     assert len({path.read_bytes() for path in (tmp_path / "out").glob("*/masklets.jsonl")}) == 1
 
@@ -141,7 +141,7 @@ def test_missing_things_are_told_apart_from_stores_that_do_not_answer(
     in_memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = Job(id="a", video=f"{in_memory}/none.mp4", prompt=BOX)
-    outcome = Stage(str(tmp_path / "out"), scratch=tmp_path / "s").process(job)
+    outcome = TrackingStage(str(tmp_path / "out"), scratch=tmp_path / "s").process(job)
     assert (outcome.kind, outcome.may_pass) == ("SourceError", False)
     assert "none.mp4" in (outcome.reason or "")
 
@@ -149,7 +149,7 @@ def test_missing_things_are_told_apart_from_stores_that_do_not_answer(
         raise ConnectionResetError("reset by peer")
 
     monkeypatch.setattr(type(fsspec.filesystem("memory")), "isdir", no_answer)
-    outcome = Stage(str(tmp_path / "out"), scratch=tmp_path / "s").process(job)
+    outcome = TrackingStage(str(tmp_path / "out"), scratch=tmp_path / "s").process(job)
     assert (outcome.kind, outcome.may_pass) == ("StoreError", True)
 
 

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class JobStage(Protocol):
-    """Does the jobs that a pool is given; see `Stage`."""
+    """Does the jobs that a pool is given; see `TrackingStage`."""
 
     def setup(self, job: Job) -> None: ...
 

@@ -36,8 +36,7 @@ from vidseg.pipeline.plan import TrackOptions
 from vidseg.pipeline.progress import Progress, Silent
 from vidseg.pipeline.prompts import Prompts, read_prompts
 from vidseg.pipeline.run import Run, TrackSummary
-from vidseg.pipeline.run_record import FILE_NAME
-from vidseg.pipeline.run_record import Stage as SpentOn
+from vidseg.pipeline.run_record import FILE_NAME, RunStage
 from vidseg.pipeline.stop import Stop
 from vidseg.trackers.contract import Tracker
 from vidseg.trackers.options import TrackerOptions
@@ -61,7 +60,7 @@ class JobOutcome:
     """Number of frames in its outputs, including those of earlier tries."""
     seconds: float = 0.0
     """Seconds that this try took."""
-    stage_seconds: Mapping[SpentOn, float] = field(default_factory=dict)
+    stage_seconds: Mapping[RunStage, float] = field(default_factory=dict)
     """Seconds that these frames took, by kind of work; see `TrackSummary.seconds`."""
     kind: str | None = None
     """Name of the class of the error."""
@@ -72,7 +71,7 @@ class JobOutcome:
     """Whether another try may succeed."""
 
 
-class Stage:
+class TrackingStage:
     """Does jobs, one after the other, with a tracker that stays loaded between them.
 
     Args:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from vidseg.pipeline.run_record import Stage
+from vidseg.pipeline.run_record import RunStage
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Tally:
     def frames_per_second(self) -> float:
         return self.frames / self.seconds if self.seconds else 0.0
 
-    def count(self, frames: int, stage_seconds: Mapping[Stage, float]) -> None:
+    def count(self, frames: int, stage_seconds: Mapping[RunStage, float]) -> None:
         """Add the frames of a job."""
         self.frames += frames
         for stage, seconds in stage_seconds.items():

@@ -218,15 +218,15 @@ def _absolute(out: str) -> str:
 
 def _pool(args: argparse.Namespace, out: str, first_job: Job) -> Pool[Any]:
     from vidseg.pipeline.batch.pool import InProcessPool
-    from vidseg.pipeline.batch.stage import Stage
+    from vidseg.pipeline.batch.stage import TrackingStage
 
     scratch = _scratch(args)
     if args.workers == 0:
-        return InProcessPool(Stage(out, scratch=scratch), first_job)
+        return InProcessPool(TrackingStage(out, scratch=scratch), first_job)
     from vidseg.pipeline.batch.ray_pool import Needs, RayPool
 
     pool: Pool[Any] = RayPool(
-        Stage(out, threads=max(1, int(args.cpus)), scratch=scratch),
+        TrackingStage(out, threads=max(1, int(args.cpus)), scratch=scratch),
         first_job,
         workers=args.workers,
         needs=Needs(

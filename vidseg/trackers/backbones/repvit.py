@@ -214,7 +214,7 @@ class Stem(nn.Module):
         return out
 
 
-class Stage(nn.Module):
+class RepViTStage(nn.Module):
     """Blocks of one width; the first and every second after it squeeze and excite."""
 
     def __init__(self, channels: int, depth: int, norm_layout: NormLayout, transition: nn.Module) -> None:
@@ -275,7 +275,7 @@ class RepViT(nn.Module):
         self.body = nn.ModuleDict({"stem": Stem(config.channels[0])})
         stages = zip(config.channels, config.depths, transitions, strict=True)
         for index, (channels, depth, transition) in enumerate(stages):
-            self.body[f"stages_{index}"] = Stage(channels, depth, config.norm_layout, transition)
+            self.body[f"stages_{index}"] = RepViTStage(channels, depth, config.norm_layout, transition)
         self._kept = slice(None) if mode == "pyramid" else slice(-1, None)
         self.channels: tuple[int, ...] = config.channels[self._kept]
         """Channels of the returned maps, fine to coarse."""
