@@ -39,3 +39,9 @@ def shared() -> Path:
 def hard_videos(tmp_path_factory: pytest.TempPathFactory) -> HardVideos:
     """Video files that readers get wrong: `hard_videos["open_gop.ts"]` is the path of one."""
     return HardVideos(tmp_path_factory.mktemp("hard_videos"))
+
+
+@pytest.fixture(autouse=True)
+def _encode_with_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With several, x264 does not always give the same bytes, which tests of resumed runs compare."""
+    monkeypatch.setattr("vidseg.pipeline.writers.timed_video.THREADS", 1)
