@@ -20,12 +20,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 HANG_S = 120.0
-"""A case that takes longer hangs; a whole one takes a tenth of a second."""
+"""A case that takes more seconds than this counts as hanging; a normal one takes a tenth of a second."""
 CASES_A_CHILD = 500
 
 
 def work(first: int, count: int) -> None:
-    """In a child: run cases, each told by a line when it begins and one when it is over."""
+    """The work of a child process: runs cases, and prints a line when each begins and when it ends."""
     from support.bad_cases import BadCases, run_case
 
     with tempfile.TemporaryDirectory() as folder:
@@ -37,7 +37,11 @@ def work(first: int, count: int) -> None:
 
 
 def run(first: int, count: int) -> list[str]:
-    """What is wrong, in one line each."""
+    """Run cases in child processes.
+
+    Returns:
+        what is wrong, in one line each.
+    """
     wrong: list[str] = []
     number, end = first, first + count
     while number < end:

@@ -27,7 +27,7 @@ from vidseg.pipeline.batch.stage import JobOutcome
 
 
 class NoOpStage:
-    """A job is done when it is begun."""
+    """A stage whose jobs are done at once."""
 
     def setup(self, job: Job) -> None:
         pass

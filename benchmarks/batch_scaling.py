@@ -32,7 +32,7 @@ from vidseg.pipeline.writers.h264 import H264Video
 
 
 class CpuTimedStage(TrackingStage):
-    """`seconds` of an outcome are those of the CPU, in all threads."""
+    """A stage whose outcomes report the CPU seconds of all threads as `seconds`."""
 
     one_core = False
     """Whether each worker takes a core of its own, and no more."""
@@ -128,7 +128,7 @@ def main() -> None:
         "device": "cpu",
         "allow_random_weights": True,
     }
-    # For the workers, which look for this module by its name.
+    # Workers import this module by its name.
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
     shares = []
     with tempfile.TemporaryDirectory() as name:

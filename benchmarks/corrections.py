@@ -35,7 +35,7 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass
 class Corrections:
-    """Of one sequence; a row for each corrected frame."""
+    """The scores of one sequence, with a row for each corrected frame."""
 
     first: list[float] = field(default_factory=list)
     """J of the first frame after each click."""
@@ -103,7 +103,7 @@ def clicked(session: Any, mask: Mask, truth: Mask, num_clicks: int) -> list[floa
 
 
 def click(mask: Mask, truth: Mask) -> tuple[float, float, int]:
-    """x and y in pixels, and 1 on the object or 0 off it."""
+    """The click deepest inside the largest error: x and y in pixels, and 1 on the object or 0 off it."""
     best = (-1.0, 0.0, 0.0, 1)
     for label, error in ((1, truth & ~mask), (0, mask & ~truth)):
         best = max(best, (float(depth_inside(error).max()), *deepest_point(error), label))
@@ -112,7 +112,9 @@ def click(mask: Mask, truth: Mask) -> tuple[float, float, int]:
 
 def _line(name: str, rows: Sequence[Corrections]) -> str:
     first = np.mean([row.first for row in rows], axis=0)
+    """J of the first frame after each click."""
     later = np.mean([np.mean(row.later, axis=0) for row in rows], axis=0)
+    """J before the first click on a later frame, and after each one."""
     plain, corrected = np.mean([np.mean(row.following, axis=0) for row in rows], axis=0)
     shown = [" ".join(f"{j:.3f}" for j in js) for js in (first, later)]
     return f"{name:20s} first {shown[0]}   later {shown[1]}   following {plain:.3f} -> {corrected:.3f}"

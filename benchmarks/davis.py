@@ -31,6 +31,8 @@ from vidseg.training.prompts import prompt_of
 
 @dataclass(frozen=True)
 class SequenceScore:
+    """The scores of one sequence, and the time that tracking it took."""
+
     mean_j: float
     mean_f: float
     num_frames: int

@@ -169,7 +169,7 @@ def synchronise(device: str) -> None:
 
 
 def gpu_bytes(device: str) -> int:
-    """What is held of the GPU's memory; 0 on the CPU. The peak is counted from here on."""
+    """Bytes of GPU memory in use, 0 on the CPU. The peak is measured from this call on."""
     if not device.startswith("cuda"):
         return 0
     torch.cuda.reset_peak_memory_stats()

@@ -32,7 +32,8 @@ from engine_speed import PRIMED_FRAMES, SIZE_HW, cpu_name, frame_at, primed_engi
 import vidseg
 
 OFFICIAL_GFLOP = {"edgetam": 4.2 * 95, "efficienttam-ti": 10.3 * 95}
-"""The official code's float32 CPU seconds a frame, times the rate of a core of the machine they are from."""
+"""CPU seconds a frame of the official code in float32, times the rate of a core of the machine they were
+measured on."""
 STAGES = ("encode", "attend", "decode", "remember")
 OFFICIAL_STAGES = (
     "forward_image",
@@ -100,7 +101,7 @@ def processes(
             running.append(context.Process(target=serve, args=(theirs, make, options), daemon=True))
             running[-1].start()
             theirs.close()
-            lines[subject].recv()  # ready, one at a time
+            lines[subject].recv()  # wait until it is ready: subjects load one at a time
         yield lines
     finally:
         for process in running:
@@ -109,7 +110,7 @@ def processes(
 
 
 def serve(line: Connection, make: Callable[[argparse.Namespace], Step], options: argparse.Namespace) -> None:
-    """Step when asked to; at None, tell the median seconds of each stage. The first step warms up."""
+    """Step when asked to; at None, send the median seconds of each stage. The first step warms up."""
     torch.set_num_threads(options.threads)
     step = make(options)
     line.send(None)
@@ -130,7 +131,7 @@ def matrix_product(dtype: str, options: argparse.Namespace) -> Step:
 
 
 def fastest(call: Callable[[], object]) -> Seconds:
-    """CPU and wall seconds of the quickest of a few calls."""
+    """CPU and wall seconds of the fastest of a few calls."""
     times = []
     for _ in range(4):
         cpu, wall = time.process_time(), time.perf_counter()
@@ -172,7 +173,7 @@ def official(name: str, checkout: str, options: argparse.Namespace) -> Step:
 
 def official_model(checkout: Path, folder: str, config: str) -> Any:
     sys.path.insert(0, str(checkout))
-    with contextlib.suppress(ImportError):  # EfficientTAM does without
+    with contextlib.suppress(ImportError):  # EfficientTAM does not need it
         import timm.models
 
         timm.models.create_model = partial(without_download, timm.models.create_model)
@@ -190,7 +191,7 @@ def without_download(create: Callable[..., Any], name: str, pretrained: bool = F
 
 
 def clocked(model: Any, stages: tuple[str, ...]) -> Seconds:
-    """Seconds of the stages' CPU time, added up under our names of them."""
+    """A dictionary in which CPU seconds of the stages add up, under our names of them."""
     spent = dict.fromkeys(STAGES, 0.0)
 
     def timed(stage: str, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

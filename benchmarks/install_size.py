@@ -20,7 +20,7 @@ HEAVY = "torch"
 
 
 def needed() -> set[str]:
-    """The packages that vidseg needs, and what they need; not what PyTorch alone brings."""
+    """Names of the packages that vidseg needs, and of what those need, without what PyTorch alone brings."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     found: set[str] = set()
     waiting = [*project["dependencies"]]
@@ -40,7 +40,7 @@ def size_bytes(package: Distribution) -> int:
 
 
 def own_bytes() -> int:
-    """Of vidseg's own files; the record of an editable install lists none of them."""
+    """Bytes of vidseg's own files, which the record of an editable install does not list."""
     return sum(
         path.stat().st_size
         for path in (ROOT / "vidseg").rglob("*")

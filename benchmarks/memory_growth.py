@@ -25,7 +25,7 @@ import vidseg
 
 SIZE_HW = (180, 320)
 SETTLED = 500
-"""The frame after which memory must not grow."""
+"""Number of the frame after which memory must not grow."""
 WINDOW = 100
 
 
@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def measure(tracker_name: str, num_frames: int, image_size: int, num_objects: int) -> Growth:
-    """One tracker over one video, in this process."""
+    """Measure one tracker over one video, in this process."""
     tracker = vidseg.load(tracker_name, allow_random_weights=True, image_size=image_size, device="cpu")
     session = tracker.start()
     for obj_id in range(1, num_objects + 1):
@@ -106,7 +106,7 @@ def measure(tracker_name: str, num_frames: int, image_size: int, num_objects: in
 
 
 def picture(index: int) -> np.ndarray:
-    """uint8 H x W x 3: a texture that drifts."""
+    """A texture that drifts: uint8 H x W x 3."""
     height, width = SIZE_HW
     y, x = np.mgrid[0:height, 0:width]
     grey = 128 + 60 * np.sin((x + 2 * index) / 9) + 60 * np.cos((y + index) / 7)

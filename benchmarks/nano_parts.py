@@ -24,7 +24,7 @@ from vidseg.trackers.space_time.video_model import SpaceTimeModel
 
 
 def channels_of(model: SpaceTimeModel) -> dict[str, tuple[slice, float]]:
-    """Name -> its channels of what `attend` gives, and what stands for nothing there."""
+    """Name of a read -> its channels in the result of `attend`, and the value that means nothing."""
     width = model.value_channels
     channels = {"keys": (slice(0, width), 0.0), "likeness to the object": (slice(width, width + 2), 0.0)}
     maps = {"mask, carried": 0.0, "mismatch": 0.0, "motion": 0.0, "colours": 0.5, "colours close by": 0.5}
@@ -37,7 +37,7 @@ def channels_of(model: SpaceTimeModel) -> dict[str, tuple[slice, float]]:
 def blanked(attend: Callable[..., Tensor], channels: slice, value: float) -> Callable[..., Tensor]:
     def attend_without(*args: Any) -> Tensor:
         read = attend(*args).clone()
-        if args[1] is not None:  # of a prompt without memory nothing is read
+        if args[1] is not None:  # without memory nothing is read
             read[:, channels] = value
         return read
 

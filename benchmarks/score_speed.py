@@ -30,9 +30,11 @@ from pathlib import Path
 
 @dataclass
 class Program:
+    """A scoring program: how it is run, and how its score is read."""
+
     name: str
     command: Callable[[Path, Path, Path], list[str]]
-    """(ground truth, prediction, scratch folder) -> command."""
+    """(ground truth, prediction, scratch folder) -> command line."""
     read_jf: Callable[[Path, Path], float]
     """(prediction, scratch folder) -> J&F, 0 to 1."""
     folder: Path | None = None
@@ -100,12 +102,12 @@ def davis2017_evaluation(checkout: Path, python: str) -> Program:
         (root / "Annotations/480p").symlink_to(truth)
         names = sorted(folder.name for folder in truth.iterdir() if folder.is_dir())
         (root / "ImageSets/2017/val.txt").write_text("\n".join(names))
-        for name in names:  # it counts the pictures, and does not open them
+        for name in names:  # the program counts pictures without opening them
             (root / "JPEGImages/480p" / name).mkdir(parents=True)
             for mask in (truth / name).glob("*.png"):
                 (root / "JPEGImages/480p" / name / f"{mask.stem}.jpg").touch()
         for old in prediction.glob("*.csv"):
-            old.unlink()  # else it reads its own results of last time
+            old.unlink()  # otherwise the program reads its previous results
         script = str(checkout / "evaluation_method.py")
         options = ["--davis_path", str(root), "--results_path", str(prediction), "--set", "val"]
         return [python, script, "--task", "semi-supervised", *options]
@@ -129,7 +131,7 @@ def vos_benchmark(checkout: Path, python: str) -> Program:
 
 
 def small_copy(folder: Path, to: Path) -> Path:
-    """The first three frames of the first sequence: enough for a program to run through."""
+    """Copy the first three frames of the first sequence, enough for a program to run through."""
     sequence = sorted(path for path in folder.iterdir() if path.is_dir())[0]
     (to / sequence.name).mkdir(parents=True)
     for mask in sorted(sequence.glob("*.png"))[:3]:

@@ -37,12 +37,14 @@ FOUND_IOU = 0.5
 
 @dataclass
 class Tally:
+    """The answers of a tracker on clips whose object goes and comes back."""
+
     gone: list[bool] = field(default_factory=list)
-    """For each frame without the object: was it called absent?"""
+    """For each frame without the object, whether it was called absent."""
     here: list[bool] = field(default_factory=list)
-    """For each frame with it: was it called absent?"""
+    """For each frame with the object, whether it was called absent."""
     returns: list[bool] = field(default_factory=list)
-    """For each return: was it found?"""
+    """For each return of the object, whether it was found."""
 
 
 def main() -> None:

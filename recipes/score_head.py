@@ -37,28 +37,30 @@ from vidseg.training.training_state import write_tensors
 TRACKER = "vidseg-nano"
 SIZE, VANISH = 256, 0.95
 ANSWERS = {"own": 0.5, "always there": 0.1, "true": 0.15, "wrong at times": 0.25}
-"""What the head's answer is taken to be, by share of clips."""
+"""What replaces the head's answer while clips are recorded, with the share of clips for each."""
 PROMPTS = {"mask": 0.4, "box": 0.35, "click": 0.25}
-"""The first one of a clip."""
+"""Kinds of the first prompt of a clip, with the share of clips for each."""
 CORRECTED_SHARE = 0.5
-"""Of clips, by a box or a click on a later frame."""
+"""Share of clips that are corrected by a box or a click on a later frame."""
 SPELL_FRAMES, WRONG_SHARE = 4, 0.4
-"""Of 'wrong at times': how long an answer stays right or wrong on average, and how often it is wrong."""
+"""For 'wrong at times': how many frames an answer stays right or wrong on average, and how often it is wrong.
+"""
 MIN_SHARE = 0.003
-"""Of the picture: what is smaller is not prompted."""
+"""Objects that fill less than this share of the picture are not prompted."""
 SURE = 9.0
 ON_OBJECT_IOU = 0.1
 SLIVER = 0.1
-"""Of the first frame's pixels: whether so little of an object is 'there' is not asked."""
+"""Frames that show less than this share of the first frame's pixels, but some, are not used: whether the
+object is 'there' is unclear."""
 OWN_WEIGHT = 2.0
 FALSE_RETURN = 4.0
-"""What it costs to call an absent object there; to call one absent that is there costs 1."""
+"""Cost of calling an absent object present; calling a present one absent costs 1."""
 STEPS, BATCH, RATE, WEIGHT_DECAY = 3000, 256, 1e-3, 0.05
 DROPOUT = 0.1, 0.3
 
 
 class Head(nn.Module):
-    """The head, listened to and overruled."""
+    """The head, whose inputs are recorded and whose answers may be overruled."""
 
     def __init__(self, head: nn.Module) -> None:
         super().__init__()
@@ -100,7 +102,7 @@ def record(
             if index in prompts:
                 session.prompt(1, **prompt_of(prompts[index], truth))
             result = session.step(vidseg.Frame(index, index / 24, image))
-            # Masks given by users are not decoded.
+            # A user's mask is not decoded, so the head is not asked.
             if prompts.get(index) != "mask":
                 logits = F.interpolate(shown[-1][None], size=truth.shape, mode="bilinear")[0, 0]
                 rows["given"].append(head.given.half().numpy())
@@ -114,7 +116,7 @@ def record(
 
 
 def _clips(count: int, num_frames: int, seed: int, data: Path | None) -> Iterator[Clip]:
-    """Clips in turns: the object leaves, leaves among pictures (if there is data), and stays there."""
+    """Clips of three kinds in turn: the object leaves, leaves among pictures (given data), and stays."""
     long = ClipSettings(size=SIZE, num_frames=num_frames)
     pictures = long
     if data is not None:

@@ -23,6 +23,8 @@ from vidseg.version import __version__
 
 @dataclass(frozen=True)
 class Command:
+    """A row of the table of commands."""
+
     module: str
     summary: str
     example: str

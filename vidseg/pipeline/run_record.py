@@ -249,6 +249,7 @@ def _contents(info: SourceInfo) -> dict[str, Any]:
 
 @cache
 def versions() -> dict[str, str]:
+    """Versions of vidseg, Python and the libraries that affect masks."""
     found = {"vidseg": __version__, "python": platform.python_version()}
     for package in _TOLD_PACKAGES:
         try:

@@ -1,8 +1,8 @@
-"""For the tests of plug-ins, and of programs that use vidseg.
+"""Tools for the tests of plug-ins, and of programs that use vidseg.
 
 `check_tracker` and the checks of parts say which promise is broken; the contract classes run them, and more,
-under pytest. `FakeTracker` is a tracker for tests of what is around a tracker, known by the name `fake` where
-`--plugin vidseg.testing.fake_plugin` is given.
+under pytest. `FakeTracker` is a tracker for tests of the code around trackers; with `--plugin
+vidseg.testing.fake_plugin` it is known by the name `fake`.
 
 The names are imported when they are first used: the checks of parts need torch, the fake tracker does not.
 """

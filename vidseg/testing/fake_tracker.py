@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from vidseg.trackers.contract import Box, Labels, Points, UInt8Array
 
 _POINT_RADIUS = 5
-"""Of the box that a click gives, in pixels."""
+"""Half the side, in pixels, of the box that a click gives."""
 
 
 class FakeTracker:
@@ -96,7 +96,7 @@ class _State:
     pending: PendingPrompts = dataclasses.field(default_factory=PendingPrompts)
 
     def facts(self) -> dict[str, Any]:
-        """As JSON values."""
+        """The state as JSON values."""
         prompts = {
             obj_id: [None if part is None else part.tolist() for part in dataclasses.astuple(prompt)]
             for obj_id, prompt in self.pending.items()

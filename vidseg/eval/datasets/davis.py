@@ -24,6 +24,7 @@ SOURCE = "https://davischallenge.org"
 
 
 def open_davis2017(root: Path) -> DataSet:
+    """The val set of DAVIS 2017 in a folder."""
     return _open(root, "davis2017", "DAVIS 2017", ["ImageSets/2017/val.txt"])
 
 

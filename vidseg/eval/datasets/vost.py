@@ -19,6 +19,7 @@ SOURCE = "https://www.vostdataset.org"
 
 
 def open_vost(root: Path) -> DataSet:
+    """The val set of VOST in a folder."""
     need(
         root,
         {"JPEGImages": "folder", "Annotations": "folder", "ImageSets/val.txt": "file"},

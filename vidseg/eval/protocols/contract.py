@@ -146,6 +146,7 @@ def read_pair(
 
 
 def pair_of(truth: LabelMap, prediction: LabelMap, job: SequenceJob, frame: str) -> FramePair:
+    """Ground truth and prediction of one frame; an `InputError` if they differ in size."""
     if truth.shape != prediction.shape:
         (true_h, true_w), (height, width) = truth.shape, prediction.shape
         raise InputError(

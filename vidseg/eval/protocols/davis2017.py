@@ -37,6 +37,8 @@ DAVIS_HEADLINE = Headline(key="J&F-Mean", object_keys=("J_mean", "F_mean"))
 
 @dataclass(frozen=True)
 class Davis2017(ScoringProtocol):
+    """The semi-supervised protocol of DAVIS 2017; see the module."""
+
     name: str = "davis2017"
     headline: ClassVar[Headline] = DAVIS_HEADLINE
     lists: ClassVar[tuple[str, ...]] = ("2017/val.txt",)

@@ -33,6 +33,8 @@ MAX_PROPOSALS = 20
 
 @dataclass(frozen=True)
 class Davis2017Unsupervised(ScoringProtocol):
+    """The unsupervised protocol of DAVIS 2017; see the module."""
+
     name: str = "davis2017-unsupervised"
     headline: ClassVar[Headline] = DAVIS_HEADLINE
 

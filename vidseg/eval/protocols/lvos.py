@@ -33,6 +33,8 @@ STEP = 5
 
 @dataclass
 class Lvos(ScoringProtocol):
+    """The protocol of LVOS; see the module."""
+
     name: str = "lvos"
     headline: ClassVar[Headline] = Headline(key="J&F-Mean", object_keys=("J_mean", "F_mean"))
 

@@ -38,6 +38,8 @@ from vidseg.eval.protocols.layout import (
 
 @dataclass(frozen=True)
 class Mosev2(ScoringProtocol):
+    """The protocol of MOSEv2; see the module."""
+
     name: str = "mosev2"
     headline: ClassVar[Headline] = Headline(
         key="J&F_dot",

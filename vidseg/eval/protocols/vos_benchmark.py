@@ -40,6 +40,8 @@ from vidseg.pipeline.label_png import LabelMap, read_label_png
 
 @dataclass(frozen=True)
 class VosBenchmark(ScoringProtocol):
+    """The protocol of vos-benchmark; see the module."""
+
     name: str = "vos-benchmark"
     skips_first_and_last: bool = True
     headline: ClassVar[Headline] = Headline(key="J&F", is_percent=True, objects_are_percent=True)

@@ -31,6 +31,8 @@ from vidseg.pipeline.label_png import read_label_png
 
 @dataclass(frozen=True)
 class Vost(ScoringProtocol):
+    """The protocol of VOST; see the module."""
+
     name: str = "vost"
     headline: ClassVar[Headline] = Headline(
         key="J-Mean", object_keys=("J_mean",), frame_keys=("J_frames",), measure="J"

@@ -42,6 +42,8 @@ youtube-vos.org/dataset/vos counts them, wjn922/ReferFormer (datasets/categories
 
 @dataclass
 class YouTubeVos(ScoringProtocol):
+    """The protocol of YouTube-VOS; see the module."""
+
     name: str = "ytvos"
     headline: ClassVar[Headline] = Headline(key="G")
 

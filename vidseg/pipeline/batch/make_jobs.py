@@ -121,6 +121,7 @@ def jobs_of_csv(table: str) -> list[dict[str, Any]]:
 
 
 def is_table(source: str) -> bool:
+    """Whether a source of jobs is a CSV table."""
     return stores.name_of(source).lower().endswith(TABLE_SUFFIXES)
 
 

@@ -26,6 +26,7 @@ class StoreError(RunError):
 
 
 def is_remote(address: str) -> bool:
+    """Whether an address is that of a store, not a path on this machine."""
     return is_address(address)
 
 

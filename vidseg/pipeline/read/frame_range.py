@@ -46,6 +46,7 @@ class FrameRange:
 
 
 def beyond_the_end(name: str, start: int, num_frames: int) -> SourceError:
+    """The error of a start that lies beyond the last frame."""
     return SourceError(
         f"start frame {start} is past the end of '{name}' ({num_frames} frames)",
         hint=f"frame numbers start at 0; the last one is {num_frames - 1}",

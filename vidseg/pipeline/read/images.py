@@ -38,7 +38,7 @@ SAMPLED_IMAGES = 8
 """How many images of a source are read to find its white."""
 
 LARGEST_SIDE_PX = 65535
-"""Of a JPEG. Damaged headers claim more, and would keep a reader busy for minutes."""
+"""Largest side of a JPEG. Damaged headers claim more, and would keep a reader busy for minutes."""
 
 SAMPLE_FORMAT, UNSIGNED = 339, (1,)
 """The TIFF tag that tells signed integers from unsigned ones, and its value for unsigned ones."""

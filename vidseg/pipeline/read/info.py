@@ -40,4 +40,4 @@ class SourceInfo:
     can_seek: bool = True
     """Whether frames can be read again, from any frame and in reverse."""
     frame_files: list[str] | None = None
-    """For a folder: names of its files, in the order in which they are read."""
+    """Names of the files of a folder, in the order in which they are read; None for other sources."""

@@ -23,12 +23,16 @@ if TYPE_CHECKING:
 
 
 class Numbered(NamedTuple):
+    """A decoded picture with the number of its frame."""
+
     number: int
     time_s: float
     picture: VideoFrame
 
 
 class Numbering(Protocol):
+    """A way to find the numbers of pictures."""
+
     damage: Damage | None
     """The first damage found so far."""
     joined_at: int | None

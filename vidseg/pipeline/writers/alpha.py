@@ -84,10 +84,12 @@ class AlphaVideoWriter:
 
 
 def prores_writer(out: Path, rate: Fraction | None) -> AlphaVideoWriter:
+    """A writer of alpha.mov, for editing."""
     return AlphaVideoWriter(ProResVideo(out / "alpha.mov", rate=rate))
 
 
 def vp9_writer(out: Path, rate: Fraction | None) -> AlphaVideoWriter:
+    """A writer of alpha.webm, for browsers."""
     return AlphaVideoWriter(Vp9Video(out / "alpha.webm", rate=rate))
 
 

@@ -31,7 +31,7 @@ def _images(masklets: Masklets) -> Iterator[dict[str, Any]]:
     height, width = masklets.video.size_hw
     for line in masklets:
         yield {
-            "id": line.frame + 1,  # tools take 0 for none
+            "id": line.frame + 1,  # tools treat 0 as no id
             "file_name": masklets.video.frame_file(line.frame),
             "width": width,
             "height": height,
@@ -41,7 +41,7 @@ def _images(masklets: Masklets) -> Iterator[dict[str, Any]]:
 
 
 def _annotations(masklets: Masklets, *, polygons: bool) -> Iterator[dict[str, Any]]:
-    """Only objects in sight: an empty mask is no instance, and COCO's tools divide by its area."""
+    """The annotations of objects in sight. An empty mask is no instance: COCO's tools divide by its area."""
     category_ids = masklets.categories()
     number = 0
     for line in masklets:
@@ -63,5 +63,5 @@ def _annotations(masklets: Masklets, *, polygons: bool) -> Iterator[dict[str, An
 
 
 def _polygons(masklets: Masklets, frame_idx: int, item: ObjectLine) -> list[list[int]]:
-    """x, y, x, y ... of each part."""
+    """The polygons of each part of an object: x, y, x, y, and so on."""
     return [polygon.ravel().tolist() for polygon in edge_polygons(masklets.mask(frame_idx, item))]

@@ -1,4 +1,4 @@
-"""What writers are given, and what they promise.
+"""What writers receive, and what they promise.
 
 Layouts in shapes: N objects · H W video size.
 """
@@ -35,14 +35,14 @@ class FrameMasks:
     scores: Sequence[float]
     """(N,): the tracker's confidence, 0 to 1."""
     states: Sequence[str] = field(default_factory=list)
-    """(N,): 'visible', 'uncertain' or 'absent'; empty where nobody said."""
+    """(N,): 'visible', 'uncertain' or 'absent'; empty if unknown."""
     hidden: npt.NDArray[np.bool_] | None = None
     """bool (N, H, W): the pixels of each mask that another object has in a label map; None where no masks
     overlap. See `vidseg.trackers.label_map`."""
 
     @classmethod
     def of(cls, result: FrameResult) -> FrameMasks:
-        """A tracker's result, at the video's size."""
+        """The masks in a tracker's result, at the video's size."""
         masks = cls(
             result.frame_idx,
             result.pts_seconds,
@@ -72,26 +72,26 @@ class Writer(Protocol):
     """
 
     name: str
-    """For timings: 'png', 'masklets', 'overlay'."""
+    """Name in timings: 'png', 'masklets', 'overlay'."""
 
     def resume(self, is_done: Callable[[int], bool]) -> int | None:
-        """Take up an interrupted run: of what it left, keep the frames of which `is_done(frame_idx)` is true.
+        """Take up an interrupted run: keep the frames of its output for which `is_done(frame_idx)` is true.
 
         Returns:
-            How many frames were kept; None of a stream, which keeps none.
+            how many frames were kept; None for a stream, which keeps none.
         """
         ...
 
     def write(self, frame: Frame, masks: FrameMasks) -> None: ...
 
     def sync(self) -> None:
-        """Have everything written so far on the disk: call it before saving a state to resume from."""
+        """Bring everything written so far to the disk; called before a state to resume from is saved."""
         ...
 
     def finish(self) -> list[Path]:
-        """Give the files their final names; returns what there is now. Also right after a run that broke."""
+        """Give the files their final names, and return those that exist; correct after a broken run, too."""
         ...
 
     def discard(self) -> None:
-        """Remove what has no final name yet."""
+        """Remove files without a final name."""
         ...

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 Shape = tuple[str, Mapping[str, object]]
-"""An element's name, 'mask' or 'polygon', and the attributes that say where it is."""
+"""Name of an element, 'mask' or 'polygon', and the attributes that say where it is."""
 
 
 def write_cvat(path: Path, masklets: Masklets, *, polygons: bool = False) -> None:
@@ -45,7 +45,8 @@ def write_cvat(path: Path, masklets: Masklets, *, polygons: bool = False) -> Non
                     )
                     _write_shape(file, name, {"frame": line.frame, **_seen(outside=False), **place}, item.id)
                     if line.frame + 1 < masklets.num_frames:
-                        # Without it the shape would stay to the end of the video. Its pixels do not count.
+                        # Without this end the shape would stay to the end of the video. Its pixels do not
+                        # matter.
                         end = place if polygons else {"rle": "0, 1", **_box(item.box[0], item.box[1], 1, 1)}
                         _write_shape(
                             file, name, {"frame": line.frame + 1, **_seen(outside=True), **end}, item.id
@@ -71,7 +72,7 @@ def write_cvat_images(path: Path, masklets: Masklets, *, polygons: bool = False)
 
 
 def encode_cvat_rle(mask: npt.NDArray[np.bool_]) -> list[int]:
-    """CVAT's runs of a bool (h, w) mask that is cut to its box: along the rows, background first."""
+    """The runs of a bool (h, w) mask, cut to its box, as CVAT has them: along rows, background first."""
     pixels = mask.ravel()
     ends = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
     runs = np.diff(np.concatenate([[0], ends, [pixels.size]])).tolist()
@@ -79,10 +80,10 @@ def encode_cvat_rle(mask: npt.NDArray[np.bool_]) -> list[int]:
 
 
 def _write_head(file: TextIO, masklets: Masklets, mode: str, kind: str, more: str = "") -> None:
-    """What comes before the shapes: the task and its labels.
+    """Write what comes before the shapes: the task and its labels.
 
     Args:
-        kind: the type of the labels' shapes.
+        kind: type of the labels' shapes.
     """
     file.write(
         '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n'
@@ -103,7 +104,7 @@ def _write_head(file: TextIO, masklets: Masklets, mode: str, kind: str, more: st
 
 
 def _shapes(masklets: Masklets, frame_idx: int, item: ObjectLine, *, polygons: bool) -> Iterator[Shape]:
-    """The shapes of one object on one frame; none where it is absent."""
+    """The shapes of one object on one frame; none if it is absent."""
     if not item.area:
         return
     mask = masklets.mask(frame_idx, item)

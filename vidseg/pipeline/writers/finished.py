@@ -1,4 +1,4 @@
-"""What exchange formats are made from: a finished masklets.jsonl, and what else they say of its video."""
+"""A finished masklets.jsonl and facts about its video, from which exchange formats are made."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 NO_LABEL = "object"
-"""The category of objects without a label: every format wants one."""
+"""Category of objects without a label, as every format wants one."""
 
 
 def open_text(path: Path) -> TextIO:
-    """A text file to write. Lone surrogates, of names that are not UTF-8, go into it as JSON escapes them."""
+    """Open a text file to write. Lone surrogates, in names that are not UTF-8, are escaped as in JSON."""
     return open(path, "w", encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoDescription:
-    """What formats say of the video besides its masks."""
+    """Facts about a video that formats contain besides its masks."""
 
     name: str
     size_hw: tuple[int, int]
     labels: Mapping[int, str]
-    """Object id -> label, '' where it has none; of every object that is known when the run starts."""
+    """Object id -> label, '' for none; for every object known when the run starts."""
     frame_rate: Fraction | None = None
     num_frames: int | None = None
-    """Of the whole video, where it is known; else the masklets' last frame is taken for the last one."""
+    """Number of frames of the whole video; None: the last frame of the masklets is taken for the last one."""
     frame_files: Sequence[str] | None = None
-    """The names of a folder's frames."""
+    """Names of the frames in a folder of frames."""
     video_file: str | None = None
-    """The name of the video's file; None where the source is none."""
+    """Name of the video file; None if the source is none."""
     frames_folder: str = "frames"
     """Where the frames' pictures are, seen from the folder that holds this video and others: a folder of
     frames by its own name; of other sources, `--format frames` writes them to RUN/frames."""
@@ -74,14 +74,14 @@ class VideoDescription:
 
 @dataclass(frozen=True, kw_only=True)
 class Masklets:
-    """A finished masklets.jsonl and what there is to know before its lines are read again."""
+    """A finished masklets.jsonl, with facts that are needed before its lines are read again."""
 
     path: Path
     video: VideoDescription
     obj_ids: list[int]
     """Every object, in rising order."""
     num_frames: int
-    """Frames of the video: indices run from 0, also where tracking started later."""
+    """Number of frames of the video: indices run from 0, even if tracking started later."""
 
     @classmethod
     def survey(cls, path: Path, video: VideoDescription) -> Masklets:

@@ -18,7 +18,7 @@ QUALITY = 95
 
 
 class FramesWriter:
-    """One JPEG per frame. Exchange formats name these, where the source is no folder of frames itself."""
+    """Writes one JPEG per frame. Exchange formats refer to these if the source is no folder of frames."""
 
     name = "frames"
 

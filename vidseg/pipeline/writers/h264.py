@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import av
 
 ENCODERS = ("libx264", "h264_videotoolbox", "h264_nvenc", "mpeg4")
-"""In order of preference; the last one is in every FFmpeg, but browsers do not play it."""
+"""Encoders, the preferred one first; the last one is in every FFmpeg, but browsers do not play it."""
 
 
 class H264Video(TimedVideo):
@@ -42,7 +42,7 @@ class H264Video(TimedVideo):
 
 
 def _can_encode(name: str) -> bool:
-    """Whether the encoder works here: one may be built in for hardware that is not."""
+    """Whether an encoder works here: some are built in for hardware that may be missing."""
     import av
 
     if name in ("libx264", "mpeg4"):

@@ -1,4 +1,4 @@
-"""The lines of masklets.jsonl on a stream, as the frames come: for pipes."""
+"""Writes the lines of masklets.jsonl to a stream as frames come, for pipes."""
 
 from __future__ import annotations
 

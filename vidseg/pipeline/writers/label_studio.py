@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 _RUN_BITS = 16
 _MAX_RUN = 1 << _RUN_BITS
 _WIDTHS = 0x37BF
-"""The four widths of lengths, less 1: 4, 8, 12 and 16 bits. Only the last one is used."""
+"""The four widths that lengths may have, minus 1: 4, 8, 12 and 16 bits. Only the last one is used."""
 
 
 def write_label_studio(path: Path, masklets: Masklets) -> None:
+    """Write the folder."""
     path.mkdir(parents=True)
     video = masklets.video
     labels = _label_tags(masklets)
@@ -133,7 +134,7 @@ def _rectangles(masklets: Masklets, obj_id: int, boxes: array[float]) -> dict[st
         {
             "frame": int(frame) + 1,
             "time": time,
-            "enabled": bool(enabled),  # the region lives on until the next keyframe
+            "enabled": bool(enabled),  # the region continues until the next keyframe
             "rotation": 0,
             **dict(zip(("x", "y", "width", "height"), box, strict=True)),
         }

@@ -40,13 +40,15 @@ _LINE_START = re.compile(rb'\{"frame": (\d+), ')
 
 
 class Rle(Strict):
+    """COCO's compressed run-length encoding of a mask."""
+
     size: list[int]
     """[height, width]."""
     counts: str
 
 
 class ObjectLine(Strict):
-    """One object on one frame."""
+    """One object in the line of a frame."""
 
     id: int
     rle: Rle
@@ -54,13 +56,13 @@ class ObjectLine(Strict):
     box: list[int]
     """[x, y, w, h] in pixels; all 0 for an absent object."""
     area: int
-    """Pixels in the mask."""
+    """Number of pixels in the mask."""
     hidden: Rle | None = None
     """The pixels of the mask that another object has in a label map; none where it is not given."""
 
 
 class MaskletsLine(Strict):
-    """One frame."""
+    """The line of one frame."""
 
     frame: int
     time: float
@@ -225,7 +227,7 @@ def _decode(rle: Rle, size_hw: tuple[int, int], where: str) -> npt.NDArray[np.bo
 
 
 def masklets_size(path: Path) -> tuple[int, int]:
-    """(height, width) of the first mask in a masklets.jsonl; (0, 0) where there is none."""
+    """(height, width) of the first mask in a masklets.jsonl; (0, 0) if there is none."""
     for line in read_lines(path):
         for item in line.objects:
             if len(item.rle.size) != 2 or min(item.rle.size) < 1:

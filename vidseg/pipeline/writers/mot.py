@@ -12,6 +12,7 @@ from vidseg.pipeline.writers.finished import Masklets, open_text
 
 
 def write_mot(path: Path, masklets: Masklets) -> None:
+    """Write the file."""
     with open_text(path) as file:
         for line in masklets:
             for item in line.objects:

@@ -1,4 +1,4 @@
-"""Masks as polygons, for formats and tools that know nothing else."""
+"""Makes polygons of masks, for formats and tools that take nothing else."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     """(n, 2): x, y."""
 
 _STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))
-"""Right, down, left, up: (x, y). An edge's object is on its right-hand side."""
+"""Steps right, down, left and up: (x, y). The object lies on the right-hand side of an edge."""
 _INSIDE = ((0, 0), (-1, 0), (-1, -1), (0, -1))
 """The pixel on the right-hand side of the edge that leaves corner (0, 0) by each step: (x, y)."""
 
@@ -84,12 +84,12 @@ def _edge_loops(mask: npt.NDArray[np.bool_]) -> Iterator[tuple[Points, tuple[int
 
 
 def _by_preference(direction: int) -> tuple[int, int, int]:
-    """Right, straight on, left."""
+    """Directions to continue in, in order of preference: right, straight on, left."""
     return (direction + 1) % 4, direction, (direction + 3) % 4
 
 
 def _corners(polygon: Points) -> Points:
-    """A polygon without the points at which it goes straight on."""
+    """The polygon without points at which it goes straight on."""
     (in_x, in_y), (out_x, out_y) = (polygon - np.roll(polygon, 1, 0)).T, (np.roll(polygon, -1, 0) - polygon).T
     goes_straight_on = (in_x * out_y == in_y * out_x) & (in_x * out_x + in_y * out_y > 0)
     return polygon[~goes_straight_on]

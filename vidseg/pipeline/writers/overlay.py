@@ -18,7 +18,7 @@ FILE_NAME = "overlay.mp4"
 
 
 class OverlayWriter:
-    """Paints and encodes frames as they come. It cannot take up an interrupted run: see `replay`."""
+    """Paints and encodes frames as they come. It cannot take up an interrupted run; see `replay`."""
 
     name = "overlay"
 

@@ -22,7 +22,7 @@ MEDIUM_PX, LARGE_PX = 32**2, 96**2
 
 @dataclass
 class _Visibility:
-    """What SA-V says of one object over the video."""
+    """What SA-V says about the visibility of one object over the video."""
 
     first_frame: int | None = None
     changes: int = 0
@@ -46,6 +46,7 @@ class _Visibility:
 
 
 def write_sav(path: Path, masklets: Masklets) -> None:
+    """Write the file."""
     seen = {obj_id: _Visibility() for obj_id in masklets.obj_ids}
     for frame_idx, items in masklets.every_frame():
         for obj_id, visibility in seen.items():

@@ -23,7 +23,7 @@ def write_tar(path: Path, masklets: Masklets) -> None:
 
 
 def _add(file: BinaryIO, name: str, data: bytes) -> None:
-    # Not by TarFile, which remembers every file that it has written: memory would grow with the video.
+    # TarFile remembers every file that it has written, so its memory would grow with the video.
     member = tarfile.TarInfo(name)
     member.size = len(data)
     file.write(member.tobuf(tarfile.PAX_FORMAT))

@@ -1,4 +1,4 @@
-"""A video file of pictures that come with their times; its codec is a subclass's."""
+"""A video file made of pictures with times; subclasses choose the codec."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class TimedVideo:
     container_format: ClassVar[str]
     container_options: ClassVar[dict[str, str]] = {}
     picture_format: ClassVar[str]
-    """FFmpeg's name of the arrays that `write` is given."""
+    """FFmpeg's name for the arrays that `write` takes."""
     pixel_format: ClassVar[str]
-    """FFmpeg's name of what is encoded."""
+    """FFmpeg's name for the format that is encoded."""
     divides_sides_by: ClassVar[int] = 1
     """Width and height are made multiples of this by repeating the last column or row: nothing of the picture
     is lost, and pixel (x, y) stays at (x, y)."""
@@ -111,7 +111,7 @@ class TimedVideo:
         context = stream.codec_context
         stream.time_base = context.time_base = self.time_base
         context.thread_count = THREADS
-        # BT.709, limited range, said so: untagged video is shown in other colours by each player.
+        # Tag it as BT.709, limited range: players guess, differently, the colours of untagged video.
         context.colorspace = context.color_primaries = context.color_trc = 1
         context.color_range = ColorRange.MPEG
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vidseg.trackers.contract import Frame
 
 MAX_SIDE = 1280
-"""Larger pictures are shown smaller, in pixels of the longer side."""
+"""Longest side, in pixels, at which pictures are shown; larger ones are scaled down."""
 CLOSING_KEYS = (27, ord("q"))
 """Escape and q close the window; tracking goes on without it."""
 

@@ -1,4 +1,4 @@
-"""Names and labels in XML."""
+"""Escapes names and labels for XML."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 def escape(text: str) -> str:
-    """For an element's content; characters that XML does not have become U+FFFD."""
+    """Text as the content of an element; characters that XML does not have become U+FFFD."""
     return saxutils.escape(_NOT_IN_XML.sub("\ufffd", text))
 
 
 def quoteattr(text: str) -> str:
-    """An attribute's value, with its quotes; characters as in `escape`."""
+    """Text as the value of an attribute, with quotes; characters as in `escape`."""
     return saxutils.quoteattr(_NOT_IN_XML.sub("\ufffd", text))

@@ -17,13 +17,14 @@ from vidseg.pipeline.writers.masklets import ObjectLine
 from vidseg.pipeline.writers.outlines import centre_polygon
 
 MIN_POINTS = 3
-"""A line with fewer points is taken for a box."""
+"""Ultralytics takes a line with fewer points for a box."""
 WITHIN_PIXEL = 0.25
 """Added to a pixel's column and row: readers that cut what they read to integers, as Ultralytics does, and
 those that round it, as supervision does, both come back to that pixel."""
 
 
 def write_yolo(path: Path, masklets: Masklets) -> None:
+    """Write the folder."""
     classes = {name: number - 1 for name, number in masklets.categories().items()}
     (path / "labels").mkdir(parents=True)
     names = {number: name for name, number in classes.items()}

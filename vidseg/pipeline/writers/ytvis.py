@@ -23,6 +23,7 @@ COLUMNS = ("segmentation", "area", "bbox")
 
 
 def write_ytvis(path: Path, masklets: Masklets) -> None:
+    """Write the file."""
     category_ids = masklets.categories()
     height, width = masklets.video.size_hw
     size = {"width": width, "height": height, "length": masklets.num_frames}
@@ -86,7 +87,7 @@ def _masks_by_object(masklets: Masklets) -> sqlite3.Connection:
 def _over_frames(
     database: sqlite3.Connection, column: str, obj_id: int, num_frames: int
 ) -> Iterator[Any | None]:
-    """One fact of an object on every frame, None where it is absent."""
+    """One column of an object on every frame; None where it is absent."""
     expected = 0
     query = f"SELECT frame, {column} FROM masks WHERE obj_id = ? ORDER BY frame"
     for frame_idx, value in database.execute(query, (obj_id,)):
@@ -97,6 +98,6 @@ def _over_frames(
 
 
 def _mean_score(database: sqlite3.Connection, obj_id: int) -> float:
-    """Over the frames on which the object is in sight."""
+    """The mean score over the frames on which the object is in sight."""
     (mean,) = database.execute("SELECT avg(score) FROM masks WHERE obj_id = ?", (obj_id,)).fetchone()
     return round(mean or 0.0, 4)
