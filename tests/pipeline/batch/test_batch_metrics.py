@@ -17,8 +17,6 @@ from support.fake_batch import add_job, make_jobs
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(450)]
 
-TESTS = Path(__file__).parent.parent.parent
-
 
 @pytest.fixture
 def ports(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
@@ -27,7 +25,6 @@ def ports(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
     pytest.importorskip("prometheus_client", reason="needs ray[default], of the extra ray")
     from ray.cluster_utils import Cluster
 
-    monkeypatch.setenv("PYTHONPATH", str(TESTS))
     monkeypatch.setenv("RAY_raylet_start_wait_time_s", "180")
     monkeypatch.setenv("RAY_metrics_report_interval_ms", "500")
     with socket.socket() as free:
@@ -52,7 +49,7 @@ def test_prometheus_sees_jobs_frames_and_stages(ports: tuple[str, int], tmp_path
     jobs = make_jobs(tmp_path, {f"clip-{number}": FRAMES for number in range(6)}, seconds_a_frame=0.1)
     add_job(jobs, id="bad", video="missing.mp4")
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "support.fake_batch", "batch", str(jobs), "--out", str(out)]
+    command = [sys.executable, "-m", "vidseg", "batch", str(jobs), "--out", str(out)]
     command += ["--ray-address", address, "--workers", "1", "--quiet"]
     driver = subprocess.Popen(command)
     try:
