@@ -150,6 +150,17 @@ def test_objects_vanish_and_some_return() -> None:
     assert sum(returns) >= 2
 
 
+def test_objects_of_real_sequences_are_covered_at_times(tmp_path: Path) -> None:
+    """Its disc never leaves: where it is not seen, something was laid over all of it."""
+    mix = ClipMix(composed=0, in_place=0, whole=0, vos=1)
+    sources = {"vos": [str(make_vos(tmp_path, num_frames=12))], "mix": mix}
+    settings = ClipSettings(size=SIZE, num_frames=8, vanish=1, max_distractors=0, occluder=0, **sources)
+    seen = np.stack([ClipMaker(settings).make(seed).masks.any(axis=(1, 2)) for seed in range(24)])
+    gone = ~seen.all(axis=1)
+    assert 4 <= gone.sum() <= 16
+    assert any(row[np.argmin(row) :].any() for row in seen[gone])
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_light_stays_within_reason_however_long_the_clip(seed: int) -> None:
     look = Look(np.random.default_rng(seed), ClipSettings(size=64, num_frames=64, light=1, noise=0))

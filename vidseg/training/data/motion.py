@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,3 +91,23 @@ def camera_path(rng: Rng, num_frames: int, center: Array, strength: float) -> Ar
         c, s = np.cos(angle[t]) * scale[t], np.sin(angle[t]) * scale[t]
         out[t] = back @ np.array([[c, -s, shift[t, 0]], [s, c, shift[t, 1]], [*keystone[t], 1]]) @ to
     return out
+
+
+def path_of_boxes(boxes: Sequence[tuple[int, int, int, int] | None], placements: Array) -> Pose:
+    """Where an object of a picture that moves is in the scene, and how large against frame 0.
+
+    Args:
+        boxes: T, its rows and columns (y0, y1, x0, x1); None where it is not seen, which leaves it where it
+            was. On frame 0 it is seen.
+        placements: T x 3 x 3, from the picture's pixels to the scene.
+    """
+    centers, scales = np.zeros((len(boxes), 2)), np.ones(len(boxes))
+    assert boxes[0] is not None
+    y0, y1, x0, x1 = boxes[0]
+    height, width = y1 - y0, x1 - x0
+    for t, box in enumerate(boxes):
+        y0, y1, x0, x1 = box or (y0, y1, x0, x1)
+        x, y, w = placements[t] @ np.array([(x0 + x1) / 2, (y0 + y1) / 2, 1.0])
+        centers[t] = x / w, y / w
+        scales[t] = max((y1 - y0) / height, (x1 - x0) / width)
+    return Pose(centers, scales, np.zeros(len(boxes)), np.zeros((len(boxes), 2)))

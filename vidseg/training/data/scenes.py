@@ -8,7 +8,14 @@ from numpy.typing import NDArray
 
 from vidseg.training.data.cutouts import close_hole, cut_out, made_cut_out, padded_box, shadow_of
 from vidseg.training.data.layer import Layer, hinge_bends, random_bends
-from vidseg.training.data.motion import Pose, camera_path, log_uniform, random_pose, smooth_walk
+from vidseg.training.data.motion import (
+    Pose,
+    camera_path,
+    log_uniform,
+    path_of_boxes,
+    random_pose,
+    smooth_walk,
+)
 from vidseg.training.data.scene import Scene
 from vidseg.training.data.settings import ClipSettings
 from vidseg.training.data.sources import Still, StillSource, VideoSource, VosSource
@@ -22,6 +29,8 @@ Matrix = NDArray[np.float64]
 _ASPECTS = ((16 / 9, 0.66), (4 / 3, 0.12), (1.0, 0.06), (3 / 2, 0.06), (2.2, 0.04), (9 / 16, 0.06))
 # Shares of a frame that objects fill, as in DAVIS: typically 7 %, from under 1 % to a half.
 _TYPICAL_FILL, _FILL_SPREAD = 0.07, 1.0
+# How often something is laid over a real sequence: objects rarely leave in them, or meet their twins.
+_SEQUENCE_COMPANY = 0.4
 
 
 class SceneMaker:
@@ -359,7 +368,15 @@ class SceneMaker:
         view = _view(rng, aspect, np.array([(x0 + x1) / 2, (y0 + y1) / 2]) / height, s.size)
         to_scene = np.diag([1 / height, 1 / height, 1.0])
         camera = camera_path(rng, s.num_frames, np.array([aspect / 2, 0.5]), rng.choice([0.0, 0.3, 0.8]))
-        return Scene([Layer(pictures, camera @ to_scene, covers=True)], 0, view)
+        placements = camera @ to_scene
+        layers = [Layer(pictures, placements, covers=True)]
+        if rng.random() < _SEQUENCE_COMPANY:
+            shown = pictures[0][..., 3] > 127
+            picture = cut_out(pictures[0][..., :3], shown, _feather(rng))
+            boxes = [padded_box(p[..., 3] > 127) if p[..., 3].any() else None for p in pictures]
+            path = path_of_boxes(boxes, placements)
+            self._add_company(rng, layers, aspect, float(shown.mean()), picture, path)
+        return Scene(layers, 0, view)
 
 
 def _aspect(rng: Rng) -> float:
