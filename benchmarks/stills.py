@@ -19,9 +19,9 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+from vidseg.eval.label_png import read_label_png
 
 import vidseg
-from vidseg.eval.label_png import read_label_png
 from vidseg.eval.metrics import region_j
 from vidseg.trackers.contract import Tracker
 from vidseg.trackers.registry import DEFAULT_TRACKER

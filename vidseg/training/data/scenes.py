@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidseg.training.data.cutouts import close_hole, cut_out, made_cut_out, padded_box, shadow_of
+from vidseg.training.data import draws
+from vidseg.training.data.cutouts import close_hole, cut_out, made_cut_out, padded_box
 from vidseg.training.data.layer import Layer, hinge_bends, random_bends
 from vidseg.training.data.motion import (
     Pose,
@@ -25,10 +26,6 @@ Image = NDArray[np.uint8]
 Rng = np.random.Generator
 Matrix = NDArray[np.float64]
 
-# Width to height of what users film, and how often it occurs.
-_ASPECTS = ((16 / 9, 0.66), (4 / 3, 0.12), (1.0, 0.06), (3 / 2, 0.06), (2.2, 0.04), (9 / 16, 0.06))
-# Shares of a frame that objects fill, as in DAVIS: typically 7 %, from under 1 % to a half.
-_TYPICAL_FILL, _FILL_SPREAD = 0.07, 1.0
 # How often something is laid over a real sequence: objects rarely leave in them, or meet their twins.
 _SEQUENCE_COMPANY = 0.4
 
@@ -61,44 +58,44 @@ class SceneMaker:
 
     def _composed(self, rng: Rng) -> Scene | None:
         s = self._settings
-        aspect = _aspect(rng)
+        aspect = draws.aspect(rng)
         start = np.array([aspect, 1.0]) * rng.uniform(0.15, 0.85, 2)
-        view = _view(rng, aspect, start, s.size)
+        view = draws.view(rng, aspect, start, s.size)
         background, camera = self._background(rng, aspect)
         pictures, textures = self._any_cut_out(rng)
-        fill = _fill(rng)
-        pose = random_pose(rng, s.num_frames, _speed(rng), start)
+        fill = draws.fill(rng)
+        pose = random_pose(rng, s.num_frames, draws.speed(rng), start)
         behind: list[Layer] = []
         front: list[Layer] = []
         vanishes = rng.random() < s.vanish and s.num_frames > 2
-        away = _away(rng, s.num_frames) if vanishes else np.zeros(s.num_frames)
-        heading = _heading(rng)
+        away = draws.away(rng, s.num_frames) if vanishes else np.zeros(s.num_frames)
+        heading = draws.heading(rng)
         leaves = vanishes and rng.random() < 0.5
         if leaves:
-            pose.xy[:] += away[:, None] * heading * _beyond(view, s.size)
+            pose.xy[:] += away[:, None] * heading * draws.beyond(view, s.size)
         elif vanishes:
-            front.append(self._cover(rng, _extent(pictures[0], fill, aspect), pose, heading, away))
+            front.append(self._cover(rng, draws.extent(pictures[0], fill, aspect), pose, heading, away))
         for _ in range(int(rng.integers(0, s.max_distractors + 1))):
             other = self._distractor(rng, aspect, fill, pictures, textures, start)
             (front if rng.random() < 0.35 else behind).append(other)
         if rng.random() < s.occluder:
             front.append(self._passer(rng, aspect, fill, pose))
-        target = self._object_layer(rng, _harmonised(rng, pictures, background), aspect, fill, pose)
+        target = self._object_layer(rng, draws.harmonised(rng, pictures, background), aspect, fill, pose)
         if rng.random() < 0.15:
-            behind.append(_shadow(rng, target, fill))
+            behind.append(draws.shadow(rng, target, fill))
         if rng.random() < 0.6:  # the object stays in its place in the world when the camera moves
             for layer in (*behind, target, *front):
                 layer.placements = camera @ layer.placements
         layers = [background, *behind, target, *front]
         if not leaves:
-            _follow(rng, layers, pose)
+            draws.follow(rng, layers, pose)
         return Scene(layers, 1 + len(behind), view)
 
     def _object_layer(self, rng: Rng, pictures: list[Image], aspect: float, fill: float, pose: Pose) -> Layer:
         """A layer whose cut-out fills `fill` of the frame on frame 0, with random changes of form."""
         s = self._settings
         height, width = pictures[0].shape[:2]
-        size = _extent(pictures[0], fill, aspect)
+        size = draws.extent(pictures[0], fill, aspect)
         return Layer(
             pictures,
             pose.matrices(size, (height, width)),
@@ -143,15 +140,15 @@ class SceneMaker:
         s = self._settings
         if rng.random() < s.look_alike:
             if textures and rng.random() < 0.5:
-                others = made_cut_out(rng, textures, _feather(rng))
+                others = made_cut_out(rng, textures, draws.feather(rng))
             else:
-                others = pictures if rng.random() < 0.5 else _mirrored(pictures)
+                others = pictures if rng.random() < 0.5 else draws.mirrored(pictures)
             size = fill * np.exp(rng.normal(0, 0.25))
         else:
             others, _ = self._any_cut_out(rng)
-            size = _fill(rng)
-        start = near + _heading(rng) * rng.uniform(0.15, 0.8)
-        pose = random_pose(rng, s.num_frames, _speed(rng), start)
+            size = draws.fill(rng)
+        start = near + draws.heading(rng) * rng.uniform(0.15, 0.8)
+        pose = random_pose(rng, s.num_frames, draws.speed(rng), start)
         return self._object_layer(rng, others, aspect, min(size, 0.2), pose)
 
     def _passer(self, rng: Rng, aspect: float, fill: float, pose: Pose) -> Layer:
@@ -164,7 +161,7 @@ class SceneMaker:
         speed = log_uniform(rng, 0.3, 1.0) * np.sqrt(fill * aspect)
         size = min(0.35, fill * log_uniform(rng, 0.3, 1.5))
         own = random_pose(rng, s.num_frames, 0.005, meet)
-        path = Pose(own.xy + away * _heading(rng) * speed, own.scale, own.angle, own.tilt)
+        path = Pose(own.xy + away * draws.heading(rng) * speed, own.scale, own.angle, own.tilt)
         return self._object_layer(rng, pictures, aspect, size, path)
 
     def _cover(self, rng: Rng, extent: Matrix, pose: Pose, heading: Matrix, away: Matrix) -> Layer:
@@ -180,7 +177,7 @@ class SceneMaker:
         power = log_uniform(rng, 2.5, 12)
         y = np.abs(np.linspace(-1.05, 1.05, height))[:, None] ** power
         x = np.abs(np.linspace(-1.05, 1.05, width)) ** power
-        alpha = cv2.GaussianBlur(((x + y) < 1).astype(np.uint8) * 255, (0, 0), _feather(rng))
+        alpha = cv2.GaussianBlur(((x + y) < 1).astype(np.uint8) * 255, (0, 0), draws.feather(rng))
         size = extent * pose.scale.max() * 2 ** (1 / power) * rng.uniform(0.9, 1.3, 2)
         gap = 0.55 * float(np.hypot(*size) + np.hypot(*extent))
         still = np.zeros(len(away))
@@ -193,10 +190,10 @@ class SceneMaker:
         if len(self._stills) and rng.random() < 0.5:
             still, mask = self._instance(rng, min_area=700)
             if mask is not None:
-                pictures = [cut_out(still.image, mask, _feather(rng))]
-                return (pictures if rng.random() < 0.5 else _mirrored(pictures)), []
+                pictures = [cut_out(still.image, mask, draws.feather(rng))]
+                return (pictures if rng.random() < 0.5 else draws.mirrored(pictures)), []
         textures = [self._texture(rng) for _ in range(int(rng.choice(3, p=(0.5, 0.35, 0.15))) + 1)]
-        return made_cut_out(rng, textures, _feather(rng)), textures
+        return made_cut_out(rng, textures, draws.feather(rng)), textures
 
     def _texture(self, rng: Rng) -> list[Image]:
         """A texture: a piece of a real picture, of a running video (T pieces), or a made one."""
@@ -230,18 +227,18 @@ class SceneMaker:
             pictures = [made_texture(rng, 270, 480)]
             camera = camera_path(rng, s.num_frames, middle, rng.choice([0.3, 1.0, 2.0]))
         if rng.random() < 0.5:
-            pictures = _mirrored(pictures)
+            pictures = draws.mirrored(pictures)
         height, width = pictures[0].shape[:2]
         cover = max(1 / height, aspect / width) * rng.uniform(1.0, 1.5)
         free = np.array([width * cover - aspect, height * cover - 1.0])
         corner = -free * rng.uniform(0, 1, 2)
         placement = np.array([[cover, 0, corner[0]], [0, cover, corner[1]], [0, 0, 1.0]])
-        return Layer([_opaque(p) for p in pictures], camera @ placement, covers=True), camera
+        return Layer([draws.opaque(p) for p in pictures], camera @ placement, covers=True), camera
 
     def _video_run(self, rng: Rng) -> list[Image]:
         num_frames = self._settings.num_frames
         video = int(rng.integers(len(self._videos)))
-        frames = _run(rng, self._videos.frames_of(video), num_frames)
+        frames = draws.run(rng, self._videos.frames_of(video), num_frames)
         return [self._videos.get(video, t) for t in frames]
 
     # --- a still comes to life
@@ -269,9 +266,9 @@ class SceneMaker:
         """A frame around a still's object: aspect, still-to-scene map, view, the object's centre in the
         scene."""
         height, width = mask.shape
-        aspect = _aspect(rng)
+        aspect = draws.aspect(rng)
         largest = min(height, width / aspect)
-        wanted = np.sqrt(np.count_nonzero(mask) / (_fill(rng) * aspect))
+        wanted = np.sqrt(np.count_nonzero(mask) / (draws.fill(rng) * aspect))
         lines = float(np.clip(wanted, 0.4 * largest, largest))
         y0, y1, x0, x1 = padded_box(mask)
         center = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
@@ -279,7 +276,7 @@ class SceneMaker:
         corner = np.clip(center - np.array([aspect, 1]) * lines * rng.uniform(0.25, 0.75, 2), 0, room)
         to_scene = np.array([[1, 0, -corner[0]], [0, 1, -corner[1]], [0, 0, lines]]) / lines
         focus = (center - corner) / lines
-        return aspect, to_scene, _view(rng, aspect, focus, self._settings.size), focus
+        return aspect, to_scene, draws.view(rng, aspect, focus, self._settings.size), focus
 
     def _whole(self, rng: Rng) -> Scene | None:
         s = self._settings
@@ -295,15 +292,15 @@ class SceneMaker:
                 rng, s.num_frames, mask.shape, log_uniform(rng, 0.002, 0.012), cells=int(rng.integers(4, 9))
             )
         background = Layer([picture], camera @ to_scene, bends=bends, covers=True)
-        picture = cut_out(still.image, mask, _feather(rng))
+        picture = cut_out(still.image, mask, draws.feather(rng))
         still_pose = Pose(
-            _center_of(mask, to_scene) + np.zeros((s.num_frames, 2)),
+            draws.center_of(mask, to_scene) + np.zeros((s.num_frames, 2)),
             np.ones(s.num_frames),
             np.zeros(s.num_frames),
             np.zeros((s.num_frames, 2)),
         )
         layers = [background]
-        self._add_company(rng, layers, aspect, _fill_of(mask, to_scene, aspect), picture, still_pose)
+        self._add_company(rng, layers, aspect, draws.fill_of(mask, to_scene, aspect), picture, still_pose)
         return Scene(layers, 0, view)
 
     def _in_place(self, rng: Rng) -> Scene | None:
@@ -314,14 +311,14 @@ class SceneMaker:
         aspect, to_scene, view, focus = self._framed(rng, still, mask)
         camera = camera_path(rng, s.num_frames, focus, rng.choice([0.3, 1.0, 2.0]))
         hole = cv2.dilate(mask.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
-        background = Layer([_opaque(close_hole(rng, still.image, hole))], camera @ to_scene, covers=True)
+        background = Layer([draws.opaque(close_hole(rng, still.image, hole))], camera @ to_scene, covers=True)
         slides = self._slides(rng) if rng.random() < s.turn else None
         # When an object turns, what lay beyond its rim comes into view: that must not be its old
         # surroundings.
-        picture = cut_out(still.image, mask, _feather(rng), extend=slides is not None)
+        picture = cut_out(still.image, mask, draws.feather(rng), extend=slides is not None)
         y0, y1, x0, x1 = padded_box(mask)
         lines = 1 / to_scene[0, 0]
-        pose = random_pose(rng, s.num_frames, _speed(rng), _center_of(mask, to_scene))
+        pose = random_pose(rng, s.num_frames, draws.speed(rng), draws.center_of(mask, to_scene))
         size = ((x1 - x0) / lines, (y1 - y0) / lines)
         target = Layer(
             [picture],
@@ -331,8 +328,8 @@ class SceneMaker:
             light=self._light(rng),
         )
         layers = [background, target]
-        self._add_company(rng, layers, aspect, _fill_of(mask, to_scene, aspect), picture, pose)
-        _follow(rng, layers, pose)
+        self._add_company(rng, layers, aspect, draws.fill_of(mask, to_scene, aspect), picture, pose)
+        draws.follow(rng, layers, pose)
         return Scene(layers, 1, view)
 
     def _add_company(
@@ -341,8 +338,8 @@ class SceneMaker:
         """Add, at times, layers that cover the object, pass in front of it or stand about."""
         s = self._settings
         if rng.random() < s.vanish and s.num_frames > 2:
-            extent, away = _extent(picture, fill, aspect), _away(rng, s.num_frames)
-            layers.append(self._cover(rng, extent, pose, _heading(rng), away))
+            extent, away = draws.extent(picture, fill, aspect), draws.away(rng, s.num_frames)
+            layers.append(self._cover(rng, extent, pose, draws.heading(rng), away))
         if rng.random() < s.occluder:
             layers.append(self._passer(rng, aspect, fill, pose))
         for _ in range(int(rng.integers(0, s.max_distractors // 2 + 1))):
@@ -353,7 +350,9 @@ class SceneMaker:
     def _sequence(self, rng: Rng) -> Scene | None:
         s = self._settings
         sequence = int(rng.integers(len(self._vos)))
-        run = [self._vos.get(sequence, t) for t in _run(rng, self._vos.frames_of(sequence), s.num_frames)]
+        run = [
+            self._vos.get(sequence, t) for t in draws.run(rng, self._vos.frames_of(sequence), s.num_frames)
+        ]
         objects = np.unique(run[0][1])
         objects = objects[objects > 0]
         if not len(objects):
@@ -361,135 +360,19 @@ class SceneMaker:
         obj = int(rng.choice(objects))
         pictures = [np.dstack([image, (labels == obj).astype(np.uint8) * 255]) for image, labels in run]
         if rng.random() < 0.5:
-            pictures = _mirrored(pictures)
+            pictures = draws.mirrored(pictures)
         height, width = pictures[0].shape[:2]
         y0, y1, x0, x1 = padded_box(pictures[0][..., 3] > 0)
         aspect = width / height
-        view = _view(rng, aspect, np.array([(x0 + x1) / 2, (y0 + y1) / 2]) / height, s.size)
+        view = draws.view(rng, aspect, np.array([(x0 + x1) / 2, (y0 + y1) / 2]) / height, s.size)
         to_scene = np.diag([1 / height, 1 / height, 1.0])
         camera = camera_path(rng, s.num_frames, np.array([aspect / 2, 0.5]), rng.choice([0.0, 0.3, 0.8]))
         placements = camera @ to_scene
         layers = [Layer(pictures, placements, covers=True)]
         if rng.random() < _SEQUENCE_COMPANY:
             shown = pictures[0][..., 3] > 127
-            picture = cut_out(pictures[0][..., :3], shown, _feather(rng))
+            picture = cut_out(pictures[0][..., :3], shown, draws.feather(rng))
             boxes = [padded_box(p[..., 3] > 127) if p[..., 3].any() else None for p in pictures]
             path = path_of_boxes(boxes, placements)
             self._add_company(rng, layers, aspect, float(shown.mean()), picture, path)
         return Scene(layers, 0, view)
-
-
-def _aspect(rng: Rng) -> float:
-    values, odds = zip(*_ASPECTS, strict=True)
-    return float(rng.choice(values, p=odds) * np.exp(rng.normal(0, 0.03)))
-
-
-def _fill(rng: Rng) -> float:
-    return float(np.clip(np.exp(rng.normal(np.log(_TYPICAL_FILL), _FILL_SPREAD)), 0.006, 0.4))
-
-
-def _speed(rng: Rng) -> float:
-    """A random speed in frame heights a frame: mostly slow, at times fast."""
-    return log_uniform(rng, 0.002, 0.05)
-
-
-def _feather(rng: Rng) -> float:
-    return float(rng.uniform(0.6, 1.6))
-
-
-def _heading(rng: Rng) -> Matrix:
-    angle = rng.uniform(0, 2 * np.pi)
-    return np.array([np.cos(angle), np.sin(angle)])
-
-
-def _view(rng: Rng, aspect: float, focus: Matrix, size: int) -> Matrix:
-    """The map from scene to pixels: a window around `focus` of the frame (aspect x 1), squashed to S x S."""
-    part = 1.0 if rng.random() < 0.25 else rng.uniform(0.5, 1.0)
-    place = np.array([focus[0] / aspect, focus[1]])
-    corner = np.clip(place - part * rng.uniform(0.25, 0.75, 2), 0, 1 - part)
-    zoom = size / part
-    return np.array([[zoom / aspect, 0, -corner[0] * zoom], [0, zoom, -corner[1] * zoom], [0, 0, 1.0]])
-
-
-def _beyond(view: Matrix, size: int) -> float:
-    """The greatest distance in the scene, at most, that takes something out of the view."""
-    return float(1.2 * size / min(view[0, 0], view[1, 1]))
-
-
-def _away(rng: Rng, num_frames: int) -> Matrix:
-    """T values from 0 (present) to 1 (away), with a ramp between them; 0 on frame 0."""
-    start = rng.uniform(1, num_frames - 1)
-    stay = rng.uniform(0.3, 0.7) * num_frames
-    ramp = rng.uniform(0.5, 1.5)
-    t = np.arange(num_frames)
-    gone = np.clip((t - start) / ramp + 1, 0, 1) * np.clip((start + stay - t) / ramp + 1, 0, 1)
-    gone[0] = 0
-    return gone
-
-
-def _run(rng: Rng, available: int, num_frames: int) -> list[int]:
-    """Numbers of frames with a stride of 1 to 4, there and back again where the video is too short."""
-    stride = int(rng.integers(1, 5))
-    stride = max(1, min(stride, (available - 1) // max(1, num_frames - 1)))
-    start = int(rng.integers(max(1, available - (num_frames - 1) * stride)))
-    frames = start + stride * np.arange(num_frames)
-    period = max(1, 2 * (available - 1))
-    folded = frames % period
-    return [int(f) for f in np.where(folded >= available, period - folded, folded)]
-
-
-def _opaque(image: Image) -> Image:
-    return np.dstack([image, np.zeros(image.shape[:2], np.uint8)])
-
-
-def _extent(picture: Image, fill: float, aspect: float) -> Matrix:
-    """Width and height, in the scene, of a cut-out whose object fills `fill` of the frame."""
-    height, width = picture.shape[:2]
-    density = max(0.02, float(np.count_nonzero(picture[..., 3] > 127)) / (height * width))
-    scene_height = np.sqrt(fill * aspect / density * height / width)
-    return np.array([scene_height * width / height, scene_height])
-
-
-def _mirrored(pictures: list[Image]) -> list[Image]:
-    return [np.ascontiguousarray(p[:, ::-1]) for p in pictures]
-
-
-def _center_of(mask: NDArray[np.bool_], to_scene: Matrix) -> Matrix:
-    """The middle, in the scene, of what `cut_out` cuts from a still."""
-    y0, y1, x0, x1 = padded_box(mask)
-    return np.array([x0 + x1, y0 + y1]) / 2 * to_scene[0, 0] + to_scene[:2, 2]
-
-
-def _fill_of(mask: NDArray[np.bool_], to_scene: Matrix, aspect: float) -> float:
-    """The share of the frame that an object of a still fills."""
-    return float(np.count_nonzero(mask) * to_scene[0, 0] ** 2 / aspect)
-
-
-def _follow(rng: Rng, layers: list[Layer], pose: Pose) -> None:
-    """At times, let the camera follow the object: it stays about where it is, and the world runs past."""
-    if rng.random() < 0.6:
-        return
-    back = np.tile(np.eye(3), (len(pose.scale), 1, 1))
-    back[:, :2, 2] = -rng.uniform(0.4, 1.0) * (pose.xy - pose.xy[0])
-    for layer in layers:
-        layer.placements = back @ layer.placements
-
-
-def _shadow(rng: Rng, target: Layer, fill: float) -> Layer:
-    """A layer with the shadow of the object on what is behind it."""
-    offset = np.eye(3)
-    offset[:2, 2] = _heading(rng) * rng.uniform(0.1, 0.5) * np.sqrt(fill)
-    picture = shadow_of(target.pictures[0], rng.uniform(0.2, 0.6))
-    return Layer([picture], offset @ target.placements, bends=target.bends)
-
-
-def _harmonised(rng: Rng, pictures: list[Image], background: Layer) -> list[Image]:
-    """The cut-out with its colours drawn more or less towards those of the background."""
-    strength = rng.uniform(0, 0.5) if rng.random() < 0.6 else 0.0
-    is_own = pictures[0][..., 3] > 127
-    if not strength or not is_own.any():
-        return pictures
-    own = pictures[0][..., :3][is_own].mean(axis=0)
-    aim = background.pictures[0][..., :3].reshape(-1, 3)[::37].mean(axis=0)
-    shift = np.array([*(strength * (aim - own)), 0.0])
-    return [np.clip(p + shift, 0, 255).astype(np.uint8) for p in pictures]
