@@ -1,7 +1,7 @@
 """J and F of a tracker on the DAVIS 2016 validation sequences, from the first frame's mask, box or a click.
 
     python benchmarks/davis.py --root DAVIS [--prompt mask|box|click] [--tracker NAME] [--weights FILE]
-                               [--image-size S]
+                               [--image-size S] [--set ImageSets/2016/val.txt]
 
 The box is the tight one, the click the point of the object that is furthest from its contour.
 

@@ -1,7 +1,7 @@
 """Does a tracker say that an object is gone, and find it again?
 
     python benchmarks/vanishing.py [--clips 40] [--tracker NAME ...] [--weights FILE]
-                                   [--prompt mask|box|click] [--seed N]
+                                   [--prompt mask|box|click] [--seed N] [--davis DAVIS --set FILE]
 
 On made clips of 24 frames the object leaves the picture, or goes behind a cover, and comes back. Counted are
 - frames on which no pixel of it is seen: the share on which its state is 'absent';
@@ -9,17 +9,20 @@ On made clips of 24 frames the object leaves the picture, or goes behind a cover
 - returns, with at least half of the first frame's pixels seen again: the share on which the mask of one
   of the first five such frames has an IoU of 0.5 or more with the truth.
 
-Clips are made of shapes and textures from numbers alone, from seeds that training does not use.
+Clips are made of shapes and textures from numbers alone, from seeds that training does not use. With
+`--davis`, the same is counted on real sequences with masks in DAVIS's layout.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from davis import frames_of, truths_of
 
 import vidseg
 from vidseg.eval.metrics import region_j
@@ -55,12 +58,14 @@ def main() -> None:
     parser.add_argument("--prompt", choices=("mask", "box", "click"), default="mask")
     parser.add_argument("--seed", type=int, default=BASE_SEED, help="of the clips")
     parser.add_argument("--size", type=int, default=384, help="pixels of a clip's side")
+    parser.add_argument("--davis", type=Path, help="a folder of real sequences, in place of made clips")
+    parser.add_argument("--set", default="ImageSets/2016/val.txt", help="file of their names in the folder")
     args = parser.parse_args()
 
-    clips = clips_with_returns(args.clips, args.size, args.seed)
+    clips = clips_with_returns(args.clips, args.size, args.seed) if args.davis is None else []
     for name in args.tracker:
         tracker, tally = vidseg.load(name, weights=args.weights), Tally()
-        for clip in clips:
+        for clip in clips if args.davis is None else real_clips(args.davis, args.set):
             follow(tracker, clip, args.prompt, tally)
         print(
             f"{name}, {args.prompt}: absent on {np.mean(tally.gone):.1%} of {len(tally.gone)} frames without "
@@ -81,6 +86,13 @@ def clips_with_returns(count: int, size: int, seed: int) -> list[Clip]:
         if np.count_nonzero(areas(clip) == 0) >= 3 and return_of(clip) is not None:
             clips.append(clip)
     return clips
+
+
+def real_clips(root: Path, listed: str) -> Iterator[Clip]:
+    for name in (root / listed).read_text().split():
+        frames = frames_of(root / "JPEGImages/480p" / name)
+        truths = truths_of(root / "Annotations/480p" / name)
+        yield Clip(np.stack([frame.image for frame in frames]), np.stack(truths))
 
 
 def areas(clip: Clip) -> npt.NDArray[np.int64]:

@@ -1,12 +1,13 @@
 """Fit anew the head of vidseg-nano that says whether its object is there, on what it meets while it tracks.
 
     python recipes/score_head.py record OUT.npz [--weights FILE] [--clips 300] [--frames 24] [--seed 0]
-                                             [--data VIDSEG_DATA]
+                                             [--data VIDSEG_DATA] [--vos DAVIS]
     python recipes/score_head.py fit RECORD.npz ... --out WEIGHTS.safetensors [--weights FILE]
 
 Clips of the training are too short for an object to be gone for long; here it leaves long ones. `record`
 tracks them and keeps, frame by frame, what the head is given, and the truth. On some clips the head is
-overruled, so that what follows its errors is seen, too. Processes with seeds apart can record at once.
+overruled, so that what follows its errors is seen, too. With `--vos`, a fourth of the clips are of real
+sequences with masks, some with a cover laid over the object. Processes with seeds apart can record at once.
 
 `fit` holds the head to 'the mask is on the object'; after an absent frame, where a mask grows only once it is
 shown, and on prompted ones to 'the object is seen'. Nothing else of the weights changes.
@@ -30,7 +31,7 @@ from vidseg.trackers.registry import read_config
 from vidseg.trackers.weights import read_checkpoint
 from vidseg.training.data import Clip, ClipMaker, ClipSettings
 from vidseg.training.data.dataset import clip_seed
-from vidseg.training.data.settings import StillFolder
+from vidseg.training.data.settings import ClipMix, StillFolder
 from vidseg.training.prompts import prompt_of
 from vidseg.training.training_state import write_tensors
 
@@ -75,7 +76,13 @@ class Head(nn.Module):
 
 
 def record(
-    out: Path, weights: Path | None, clips: int, num_frames: int, seed: int, data: Path | None
+    out: Path,
+    weights: Path | None,
+    clips: int,
+    num_frames: int,
+    seed: int,
+    data: Path | None,
+    vos: Path | None = None,
 ) -> None:
     tracker: Any = vidseg.load(TRACKER, weights=weights)
     decoder = tracker.engine.model.decoder
@@ -84,7 +91,7 @@ def record(
     decoder.register_forward_hook(lambda _module, _given, answer: shown.append(answer.logits_rhw))
     rng = np.random.default_rng(seed)
     rows: dict[str, list[Any]] = {"given": [], "area": [], "iou": [], "by_sight": [], "is_own": []}
-    for clip in _clips(clips, num_frames, seed, data):
+    for clip in _clips(clips, num_frames, seed, data, vos):
         answers = rng.choice(list(ANSWERS), p=list(ANSWERS.values()))
         session = tracker.start(num_frames=len(clip.images))
         prompts = {0: rng.choice(list(PROMPTS), p=list(PROMPTS.values()))}
@@ -115,8 +122,8 @@ def record(
     np.savez_compressed(out, **{name: np.array(values) for name, values in rows.items()})  # type: ignore[arg-type]
 
 
-def _clips(count: int, num_frames: int, seed: int, data: Path | None) -> Iterator[Clip]:
-    """Clips of three kinds in turn: the object leaves, leaves among pictures (given data), and stays."""
+def _clips(count: int, num_frames: int, seed: int, data: Path | None, vos: Path | None) -> Iterator[Clip]:
+    """Clips of four kinds in turn: the object leaves, leaves among pictures (given data), stays, is real."""
     long = ClipSettings(size=SIZE, num_frames=num_frames)
     pictures = long
     if data is not None:
@@ -124,7 +131,10 @@ def _clips(count: int, num_frames: int, seed: int, data: Path | None) -> Iterato
         videos = [str(data / "train_clips"), str(data / "clips")]
         pictures = long.model_copy(update={"stills": stills, "videos": videos})
     leaving = {"vanish": VANISH}
-    turns = long.model_copy(update=leaving), pictures.model_copy(update=leaving), pictures
+    turns = [long.model_copy(update=leaving), pictures.model_copy(update=leaving), pictures]
+    if vos is not None:
+        real = ClipMix(composed=0, in_place=0, whole=0, vos=1)
+        turns.append(pictures.model_copy(update={**leaving, "vos": [str(vos)], "mix": real}))
     makers = [ClipMaker(settings) for settings in turns]
     index = 0
     while count:
@@ -187,6 +197,7 @@ def main() -> None:
     recording.add_argument("--frames", type=int, default=24, help="of a clip")
     recording.add_argument("--seed", type=int, default=0)
     recording.add_argument("--data", type=Path, help="folder with stills/, train_clips/ and clips/")
+    recording.add_argument("--vos", type=Path, help="folder in DAVIS's layout")
     fitting = commands.add_parser("fit")
     fitting.add_argument("records", type=Path, nargs="+")
     fitting.add_argument("--out", type=Path, required=True)
@@ -194,7 +205,7 @@ def main() -> None:
         command.add_argument("--weights", type=Path, help="a file; without it, those that ship")
     args = parser.parse_args()
     if args.command == "record":
-        record(args.out, args.weights, args.clips, args.frames, args.seed, args.data)
+        record(args.out, args.weights, args.clips, args.frames, args.seed, args.data, args.vos)
     else:
         fit(args.records, args.out, args.weights)
 
