@@ -164,9 +164,9 @@ def test_resume_of_nothing_is_a_new_run(video: Path, tmp_path: Path) -> None:
     [
         ({"prompts": {"box": [1, 2, 30, 40]}}, "in prompts"),
         ({"tracker": FakeTracker("other")}, "in tracker (fake, now other)"),
-        ({"direction": "both"}, "--direction (forward, now both)"),
-        ({"end": 9, "prompts": {"box": [1, 2, 30, 40]}}, "prompts, --end (None, now 9)"),
-        ({"formats": ("png",)}, "--format (png,rle, now png)"),
+        ({"direction": "both"}, "direction (forward, now both)"),
+        ({"end": 9, "prompts": {"box": [1, 2, 30, 40]}}, "prompts, end (None, now 9)"),
+        ({"formats": ("png",)}, "formats (png,rle, now png)"),
     ],
 )
 def test_resume_of_another_run_says_what_differs(

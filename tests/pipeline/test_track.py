@@ -219,7 +219,7 @@ class TestDirections:
         assert tracker.calls == [("step", k) for k in range(FRAMES)]
 
     def test_generator_goes_forward_only(self, out: Path) -> None:
-        with pytest.raises(ConfigError, match="--direction both needs a source that can be read again"):
+        with pytest.raises(ConfigError, match="direction both needs a source that can be read again"):
             track((picture(k) for k in range(9)), BOX, out, direction="both")
 
 
@@ -248,7 +248,7 @@ class TestLiveSources:
         assert not (out / ".state").exists()
 
     def test_stream_cannot_be_resumed(self, address: str, out: Path) -> None:
-        with pytest.raises(ConfigError, match="--resume needs a source that can be read again"):
+        with pytest.raises(ConfigError, match="resume=True needs a source that can be read again"):
             track(address, BOX, out, resume=True)
 
 
@@ -291,8 +291,8 @@ class TestFolder:
         before = (out / "run.json").read_bytes()
         with pytest.raises(OutputError, match="holds the outputs of another run") as caught:
             track(video, BOX, out, end=3)
-        assert "--resume" in str(caught.value)
-        assert "--overwrite" in str(caught.value)
+        assert "resume=True" in str(caught.value)
+        assert "overwrite=True" in str(caught.value)
         assert (out / "run.json").read_bytes() == before
 
     def test_overwrite_removes_what_vidseg_wrote_and_nothing_else(self, video: Path, out: Path) -> None:

@@ -105,7 +105,7 @@ def test_other_ids_are_refused(tracker, obj_id):
     [
         ({}, "an empty prompt"),
         ({"box": [10, 10, 10, 20]}, "no area"),
-        ({"box": [10, 10, 20]}, "a box of 3 numbers"),
+        ({"box": [10, 10, 20]}, "where four numbers belong"),
         ({"points": [[1, 2]], "labels": [1, 0]}, "1 points but 2 labels"),
         ({"points": [[1, float("nan")]]}, "not finite"),
         ({"mask": np.zeros(VIDEO_HW)}, "the mask is empty"),

@@ -181,7 +181,7 @@ class Run:
         if differing := what_differs(earlier, self.facts):
             raise OutputError(
                 f"the run in '{self.folder.path}' differs from this call in {', '.join(differing)}",
-                hint="give what it was made with; or --overwrite it, or choose another --out",
+                hint="give what it was made with; or replace it with --overwrite, or choose another --out",
             )
 
     def _execute(self, resume_point: ResumePoint, earlier: Mapping[str, Any] | None) -> TrackSummary:

@@ -14,6 +14,7 @@ from vidseg.errors import ConfigError
 from vidseg.pipeline.formats import DEFAULT_FORMATS
 from vidseg.pipeline.plan import Direction, TrackOptions
 from vidseg.pipeline.run import Run, TrackSummary
+from vidseg.python_words import in_python
 from vidseg.trackers.choices import DEFAULT_TRACKER
 from vidseg.trackers.contract import Tracker
 from vidseg.trackers.options import TrackerOptions
@@ -107,9 +108,10 @@ def track(
     else:
         asked, loaded = TrackerOptions(), tracker
         get_tracker = lambda: loaded  # noqa: E731
-    summary = Run(source, prompts, get_tracker, out, options, asked=asked, warn=warnings.warn).run()
-    if summary.error is not None:
-        raise summary.error
+    with in_python():
+        summary = Run(source, prompts, get_tracker, out, options, asked=asked, warn=warnings.warn).run()
+        if summary.error is not None:
+            raise summary.error
     if summary.status == "interrupted":
         raise KeyboardInterrupt
     return summary

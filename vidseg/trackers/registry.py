@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from vidseg import opencv
 from vidseg.errors import ConfigError
+from vidseg.python_words import in_python
 from vidseg.registry import Registry
 from vidseg.trackers.choices import DEFAULT_TRACKER
 
@@ -135,7 +136,8 @@ def load(name_or_yaml: str | PathLike[str] = DEFAULT_TRACKER, **options: Any) ->
     """
     from vidseg.trackers.options import TrackerOptions
 
-    return build_tracker(TrackerOptions.of(name_or_yaml, **options))
+    with in_python():
+        return build_tracker(TrackerOptions.of(name_or_yaml, **options))
 
 
 def build_tracker(options: TrackerOptions) -> Tracker:
