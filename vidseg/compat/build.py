@@ -41,33 +41,7 @@ def build_sam2(
     )
 
 
-def build_sam2_video_predictor(
-    config_file: str,
-    ckpt_path: str | os.PathLike[str] | None = None,
-    device: Any = "auto",
-    mode: str = "eval",
-    hydra_overrides_extra: Sequence[str] = (),
-    apply_postprocessing: bool = True,
-    vos_optimized: bool = False,
-    **options: Any,
-) -> SAM2VideoPredictor:
-    """A predictor for videos; holes of up to 8 low-res pixels are filled, as officially.
-
-    Args:
-        vos_optimized: compile the model; the first frames take minutes.
-
-    The other arguments and the errors are those of `build_sam2`.
-    """
-    return SAM2VideoPredictor.built(
-        config_file,
-        ckpt_path,
-        device,
-        mode,
-        hydra_overrides_extra,
-        apply_postprocessing,
-        vos_optimized,
-        **options,
-    )
+build_sam2_video_predictor = SAM2VideoPredictor.built
 
 
 def build_sam2_hf(model_id: str, **options: Any) -> SAM2Base:

@@ -56,7 +56,14 @@ class SAM2VideoPredictor(SAM2Base):
         vos_optimized: bool = False,
         **options: Any,
     ) -> SAM2VideoPredictor:
-        """See `vidseg.compat.build_sam2_video_predictor`."""
+        """A predictor for videos, as the official `build_sam2_video_predictor` makes it: holes of up to 8
+        low-res pixels are filled.
+
+        Args:
+            vos_optimized: compile the model; the first frames take minutes.
+
+        The other arguments and the errors are those of `vidseg.compat.build_sam2`.
+        """
         overrides = [f"++model.fill_hole_area={HOLE_AREA}", *hydra_overrides_extra]
         if vos_optimized:
             options = {"compile": True, **options}

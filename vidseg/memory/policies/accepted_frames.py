@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from vidseg.memory.bank import CONDITIONING_SLOT, MemoryFrame, Moment, ObjectBank, Recall, RecentFrames
+from vidseg.memory.policies.eviction import keep_only
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,7 @@ class AcceptedFrames(RecentFrames):
         # Kept is what this frame, if it is corrected, or a later frame may read.
         accepted = [frame for frame in behind if self.accepts(bank, frame)]
         read = {f.frame_idx for f in (*behind[:2], *accepted[: self.recent_frames + 1])}
-        for frame_idx, frame in list(bank.tracked.items()):
-            if frame_idx in read:
-                continue
-            if 0 <= moment.frames_back(frame_idx) < self.max_pointers:
-                frame.tokens_nc = None
-            else:
-                bank.forget(frame_idx)
+        keep_only(bank, read, moment, self.max_pointers)
         self._evict_conditioning(bank, moment)
 
     def _behind(self, bank: ObjectBank, moment: Moment, nearest: int) -> list[MemoryFrame]:

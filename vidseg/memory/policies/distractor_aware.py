@@ -26,6 +26,7 @@ from vidseg.memory.bank import (
     RecentFrames,
 )
 from vidseg.memory.policies.boxes import BoolArray, box_iou, box_of, largest_region
+from vidseg.memory.policies.eviction import keep_only
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,7 @@ class DistractorAware(RecentFrames):
             read |= {frame.frame_idx for frame in self._seen_frames(bank, each)[: self.recent_frames + 1]}
         anchors = bank.notes.get("anchors", [])
         read |= set(anchors[-1:])  # the newest is not read on the next frame, but after it
-        for frame_idx, frame in list(bank.tracked.items()):
-            if frame_idx in read:
-                continue
-            if 0 <= moment.frames_back(frame_idx) < self.max_pointers:
-                frame.tokens_nc = None
-            else:
-                bank.forget(frame_idx)
+        keep_only(bank, read, moment, self.max_pointers)
         self._evict_conditioning(bank, moment)
 
     def decide(self, bank: ObjectBank, moment: Moment, offers: Sequence[Offer]) -> list[Branch]:

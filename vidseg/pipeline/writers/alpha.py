@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vidseg.pipeline.writers.contract import FrameMasks
-from vidseg.pipeline.writers.finished import VideoDescription
-from vidseg.pipeline.writers.pictures import discard_pictures, resume_pictures, write_picture
+from vidseg.pipeline.writers.pictures import PictureWriter, write_picture
 from vidseg.pipeline.writers.timed_video import TimedVideo
 
 if TYPE_CHECKING:
@@ -25,17 +24,11 @@ MARGIN_PX = 8
 codec halves the colours' resolution, or a player smooths the alpha."""
 
 
-class AlphaPngWriter:
+class AlphaPngWriter(PictureWriter):
     """One RGBA picture per frame: every object's pixels, and nothing of the rest."""
 
     name = "alpha"
-
-    def __init__(self, out: Path, video: VideoDescription) -> None:
-        self.folder = out / "alpha"
-        self.video = video
-
-    def resume(self, is_done: Callable[[int], bool]) -> int:
-        return resume_pictures(self.folder, ".png", self.video, is_done)
+    folder_name, suffix = "alpha", ".png"
 
     def write(self, frame: Frame, masks: FrameMasks) -> None:
         import cv2
@@ -45,16 +38,7 @@ class AlphaPngWriter:
         rgba = cut_out(frame.image, masks, margin_px=0)
         bgra = cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGRA)
         _, data = cv2.imencode(".png", bgra, [cv2.IMWRITE_PNG_COMPRESSION, 2])
-        write_picture(self.folder / f"{self.video.frame_name(frame.index)}.png", data.tobytes())
-
-    def sync(self) -> None:
-        pass  # every frame was given its final name when it was written
-
-    def finish(self) -> list[Path]:
-        return [self.folder] if self.folder.is_dir() else []
-
-    def discard(self) -> None:
-        discard_pictures(self.folder)
+        write_picture(self.path_of(frame.index), data.tobytes())
 
 
 class AlphaVideoWriter:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 from vidseg.pipeline.atomic import PART
 from vidseg.pipeline.writers.finished import VideoDescription
@@ -46,3 +47,33 @@ def discard_pictures(folder: Path) -> None:
     """Remove what was not finished."""
     for path in folder.glob(f"**/*{PART}"):
         path.unlink()
+
+
+class PictureWriter:
+    """A base for writers of a picture per frame: each has its final name when its frame is written.
+
+    A subclass names its `folder_name` and `suffix`, and writes by `write_picture`.
+    """
+
+    folder_name: ClassVar[str]
+    suffix: ClassVar[str]
+
+    def __init__(self, out: Path, video: VideoDescription) -> None:
+        self.folder = out / self.folder_name
+        self.video = video
+
+    def path_of(self, frame_idx: int) -> Path:
+        """The file of a frame's picture."""
+        return self.folder / f"{self.video.frame_name(frame_idx)}{self.suffix}"
+
+    def resume(self, is_done: Callable[[int], bool]) -> int:
+        return resume_pictures(self.folder, self.suffix, self.video, is_done)
+
+    def sync(self) -> None:
+        pass  # every picture has its final name
+
+    def finish(self) -> list[Path]:
+        return [self.folder] if self.folder.is_dir() else []
+
+    def discard(self) -> None:
+        discard_pictures(self.folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ import numpy as np
 from vidseg.errors import InputError
 from vidseg.pipeline.writers.contract import FrameMasks
 from vidseg.pipeline.writers.finished import VideoDescription
-from vidseg.pipeline.writers.pictures import discard_pictures, resume_pictures, write_picture
+from vidseg.pipeline.writers.pictures import PictureWriter, write_picture
 from vidseg.trackers.palette import davis_palette
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ MAX_LABEL = 254
 """The highest id that a label map holds: DAVIS readers take 255 for void."""
 
 
-class PngWriter:
+class PngWriter(PictureWriter):
     """One label map per frame, value = object id; with ids over 254, one folder of masks per object.
 
     Of a folder of frames the masks take the frames' names, as the official exporters do. A frame's file
@@ -34,28 +34,16 @@ class PngWriter:
     """
 
     name = "png"
+    folder_name, suffix = "masks", ".png"
 
     def __init__(self, out: Path, video: VideoDescription) -> None:
-        self.folder = out / "masks"
-        self.video = video
+        super().__init__(out, video)
         self.is_per_object = wants_folders(video.labels)
-
-    def resume(self, is_done: Callable[[int], bool]) -> int:
-        return resume_pictures(self.folder, ".png", self.video, is_done)
 
     def write(self, frame: Frame, masks: FrameMasks) -> None:
         name = self.video.frame_name(masks.frame_idx)
         for path, picture in label_pictures(masks, name, self.is_per_object):
             write_label_png(self.folder / path, picture)
-
-    def sync(self) -> None:
-        pass  # every frame was given its final name when it was written
-
-    def finish(self) -> list[Path]:
-        return [self.folder] if self.folder.is_dir() else []
-
-    def discard(self) -> None:
-        discard_pictures(self.folder)
 
 
 def wants_folders(obj_ids: Iterable[int]) -> bool:
