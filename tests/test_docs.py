@@ -36,7 +36,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
-    """As `make docs` does."""
+    """Build the site by the command of `make docs`."""
     options = ("-q", "-W", "--keep-going", "-b", "html")
     command = [sys.executable, "-m", "sphinx", *options, "docs", tmp_path]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -19,7 +19,7 @@ PICTURE = picture(1, (117, 173))
 BOX = np.array([30, 20, 120, 90])
 BOXES = np.array([[30, 20, 120, 90], [5, 5, 60, 80], [100, 30, 170, 110]])
 TOLERANCE = 5e-4
-"""Of the logits' deviation, as in tests/trackers/image/test_against_sam2.py."""
+"""How far logits may be apart, as a share of their deviation; tests/trackers/image allows as much."""
 
 
 @pytest.fixture(scope="module")

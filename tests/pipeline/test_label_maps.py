@@ -68,7 +68,7 @@ def result_of(obj_ids: Sequence[int], logits_nhw: npt.NDArray[np.float32]) -> Fr
 
 @st.composite
 def made_logits(draw: st.DrawFn) -> tuple[list[int], npt.NDArray[np.float32]]:
-    """Of one to four objects; few values, so that many are the same."""
+    """Logits of one to four objects; they have few values, so that many are the same."""
     obj_ids = draw(st.lists(st.integers(1, 20), min_size=1, max_size=4, unique=True))
     values = st.sampled_from([-11.0, -3.0, 0.0, 0.25, 2.0, 2.5, 10.0]) | st.floats(-20, 20, width=32)
     return obj_ids, draw(st_numpy.arrays(np.float32, (len(obj_ids), 4, 5), elements=values, fill=values))

@@ -104,7 +104,7 @@ def test_any_coco_polygons_come_back(
 
 
 def read_cvat_polygons(path: Path) -> Seen:
-    """As CVAT makes masks of polygons: by pycocotools; those of one object and frame are its parts."""
+    """CVAT makes masks of polygons by pycocotools; those of one object and frame are its parts."""
     root = ElementTree.parse(path).getroot()
     size_hw = tuple(int(root.findtext(f"meta/task/original_size/{side}", "")) for side in ("height", "width"))
     assert {label.text for label in root.findall("meta/task/labels/label/type")} <= {"polygon"}

@@ -161,7 +161,7 @@ class Bits:
 
 
 def decode_brush_rle(data: list[int], size_hw: tuple[int, int]) -> np.ndarray:
-    """As thi.ng's rle-pack is decoded (README of @thi.ng/rle-pack, "Encoding format")."""
+    """The pixels of a code of thi.ng's rle-pack (README of @thi.ng/rle-pack, "Encoding format")."""
     bits = Bits(data)
     count, width = bits.read(32), bits.read(5) + 1
     widths = [bits.read(4) + 1 for _ in range(4)]

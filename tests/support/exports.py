@@ -65,7 +65,7 @@ def assert_same(seen: Seen, frames: list[FrameMasks], labels: Mapping[int, str] 
 
 
 def read_coco(path: Path) -> Seen:
-    """As pycocotools reads it."""
+    """The file, read by pycocotools."""
     with contextlib.redirect_stdout(io.StringIO()):
         dataset = COCO(str(path))
     seen: Seen = {}

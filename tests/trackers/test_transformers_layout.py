@@ -30,7 +30,8 @@ from vidseg.trackers.weights.transformers_layout import (
 SIZE = 256
 BOX = [20.0, 10.0, 60.0, 50.0]
 TOLERANCE = 1e-3
-"""Of the logits' deviation, as in support.parity: memories are rounded to bfloat16 on either side."""
+"""How far logits may be apart, as a share of their deviation. It is that of support.parity, as memories are
+rounded to bfloat16 on either side."""
 NUMBER = r"\d+(?=\.|$)|(?<=stages_)\d+"
 KEYS = Path(__file__).parent.parent / "support" / "transformers_keys.txt"
 NAMES = ["sam2-hiera-base-plus", "sam2.1-hiera-tiny", "edgetam"]

@@ -37,7 +37,7 @@ class Sam2ImageModel(nn.Module):
     """
 
     takes_decoded = True
-    """As in the official loader, frames of videos are resized by their decoder."""
+    """Frames of videos are resized by their decoder, as the official loader does it."""
     feedback_limit = 32.0
     """The limit that SAM 2's `add_new_points_or_box` and `SAM2ImagePredictor.predict` clamp to."""
 
