@@ -33,8 +33,8 @@ def score(
 
     Args:
         protocol: 'davis2016', 'davis2017', 'davis2017-unsupervised', 'sav', 'vos-benchmark', 'vost', 'lvos',
-            'mosev2', 'ytvos', or one of a plug-in.
-        gt: the folder of the ground truth.
+            'mosev2', 'hota', 'ytvis', 'ytvos', or one of a plug-in.
+        gt: the folder of the ground truth; of ytvis a JSON file.
         pred: the folder of the masks to be scored: a folder for each sequence; or a run of `vidseg track`, or
             a folder of runs.
         meta: the data set's meta file, if it is not in the folder of the ground truth.

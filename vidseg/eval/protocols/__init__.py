@@ -8,10 +8,12 @@ from vidseg.errors import InputError
 from vidseg.eval.protocols.contract import ScoringProtocol
 from vidseg.eval.protocols.davis2017 import Davis2016, Davis2017
 from vidseg.eval.protocols.davis2017_unsupervised import Davis2017Unsupervised
+from vidseg.eval.protocols.hota import Hota
 from vidseg.eval.protocols.lvos import Lvos
 from vidseg.eval.protocols.mosev2 import Mosev2
 from vidseg.eval.protocols.vos_benchmark import Sav, VosBenchmark
 from vidseg.eval.protocols.vost import Vost
+from vidseg.eval.protocols.ytvis import YouTubeVis
 from vidseg.eval.protocols.ytvos import YouTubeVos
 from vidseg.registry import Registry
 
@@ -26,6 +28,8 @@ PROTOCOLS: Registry[Callable[[], ScoringProtocol]] = Registry(
         "vost": Vost,
         "lvos": Lvos,
         "mosev2": Mosev2,
+        "hota": Hota,
+        "ytvis": YouTubeVis,
         "ytvos": YouTubeVos,
     },
 )

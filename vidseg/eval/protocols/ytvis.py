@@ -1,0 +1,110 @@
+"""YouTube-VIS: average precision of tracks with classes and scores (youtubevos/cocoapi).
+
+`--gt` is the data set's JSON and `--pred` a list of results, as its server takes them: video_id,
+category_id, score and segmentations. What `vidseg track --format ytvis` writes is taken for either.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from vidseg.errors import InputError
+from vidseg.eval.metrics.statistics import mean
+from vidseg.eval.protocols.contract import (
+    Headline,
+    Objects,
+    ObjectScore,
+    ScoringProtocol,
+    SequenceJob,
+    SequenceScore,
+)
+
+SET = "all"
+"""AP is of the whole set: tracks of all videos are sorted by their scores together."""
+FRAMES = "AP_frames"
+"""An empty list: no frame has a value of its own."""
+RESULT_KEYS = ("video_id", "category_id", "score", "segmentations")
+
+
+@dataclass(frozen=True)
+class YouTubeVis(ScoringProtocol):
+    """The protocol of YouTube-VIS; see the module. Its `objects` are the categories."""
+
+    name: str = "ytvis"
+    headline: ClassVar[Headline] = Headline(key="AP", object_keys=("AP",), frame_keys=(FRAMES,), measure="AP")
+
+    def jobs(
+        self, truth: Path, prediction: Path, meta: Path | None, only: Collection[str] | None = None
+    ) -> list[SequenceJob]:
+        return [SequenceJob(SET, _json_file(truth, "--gt"), _json_file(prediction, "--pred"), [])]
+
+    def score(self, job: SequenceJob) -> SequenceScore:
+        from vidseg.eval.metrics.ytvis import ytvis_ap
+
+        truth = _read(job.truth)
+        keys = ("videos", "annotations", "categories")
+        if not isinstance(truth, dict) or not all(isinstance(truth.get(key), list) for key in keys):
+            raise InputError(f"the ground truth has no lists '{', '.join(keys)}'", where=str(job.truth))
+        found = _results(job.prediction)
+        _check_tracks(truth["annotations"], truth["videos"], job.truth, RESULT_KEYS[:2] + RESULT_KEYS[3:])
+        _check_tracks(found, truth["videos"], job.prediction, RESULT_KEYS)
+        scores = {}
+        for category in truth["categories"]:
+            values: dict[str, Any] = ytvis_ap(truth["videos"], truth["annotations"], found, category["id"])
+            measured = {name: None if value < 0 else value for name, value in values.items()}
+            if measured["AP"] is not None:
+                scores[str(category["name"])] = ObjectScore(measured, {FRAMES: []}, [])
+        return SequenceScore(scores)
+
+    def total(self, objects: Objects) -> dict[str, float]:
+        categories = list(objects[SET].values())
+        return {name: mean([of[name] for of in categories if of[name] is not None]) for name in categories[0]}
+
+
+def _json_file(path: Path, what: str) -> Path:
+    """The file itself, or the only JSON file of a folder."""
+    if path.is_file():
+        return path
+    files = sorted(path.glob("*.json")) if path.is_dir() else []
+    if len(files) != 1:
+        raise InputError(
+            f"{what} '{path}' is neither a JSON file nor a folder with one",
+            hint="give the data set's JSON as --gt, and a file of results as --pred",
+        )
+    return files[0]
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"the file cannot be read as JSON ({error})", where=str(path)) from None
+
+
+def _results(path: Path) -> list[Any]:
+    found = _read(path)
+    if isinstance(found, dict):  # as `vidseg track --format ytvis` writes it
+        found = found.get("annotations")
+    if not isinstance(found, list):
+        raise InputError("the results are no list", where=str(path), hint=f"[{{{', '.join(RESULT_KEYS)}}}]")
+    return found
+
+
+def _check_tracks(tracks: list[Any], videos: list[Any], path: Path, keys: Collection[str]) -> None:
+    lengths = {video["id"]: video["length"] for video in videos}
+    for place, track in enumerate(tracks):
+        where = f"{path}, track {place}"
+        missing = [key for key in keys if not isinstance(track, Mapping) or key not in track]
+        if missing:
+            raise InputError(f"a track has no '{missing[0]}'", where=where)
+        if track["video_id"] not in lengths:
+            raise InputError(f"the video {track['video_id']!r} is not in the ground truth", where=where)
+        expected = lengths[track["video_id"]]
+        if not isinstance(track["segmentations"], list) or len(track["segmentations"]) != expected:
+            raise InputError(
+                f"a track of a video of {expected} frames has not as many segmentations", where=where
+            )
