@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidseg.errors import ConfigError, unknown
-from vidseg.memory.linear import Activation, Linear
+from vidseg.trackers.backbones.conv_norm import ConvNorm, Pointwise, conv_like, exact, fold_norm
 from vidseg.validation import Strict
 
 NormLayout = Literal["branches", "sum"]
@@ -54,50 +53,6 @@ VARIANTS: dict[str, RepViTConfig] = {
 }
 
 
-class ConvNorm(nn.Sequential):
-    """A convolution without bias, then batch norm."""
-
-    c: nn.Conv2d
-    bn: nn.BatchNorm2d
-
-    def __init__(
-        self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1
-    ) -> None:
-        super().__init__()
-        conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
-        self.add_module("c", conv)
-        self.add_module("bn", nn.BatchNorm2d(out_channels))
-
-    def fused(self) -> nn.Conv2d | Pointwise:
-        """A single layer with bias that computes the same in evaluation mode."""
-        if self.c.kernel_size == (1, 1):
-            return Pointwise.of(self)
-        return _conv_like(self.c, *self.folded())
-
-    def folded(self) -> tuple[Tensor, Tensor]:
-        """Kernel and bias of that layer, float64."""
-        return _fold_norm(_exact(self.c.weight), None, self.bn)
-
-
-class Pointwise(Linear):
-    """A 1x1 convolution as a linear layer on each position, with its activation in the same pass.
-
-    PyTorch's own 1x1 convolution copies float32 maps that have their channels last.
-    """
-
-    @classmethod
-    def of(cls, layer: ConvNorm, activation: Activation = "none") -> Pointwise:
-        """A layer that computes what `layer` does in evaluation mode, and then `activation`."""
-        kernel, bias = layer.folded()
-        out = cls(layer.c.in_channels, layer.c.out_channels, activation).to(layer.c.weight)
-        out.weight.copy_(kernel[:, :, 0, 0])
-        out.bias.copy_(bias)
-        return out.requires_grad_(False)
-
-    def forward(self, x_bchw: Tensor) -> Tensor:
-        return super().forward(x_bchw.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-
 class TokenMixer(nn.Module):
     """The sum of a 3x3 depthwise convolution, a 1x1 depthwise convolution and the identity."""
 
@@ -119,18 +74,18 @@ class TokenMixer(nn.Module):
 
     def fused(self) -> nn.Conv2d:
         """A single 3x3 depthwise convolution with bias that computes the same in evaluation mode."""
-        kernel, bias = _fold_norm(_exact(self.conv.c.weight), None, self.conv.bn)
+        kernel, bias = fold_norm(exact(self.conv.c.weight), None, self.conv.bn)
         if isinstance(self.conv1, ConvNorm):
-            point, point_bias = _fold_norm(_exact(self.conv1.c.weight), None, self.conv1.bn)
+            point, point_bias = fold_norm(exact(self.conv1.c.weight), None, self.conv1.bn)
         else:
             assert self.conv1.bias is not None
-            point, point_bias = _exact(self.conv1.weight), _exact(self.conv1.bias)
+            point, point_bias = exact(self.conv1.weight), exact(self.conv1.bias)
         # The 1x1 branch and the identity only add to the middle of the 3x3 kernel.
         kernel = kernel + F.pad(point + 1.0, (1, 1, 1, 1))
         bias = bias + point_bias
         if isinstance(self.bn, nn.BatchNorm2d):
-            kernel, bias = _fold_norm(kernel, bias, self.bn)
-        return _conv_like(self.conv.c, kernel, bias)
+            kernel, bias = fold_norm(kernel, bias, self.bn)
+        return conv_like(self.conv.c, kernel, bias)
 
 
 class SqueezeExcite(nn.Module):
@@ -314,41 +269,3 @@ def _fuse_children(module: nn.Module) -> None:
             setattr(module, name, child.fused())
         else:
             _fuse_children(child)
-
-
-def _fold_norm(kernel: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Kernel and bias, float64, of a convolution followed by `norm` in evaluation mode."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    scale = _exact(norm.weight) / torch.sqrt(_exact(norm.running_var) + norm.eps)
-    shift = (0.0 if bias is None else bias) - _exact(norm.running_mean)
-    return kernel * scale[:, None, None, None], _exact(norm.bias) + shift * scale
-
-
-def _exact(weight: Tensor) -> Tensor:
-    """The weight in float64, on the CPU, as not every accelerator has that type."""
-    return weight.detach().cpu().double()
-
-
-def _conv_like(conv: nn.Conv2d, kernel: Tensor, bias: Tensor) -> nn.Conv2d:
-    """A convolution with the geometry, dtype and device of `conv`, and these weights."""
-    out = nn.Conv2d(
-        conv.in_channels,
-        conv.out_channels,
-        _pair(conv.kernel_size),
-        _pair(conv.stride),
-        _pair(conv.padding),
-        groups=conv.groups,
-        device=conv.weight.device,
-        dtype=conv.weight.dtype,
-    )
-    out.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
-    out.weight.copy_(kernel)
-    assert out.bias is not None
-    out.bias.copy_(bias)
-    return out.requires_grad_(False)
-
-
-def _pair(size: Sequence[int] | str) -> tuple[int, int]:
-    assert not isinstance(size, str)
-    return size[0], size[1]
