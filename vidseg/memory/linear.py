@@ -14,7 +14,25 @@ from torch import Tensor, nn
 
 from vidseg.memory.cpu_kernels import cpu_kernels_serve
 
-Activation = Literal["none", "relu", "gelu"]
+Activation = Literal["none", "relu", "gelu", "gelu-tanh"]
+"""'gelu-tanh' is the approximation of a GELU by a hyperbolic tangent."""
+
+ONEDNN_NAMES: dict[Activation, tuple[str, str]] = {
+    "none": ("none", ""),
+    "relu": ("relu", ""),
+    "gelu": ("gelu", "none"),
+    "gelu-tanh": ("gelu", "tanh"),
+}
+"""oneDNN's names of activations, as PyTorch's fused operators take them: function and algorithm."""
+
+
+def activated(x: Tensor, activation: Activation) -> Tensor:
+    """The activation of each value."""
+    if activation == "relu":
+        return F.relu(x)
+    if activation == "none":
+        return x
+    return F.gelu(x, approximate="tanh" if activation == "gelu-tanh" else "none")
 
 
 def has_onednn_product(dtype: torch.dtype) -> bool:
@@ -35,11 +53,6 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         if cpu_kernels_serve(x) and x.dtype == self.weight.dtype and has_onednn_product(x.dtype):
-            algorithm = "none" if self.activation == "gelu" else ""
-            return torch.ops.mkldnn._linear_pointwise(
-                x, self.weight, self.bias, self.activation, [], algorithm
-            )
-        x = super().forward(x)
-        if self.activation == "relu":
-            return F.relu(x)
-        return F.gelu(x) if self.activation == "gelu" else x
+            name, algorithm = ONEDNN_NAMES[self.activation]
+            return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, name, [], algorithm)
+        return activated(super().forward(x), self.activation)

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from vidseg.memory.linear import Activation, Linear
+from vidseg.memory.cpu_kernels import cpu_kernels_serve
+from vidseg.memory.linear import ONEDNN_NAMES, Activation, Linear, activated, has_onednn_product
 
 
 class ConvNorm(nn.Sequential):
@@ -28,15 +29,9 @@ class ConvNorm(nn.Sequential):
         self.add_module("c", conv)
         self.add_module("bn", nn.BatchNorm2d(out_channels))
 
-    def fused(self) -> nn.Conv2d | Pointwise:
-        """A single layer with bias that computes the same in evaluation mode."""
-        if self.c.kernel_size == (1, 1):
-            return Pointwise.of(self)
-        return conv_like(self.c, *self.folded())
-
-    def folded(self) -> tuple[Tensor, Tensor]:
-        """Kernel and bias of that layer, float64."""
-        return fold_norm(exact(self.c.weight), None, self.bn)
+    def fused(self, activation: Activation = "none") -> Folded:
+        """A single layer with bias that computes the same in evaluation mode, and then `activation`."""
+        return folded(self.c, self.bn, activation)
 
 
 class Pointwise(Linear):
@@ -47,15 +42,77 @@ class Pointwise(Linear):
 
     @classmethod
     def of(cls, layer: ConvNorm, activation: Activation = "none") -> Pointwise:
-        """A layer that computes what `layer` does in evaluation mode, and then `activation`."""
-        kernel, bias = layer.folded()
-        out = cls(layer.c.in_channels, layer.c.out_channels, activation).to(layer.c.weight)
-        out.weight.copy_(kernel[:, :, 0, 0])
-        out.bias.copy_(bias)
-        return out.requires_grad_(False)
+        """A layer that computes what `layer`, a 1x1 convolution, does in evaluation mode, and then
+        `activation`."""
+        out = layer.fused(activation)
+        assert isinstance(out, cls)
+        return out
 
     def forward(self, x_bchw: Tensor) -> Tensor:
         return super().forward(x_bchw.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class ActivatedConv(nn.Conv2d):
+    """A convolution with bias, whose activation runs in the same pass over memory on the CPU.
+
+    Args:
+        like: a convolution with the same geometry, dtype and device.
+    """
+
+    def __init__(self, like: nn.Conv2d, activation: Activation) -> None:
+        super().__init__(
+            like.in_channels,
+            like.out_channels,
+            _pair(like.kernel_size),
+            _pair(like.stride),
+            _pair(like.padding),
+            groups=like.groups,
+            device=like.weight.device,
+            dtype=like.weight.dtype,
+        )
+        self.activation: Activation = activation
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
+
+    def forward(self, x_bchw: Tensor) -> Tensor:
+        if self.activation == "none":
+            return super().forward(x_bchw)
+        if not (cpu_kernels_serve(x_bchw) and has_onednn_product(x_bchw.dtype)):
+            # PyTorch's GELU is five times slower on a channels-last map unless the axes are permuted.
+            out_bhwc = super().forward(x_bchw).permute(0, 2, 3, 1)
+            return activated(out_bhwc, self.activation).permute(0, 3, 1, 2)
+        name, algorithm = ONEDNN_NAMES[self.activation]
+        geometry = (self.padding, self.stride, self.dilation, self.groups)
+        return torch.ops.mkldnn._convolution_pointwise(
+            x_bchw, self.weight, self.bias, *geometry, name, [], algorithm
+        )
+
+
+Folded = Pointwise | ActivatedConv
+
+
+@torch.no_grad()
+def folded(conv: nn.Conv2d, norm: nn.Module | None = None, activation: Activation = "none") -> Folded:
+    """A layer that computes `conv`, the batch norm `norm` in evaluation mode, and the activation."""
+    kernel, bias = exact(conv.weight), None if conv.bias is None else exact(conv.bias)
+    if isinstance(norm, nn.BatchNorm2d):
+        kernel, bias = fold_norm(kernel, bias, norm)
+    return layer_with(kernel, bias, conv, activation)
+
+
+def layer_with(
+    kernel: Tensor, bias: Tensor | None, like: nn.Conv2d, activation: Activation = "none"
+) -> Folded:
+    """A layer with the geometry, dtype and device of `like`, and these weights."""
+    layer: Folded
+    if like.kernel_size == (1, 1) and like.stride == (1, 1) and like.groups == 1:
+        layer = Pointwise(like.in_channels, like.out_channels, activation).to(like.weight)
+        layer.weight.copy_(kernel[:, :, 0, 0])
+    else:
+        layer = ActivatedConv(like, activation)
+        layer.weight.copy_(kernel)
+    assert layer.bias is not None
+    layer.bias.copy_(torch.zeros_like(layer.bias) if bias is None else bias)
+    return layer.requires_grad_(False)
 
 
 def fold_norm(kernel: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
@@ -70,25 +127,6 @@ def fold_norm(kernel: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> tupl
 def exact(weight: Tensor) -> Tensor:
     """The weight in float64, on the CPU, as not every accelerator has that type."""
     return weight.detach().cpu().double()
-
-
-def conv_like(conv: nn.Conv2d, kernel: Tensor, bias: Tensor) -> nn.Conv2d:
-    """A convolution with the geometry, dtype and device of `conv`, and these weights."""
-    out = nn.Conv2d(
-        conv.in_channels,
-        conv.out_channels,
-        _pair(conv.kernel_size),
-        _pair(conv.stride),
-        _pair(conv.padding),
-        groups=conv.groups,
-        device=conv.weight.device,
-        dtype=conv.weight.dtype,
-    )
-    out.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
-    out.weight.copy_(kernel)
-    assert out.bias is not None
-    out.bias.copy_(bias)
-    return out.requires_grad_(False)
 
 
 def _pair(size: Sequence[int] | str) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidseg.errors import ConfigError, unknown
-from vidseg.trackers.backbones.conv_norm import ConvNorm, Pointwise, conv_like, exact, fold_norm
+from vidseg.trackers.backbones.conv_norm import ConvNorm, Folded, exact, fold_norm, layer_with
 from vidseg.validation import Strict
 
 NormLayout = Literal["branches", "sum"]
@@ -72,7 +72,7 @@ class TokenMixer(nn.Module):
         out: Tensor = self.bn(self.conv(x_bchw) + self.conv1(x_bchw) + x_bchw)
         return out
 
-    def fused(self) -> nn.Conv2d:
+    def fused(self) -> Folded:
         """A single 3x3 depthwise convolution with bias that computes the same in evaluation mode."""
         kernel, bias = fold_norm(exact(self.conv.c.weight), None, self.conv.bn)
         if isinstance(self.conv1, ConvNorm):
@@ -85,7 +85,7 @@ class TokenMixer(nn.Module):
         bias = bias + point_bias
         if isinstance(self.bn, nn.BatchNorm2d):
             kernel, bias = fold_norm(kernel, bias, self.bn)
-        return conv_like(self.conv.c, kernel, bias)
+        return layer_with(kernel, bias, self.conv.c)
 
 
 class SqueezeExcite(nn.Module):
@@ -108,9 +108,9 @@ class ChannelMixer(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv1: ConvNorm | Pointwise = ConvNorm(channels, 2 * channels, 1)
+        self.conv1: ConvNorm | Folded = ConvNorm(channels, 2 * channels, 1)
         self.activation: nn.Module = nn.GELU()
-        self.conv2: ConvNorm | Pointwise = ConvNorm(2 * channels, channels, 1)
+        self.conv2: ConvNorm | Folded = ConvNorm(2 * channels, channels, 1)
 
     def forward(self, x_bchw: Tensor) -> Tensor:
         out: Tensor = x_bchw + self.conv2(self.activation(self.conv1(x_bchw)))
@@ -120,7 +120,7 @@ class ChannelMixer(nn.Module):
         """Turn each convolution into a linear layer; the first one also applies the GELU."""
         assert isinstance(self.conv1, ConvNorm)
         assert isinstance(self.conv2, ConvNorm)
-        self.conv1, self.conv2 = Pointwise.of(self.conv1, "gelu"), Pointwise.of(self.conv2)
+        self.conv1, self.conv2 = self.conv1.fused("gelu"), self.conv2.fused()
         self.activation = nn.Identity()
 
 
