@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from vidseg.trackers.carrying.motion import scale_flow, warp
 from vidseg.trackers.flow.colour import (
     BoolMap,
     FloatMap,
@@ -19,7 +20,6 @@ from vidseg.trackers.flow.colour import (
     surroundings_weight,
 )
 from vidseg.trackers.flow.config import FlowConfig
-from vidseg.trackers.flow.motion import scale_flow, warp
 from vidseg.trackers.flow.window import CELL, HALF, Window
 
 _FEW = 0.02

@@ -14,7 +14,8 @@ from vidseg.trackers.flow.appearance import Appearance
 from vidseg.trackers.states import object_state
 
 _LARGEST_SCORE = 5.0
-_PROMPTED_QUALITY = 0.95
+PROMPTED_QUALITY = 0.95
+"""Estimated IoU of an answer to a prompt."""
 
 
 @dataclass
@@ -59,7 +60,7 @@ class TrackedObject:
     def show(self, mask: npt.NDArray[np.bool_]) -> None:
         """Take a mask from the user for the last frame."""
         self.prob = np.where(mask, np.float32(0.99), np.float32(0.01))
-        self.score_logit, self.quality = _LARGEST_SCORE, _PROMPTED_QUALITY
+        self.score_logit, self.quality = _LARGEST_SCORE, PROMPTED_QUALITY
 
     def judge(self, prob: npt.NDArray[np.float32], resemblance: float) -> None:
         """Take a tracked mask for the last frame, and estimate how far it can be trusted.

@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from vidseg.trackers.carrying.motion import scale_flow, warp
 from vidseg.trackers.flow.appearance import Appearance
 from vidseg.trackers.flow.colour import BoolMap, FloatMap, IntMap, colour_bins, to_half
 from vidseg.trackers.flow.config import FlowConfig
-from vidseg.trackers.flow.motion import motion_evidence, scale_flow, warp
+from vidseg.trackers.flow.motion import motion_evidence
 from vidseg.trackers.flow.objects import TrackedObject
 from vidseg.trackers.flow.redetection import cut_shape, find_shape
 from vidseg.trackers.flow.refinement import guided_filter, keep_pieces, limit_area, signed_distance
@@ -50,7 +51,6 @@ class FrameFeatures:
 def learn(tracked: TrackedObject, picture: Picture, mask: BoolMap, config: FlowConfig) -> None:
     """Learn an object's appearance anew from its true mask in a picture, and put it there."""
     bins, half = _at_half(picture, mask)
-    """h/2 x w/2: colour bins."""
     tracked.looks = Appearance.learn(bins, half, config)
     tracked.shape_response = _own_response(mask, tracked.looks.colour_evidence(bins, config))
     tracked.whole_area = 0.0

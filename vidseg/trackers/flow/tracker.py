@@ -7,10 +7,11 @@ from os import PathLike
 from typing import Any
 
 from vidseg.errors import ConfigError
+from vidseg.trackers.carrying.state import SessionState, load_state
 from vidseg.trackers.contract import TrackerTraits
 from vidseg.trackers.flow.config import FlowConfig
-from vidseg.trackers.flow.session import FlowSession
-from vidseg.trackers.flow.state import SessionState, load_state
+from vidseg.trackers.flow.objects import TrackedObject
+from vidseg.trackers.flow.session import FlowSession, fingerprint
 from vidseg.trackers.options import TrackerOptions
 from vidseg.validation import parse
 
@@ -60,7 +61,8 @@ class FlowTracker:
         Raises:
             CheckpointError: the file is not a session of this tracker with this configuration.
         """
-        return FlowSession(self._name, self.config, load_state(path, self._name, self.config))
+        state = load_state(path, self._name, fingerprint(self.config), TrackedObject.of)
+        return FlowSession(self._name, self.config, state)
 
     def describe(self) -> dict[str, Any]:
         """Facts for run.json: `name`, `kind`, `config`, `weights_sha256` (None), `device`."""

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SMALLEST_SIDE = 32
-"""DIS needs a pyramid, and so pictures of at least this side; smaller frames are taken to stand still."""
+from vidseg.trackers.carrying.motion import flow_to_previous
+
 MISMATCH_RANGE = 64.0
 """Difference of pixel values that counts as a mismatch of 1."""
 CELL = 4
@@ -58,13 +58,9 @@ def mismatch(now_r3hw: Tensor, before_r3hw: Tensor, places_rhw2: Tensor) -> Tens
 
 def _follow(now_3hw: Tensor, before_3hw: Tensor) -> Tensor:
     height, width = now_3hw.shape[1:]
+    flow = flow_to_previous(_grey(now_3hw), _grey(before_3hw), finest=True)
     y, x = np.mgrid[:height, :width].astype(np.float32)
-    if min(height, width) >= SMALLEST_SIDE:
-        method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        # Compute the flow at full resolution, as the picture is small.
-        method.setFinestScale(0)
-        flow = method.calc(_grey(now_3hw), _grey(before_3hw), None)
-        x, y = x + flow[..., 0], y + flow[..., 1]
+    x, y = x + flow[..., 0], y + flow[..., 1]
     places = np.stack(((2 * x + 1) / width - 1, (2 * y + 1) / height - 1), axis=-1)
     return torch.from_numpy(places).to(now_3hw)
 

@@ -24,7 +24,7 @@ def to_grid(frame: Frame, grid_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
     """
     if frame.image is None:
         raise InputError(
-            f"frame {frame.index} carries no image, and the flow tracker works on pixels",
+            f"frame {frame.index} carries no image, and this tracker works on pixels",
             hint="give Frame(index, pts_seconds, image)",
         )
     if frame.size_hw == grid_hw:

@@ -5,26 +5,50 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from vidseg.errors import CheckpointError
-from vidseg.trackers.contract import Prompt
-from vidseg.trackers.flow.config import FlowConfig
-from vidseg.trackers.flow.objects import TrackedObject
+from vidseg.trackers.contract import ObjectState, Prompt
 from vidseg.trackers.pending import PendingPrompts
 from vidseg.trackers.session_file import read_session, write_session
 
-LAYOUT = 1
+LAYOUT = 2
 """Version of the state in a file; sessions with another one cannot be restored."""
 
 
+class Carried(Protocol):
+    """One object of a session, a dataclass of arrays, numbers and further such dataclasses."""
+
+    score_logit: float
+    """Above 0 the object is judged visible."""
+    quality: float
+    """Estimated IoU of the last mask, 0 to 1."""
+
+    @property
+    def state(self) -> ObjectState: ...
+
+
+Obj = TypeVar("Obj", bound=Carried)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a prompt was answered with."""
+
+    map: npt.NDArray[Any]
+    """The object on the frame: a mask or mask logits, on a grid of the session's own."""
+    quality: float
+    """Estimated IoU of the mask, 0 to 1."""
+
+
 @dataclass
-class SessionState:
+class SessionState(Generic[Obj]):
     """Everything that a session remembers; its size does not grow with the video."""
 
     num_frames: int | None = None
@@ -36,40 +60,56 @@ class SessionState:
     pts_seconds: float = 0.0
     picture: npt.NDArray[np.uint8] | None = None
     """uint8 h x w x 3, RGB: the last frame on the grid."""
-    objects: dict[int, TrackedObject] = field(default_factory=dict)
+    objects: dict[int, Obj] = field(default_factory=dict)
     pending: PendingPrompts = field(default_factory=PendingPrompts)
     """Prompts that wait for the next frame."""
-    ahead: dict[int, dict[int, npt.NDArray[np.bool_]]] = field(default_factory=dict)
-    """Masks on conditioned frames that have not been stepped to: frame_idx -> obj_id -> h x w."""
+    ahead: dict[int, dict[int, Answer]] = field(default_factory=dict)
+    """Answers on conditioned frames that have not been stepped to: frame_idx -> obj_id."""
 
 
-def save_state(path: str | PathLike[str], state: SessionState, tracker: str, config: FlowConfig) -> None:
-    """Write a session's state as one safetensors file, whole or not at all."""
+def save_state(path: str | PathLike[str], state: SessionState[Any], tracker: str, fingerprint: str) -> None:
+    """Write a session's state as one safetensors file, whole or not at all.
+
+    Args:
+        fingerprint: see `fingerprint_of`.
+    """
     tree = {
         **{field.name: getattr(state, field.name) for field in dataclasses.fields(state)},
         "objects": {obj_id: dataclasses.asdict(tracked) for obj_id, tracked in state.objects.items()},
         "pending": {obj_id: dataclasses.asdict(prompt) for obj_id, prompt in state.pending.items()},
+        "ahead": {
+            frame_idx: {obj_id: dataclasses.asdict(answer) for obj_id, answer in answers.items()}
+            for frame_idx, answers in state.ahead.items()
+        },
         "names": list(state.pending.names.items()),
     }
     arrays: dict[str, npt.NDArray[Any]] = {}
     facts = _split(tree, "", arrays)
-    write_session(path, tracker=tracker, fingerprint=_fingerprint(config), tensors=arrays, facts=facts)
+    write_session(path, tracker=tracker, fingerprint=fingerprint, tensors=arrays, facts=facts)
 
 
-def load_state(path: str | PathLike[str], tracker: str, config: FlowConfig) -> SessionState:
+def load_state(
+    path: str | PathLike[str], tracker: str, fingerprint: str, object_of: Callable[[Mapping[str, Any]], Obj]
+) -> SessionState[Obj]:
     """The state that `save_state` wrote.
+
+    Args:
+        object_of: an object from the fields that `dataclasses.asdict` made of it.
 
     Raises:
         CheckpointError: the file is missing, is not such a state, or was made by another tracker.
     """
-    arrays, facts = read_session(path, tracker=tracker, fingerprint=_fingerprint(config), framework="np")
+    arrays, facts = read_session(path, tracker=tracker, fingerprint=fingerprint, framework="np")
     try:
         tree = _join(facts, arrays)
         size_hw, names = tree.pop("size_hw"), dict(tree.pop("names", ()))
         return SessionState(
-            objects={int(i): TrackedObject.of(o) for i, o in tree.pop("objects").items()},
+            objects={int(i): object_of(o) for i, o in tree.pop("objects").items()},
             pending=PendingPrompts({int(i): Prompt(**p) for i, p in tree.pop("pending").items()}, names),
-            ahead={int(f): {int(i): m for i, m in masks.items()} for f, masks in tree.pop("ahead").items()},
+            ahead={
+                int(frame_idx): {int(i): Answer(**a) for i, a in answers.items()}
+                for frame_idx, answers in tree.pop("ahead").items()
+            },
             size_hw=None if size_hw is None else (size_hw[0], size_hw[1]),
             **tree,
         )
@@ -77,9 +117,10 @@ def load_state(path: str | PathLike[str], tracker: str, config: FlowConfig) -> S
         raise CheckpointError(f"the saved session lacks a part ({error})", where=str(path)) from None
 
 
-def _fingerprint(config: FlowConfig) -> str:
-    facts = {"kind": "flow", "layout": LAYOUT, "config": config.model_dump()}
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+def fingerprint_of(facts: Mapping[str, Any]) -> str:
+    """A digest of what must be the same to go on with a session: a tracker's configuration and weights."""
+    text = json.dumps({"layout": LAYOUT, **facts}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 _TENSOR = "tensor:"
