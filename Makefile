@@ -15,7 +15,7 @@ EXTRAS := dev,docs,sam2,decord,ray,s3
 # sam2 builds from source: against the installed torch, and without its CUDA extension.
 .venv/dev: .venv/core
 	SAM2_BUILD_CUDA=0 $(PIP) --no-build-isolation -e .[$(EXTRAS)]
-	$(PIP) --no-deps trackeval # what it depends on would bring another OpenCV, and its measures need none
+	$(PIP) --no-deps trackeval lvis # they depend on another OpenCV, and their measures need none
 	@touch $@
 
 demo: .venv/core            ## a first try: make a video, track it, score it, print where the picture is

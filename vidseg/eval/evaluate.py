@@ -19,9 +19,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vidseg.errors import InputError, OutputError
+from vidseg.errors import InputError
 from vidseg.eval.datasets import open_dataset
 from vidseg.eval.datasets.contract import DataSet
+from vidseg.eval.evaluation_folder import RESULTS, check_folder, claim
 from vidseg.eval.protocols import build_protocol
 from vidseg.eval.protocols.contract import SequenceScore
 from vidseg.eval.report import write_report
@@ -42,7 +43,7 @@ from vidseg.pipeline.run_record import versions
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.registry import build_tracker
 
-ABOUT, RESULTS, TABLE, FRAMES = "evaluation.json", "results.json", "results.csv", "frames"
+TABLE, FRAMES = "results.csv", "frames"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +84,9 @@ def evaluate(
     """
     asked, options = asked or TrackerOptions(), options or EvaluationOptions()
     data = _chosen(open_dataset(dataset, root), options.sequences)
-    _check_folder(out, options.resume)
+    check_folder(out, resume=options.resume)
     about = _about(data, asked, options)
-    _claim(out, about)
+    claim(out, about)
     outcomes = track_sequences(
         data, asked, out, prompt=options.prompt, workers=options.workers, on_outcome=on_outcome
     )
@@ -165,19 +166,6 @@ def _chosen(data: DataSet, names: Sequence[str] | None) -> DataSet:
     return replace(data, sequences=[s for s in data.sequences if s.name in names], submission=None)
 
 
-def _check_folder(out: Path, resume: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"the output '{out}' is a file", hint="give the name of a folder as --out")
-    if not out.exists() or not any(out.iterdir()):
-        return
-    if not (out / ABOUT).is_file():
-        raise OutputError(f"'{out}' holds something else than an evaluation", hint="choose another --out")
-    if not resume:
-        raise OutputError(
-            f"'{out}' holds an evaluation already", hint="--resume goes on with it; or choose another --out"
-        )
-
-
 def _about(data: DataSet, asked: TrackerOptions, options: EvaluationOptions) -> dict[str, Any]:
     # The tracker is built on the CPU only to describe it; nothing is computed with it.
     plain = {"device": "cpu", "dtype": "float32", "compile": None}
@@ -207,27 +195,6 @@ def _tracker_facts(out: Path, done: list[str]) -> dict[str, Any]:
     record = json.loads((out / RUNS / done[0] / "run.json").read_text(encoding="utf-8"))
     facts: dict[str, Any] = record["tracker_facts"]
     return facts
-
-
-def _claim(out: Path, about: dict[str, Any]) -> None:
-    """Write what is evaluated; if it is written already, check that it is the same."""
-    if (out / ABOUT).is_file():
-        try:
-            earlier = json.loads((out / ABOUT).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            earlier = {}
-        differing = [key for key, value in about.items() if earlier.get(key) != value]
-        if differing:
-            raise OutputError(
-                f"the evaluation in '{out}' was made with another {', '.join(differing)}",
-                hint="give what it was made with, or choose another --out",
-            )
-        return
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(out / ABOUT, about)
-    except OSError as error:
-        raise OutputError(f"the output folder '{out}' cannot be used ({error.strerror})") from None
 
 
 def _scores(data: DataSet, out: Path, done: list[str], workers: int) -> dict[str, Any]:

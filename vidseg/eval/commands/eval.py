@@ -1,15 +1,20 @@
-"""`vidseg eval`: track a data set by its benchmark's protocol and score it; `vidseg eval compare A B`."""
+"""`vidseg eval`: track a data set by its benchmark's protocol and score it; `vidseg eval compare A B`.
+
+`coco-prompts` and `coco-detections` evaluate image models on pictures.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidseg.errors import InputError
 from vidseg.eval.datasets import DATASETS
+from vidseg.eval.images.names import EVALUATIONS
 from vidseg.pipeline.commands.tracker_arguments import add_tracker_arguments, options_of
 
 if TYPE_CHECKING:
@@ -21,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "dataset",
         metavar="DATASET",
         help=f"{', '.join(DATASETS.known)} (any with JPEGImages and Annotations); "
-        "compare: two evaluations side by side",
+        f"pictures: {', '.join(EVALUATIONS)}; compare: two evaluations side by side",
     )
     parser.add_argument(
         "evaluations", metavar="A B", nargs="*", help="with compare: two folders of evaluations"
@@ -36,6 +41,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="an object's first mask, or the box around it",
     )
     parser.add_argument("--sequences", metavar="LIST", help="only these, separated by commas")
+    pictures = parser.add_argument_group("pictures")
+    pictures.add_argument(
+        "--annotations",
+        type=Path,
+        metavar="FILE",
+        help="JSON of COCO or LVIS (default: ROOT/annotations/instances_val2017.json)",
+    )
+    pictures.add_argument(
+        "--prompts", metavar="LIST", help="coco-prompts: box, centre, random (default: all of them)"
+    )
+    pictures.add_argument(
+        "--detections", type=Path, metavar="FILE", help="coco-detections: a detector's boxes, as COCO results"
+    )
+    pictures.add_argument("--limit", type=int, metavar="N", help="only the first N pictures")
     parser.add_argument("--resume", action="store_true", help="go on with the evaluation in --out")
     parser.add_argument(
         "--workers",
@@ -64,6 +83,8 @@ def run(args: argparse.Namespace) -> int:
     for name in ("root", "out"):
         if getattr(args, name) is None:
             raise InputError(f"--{name} is missing", hint=f"vidseg eval {args.dataset} --root DIR --out DIR")
+    if args.dataset in EVALUATIONS:
+        return _pictures(args)
     if args.workers < 0:
         raise InputError(f"--workers {args.workers}", hint="a number of Ray workers, or 0 for this process")
     if args.ray_address is not None and args.workers == 0:
@@ -101,6 +122,45 @@ def run(args: argparse.Namespace) -> int:
     elif not args.quiet:
         print(_as_text(results, args.out))
     return 0 if results["status"] == "done" else EXIT_SOME_FAILED
+
+
+def _pictures(args: argparse.Namespace) -> int:
+    from vidseg.eval.images.evaluate import ImageEvaluationOptions, evaluate_images
+    from vidseg.exit_codes import EXIT_SOME_FAILED
+
+    def tell(line: dict[str, Any]) -> None:
+        if line["error"] is not None:
+            print(line["error"], file=sys.stderr)
+
+    options = ImageEvaluationOptions(
+        annotations=args.annotations,
+        detections=args.detections,
+        limit=args.limit,
+        resume=args.resume,
+    )
+    if args.prompts is not None:
+        options = replace(options, prompts=tuple(args.prompts.split(",")))
+    results = evaluate_images(args.dataset, args.root, args.out, options_of(args), options, on_picture=tell)
+    if args.json:
+        print(json.dumps(results, indent=2))
+    elif not args.quiet:
+        print(_pictures_as_text(results, args.out))
+    return 0 if results["status"] == "done" else EXIT_SOME_FAILED
+
+
+def _pictures_as_text(results: dict[str, Any], out: Path) -> str:
+    count = results["pictures"]
+    lines = [f"{results['dataset']}: {results['card']['tracker']}, {count['done']} pictures done"]
+    if count["failed"]:
+        lines[0] += f", {count['failed']} failed"
+    if results["card"]["random_weights"]:
+        lines.append("random weights: the numbers mean nothing")
+    for key, value in results["global"].items():
+        published = results["published"].get(key)
+        beside = "" if published is None else f"   (published: {published:.3f})"
+        lines.append(f"  {key:<20}{'-' if value is None or value < 0 else f'{value:.4f}'}{beside}")
+    lines += [f"  {key + ' ms':<20}{value:.1f}" for key, value in results["milliseconds"].items()]
+    return "\n".join([*lines, f"  {out / 'results.json'}"])
 
 
 def _compare(args: argparse.Namespace) -> int:
