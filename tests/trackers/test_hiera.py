@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vidseg.memory import blocked_attention
-from vidseg.trackers.backbones import hiera
+from vidseg.trackers.backbones import pieces
 from vidseg.trackers.backbones.hiera import Hiera
 
 
@@ -30,7 +30,7 @@ def test_stripes_of_windows_equal_the_whole_picture(
     model = small(windows=windows)
     with torch.enable_grad():  # nothing is cut where gradients are wanted
         whole = [x.detach() for x in model(images(size))]
-    monkeypatch.setattr(hiera, "PIECE_ELEMENTS", 1000)
+    monkeypatch.setattr(pieces, "PIECE_ELEMENTS", 1000)
     with torch.inference_mode():
         for got, want in zip(model(images(size)), whole, strict=True):
             torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)

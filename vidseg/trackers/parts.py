@@ -43,6 +43,7 @@ from vidseg.trackers.backbones.hiera import Hiera, HieraSettings
 from vidseg.trackers.backbones.plain_vit import PlainViT, PlainViTSettings
 from vidseg.trackers.backbones.repvit import RepViT, RepViTSettings
 from vidseg.trackers.backbones.residual import Residual, ResidualSettings
+from vidseg.trackers.backbones.tiny_vit import TinyViT, TinyViTSettings
 from vidseg.validation import Strict, parse
 
 
@@ -108,6 +109,7 @@ BACKBONES = Registry(
         "residual": Part(
             ResidualSettings, lambda settings: Residual(**settings.model_dump()), _SMALL_RESIDUAL
         ),
+        "tiny-vit": Part(TinyViTSettings, TinyViT.of),
     },
 )
 COMPRESSORS = Registry(

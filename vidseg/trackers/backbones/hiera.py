@@ -7,7 +7,7 @@ checkpoints.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -16,9 +16,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vidseg.memory.blocked_attention import attend_in_blocks, fused_lags
-from vidseg.memory.cpu_kernels import cpu_kernels_serve
 from vidseg.memory.linear import Linear
 from vidseg.trackers.backbones.kept import KeptPositions
+from vidseg.trackers.backbones.pieces import by_rows, in_pieces, num_in_piece
 from vidseg.trackers.mlp import MLP
 from vidseg.validation import Strict
 
@@ -42,25 +42,6 @@ def _from_windows(windows: Tensor, batch: int, height: int, width: int) -> Tenso
     rows, columns = -(-height // size), -(-width // size)
     x = windows.view(batch, rows, columns, size, size, channels).transpose(2, 3)
     return x.reshape(batch, rows * size, columns * size, channels)[:, :height, :width]
-
-
-PIECE_ELEMENTS = 1 << 20
-"""On the CPU, work is split into pieces of this many input elements, whose results stay in the cache."""
-
-
-def in_pieces(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """`layer(x)` in pieces, for a layer that treats each entry of the first axis alike and by itself."""
-    if not cpu_kernels_serve(x):
-        return layer(x)
-    size = max(1, PIECE_ELEMENTS // x[0].numel()) * torch.get_num_threads()
-    first = layer(x[:size])
-    if size >= x.shape[0]:
-        return first
-    out = first.new_empty(x.shape[0], *first.shape[1:])
-    out[:size] = first
-    for start in range(size, x.shape[0], size):
-        out[start : start + size] = layer(x[start : start + size])
-    return out
 
 
 class PooledAttention(nn.Module):
@@ -103,22 +84,12 @@ class Block(nn.Module):
         self.changes_width = dim != out_dim
 
     def forward(self, x_bhwc: Tensor) -> Tensor:
-        # Windows are independent; a few rows of them at a time stay in the cache.
-        batch, height, width, channels = x_bhwc.shape
-        if not self.window or not cpu_kernels_serve(x_bhwc):
+        if not self.window:
             return self._forward(x_bhwc)
-        row_elements = batch * self.window * width * channels
-        size = self.window * max(1, PIECE_ELEMENTS * torch.get_num_threads() // row_elements)
-        first = self._forward(x_bhwc[:, :size])
-        if size >= height:
-            return first
-        stride = 2 if self.pool else 1
-        out = first.new_empty(batch, height // stride, *first.shape[2:])
-        out[:, : size // stride] = first
-        for start in range(size, height, size):
-            rows = slice(start // stride, (start + size) // stride)
-            out[:, rows] = self._forward(x_bhwc[:, start : start + size])
-        return out
+        # Windows are independent; a few rows of them at a time stay in the cache.
+        batch, _, width, channels = x_bhwc.shape
+        size = self.window * num_in_piece(batch * self.window * width * channels)
+        return by_rows(self._forward, x_bhwc, size, stride=2 if self.pool else 1)
 
     def _forward(self, x_bhwc: Tensor) -> Tensor:
         batch = x_bhwc.shape[0]

@@ -1,7 +1,8 @@
-"""A plain vision transformer with windowed attention in most blocks: EfficientTAM's image encoder.
+"""A plain vision transformer: the image encoder of EfficientTAM (windowed) and of EfficientSAM (global).
 
 Source: Li et al., "Exploring Plain Vision Transformer Backbones for Object Detection", ECCV 2022; Xiong et
-al., "Efficient Track Anything", 2024. Parameter names are those of EfficientTAM's published checkpoints.
+al., "Efficient Track Anything", 2024, and "EfficientSAM", CVPR 2024 (arXiv:2312.00863). Parameter names are
+those of EfficientTAM's published checkpoints.
 
 Layouts in names: B images · Y X rows and columns of the patch grid · W windows · N tokens of a window ·
 H heads · D channels of a head · C channels.
@@ -25,6 +26,9 @@ from vidseg.validation import Strict
 PATCH = 16
 PRETRAINED_GRID = 14
 """Side of the patch grid on which positions were learned (images of 224 pixels)."""
+
+DEPTH = 12
+"""Number of blocks."""
 
 VARIANTS: dict[str, tuple[int, int]] = {"tiny": (192, 3), "small": (384, 6)}
 """Name -> channels and heads."""
@@ -104,10 +108,13 @@ class PlainViTSettings(Strict):
     """Settings of a `PlainViT` in a YAML; see its arguments."""
 
     variant: str
+    windowed: bool = True
+    """Whether most blocks attend within windows, as EfficientTAM's do; else each attends over the whole grid,
+    as EfficientSAM's do."""
 
 
 class PlainViT(nn.Module):
-    """EfficientTAM's encoder: images to one map at stride 16.
+    """The encoder: images to one map at stride 16.
 
     Args:
         variant: a name in `VARIANTS`.
@@ -127,12 +134,14 @@ class PlainViT(nn.Module):
         """
         if settings.variant not in VARIANTS:
             raise ConfigError(unknown("plain ViT", settings.variant, VARIANTS))
-        return cls(settings.variant)
+        if settings.windowed:
+            return cls(settings.variant)
+        return cls(settings.variant, global_blocks=tuple(range(DEPTH)))
 
     def __init__(
         self,
         variant: str = "small",
-        depth: int = 12,
+        depth: int = DEPTH,
         window: int = 14,
         global_blocks: tuple[int, ...] = (2, 5, 8, 11),
     ) -> None:
