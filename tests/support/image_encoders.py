@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -10,6 +11,26 @@ from torch import Tensor, nn
 
 from support.goldens import Golden, assert_golden, model_inputs, seeded_state
 from vidseg.trackers.image_encoder import ImageEncoder
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+
+def randomised(module: ModuleT) -> ModuleT:
+    """Random weights *and* running statistics: a norm at its initial ones would hide every folding error."""
+    generator = torch.Generator().manual_seed(0)
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            norm.running_mean.normal_(std=0.5, generator=generator)
+            norm.running_var.uniform_(0.3, 3.0, generator=generator)
+            nn.init.normal_(norm.weight, 1.0, 0.3, generator)
+            nn.init.normal_(norm.bias, 0.0, 0.3, generator)
+    return module.eval()
+
+
+def relative_error(got: Tensor, want: Tensor) -> float:
+    return float((got - want).abs().max() / want.std())
 
 
 @torch.inference_mode()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.nn import functional as F
 
 from support.goldens import golden_names, load_golden, load_manifest
-from support.image_encoders import assert_encoder_matches
+from support.image_encoders import assert_encoder_matches, randomised, relative_error
+from vidseg.errors import ConfigError
+from vidseg.trackers.backbones.fused_repvit import FusedRepViT, FusedRepViTSettings
 from vidseg.trackers.backbones.repvit import (
     VARIANTS,
     NormLayout,
@@ -21,30 +22,11 @@ from vidseg.trackers.backbones.repvit import (
 )
 from vidseg.trackers.image_encoder import ImageEncoder, PyramidNeck
 
-ModuleT = TypeVar("ModuleT", bound=nn.Module)
 NORM_LAYOUTS: list[NormLayout] = ["branches", "sum"]
 
 
 def small(norm_layout: NormLayout = "branches", **settings: object) -> RepViTConfig:
     return RepViTConfig((8, 16, 24, 32), (1, 2, 3, 1), norm_layout, **settings)  # type: ignore[arg-type]
-
-
-def randomised(module: ModuleT) -> ModuleT:
-    """Random weights *and* running statistics: a norm at its initial ones would hide every folding error."""
-    generator = torch.Generator().manual_seed(0)
-    for norm in module.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            assert norm.running_mean is not None
-            assert norm.running_var is not None
-            norm.running_mean.normal_(std=0.5, generator=generator)
-            norm.running_var.uniform_(0.3, 3.0, generator=generator)
-            nn.init.normal_(norm.weight, 1.0, 0.3, generator)
-            nn.init.normal_(norm.bias, 0.0, 0.3, generator)
-    return module.eval()
-
-
-def relative_error(got: Tensor, want: Tensor) -> float:
-    return float((got - want).abs().max() / want.std())
 
 
 @torch.no_grad()
@@ -136,6 +118,36 @@ def test_published_sizes_are_met(variant: str, num_params: int, num_entries: int
         backbone = RepViT(VARIANTS[variant])
     assert sum(p.numel() for p in backbone.parameters()) == num_params
     assert len(backbone.state_dict()) == num_entries
+
+
+@pytest.mark.parametrize(
+    ("variant", "num_params", "num_entries"),
+    # EdgeSAM's encoders less SAM's neck of 656,384 parameters and 6 entries (seg_any.md and the stored keys).
+    [("m1", 5_517_552 - 656_384, 678), ("m2", 8_622_928 - 656_384, 626), ("m3", 10_507_776 - 656_384, 886)],
+)
+def test_fused_maps_have_edgesams_sizes(variant: str, num_params: int, num_entries: int) -> None:
+    with torch.device("meta"):
+        encoder = FusedRepViT(variant)
+    assert sum(p.numel() for p in encoder.parameters()) == num_params
+    assert len(encoder.state_dict()) == num_entries
+
+
+@torch.no_grad()
+def test_maps_of_two_strides_are_summed_at_the_finer_one() -> None:
+    encoder = randomised(FusedRepViT("m1"))
+    images = torch.randn(2, 3, 64, 96)
+    (map_,) = encoder(images)
+    assert map_.shape == (2, *encoder.channels, 4, 6)
+    assert relative_error(encoder.fuse()(images)[0], map_) <= 1e-4
+    *_, at_16, at_32 = encoder.repvit(images)
+    at_16 = encoder.repvit.body["stages_3"].downsample.pre_block(at_16)
+    raised = F.interpolate(encoder.fuse_stage3(at_32), scale_factor=2.0, mode="bicubic")
+    torch.testing.assert_close(map_, encoder.fuse_stage2(at_16) + raised)
+
+
+def test_a_variant_without_stride_32_has_nothing_to_sum() -> None:
+    with pytest.raises(ConfigError, match="strides 16 and 32"):
+        FusedRepViT.of(FusedRepViTSettings(variant="sam"))
 
 
 @pytest.mark.shared

@@ -39,10 +39,13 @@ from vidseg.memory.policies.similarity_pruning import SimilarityPruning
 from vidseg.memory.pooled_attention import PooledCrossAttention, PooledSettings
 from vidseg.memory.widths import CHANNELS, MEMORY_CHANNELS
 from vidseg.registry import Registry
+from vidseg.trackers.backbones.efficientvit import EfficientViT, EfficientViTSettings
+from vidseg.trackers.backbones.fused_repvit import FusedRepViT, FusedRepViTSettings
 from vidseg.trackers.backbones.hiera import Hiera, HieraSettings
 from vidseg.trackers.backbones.plain_vit import PlainViT, PlainViTSettings
 from vidseg.trackers.backbones.repvit import RepViT, RepViTSettings
 from vidseg.trackers.backbones.residual import Residual, ResidualSettings
+from vidseg.trackers.backbones.resnet import ResNet, ResNetSettings
 from vidseg.trackers.backbones.tiny_vit import TinyViT, TinyViTSettings
 from vidseg.validation import Strict, parse
 
@@ -103,12 +106,15 @@ _SMALL_RESIDUAL = {"stem": 8, "widths": [8, 8, 16, 16], "blocks": [1, 1, 1, 1]}
 BACKBONES = Registry(
     "backbone",
     {
+        "efficientvit": Part(EfficientViTSettings, EfficientViT.of),
+        "fused-repvit": Part(FusedRepViTSettings, FusedRepViT.of),
         "hiera": Part(HieraSettings, Hiera.of, _SMALL_HIERA),
         "plain-vit": Part(PlainViTSettings, PlainViT.of, {"variant": "tiny"}),
         "repvit": Part(RepViTSettings, RepViT.of),
         "residual": Part(
             ResidualSettings, lambda settings: Residual(**settings.model_dump()), _SMALL_RESIDUAL
         ),
+        "resnet": Part(ResNetSettings, lambda settings: ResNet(settings.variant, settings.mode)),
         "tiny-vit": Part(TinyViTSettings, TinyViT.of),
     },
 )

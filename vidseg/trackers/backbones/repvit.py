@@ -43,6 +43,8 @@ class RepViTConfig:
 
 VARIANTS: dict[str, RepViTConfig] = {
     "m1": RepViTConfig((48, 96, 192, 384), (2, 2, 14, 2), norm_layout="branches"),
+    "m2": RepViTConfig((64, 128, 256, 512), (2, 2, 12, 2), norm_layout="branches"),
+    "m3": RepViTConfig((64, 128, 256, 512), (4, 4, 18, 2), norm_layout="branches"),
     "m0.6": RepViTConfig((40, 80, 160, 320), (1, 1, 8, 1)),
     "m0.9": RepViTConfig((48, 96, 192, 384), (2, 2, 14, 2)),
     "m1.0": RepViTConfig((56, 112, 224, 448), (2, 2, 14, 2)),
@@ -150,7 +152,11 @@ class Transition(nn.Module):
         self.ffn = ChannelMixer(out_channels)
 
     def forward(self, x_bchw: Tensor) -> Tensor:
-        out: Tensor = self.ffn(self.channel_downsample(self.spatial_downsample(self.pre_block(x_bchw))))
+        return self.cross(self.pre_block(x_bchw))
+
+    def cross(self, x_bchw: Tensor) -> Tensor:
+        """What follows the block of the finer stage's size and width."""
+        out: Tensor = self.ffn(self.channel_downsample(self.spatial_downsample(x_bchw)))
         return out
 
 
