@@ -1,0 +1,47 @@
+"""The contract of a detector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from vidseg.trackers.contract import Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """A thing that a detector found."""
+
+    box_xyxy: tuple[float, float, float, float]
+    """(x0, y0, x1, y1) in pixels of the frame, inside it; origin at the top-left corner."""
+    label: str
+    """What it is, in the detector's words."""
+    score: float
+    """The detector's confidence, 0 to 1."""
+
+
+class Detector(Protocol):
+    """Finds things in frames."""
+
+    @property
+    def name(self) -> str: ...
+
+    def detect(self, frame: Frame) -> list[Detection]:
+        """The things in a frame, best first. `frame` carries an image."""
+        ...
+
+
+def inside(box_xyxy: Sequence[float], label: str, score: float, size_hw: tuple[int, int]) -> Detection | None:
+    """A detection clipped to a frame of H x W pixels; None if nothing of its box lies inside."""
+    height, width = size_hw
+    x0, y0, x1, y1 = (float(value) for value in box_xyxy)
+    clipped = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))
+    has_area = clipped[2] > clipped[0] and clipped[3] > clipped[1]
+    return Detection(clipped, label, float(score)) if has_area else None
+
+
+def best_first(detections: Sequence[Detection | None]) -> list[Detection]:
+    """The detections that there are, by falling score."""
+    return sorted((d for d in detections if d is not None), key=lambda d: -d.score)
