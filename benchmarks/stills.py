@@ -19,12 +19,12 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from vidseg.eval.label_png import read_label_png
 
 import vidseg
 from vidseg.eval.metrics import region_j
+from vidseg.pipeline.label_png import read_label_png
+from vidseg.trackers.choices import DEFAULT_TRACKER
 from vidseg.trackers.contract import Tracker
-from vidseg.trackers.registry import DEFAULT_TRACKER
 from vidseg.training.prompts import prompt_of, tight_box
 
 MIN_SHARE = 0.005

@@ -150,6 +150,18 @@ def test_objects_vanish_and_some_return() -> None:
     assert sum(returns) >= 2
 
 
+def test_twins_cross_the_object() -> None:
+    """With a twin that crosses, more of the object is hidden."""
+
+    def hidden(crossing: float) -> float:
+        settings = plain(num_frames=8, crossing=crossing, hinge=0, bend=0, turn=0)
+        maker = ClipMaker(settings)
+        clips = [maker.make(seed) for seed in range(30)]
+        return float(np.mean([1 - min(m.sum() for m in clip.masks) / clip.masks[0].sum() for clip in clips]))
+
+    assert hidden(1.0) > hidden(0.0) + 0.1
+
+
 def test_objects_of_real_sequences_are_covered_at_times(tmp_path: Path) -> None:
     """Its disc never leaves: where it is not seen, something was laid over all of it."""
     mix = ClipMix(composed=0, in_place=0, whole=0, vos=1)

@@ -44,6 +44,12 @@ def test_shares_are_kept() -> None:
         assert drawn(shares)[1].float().mean() == wanted
 
 
+def test_clicks_are_one_alone_as_often_as_asked() -> None:
+    for share, least, most in ((0.0, 0.1, 0.3), (0.5, 0.5, 0.7), (1.0, 1.0, 1.0)):
+        *_, labels = drawn(PromptShares(mask=0, box=0, single_click=share))
+        assert least <= ((labels >= 0).sum(dim=1) == 1).float().mean() <= most
+
+
 def test_clicks_lie_on_the_object_or_off_it_as_they_say() -> None:
     true, _, points, labels = drawn(PromptShares(mask=0, box=0))
     assert (labels[:, 0] == 1).all()

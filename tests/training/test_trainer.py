@@ -27,6 +27,7 @@ from vidseg.errors import CheckpointError, ConfigError, OutputError, RunError
 from vidseg.pipeline.stop import Stop
 from vidseg.trackers.weights import read_checkpoint
 from vidseg.training import trainer as trainer_module
+from vidseg.training.batches import Batches
 from vidseg.training.run import train
 from vidseg.training.settings import TrainSettings
 from vidseg.training.trainee import build_trainee
@@ -321,6 +322,19 @@ def test_the_learning_rate_warms_up_and_falls(tmp_path: Path) -> None:
     plan = {"warm_up": 0, "shape": "constant", "decay": 0.2, "floor": 0.0}
     constant = training_settings(tmp_path, steps=100, lr=1.0, schedule=plan)
     assert [constant.lr_at(step) for step in (0, 80, 90, 99)] == pytest.approx([1.0, 1.0, 0.5, 0.05])
+
+
+def test_a_step_takes_clips_of_one_frame_besides(tmp_path: Path) -> None:
+    settings = training_settings(tmp_path, first_frames={"batch": 3})
+    steps = list(Batches(settings).from_step(0))
+    shapes = [[tuple(masks.shape[:2]) for _, masks in passes] for passes in steps]
+    of_clips = (settings.batch, settings.data.num_frames)
+    assert shapes == [[(3, 1), of_clips]] * settings.steps
+    assert len({passes[0][0].numpy().tobytes() for passes in steps}) == settings.steps
+    later = next(Batches(settings).from_step(2))
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(later, steps[2], strict=True))
+    plain = next(Batches(training_settings(tmp_path)).from_step(0))
+    assert torch.equal(plain[0][0], steps[0][1][0])
 
 
 def test_each_clip_is_used_once(tmp_path: Path) -> None:

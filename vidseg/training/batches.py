@@ -12,11 +12,15 @@ from vidseg.training.data import ClipDataset, ClipMaker
 from vidseg.training.settings import StepRange, TrainSettings
 from vidseg.training.trainer import Clips
 
+STILL_SEED = 5 * 10**8
+"""Added to the seed of a run for clips of one frame, which would else begin as its other clips do."""
+
 
 class Batches:
     """Batches of made clips for each step of a run.
 
     Clips are numbered through the whole run, and each is used once; clip i depends on the seed and i alone.
+    Clips of one frame have numbers and seeds of their own.
 
     Raises:
         ConfigError: the clips cannot be made, for example because a folder is missing.
@@ -24,36 +28,51 @@ class Batches:
 
     def __init__(self, settings: TrainSettings) -> None:
         self._settings = settings
-        self._spans = [(span, ClipMaker(span.data)) for span in settings.spans()]
+        one_frame = {"num_frames": 1, "mix": settings.first_frames.mix}
+        self._spans = [
+            (span, ClipMaker(span.data), ClipMaker(span.data.model_copy(update=one_frame)))
+            for span in settings.spans()
+        ]
 
     def from_step(self, step: int, *, pin_memory: bool = False) -> Iterator[list[Clips]]:
-        """For each step from `step` (0-based) to the last, the `accumulate` batches of clips it takes."""
-        for span, maker in self._spans:
+        """For each step from `step` (0-based) to the last, the batches it takes: one of clips of one frame,
+        if there are such clips, then the `accumulate` batches of clips."""
+        for span, maker, still_maker in self._spans:
             first = max(span.first, step)
             if first < span.end:
-                yield from self._of_span(span, maker, first, pin_memory)
+                yield from self._of_span(span, maker, still_maker, first, pin_memory)
 
     def _of_span(
-        self, span: StepRange, maker: ClipMaker, first: int, pin_memory: bool
+        self, span: StepRange, maker: ClipMaker, still_maker: ClipMaker, first: int, pin_memory: bool
     ) -> Iterator[list[Clips]]:
         settings = self._settings
         per_step = span.batch * settings.accumulate
         start = span.clips_before + (first - span.first) * per_step
         stop = span.clips_before + (span.end - span.first) * per_step
+        clips = self._load(ClipDataset(maker, stop, settings.seed), span.batch, start, pin_memory)
+        stills: Iterator[Clips] | None = None
+        if count := settings.first_frames.batch:
+            of_stills = ClipDataset(still_maker, span.end * count, settings.seed + STILL_SEED)
+            stills = self._load(of_stills, count, first * count, pin_memory)
+        for _ in range(first, span.end):
+            passes = [] if stills is None else [next(stills)]
+            yield [*passes, *(next(clips) for _ in range(settings.accumulate))]
+
+    def _load(self, clips: ClipDataset, batch: int, start: int, pin_memory: bool) -> Iterator[Clips]:
+        """The clips of a data set from number `start` on, in batches."""
+        settings = self._settings
         if settings.workers:
             # Read before the workers are forked, so that they share it.
-            maker.preload()
+            clips.maker.preload()
         loader = DataLoader(
-            ClipDataset(maker, stop, settings.seed),
-            batch_sampler=(list(range(i, i + span.batch)) for i in range(start, stop, span.batch)),
+            clips,
+            batch_sampler=(list(range(i, i + batch)) for i in range(start, len(clips), batch)),
             num_workers=settings.workers,
             worker_init_fn=_start_worker if settings.workers else None,
             pin_memory=pin_memory,
             prefetch_factor=4 if settings.workers else None,
         )
-        clips = iter(loader)
-        for _ in range(first, span.end):
-            yield [tuple(next(clips)) for _ in range(settings.accumulate)]
+        return map(tuple, loader)
 
 
 def _start_worker(number: int) -> None:

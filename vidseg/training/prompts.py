@@ -23,6 +23,8 @@ class PromptShares(Strict):
 
     mask: float = Field(default=0.5, ge=0, le=1)
     box: float = Field(default=0.35, ge=0, le=1)
+    single_click: float = Field(default=0.0, ge=0, le=1)
+    """How often clicks are one alone; else they are 1 to 5."""
     box_jitter: float = Field(default=0.08, ge=0, le=0.5)
     """Each side of a box is off by up to this share of the box's width or height."""
 
@@ -47,7 +49,8 @@ def sample(
             if rng.random() < 0.1:
                 points[row, 2], labels[row, 2] = _inner_point(mask, rng), 1
         elif not is_mask[row]:
-            for p in range(int(rng.integers(1, MAX_POINTS + 1))):
+            is_single = shares.single_click > 0 and rng.random() < shares.single_click
+            for p in range(1 if is_single else int(rng.integers(1, MAX_POINTS + 1))):
                 on = p == 0 or rng.random() < 0.6 or mask.all()
                 points[row, p] = _inner_point(mask, rng) if on else _point_off(mask, rng)
                 labels[row, p] = int(on)

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from vidseg.errors import ConfigError
 from vidseg.training.data import ClipSettings
+from vidseg.training.data.settings import ClipMix
 from vidseg.training.distil_settings import DistilSettings
 from vidseg.training.unroll import UnrollSettings
 from vidseg.validation import Strict, parse
@@ -55,6 +56,15 @@ class TrainingStage(Strict):
     batch: Annotated[int, Field(ge=1)] | None = None
 
 
+class FirstFrames(Strict):
+    """Clips of one frame that a step takes besides the others: answers to boxes and clicks are learned from
+    many more pictures so, as one frame costs a fraction of a clip."""
+
+    batch: int = Field(default=0, ge=0)
+    """How many a step takes; 0: none."""
+    mix: ClipMix = ClipMix()
+
+
 class TrainSettings(Strict):
     """A training run. Paths are taken from the working directory."""
 
@@ -89,6 +99,7 @@ class TrainSettings(Strict):
     sheet_every: int = Field(default=500, ge=1)
     save_every: SaveEvery = SaveEvery(minutes=5)
     data: ClipSettings
+    first_frames: FirstFrames = FirstFrames()
     unroll: UnrollSettings = Field(default_factory=UnrollSettings)
     distil: DistilSettings | None = None
     """A teacher to learn from; None: training learns from true masks alone."""

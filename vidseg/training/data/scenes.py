@@ -80,6 +80,8 @@ class SceneMaker:
             (front if rng.random() < 0.35 else behind).append(other)
         if rng.random() < s.occluder:
             front.append(self._passer(rng, aspect, fill, pose))
+        if s.crossing and rng.random() < s.crossing:
+            (front if rng.random() < 0.5 else behind).append(self._twin(rng, pictures, aspect, fill, pose))
         target = self._object_layer(rng, draws.harmonised(rng, pictures, background), aspect, fill, pose)
         if rng.random() < 0.15:
             behind.append(draws.shadow(rng, target, fill))
@@ -153,13 +155,30 @@ class SceneMaker:
 
     def _passer(self, rng: Rng, aspect: float, fill: float, pose: Pose) -> Layer:
         """Something that crosses the object's way in front of it about the middle of the clip."""
-        s = self._settings
         pictures, _ = self._any_cut_out(rng)
+        return self._crosser(rng, pictures, aspect, fill, (0.3, 1.5), pose)
+
+    def _twin(self, rng: Rng, pictures: list[Image], aspect: float, fill: float, pose: Pose) -> Layer:
+        """One that looks like the object and crosses its way about the middle of the clip."""
+        pictures = pictures if rng.random() < 0.5 else draws.mirrored(pictures)
+        return self._crosser(rng, pictures, aspect, fill, (0.7, 1.4), pose)
+
+    def _crosser(
+        self,
+        rng: Rng,
+        pictures: list[Image],
+        aspect: float,
+        fill: float,
+        sizes: tuple[float, float],
+        pose: Pose,
+    ) -> Layer:
+        """Something that crosses an object's way; `sizes` are its least and greatest area against it."""
+        s = self._settings
         moment = rng.uniform(0.2, 1.1) * s.num_frames
         meet = pose.xy[min(s.num_frames - 1, int(moment))] + rng.normal(0, 0.25, 2) * np.sqrt(fill)
         away = (np.arange(s.num_frames) - moment)[:, None]
         speed = log_uniform(rng, 0.3, 1.0) * np.sqrt(fill * aspect)
-        size = min(0.35, fill * log_uniform(rng, 0.3, 1.5))
+        size = min(0.35, fill * log_uniform(rng, *sizes))
         own = random_pose(rng, s.num_frames, 0.005, meet)
         path = Pose(own.xy + away * draws.heading(rng) * speed, own.scale, own.angle, own.tilt)
         return self._object_layer(rng, pictures, aspect, size, path)
@@ -342,6 +361,8 @@ class SceneMaker:
             layers.append(self._cover(rng, extent, pose, draws.heading(rng), away))
         if rng.random() < s.occluder:
             layers.append(self._passer(rng, aspect, fill, pose))
+        if s.crossing and rng.random() < s.crossing:
+            layers.append(self._twin(rng, [picture], aspect, fill, pose))
         for _ in range(int(rng.integers(0, s.max_distractors // 2 + 1))):
             layers.append(self._distractor(rng, aspect, fill, [picture], [], pose.xy[0]))
 

@@ -59,6 +59,8 @@ class ClipSettings(Strict):
     max_distractors: int = Field(default=4, ge=0, le=16)
     look_alike: float = Field(default=0.35, ge=0, le=1)
     """Probability that a distractor is the object's twin, or cut from the same texture."""
+    crossing: float = Field(default=0.0, ge=0, le=1)
+    """Probability that the object's twin crosses its way, in front of it or behind it."""
     occluder: float = Field(default=0.25, ge=0, le=1)
     """Probability that something passes in front of the object."""
     vanish: float = Field(default=0.12, ge=0, le=1)
