@@ -1,0 +1,217 @@
+// Draws the timeline: the ruler with what concerns the whole frame, and a row for each object.
+
+import { store } from "../state.js";
+
+const TICK_STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000];
+const LEAST_TICK_PX = 64;
+
+/** The page's colours, read when they change: a canvas knows no CSS variables. */
+export function readColours() {
+  const style = getComputedStyle(document.documentElement);
+  const probe = document.createElement("span");
+  document.body.append(probe);
+  const colours = {};
+  for (const name of ["surface", "raised", "line", "edge", "text", "quiet", "accent", "chosen", "good", "warn", "bad", "track"]) {
+    probe.style.color = `var(--${name})`;
+    colours[name] = getComputedStyle(probe).color;
+  }
+  probe.remove();
+  colours.font = `${0.7857 * parseFloat(style.fontSize)}px ${style.getPropertyValue("--mono")}`;
+  return colours;
+}
+
+/**
+ * @param {CanvasRenderingContext2D} context in CSS pixels
+ * @param {{scale: import("./scale.js").Scale, width: number, rowHeight: number, colours: Object, dragged: Object|null}} view
+ */
+export function paintTimeline(context, view) {
+  const { objects, chosen } = store.state;
+  const { width, rowHeight, colours } = view;
+  context.fillStyle = colours.surface;
+  context.fillRect(0, 0, width, rowHeight * (objects.length + 1));
+  paintRuler(context, view);
+  objects.forEach((object, at) => {
+    const top = rowHeight * (at + 1);
+    if (object.id === chosen) {
+      context.fillStyle = colours.chosen;
+      context.fillRect(0, top, width, rowHeight);
+    }
+    paintRow(context, view, object, top);
+  });
+  paintMarks(context, view, rowHeight * (objects.length + 1));
+  paintPlayhead(context, view, rowHeight * (objects.length + 1));
+}
+
+function span(view, first, last, leastPx = 2) {
+  const left = view.scale.placeOf(first);
+  return [left, Math.max(view.scale.placeOf(last + 1) - left, leastPx)];
+}
+
+function paintRuler(context, view) {
+  const { width, rowHeight, colours, scale } = view;
+  const { reviewed, doubts, flags, video } = store.state;
+  context.fillStyle = colours.raised;
+  context.fillRect(0, 0, width, rowHeight);
+  context.fillStyle = colours.good;
+  for (const [first, last] of reviewed) context.fillRect(...insert(span(view, first, last), rowHeight - 3, 3));
+  context.fillStyle = colours.warn;
+  for (const { frames } of doubts) context.fillRect(...insert(span(view, ...frames), rowHeight - 7, 3));
+  const step = TICK_STEPS.find((frames) => frames * scale.pxPerFrame >= LEAST_TICK_PX) ?? TICK_STEPS[TICK_STEPS.length - 1];
+  context.font = colours.font;
+  context.textBaseline = "middle";
+  for (let frame = Math.ceil(scale.first / step) * step; frame < Math.min(scale.first + scale.seen, video?.frames ?? 0); frame += step) {
+    const x = scale.placeOf(frame);
+    context.fillStyle = colours.edge;
+    context.fillRect(x, 0, 1, 5);
+    context.fillStyle = colours.quiet;
+    context.fillText(frame, x + 4, rowHeight * 0.42);
+  }
+  for (const { frame } of flags) paintFlag(context, scale.placeOf(frame), colours);
+}
+
+function insert([left, width], top, height) {
+  return [left, top, width, height];
+}
+
+function paintFlag(context, x, colours) {
+  context.fillStyle = colours.bad;
+  context.fillRect(x, 1, 1.5, 13);
+  context.beginPath();
+  context.moveTo(x + 1, 1);
+  context.lineTo(x + 9, 4);
+  context.lineTo(x + 1, 8);
+  context.fill();
+}
+
+/** A band for the state, a line for the sureness, a pale hill for the area, diamonds for a person's input. */
+function paintRow(context, view, object, top) {
+  const { width, rowHeight, colours } = view;
+  const row = store.state.rows.get(object.id);
+  const inner = { top: top + 3, height: rowHeight - 6 };
+  context.fillStyle = colours.track;
+  context.fillRect(0, inner.top, width, inner.height);
+  context.globalAlpha = object.visible ? 1 : 0.4;
+  if (row) paintStates(context, view, object, row, inner);
+  for (const { frames, objects } of store.state.doubts) {
+    if (!objects.includes(object.id)) continue;
+    context.fillStyle = colours.warn;
+    context.fillRect(...insert(span(view, ...frames, 3), top + rowHeight - 4, 3));
+  }
+  for (const prompt of store.state.prompts) if (prompt.object === object.id) paintPrompt(context, view, prompt, top + rowHeight / 2);
+  context.globalAlpha = 1;
+}
+
+/** One column of pixels at a time: of the frames that share it the least sure one is shown, so that no doubt is lost. */
+function paintStates(context, view, object, row, { top, height }) {
+  const { scale, colours } = view;
+  const most = row.areas.reduce((a, b) => Math.max(a, b), 1);
+  const sureness = new Path2D();
+  let isDown = false;
+  const end = Math.min(scale.first + scale.seen, row.kinds.length);
+  const framesPerColumn = Math.max(1 / scale.pxPerFrame, 1);
+  for (let from = Math.floor(scale.first); from < end; from += framesPerColumn) {
+    const first = Math.floor(from);
+    const last = Math.max(Math.ceil(from + framesPerColumn) - 1, first);
+    // Whole pixels, or neighbours would overlap in stripes.
+    const x = Math.round(scale.placeOf(first));
+    const wide = Math.max(Math.round(scale.placeOf(last + 1)) - x, 1);
+    const at = worst(row, first, last);
+    if (at === null) {
+      isDown = false;
+      continue;
+    }
+    const { kind, score, area } = at;
+    if (kind === "a" || kind === "X") {
+      isDown = false;
+      paintAbsent(context, x, top, wide, height, kind === "X" ? colours.bad : colours.edge);
+      continue;
+    }
+    context.fillStyle = object.colour;
+    context.globalAlpha *= kind === "u" ? 0.25 : 0.42;
+    context.fillRect(x, top, wide, height);
+    const hill = (height * area) / most;
+    context.fillRect(x, top + height - hill, wide, hill);
+    context.globalAlpha = object.visible ? 1 : 0.4;
+    const y = top + height - 1 - (height - 2) * score;
+    if (!isDown) sureness.moveTo(x, y);
+    sureness.lineTo(x + wide / 2, y);
+    isDown = true;
+  }
+  context.strokeStyle = colours.text;
+  context.lineWidth = 1.25;
+  context.stroke(sureness);
+}
+
+function worst({ kinds, scores, areas }, first, last) {
+  let found = null;
+  for (let frame = first; frame <= last && frame < kinds.length; frame++) {
+    if (kinds[frame] === ".") continue;
+    const score = scores[frame] / 100;
+    if (!found || score < found.score) found = { kind: kinds[frame], score, area: areas[frame] };
+  }
+  return found;
+}
+
+function paintAbsent(context, x, top, width, height, colour) {
+  context.fillStyle = colour;
+  context.fillRect(x, top + height / 2 - 1, width, 2);
+}
+
+function paintPrompt(context, view, { frame, drawn }, y) {
+  const x = view.scale.placeOf(frame + 0.5);
+  const reach = 5;
+  context.beginPath();
+  if (drawn) {
+    context.rect(x - reach + 1, y - reach + 1, 2 * reach - 2, 2 * reach - 2);
+  } else {
+    context.moveTo(x, y - reach);
+    context.lineTo(x + reach, y);
+    context.lineTo(x, y + reach);
+    context.lineTo(x - reach, y);
+    context.closePath();
+  }
+  context.fillStyle = view.colours.text;
+  context.fill();
+  context.lineWidth = 1.5;
+  context.strokeStyle = view.colours.surface;
+  context.stroke();
+}
+
+function paintMarks(context, view, height) {
+  const { first, last } = store.state.marks;
+  context.fillStyle = view.colours.accent;
+  if (first !== null && last !== null) {
+    context.globalAlpha = 0.14;
+    context.fillRect(...insert(span(view, Math.min(first, last), Math.max(first, last)), 0, height));
+    context.globalAlpha = 1;
+  }
+  if (first !== null) bracket(context, view.scale.placeOf(first), 1, height);
+  if (last !== null) bracket(context, view.scale.placeOf(last + 1), -1, height);
+  if (view.dragged) {
+    const { start, end, row } = view.dragged;
+    context.globalAlpha = 0.55;
+    context.fillStyle = view.colours.bad;
+    context.fillRect(...insert(span(view, Math.min(start, end), Math.max(start, end)), view.rowHeight * (row + 1) + 3, view.rowHeight - 6));
+    context.globalAlpha = 1;
+  }
+}
+
+function bracket(context, x, direction, height) {
+  context.fillRect(x - (direction > 0 ? 0 : 2), 0, 2, height);
+  context.fillRect(direction > 0 ? x : x - 6, 0, 6, 2);
+}
+
+function paintPlayhead(context, view, height) {
+  const [left, width] = span(view, store.state.frame, store.state.frame, 1);
+  const middle = left + width / 2;
+  context.fillStyle = view.colours.text;
+  context.globalAlpha = 0.22;
+  if (width > 3) context.fillRect(left, 0, width, height);
+  context.globalAlpha = 1;
+  context.fillRect(middle - 0.75, 0, 1.5, height);
+  context.beginPath();
+  context.moveTo(middle - 5, 0);
+  context.lineTo(middle + 5, 0);
+  context.lineTo(middle, 7);
+  context.fill();
+}
