@@ -15,9 +15,10 @@ import vidseg
 from support.parity import SIZE, SMALL_MODEL, as_frames, moving_picture
 from vidseg import cli
 from vidseg.errors import InputError
-from vidseg.eval.bench import Measured, StageClock, _uncounted_operations, efficiency, now_ms
+from vidseg.eval.bench import Measured, StageClock, efficiency, now_ms
 from vidseg.eval.bench_memory import bench_memory
 from vidseg.eval.commands.bench import as_plot, as_table, as_text
+from vidseg.eval.operations import uncounted_operations
 from vidseg.memory.linear import Linear
 from vidseg.trackers.engine import STAGES
 from vidseg.trackers.options import TrackerOptions
@@ -75,7 +76,7 @@ def test_operations_of_the_fused_layer_are_those_of_a_plain_one() -> None:
     for layer in (Linear(32, 16, "gelu"), nn.Linear(32, 16)):
         with (
             torch.no_grad(),
-            FlopCounterMode(display=False, custom_mapping=_uncounted_operations()) as counter,
+            FlopCounterMode(display=False, custom_mapping=uncounted_operations()) as counter,
         ):
             layer(x)
         counts.append(counter.get_total_flops())

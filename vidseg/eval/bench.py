@@ -7,7 +7,6 @@ before the clock starts. The time of a frame is that of `session.step` and of th
 
 from __future__ import annotations
 
-import math
 import os
 import statistics
 import sys
@@ -15,13 +14,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vidseg.errors import InputError, RunError, VidsegError
+from vidseg.errors import InputError
+from vidseg.eval.operations import counter
+from vidseg.eval.turns import in_turns
 from vidseg.trackers.options import TrackerOptions
 
 if TYPE_CHECKING:
@@ -80,61 +80,12 @@ def bench(choices: Sequence[TrackerOptions], options: BenchOptions | None = None
         RunError: a tracker's process ended.
     """
     options = options or BenchOptions()
-    context = get_context("spawn")
-    lines: list[Connection] = []
-    processes = []
-    try:
-        for choice in choices:
-            mine, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, choice, options), daemon=True)
-            process.start()
-            theirs.close()
-            lines.append(mine)
-            processes.append(process)
-            _ask(mine, choice.tracker)  # wait until it is loaded: trackers load one at a time
-        for start in range(0, options.frames, options.turn):
-            for line, choice in zip(lines, choices, strict=True):
-                line.send(min(options.turn, options.frames - start))
-                _ask(line, choice.tracker)
-        measured = []
-        for line, choice in zip(lines, choices, strict=True):
-            line.send(0)
-            measured.append(_ask(line, choice.tracker))
-        return measured
-    finally:
-        for process in processes:
-            process.terminate()
-            process.join()
-
-
-def _ask(line: Connection, name: str) -> Any:
-    try:
-        answer = line.recv()
-    except (EOFError, ConnectionError):
-        raise RunError(f"the process of tracker '{name}' ended before it answered") from None
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
-
-
-def _serve(line: Connection, choice: TrackerOptions, options: BenchOptions) -> None:
-    """The process of a tracker: it loads, tracks as many frames as it is told, and at 0 sends its
-    measurements."""
-    try:
-        subject = _Subject(choice, options)
-        line.send(None)
-        while count := line.recv():
-            subject.track(count)
-            line.send(None)
-        line.send(subject.measured())
-    except VidsegError as error:
-        line.send(error)
-    except Exception as error:
-        line.send(RunError(f"tracker '{choice.tracker}' failed ({type(error).__name__}: {error})"))
+    turns = [min(options.turn, options.frames - start) for start in range(0, options.frames, options.turn)]
+    return in_turns(partial(_Subject, options=options), choices, turns)
 
 
 class _Subject:
-    def __init__(self, choice: TrackerOptions, options: BenchOptions) -> None:
+    def __init__(self, choice: TrackerOptions, *, options: BenchOptions) -> None:
         import torch
 
         from vidseg.pipeline.made_video import MadeVideo
@@ -163,7 +114,7 @@ class _Subject:
             self._step()
         self.gflops, self.gflops_by_stage = self._count_operations()
 
-    def track(self, count: int) -> None:
+    def run(self, count: int) -> None:
         for _ in range(count):
             self.stages.start_frame()
             ms, score = self._step()
@@ -216,32 +167,12 @@ class _Subject:
         model = _model_of(self.tracker)
         if model is None:
             return None, {}
-        from torch.utils.flop_counter import FlopCounterMode
-
         model.requires_grad_(False)  # the counter fails on gradients that are missing
-        with FlopCounterMode(display=False, custom_mapping=_uncounted_operations()) as counter:
-            self.stages.count_with(counter.get_total_flops)
+        with counter() as counted:
+            self.stages.count_with(counted.get_total_flops)
             self._step()
             by_stage = self.stages.end_count()
-        return counter.get_total_flops() / 1e9, {name: count / 1e9 for name, count in by_stage.items()}
-
-
-def _uncounted_operations() -> dict[Any, Any]:
-    """Operators that PyTorch's counter does not know, with functions that count them: oneDNN's, and attention
-    on the CPU."""
-    import torch
-    from torch.utils.flop_counter import sdpa_flop_count
-
-    def linear(x: Any, weight: Any, *args: Any, **kwargs: Any) -> int:
-        return 2 * math.prod(x) * weight[0]
-
-    def attention(query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> int:
-        return int(sdpa_flop_count(query, key, value))
-
-    return {
-        torch.ops.mkldnn._linear_pointwise: linear,
-        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention,
-    }
+        return counted.get_total_flops() / 1e9, {name: count / 1e9 for name, count in by_stage.items()}
 
 
 class StageClock:

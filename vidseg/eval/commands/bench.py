@@ -20,14 +20,24 @@ if TYPE_CHECKING:
     from vidseg.trackers.options import TrackerOptions
 
 
+PICTURE_TABLES = ("2", "3")
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_tracker_arguments(parser, title="trackers", metavar="LIST")
     parser.add_argument("--frames", type=int, default=24, metavar="N", help="measured frames (default: 24)")
     parser.add_argument("--warm-up", type=int, default=8, metavar="N", help="frames before them (default: 8)")
     parser.add_argument("--objects", type=int, default=1, metavar="N", help="followed at once (default: 1)")
-    parser.add_argument("--size", default="1280x720", metavar="WxH", help="of the video (default: 1280x720)")
+    parser.add_argument(
+        "--size", metavar="WxH", help="of the video (default: 1280x720), or of pictures (default: 640x480)"
+    )
     parser.add_argument("--threads", type=int, metavar="N", help="threads of each tracker")
-    parser.add_argument("--table", choices=["efficiency"], help="parameters, GFLOPs, EER, throughput")
+    parser.add_argument(
+        "--table",
+        choices=["efficiency", *PICTURE_TABLES],
+        help="efficiency: parameters, GFLOPs, EER, throughput; image models on pictures, as in the survey of "
+        "SAM's efficient variants: 2 (size), 3 (times of prompts)",
+    )
     parser.add_argument(
         "--reference", metavar="NAME", help="the EER's reference model (default: the first one)"
     )
@@ -52,18 +62,17 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(f"--{name.replace('_', '-')} {getattr(args, name)}", hint="give 1 or more")
     if args.plot is not None and args.plot.suffix != ".svg":
         raise InputError(f"--plot '{args.plot}'", hint="give a name that ends in .svg")
+    choices = _choices(args)
+    if args.table in PICTURE_TABLES:
+        return _pictures(choices, args)
     options = BenchOptions(
         frames=args.frames,
         warm_up=args.warm_up,
         objects=args.objects,
-        size_hw=_size_hw(args.size),
+        size_hw=_size_hw(args.size or "1280x720"),
         threads=args.threads,
     )
     scores = _scores_of(args.results)
-    asked = options_of(args)
-    choices = [asked.model_copy(update={"tracker": name.strip()}) for name in asked.tracker.split(",")]
-    if asked.weights is not None and len(choices) > 1:
-        raise InputError("--weights for several trackers", hint="give it with one tracker")
     if args.memory:
         return _memory(choices, args)
     rows = bench(choices, options)
@@ -76,6 +85,28 @@ def run(args: argparse.Namespace) -> int:
         print(as_table(document["efficiency"]) if args.table else as_text(rows))
     if args.plot is not None:
         write_bytes(args.plot, as_plot(rows).encode())
+    return 0
+
+
+def _choices(args: argparse.Namespace) -> list[TrackerOptions]:
+    asked = options_of(args)
+    choices = [asked.model_copy(update={"tracker": name.strip()}) for name in asked.tracker.split(",")]
+    if asked.weights is not None and len(choices) > 1:
+        raise InputError("--weights for several trackers", hint="give it with one tracker")
+    return choices
+
+
+def _pictures(choices: Sequence[TrackerOptions], args: argparse.Namespace) -> int:
+    from vidseg.eval.bench_images import ImageBenchOptions, as_document, bench_images, size_table, time_table
+
+    options = ImageBenchOptions(
+        pictures=args.frames, size_hw=_size_hw(args.size or "640x480"), threads=args.threads
+    )
+    rows = bench_images(choices, options)
+    if args.json:
+        print(json.dumps(as_document(rows, options, args.reference), indent=2))
+    else:
+        print(size_table(rows, args.reference) if args.table == "2" else time_table(rows))
     return 0
 
 
