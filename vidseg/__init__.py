@@ -12,6 +12,7 @@ from vidseg.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from vidseg import compat as compat
+    from vidseg import samplers as samplers
     from vidseg.errors import VidsegError as VidsegError
     from vidseg.eval.scoring import score as score
     from vidseg.pipeline.convert import convert as convert
@@ -53,6 +54,7 @@ __all__ = [  # noqa: RUF022 (the order of a first session)
     "convert",
     "score",
     "compat",
+    "samplers",
     "Frame",
     "FrameResult",
     "VidsegError",
@@ -68,8 +70,8 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> object:
-    if name == "compat":
-        return import_module("vidseg.compat")
+    if name in ("compat", "samplers"):
+        return import_module(f"vidseg.{name}")
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module 'vidseg' has no attribute '{name}'")

@@ -38,6 +38,9 @@ class EngineSettings(Strict):
     """Whether a corrected frame keeps its mask when tracking passes it again, as in SAM 2's first predictor,
     on which EdgeTAM and Surgical SAM 2 are built; else it is tracked anew (SAM 2.1, EfficientTAM)."""
 
+    sampling: dict[str, Any] = Field(default={}, exclude=True)
+    """Settings of samplers (`vidseg.samplers`) that fit the model's scores, where those of SAM do not."""
+
 
 @dataclass(frozen=True)
 class Given:

@@ -14,7 +14,7 @@ import yaml
 import vidseg
 from support.parity import SMALL_MODEL, parity_weights
 from vidseg.errors import CheckpointError, ConfigError, InputError, PromptError
-from vidseg.trackers.image.answer import box_xywh
+from vidseg.masks import box_xywh
 from vidseg.trackers.image.framing import Stretch
 from vidseg.trackers.registry import read_config
 
@@ -214,3 +214,48 @@ def test_weights_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("VIDSEG_WEIGHTS", str(tmp_path))
     with pytest.raises(CheckpointError):
         vidseg.load_image("edgetam")
+
+
+def test_everything_runs_the_encoder_once(nano: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, mask = disk()
+    runs: list[int] = []
+    encode = nano.model.encode_batch
+    monkeypatch.setattr(nano.model, "encode_batch", lambda x: runs.append(len(x)) or encode(x))
+    embedding = nano.embed(image)
+    found = embedding.everything(points_per_side=6)
+    assert runs == [1]
+    assert max(iou(one.mask, mask) for one in found) > 0.9
+    best = max(found, key=lambda one: iou(one.mask, mask))
+    again = embedding.segment(points=[best.point_xy])[0]
+    assert np.array_equal(again.mask, best.mask), "the sampler answers as a click does"
+    assert np.allclose(again.low_res_logits, best.low_res_logits, atol=0.02), "kept in half precision"
+    embedding.everything(points_per_side=4, crop_n_layers=1)
+    assert runs == [1, 1, 1, 1, 1], "every crop is encoded"
+
+
+def test_everything_takes_the_models_own_thresholds(nano: Any) -> None:
+    embedding = nano.embed(disk()[0])
+    own = embedding.everything(points_per_side=6)
+    assert min(one.predicted_iou for one in own) > nano.sampling["pred_iou_thresh"]
+    assert embedding.everything(points_per_side=6, pred_iou_thresh=0.99) == []
+
+
+def test_everything_in_boxes(nano: Any) -> None:
+    image, mask = disk()
+    (found,) = nano.embed(image).everything("boxes", boxes=[(60, 30, 121, 91)])
+    assert iou(found.mask, mask) > 0.9
+
+
+def test_everything_of_several_candidates(small: Any) -> None:
+    """SAM 2's decoder offers three masks a point; the single mask is not among them."""
+    embedding = small.embed(picture())
+    found = embedding.everything(
+        points_per_side=2, pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=1.0
+    )
+    assert len(found) == 12
+    answer = embedding.candidates(points=[found[0].point_xy])
+    assert any(np.allclose(found[0].low_res_logits, one, atol=0.02) for one in answer.low_res_logits[1:])
+
+
+def iou(a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_]) -> float:
+    return float((a & b).sum() / (a | b).sum())

@@ -5,43 +5,22 @@ Layouts: K candidates · h w the low-res grid · H W the picture.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from vidseg.masks import box_xywh, stability
+from vidseg.samplers import Found
 from vidseg.trackers.image.framing import Framing
 from vidseg.trackers.image.prompt import ImagePrompt
 from vidseg.trackers.model import ImageModel
-from vidseg.trackers.sam2.mask_decoder import stability
 
 if TYPE_CHECKING:
-    from vidseg.trackers.contract import BoolArray, FloatArray
+    from vidseg.trackers.contract import FloatArray
 
 STABILITY_OFFSET = 1.0
 """Logits above and below 0 at which a mask is cut to measure its stability (SAM's mask generator)."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Found:
-    """One mask of a picture, with its scores."""
-
-    mask: BoolArray
-    """bool (H, W)."""
-    box_xywh: FloatArray
-    """float32 (4,): first column and row of the mask, and the distances of its last ones from them, as in
-    SAM's mask generator; 0 for an empty mask. A COCO box is one pixel wider and higher."""
-    predicted_iou: float
-    """The model's own estimate of the mask's quality; a guess, not the metric."""
-    stability: float
-    """IoU of the mask cut at logits of +1 and of -1, at the picture's size: 1 where its edge is sharp."""
-    low_res_logits: FloatArray
-    """float32 (1, h, w): mask logits (before sigmoid) on the decoder's grid; `mask_logits=` takes them back.
-    """
-    point_xy: tuple[float, float] | None
-    """The first point of the prompt, in pixels of the picture; None for a prompt without points."""
 
 
 class Answer:
@@ -121,11 +100,3 @@ class Answer:
             f"Answer(low_res_logits=float32{tuple(self._logits_khw.shape)}, "
             f"predicted_ious={self.predicted_ious.round(3).tolist()})"
         )
-
-
-def box_xywh(mask: BoolArray) -> FloatArray:
-    """See `Found.box_xywh`."""
-    xs, ys = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
-    if not len(xs):
-        return np.zeros(4, np.float32)
-    return np.array([xs[0], ys[0], xs[-1] - xs[0], ys[-1] - ys[0]], np.float32)

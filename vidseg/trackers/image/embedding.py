@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +11,16 @@ import torch
 from torch import Tensor
 
 from vidseg.errors import PromptError
-from vidseg.trackers.image.answer import Answer, Found
+from vidseg.samplers import Found, everything
+from vidseg.trackers.image.answer import Answer
+from vidseg.trackers.image.embedded_picture import EmbeddedPicture
 from vidseg.trackers.image.framing import Framing
 from vidseg.trackers.image.prompt import ImagePrompt
 from vidseg.trackers.model import Features, ImageModel
 
 if TYPE_CHECKING:
-    from vidseg.trackers.contract import Box, FloatArray, Labels, Points
+    from vidseg.samplers.points import Crop
+    from vidseg.trackers.contract import BoolArray, Box, FloatArray, Labels, Points
 
 PROMPT_KEYS = ("box", "points", "labels", "mask_logits")
 
@@ -35,6 +38,8 @@ class Embedding:
         model_input_3ss: Tensor,
         encoded: Features,
         size_hw: tuple[int, int],
+        sampling: Mapping[str, Any] | None = None,
+        embed_crop: Callable[[Crop], Embedding] | None = None,
     ) -> None:
         self.size_hw = size_hw
         """Height and width of the picture."""
@@ -43,6 +48,8 @@ class Embedding:
         self._model = model
         self._framing = framing
         self._model_input_3ss = model_input_3ss
+        self._sampling = sampling or {}
+        self._embed_crop = embed_crop
 
     @property
     def model_input(self) -> FloatArray:
@@ -107,6 +114,39 @@ class Embedding:
         """
         answer = self.candidates(box=box, points=points, labels=labels, mask_logits=mask_logits)
         return answer.found(multimask=multimask)
+
+    def everything(
+        self, sampler: str = "grid", *, skip: BoolArray | None = None, **settings: Any
+    ) -> list[Found]:
+        """All objects of the picture, as a sampler finds them, the best ones first.
+
+        Args:
+            sampler: a name of `vidseg.samplers.SAMPLERS`.
+            skip: bool H x W; nothing is asked there.
+            **settings: of the sampler (`points_per_side=16`, ...). Where they are not given, the model's own
+                thresholds hold, and then the sampler's defaults.
+
+        Raises:
+            ConfigError: an unknown sampler or setting.
+        """
+        return self.everything_asked(sampler, skip=skip, **settings)[0]
+
+    def everything_asked(
+        self, sampler: str = "grid", *, skip: BoolArray | None = None, **settings: Any
+    ) -> tuple[list[Found], int]:
+        """As `everything`, and how many prompts the decoder answered for it."""
+        return everything(self.prompted(), sampler, settings, defaults=self._sampling, skip=skip)
+
+    def prompted(self) -> EmbeddedPicture:
+        """The picture as samplers ask it; see `vidseg.samplers.PromptedPicture`."""
+        embed_crop = self._embed_crop
+        return EmbeddedPicture(
+            model=self._model,
+            framing=self._framing,
+            encoded=self.encoded,
+            size_hw=self.size_hw,
+            embed_crop=None if embed_crop is None else lambda crop: embed_crop(crop).prompted(),
+        )
 
     @torch.inference_mode()
     def answers(self, prompts: Sequence[ImagePrompt]) -> list[Answer]:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 MEMORY_WEIGHTS = ("memory_", "maskmem_", "mask_downsample", "obj_ptr_", "no_obj_", "no_mem_pos_enc")
 """Prefixes of the names of weights that SAM 2 uses on videos only."""
 
+SAM2_SAMPLING = {"pred_iou_thresh": 0.8}
+"""What SAM 2's mask generator (sam2/automatic_mask_generator.py) sets otherwise than SAM's."""
+
 ImageBuilder = Callable[[str, Mapping[str, Any], TrackerOptions], ImageSegmenter]
 """(name, mapping of the YAML without `kind` and `options`, options of the caller) -> segmenter."""
 
@@ -58,7 +61,10 @@ def segmenter_of(tracker: EngineTracker) -> ImageSegmenter:
     # their training.
     resize: Literal["bilinear", "bicubic"] = "bicubic" if tracker.settings.family == "own" else "bilinear"
     model = tracker.engine.model
-    return ImageSegmenter(tracker.name, model, Stretch(model.image_size, resize))
+    sampling = tracker.settings.sampling
+    if tracker.settings.family != "own":
+        sampling = SAM2_SAMPLING | sampling
+    return ImageSegmenter(tracker.name, model, Stretch(model.image_size, resize), sampling)
 
 
 IMAGE_KINDS: Registry[ImageBuilder] = Registry("image model kind", {"engine": _of_tracker})

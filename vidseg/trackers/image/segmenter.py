@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from vidseg.errors import InputError
+from vidseg.samplers.points import Crop
 from vidseg.trackers.image.embedding import Embedding
 from vidseg.trackers.image.framing import Framing
 from vidseg.trackers.model import ImageModel
@@ -18,12 +21,18 @@ class ImageSegmenter:
     """An image model, ready to use; made by `vidseg.load_image`.
 
     Nothing is kept between pictures: each embedding holds its own tensors.
+
+    Args:
+        sampling: settings of samplers that fit the model's scores, where those of SAM do not.
     """
 
-    def __init__(self, name: str, model: ImageModel, framing: Framing) -> None:
+    def __init__(
+        self, name: str, model: ImageModel, framing: Framing, sampling: Mapping[str, Any] | None = None
+    ) -> None:
         self.name = name
         self.model = model
         self.framing = framing
+        self.sampling = dict(sampling or {})
 
     @property
     def device(self) -> torch.device:
@@ -64,9 +73,15 @@ class ImageSegmenter:
                 model_input,
                 features.rows(torch.tensor([row])),
                 (image.shape[0], image.shape[1]),
+                self.sampling,
+                # Crops are encoded only if a sampler asks for them; until then this holds the picture.
+                partial(self._embed_crop, image),
             )
             for row, (image, model_input) in enumerate(zip(images, inputs, strict=True))
         ]
+
+    def _embed_crop(self, image: npt.NDArray[np.uint8], crop: Crop) -> Embedding:
+        return self.embed(image[crop.y0 : crop.y1, crop.x0 : crop.x1])
 
     def __repr__(self) -> str:
         return f"ImageSegmenter('{self.name}', {self.device}, {str(self.dtype).removeprefix('torch.')})"

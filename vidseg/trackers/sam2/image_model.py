@@ -13,17 +13,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from vidseg.masks import stability
 from vidseg.memory.linear import Linear
 from vidseg.memory.widths import CHANNELS
 from vidseg.trackers.compiled import compile_in_place
 from vidseg.trackers.image_encoder import ImageEncoder, PyramidNeck
 from vidseg.trackers.model import Candidates, Decoded, Features
 from vidseg.trackers.sam2.mask_decoder import (
+    STABILITY_DELTA,
     STABILITY_THRESHOLD,
     MaskDecoder,
     choose_best,
     choose_single,
-    stability,
 )
 from vidseg.trackers.sam2.prompt_encoder import PromptEncoder
 
@@ -141,7 +142,7 @@ class Sam2ImageModel(nn.Module):
         alternatives = (predicted_ious_k[1:].argsort(descending=True, stable=True) + 1).tolist()
         if multimask:
             return list(alternatives)
-        return [0] if stability(logits_khw[0]) >= STABILITY_THRESHOLD else alternatives[:1]
+        return [0] if stability(logits_khw[0], STABILITY_DELTA) >= STABILITY_THRESHOLD else alternatives[:1]
 
     def decode(
         self,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from vidseg.masks import stability
 from vidseg.memory.norm import LayerNorm2d
 from vidseg.trackers.mlp import MLP
 from vidseg.trackers.model import Candidates
@@ -98,20 +99,13 @@ class MaskDecoder(nn.Module):
         )
 
 
-def stability(logits: Tensor, delta: float = STABILITY_DELTA) -> Tensor:
-    """IoU of a mask cut at +delta with itself cut at -delta: ... x h x w to ...; 1 if both are empty."""
-    inner = (logits > delta).flatten(-2).sum(-1).float()
-    outer = (logits > -delta).flatten(-2).sum(-1).float()
-    return torch.where(outer > 0, inner / outer, 1.0)
-
-
 def choose_single(candidates: Candidates) -> Tensor:
     """The single mask, or the best multi-mask if the single one is not stable: B indices into K.
 
     Source: SAM 2's `dynamic_multimask_via_stability`.
     """
     best = candidates.predicted_ious_bk[:, 1:].argmax(dim=1) + 1
-    stable = stability(candidates.logits_bkhw[:, 0]) >= STABILITY_THRESHOLD
+    stable = stability(candidates.logits_bkhw[:, 0], STABILITY_DELTA) >= STABILITY_THRESHOLD
     return torch.where(stable, 0, best)
 
 

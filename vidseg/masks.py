@@ -1,0 +1,45 @@
+"""What is measured of masks, by trackers and samplers alike.
+
+Layouts: H W a mask's height and width.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+def stability(logits: Tensor, delta: float) -> Tensor:
+    """IoU of a mask cut at +delta with itself cut at -delta: ... x H x W to ...; 1 if both are empty."""
+    inner = (logits > delta).flatten(-2).sum(-1).float()
+    outer = (logits > -delta).flatten(-2).sum(-1).float()
+    return torch.where(outer > 0, inner / outer, 1.0)
+
+
+def box_xywh(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """First column and row of a mask (H x W), and the distances of its last ones from them; 0 if empty.
+
+    This is the box of SAM's mask generator; a COCO box is one pixel wider and higher.
+    """
+    xs, ys = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
+    if not len(xs):
+        return np.zeros(4, np.float32)
+    return np.array([xs[0], ys[0], xs[-1] - xs[0], ys[-1] - ys[0]], np.float32)
+
+
+def boxes_xyxy(masks_nhw: Tensor) -> Tensor:
+    """First column and row, last column and row of each mask: int64 N x 4; 0 for an empty mask."""
+    if not len(masks_nhw):
+        return torch.zeros(0, 4, dtype=torch.int64, device=masks_nhw.device)
+    columns, rows = masks_nhw.any(-2), masks_nhw.any(-1)
+    x0, y0 = columns.int().argmax(-1), rows.int().argmax(-1)
+    x1 = columns.shape[-1] - 1 - columns.flip(-1).int().argmax(-1)
+    y1 = rows.shape[-1] - 1 - rows.flip(-1).int().argmax(-1)
+    boxes = torch.stack((x0, y0, x1, y1), dim=-1)
+    return torch.where(columns.any(-1, keepdim=True), boxes, 0)

@@ -1,0 +1,73 @@
+"""The box sampler: one mask for each box that a detector drew.
+
+Source: MobileSAMv2 (Zhang et al., "MobileSAMv2: Faster Segment Anything to Everything").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from vidseg.errors import ConfigError
+from vidseg.samplers.asking import Asking
+from vidseg.samplers.nms import kept_by_nms
+from vidseg.samplers.proposals import Proposal
+from vidseg.samplers.settings import Count, PointSettings, Share
+from vidseg.samplers.small_regions import without_small_regions
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxSettings(PointSettings):
+    """Settings of the sampler `boxes`; defaults are MobileSAMv2's. The settings of points have no effect."""
+
+    boxes: Any = None
+    """N x 4 boxes (x0, y0, x1, y1) in pixels of the picture."""
+    scores: Any = None
+    """The N scores of the boxes; None: all are equally sure, and none is dropped for its score."""
+    box_score_thresh: Share = 0.4
+    """Boxes whose score is below this are dropped."""
+    box_nms_thresh: Share = 0.9
+    """Of two boxes with an IoU above this, the one with the higher score stays."""
+    points_per_batch: Count = 320
+    """The decoder answers at most this many boxes at once."""
+    min_mask_region_area: Annotated[int, Field(ge=0)] = 0
+    """See `PointSettings`."""
+
+
+def boxes(asking: Asking, settings: BoxSettings) -> list[Proposal]:
+    """The masks in the boxes, the largest first."""
+    prompts = _checked(settings)
+    kept = asking.boxes(_inside(prompts, asking.size_hw), settings)
+    if settings.min_mask_region_area:
+        kept = without_small_regions(kept, asking.size_hw, settings.min_mask_region_area, 1.0)
+    areas = [int(proposal.mask.whole(asking.size_hw).sum()) for proposal in kept]
+    return [kept[place] for place in np.argsort(areas, kind="stable")[::-1]]
+
+
+def _checked(settings: BoxSettings) -> npt.NDArray[np.float64]:
+    hint = "boxes= is N x 4 (x0, y0, x1, y1) in pixels, scores= is N numbers"
+    if settings.boxes is None:
+        raise ConfigError("the sampler 'boxes' was given no boxes", hint=hint)
+    try:
+        prompts = np.asarray(settings.boxes, float).reshape(-1, 4)
+        scores = np.ones(len(prompts)) if settings.scores is None else np.asarray(settings.scores, float)
+    except (TypeError, ValueError):
+        raise ConfigError("the boxes are no N x 4 numbers", hint=hint) from None
+    if scores.shape != (len(prompts),) or not (np.isfinite(prompts).all() and np.isfinite(scores).all()):
+        raise ConfigError(f"{len(prompts)} boxes with scores of shape {scores.shape}", hint=hint)
+    sure = scores >= settings.box_score_thresh
+    prompts, scores = prompts[sure], scores[sure]
+    return prompts[kept_by_nms(prompts, scores, settings.box_nms_thresh)]
+
+
+def _inside(prompts: npt.NDArray[np.float64], size_hw: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """The boxes, cut at the picture's edges; those without area are left out."""
+    width_height = np.array([size_hw[1], size_hw[0]] * 2)
+    cut = np.clip(prompts, 0, width_height)
+    return cut[(cut[:, 2] > cut[:, 0]) & (cut[:, 3] > cut[:, 1])]
