@@ -11,11 +11,14 @@ import pytest
 import yaml
 
 import vidseg
+from support.official_image import declare_torchvision_operators
 from support.parity import VIDEO_HW, as_frames, moving_picture, weights_for
 from vidseg.errors import ConfigError
 from vidseg.trackers.engine import Engine
 from vidseg.trackers.engine_tracker import EngineTracker
 from vidseg.trackers.parts import BACKBONES, BANK_POLICIES, COMPRESSORS, MEMORY_ATTENTIONS, Part, build_part
+
+declare_torchvision_operators()  # for the backbone timm
 
 SIZE = 64
 NUM_FRAMES = 10

@@ -9,6 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
+from support.official_image import declare_torchvision_operators
 from vidseg.errors import ContractError
 from vidseg.testing import (
     BackboneContract,
@@ -20,6 +21,8 @@ from vidseg.testing import (
 )
 from vidseg.testing.contracts import PartContract
 from vidseg.trackers.parts import BACKBONES, Part, register_backbone
+
+declare_torchvision_operators()  # for the backbone timm
 
 
 def of_every(contract: type[PartContract]) -> Any:

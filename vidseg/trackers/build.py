@@ -15,7 +15,7 @@ from vidseg.errors import ConfigError
 from vidseg.memory.bank import BankPolicy
 from vidseg.registry import Registry
 from vidseg.trackers.model import MemoryModel, module_of
-from vidseg.trackers.parts import BACKBONES, BANK_POLICIES, build_part
+from vidseg.trackers.parts import BANK_POLICIES, build_backbone, build_part
 from vidseg.trackers.sam2.build import Sam2Settings, build_sam2
 from vidseg.trackers.settings import EngineSettings, Given
 from vidseg.trackers.space_time.build import SpaceTimeSettings, build_space_time
@@ -59,7 +59,7 @@ def build_model(settings: EngineSettings, where: str) -> tuple[MemoryModel, Bank
     row = MODELS.lookup(settings.model.get("name"), where=f"{where}, field 'model.name'")
     rest = {key: value for key, value in settings.model.items() if key != "name"}
     widths = parse(row.settings, rest, where=f"{where}, in 'model'", error=ConfigError)
-    backbone = build_part(BACKBONES, "backbone", settings.backbone, where)
+    backbone = build_backbone(settings.backbone, settings.image_size, where)
     policy = build_part(BANK_POLICIES, "bank", settings.bank, where)
     model = row.build(widths, Given(settings, backbone, policy, where))
     module_of(model).eval()

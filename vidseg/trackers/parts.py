@@ -46,6 +46,7 @@ from vidseg.trackers.backbones.plain_vit import PlainViT, PlainViTSettings
 from vidseg.trackers.backbones.repvit import RepViT, RepViTSettings
 from vidseg.trackers.backbones.residual import Residual, ResidualSettings
 from vidseg.trackers.backbones.resnet import ResNet, ResNetSettings
+from vidseg.trackers.backbones.timm_features import TimmFeatures, TimmSettings
 from vidseg.trackers.backbones.tiny_vit import TinyViT, TinyViTSettings
 from vidseg.validation import Strict, parse
 
@@ -115,6 +116,7 @@ BACKBONES = Registry(
             ResidualSettings, lambda settings: Residual(**settings.model_dump()), _SMALL_RESIDUAL
         ),
         "resnet": Part(ResNetSettings, lambda settings: ResNet(settings.variant, settings.mode)),
+        "timm": Part(TimmSettings, TimmFeatures.of, {"model": "resnet10t"}),
         "tiny-vit": Part(TinyViTSettings, TinyViT.of),
     },
 )
@@ -171,6 +173,20 @@ def register_memory_attention(name: str, part: Part) -> None:
 def register_bank_policy(name: str, part: Part) -> None:
     """The same for `bank:`; `part` builds a `vidseg.memory.bank.BankPolicy`."""
     BANK_POLICIES.register(name, part)
+
+
+def build_backbone(entry: Mapping[str, Any], image_size: int, where: str) -> Any:
+    """The backbone that a mapping in a YAML describes, for a model whose input has this side.
+
+    Where the backbone's settings have a field `image_size`, the side is filled in.
+
+    Raises:
+        ConfigError: see `build_part`.
+    """
+    part = BACKBONES.lookup(entry.get("name"), where=f"{where}, field 'backbone.name'")
+    if "image_size" in getattr(part.settings, "model_fields", {}):
+        entry = {"image_size": image_size, **entry}
+    return build_part(BACKBONES, "backbone", entry, where)
 
 
 def build_part(table: Registry[Part], kind: str, entry: Mapping[str, Any], where: str) -> Any:
