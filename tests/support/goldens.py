@@ -162,7 +162,14 @@ def seeded_state(golden: Golden) -> dict[str, Tensor]:
 
 def manifest_state(model: str, seed: int, overrides: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
     """Seeded weights for any official model; `overrides` as in the goldens (pattern -> scale, add)."""
-    state = _script("seeded_weights").build_state(load_manifest(model), seed, dict(overrides or {}))
+    return seeded(load_manifest(model), seed, overrides)
+
+
+def seeded(
+    manifest: Mapping[str, Any], seed: int, overrides: Mapping[str, Any] | None = None
+) -> dict[str, Tensor]:
+    """Seeded weights for the keys and shapes of a manifest."""
+    state = _script("seeded_weights").build_state(manifest, seed, dict(overrides or {}))
     return {key: torch.from_numpy(np.array(value)) for key, value in state.items()}
 
 

@@ -198,7 +198,7 @@ def shapes_with(title):
     [
         ("SAM 2.1 tiny", "it looks like SAM 2.1 tiny: use the tracker sam2.1-hiera-tiny"),
         ("SAM 2 small", "sam2-hiera-small or surgical-sam2 or surgical-sam2-512"),
-        ("SAM (the first, for images)", "which no tracker here reads"),
+        ("SAM ViT-B (the first, for pictures)", "use the tracker sam-vit-b"),
     ],
 )
 def test_a_misfit_says_what_it_looks_like(title, advice):

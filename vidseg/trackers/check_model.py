@@ -47,19 +47,22 @@ def check_image_model(model: ImageModel) -> None:
                 f"{what}: best_first() names candidates {order} of {len(ious)}",
             )
 
-    def answer() -> Decoded:
-        return model.decode(features, conditioned, points_bp2=points, labels_bp=labels)
-
-    _check_decoded(model, answer, what)
-
 
 def check_memory_model(model: MemoryModel) -> None:
     """Check a model with a memory, on pictures too."""
     check_image_model(model)
     what = f"the model {type(model).__name__}"
     size, policy = model.image_size, RecentFrames(recent_frames=1, max_pointers=2)
-    with torch.inference_mode():
+    with torch.no_grad():
         features = model.encode(noise(3, size, size))
+    points, labels = _clicks(model)
+    conditioned = model.without_memory(features).expand(OBJECTS, -1, -1, -1)
+
+    def answer() -> Decoded:
+        return model.decode(features, conditioned, points_bp2=points, labels_bp=labels)
+
+    _check_decoded(model, answer, what)
+    with torch.inference_mode():
         masks = torch.zeros(OBJECTS, size, size, dtype=torch.bool)
         for row in range(OBJECTS):
             masks[row, size // 4 : size // 2 + 8 * row, size // 4 : size // 2] = True
@@ -131,7 +134,7 @@ def _check_candidates(model: ImageModel, candidates: Candidates, what: str) -> N
     _require_raw(candidates.logits_bkhw, what)
 
 
-def _check_decoded(model: ImageModel, answer: Callable[[], Decoded], what: str) -> None:
+def _check_decoded(model: MemoryModel, answer: Callable[[], Decoded], what: str) -> None:
     with torch.no_grad():
         plain = answer()
     with torch.enable_grad():

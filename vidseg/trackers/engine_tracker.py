@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from os import PathLike
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from vidseg.errors import ConfigError
 from vidseg.trackers.build import build_model
 from vidseg.trackers.contract import TrackerTraits
 from vidseg.trackers.device import pick_device
 from vidseg.trackers.engine import Engine
+from vidseg.trackers.load_weights import load_weights
 from vidseg.trackers.model import module_of
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.session import EngineSession, SessionOptions
 from vidseg.trackers.session_file import read_session, write_session
 from vidseg.trackers.settings import EngineSettings
-from vidseg.trackers.weights import check_state, find_weights, read_checkpoint, state_sha256
+from vidseg.trackers.weights import state_sha256
 from vidseg.validation import parse
 
 
@@ -69,16 +68,7 @@ class EngineTracker:
         device = pick_device(asked.device)
         model, policy = build_model(settings, where)
         module = module_of(model)
-        weights_sha256 = None
-        state = _find_state(name, settings, asked)
-        if state is None:
-            _fill_randomly(module)
-        else:
-            shapes = {key: tuple(value.shape) for key, value in module.state_dict().items()}
-            file = asked.weights if isinstance(asked.weights, str) else None
-            check_state(shapes, state, where=file, tracker=name)
-            module.load_state_dict(state)
-            weights_sha256 = state_sha256(module.state_dict())
+        weights_sha256 = load_weights(module, name, asked, settings.weights)
         model.fuse()
         module.to(device=device, dtype=getattr(torch, asked.dtype))
         if asked.compile:
@@ -142,26 +132,3 @@ class EngineTracker:
     def _write(self, session: EngineSession, path: str | PathLike[str]) -> None:
         tensors, facts = session.state()
         write_session(path, tracker=self.name, fingerprint=self.fingerprint(), tensors=tensors, facts=facts)
-
-
-def _find_state(name: str, settings: EngineSettings, asked: TrackerOptions) -> dict[str, Tensor] | None:
-    """The state dict that the options ask for; None if they ask for random weights."""
-    if asked.weights is not None:
-        return read_checkpoint(asked.weights)
-    if asked.allow_random_weights:
-        return None
-    return read_checkpoint(settings.weights or find_weights(name))
-
-
-def _fill_randomly(model: torch.nn.Module) -> None:
-    """Fill a model with deterministic random weights, for tests and timings, never for results."""
-    generator = torch.Generator().manual_seed(0)
-    for name, parameter in sorted(model.named_parameters()):
-        fan_in = math.prod(parameter.shape[1:])
-        with torch.no_grad():
-            # Scales of norms stay 1.
-            if parameter.dim() > 1 or not ("norm" in name or name.endswith("bn.weight")):
-                parameter.normal_(0, fan_in**-0.5 if parameter.dim() > 1 else 0.02, generator=generator)
-    for _, buffer in sorted(model.named_buffers()):
-        if buffer.is_floating_point() and buffer.dim() > 1:
-            buffer.normal_(generator=generator)

@@ -157,18 +157,6 @@ class ImageModel(Protocol):
         """
         ...
 
-    def decode(
-        self,
-        features: Features,
-        conditioned_bchw: Tensor,
-        *,
-        points_bp2: Tensor | None = None,
-        labels_bp: Tensor | None = None,
-        previous_logits_bhw: Tensor | None = None,
-    ) -> Decoded:
-        """The candidate that the model's own rules choose for each of B objects; see `candidates`."""
-        ...
-
 
 class MemoryModel(ImageModel, Protocol):
     """An image model with a memory, with which the engine tracks."""
@@ -194,6 +182,18 @@ class MemoryModel(ImageModel, Protocol):
             recalls: one for each object, all of one shape (`Recall.shape`).
             pointer_limit: the times of pointers are divided by it.
         """
+        ...
+
+    def decode(
+        self,
+        features: Features,
+        conditioned_bchw: Tensor,
+        *,
+        points_bp2: Tensor | None = None,
+        labels_bp: Tensor | None = None,
+        previous_logits_bhw: Tensor | None = None,
+    ) -> Decoded:
+        """The candidate that the model's own rules choose for each of B objects; see `candidates`."""
         ...
 
     def take(self, candidates: Candidates, chosen_b: Tensor) -> Decoded:

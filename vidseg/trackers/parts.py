@@ -46,6 +46,7 @@ from vidseg.trackers.backbones.plain_vit import PlainViT, PlainViTSettings
 from vidseg.trackers.backbones.repvit import RepViT, RepViTSettings
 from vidseg.trackers.backbones.residual import Residual, ResidualSettings
 from vidseg.trackers.backbones.resnet import ResNet, ResNetSettings
+from vidseg.trackers.backbones.sam_vit import SamViT, SamViTSettings
 from vidseg.trackers.backbones.timm_features import TimmFeatures, TimmSettings
 from vidseg.trackers.backbones.tiny_vit import TinyViT, TinyViTSettings
 from vidseg.validation import Strict, parse
@@ -102,6 +103,7 @@ def _perceiver(settings: GlobalPerceiverSettings) -> Compressor:
 
 _SMALL_ATTENTION = {"layers": 1, "feedforward": 64}
 _SMALL_HIERA = {"embed_dim": 16, "heads": 1, "stages": [1, 1, 2, 1], "global_blocks": [3]}
+_SMALL_SAM_VIT = {"channels": 16, "heads": 2, "depth": 2, "global_blocks": [1], "mlp": 32}
 _SMALL_RESIDUAL = {"stem": 8, "widths": [8, 8, 16, 16], "blocks": [1, 1, 1, 1]}
 
 BACKBONES = Registry(
@@ -118,6 +120,7 @@ BACKBONES = Registry(
         "resnet": Part(ResNetSettings, lambda settings: ResNet(settings.variant, settings.mode)),
         "timm": Part(TimmSettings, TimmFeatures.of, {"model": "resnet10t"}),
         "tiny-vit": Part(TinyViTSettings, TinyViT.of),
+        "sam-vit": Part(SamViTSettings, SamViT, _SMALL_SAM_VIT),
     },
 )
 COMPRESSORS = Registry(

@@ -20,6 +20,7 @@ from vidseg.errors import ConfigError, unknown
 from vidseg.memory.blocked_attention import attend_in_blocks, fused_lags
 from vidseg.memory.linear import Linear
 from vidseg.trackers.backbones.kept import KeptPositions
+from vidseg.trackers.backbones.windows import from_windows, to_windows
 from vidseg.trackers.mlp import MLP
 from vidseg.validation import Strict
 
@@ -58,8 +59,8 @@ class Attention(nn.Module):
             # The model was trained with windows padded with zeros and without a mask, so padding takes part
             # in attention: the projection turns a zero into its bias.
             padded_byxc = F.pad(x_byxc, (0, 0, 0, -width % self.window, 0, -height % self.window))
-            windows_wnc = self._attend(_to_windows(padded_byxc, self.window))
-            out_byxc = _from_windows(windows_wnc, self.window, height, width)
+            windows_wnc = self._attend(to_windows(padded_byxc, self.window))
+            out_byxc = from_windows(windows_wnc, self.window, height, width)
         out: Tensor = self.proj(out_byxc)
         return out
 
@@ -67,19 +68,6 @@ class Attention(nn.Module):
         q, k, v = self.qkv(x_wnc).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         attend = attend_in_blocks if fused_lags(q) else F.scaled_dot_product_attention
         return attend(q, k, v).transpose(1, 2).flatten(2)
-
-
-def _to_windows(x_byxc: Tensor, window: int) -> Tensor:
-    """Cut the grid into windows, row by row: (B·W) x N x C; its sides are multiples of `window`."""
-    grid = x_byxc.unflatten(2, (-1, window)).unflatten(1, (-1, window))
-    return grid.transpose(2, 3).flatten(3, 4).flatten(0, 2)
-
-
-def _from_windows(windows_wnc: Tensor, window: int, height: int, width: int) -> Tensor:
-    """Put windows back into a grid of `height` x `width`, without padding."""
-    rows, columns = -(-height // window), -(-width // window)
-    grid = windows_wnc.unflatten(1, (window, window)).unflatten(0, (-1, rows, columns))
-    return grid.transpose(2, 3).flatten(3, 4).flatten(1, 2)[:, :height, :width]
 
 
 class Block(nn.Module):

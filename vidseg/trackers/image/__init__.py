@@ -1,5 +1,6 @@
 """Image models: encode a picture once, answer any number of prompts on it, without memory.
 
+build      image models and framings by name; a YAML of `kind: image` to a segmenter
 load       names to segmenters; `vidseg.load_image`
 segmenter  pictures in, embeddings out
 embedding  one encoded picture, and the prompts it answers

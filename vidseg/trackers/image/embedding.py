@@ -151,10 +151,12 @@ class Embedding:
     @torch.inference_mode()
     def answers(self, prompts: Sequence[ImagePrompt]) -> list[Answer]:
         """Answers to prompts that have been checked already, in their order."""
-        kinds: dict[tuple[int, bool], list[int]] = {}
+        kinds: dict[tuple[int, int, bool], list[int]] = {}
         for place, prompt in enumerate(prompts):
             # The decoder would see padding, so only prompts of one shape go together.
-            kinds.setdefault((len(prompt.labels), prompt.mask_logits is not None), []).append(place)
+            num_tokens = self._model.num_prompt_tokens(torch.from_numpy(prompt.labels)[None])
+            kind = (len(prompt.labels), num_tokens, prompt.mask_logits is not None)
+            kinds.setdefault(kind, []).append(place)
         answers: dict[int, Answer] = {}
         for places in kinds.values():
             batch = self._answers_alike([prompts[place] for place in places])

@@ -9,6 +9,7 @@ Layouts: S side of the model's input · K masks · h w the low-res grid · H W t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -73,3 +74,44 @@ class Stretch:
     def to_picture(self, low_res_logits_khw: Tensor, size_hw: tuple[int, int]) -> Tensor:
         resized = F.interpolate(low_res_logits_khw[None], size=size_hw, mode="bilinear", align_corners=False)
         return resized[0]
+
+
+@dataclass(frozen=True)
+class LongSide:
+    """The picture's long side becomes the input's side; zeros fill the rest, after normalisation.
+
+    Source: SAM's `ResizeLongestSide` and `Sam.preprocess` and `postprocess_masks`.
+    """
+
+    size: int
+    """S, the side of the model's input."""
+    prompt_size: int = 1024
+    """Side of the square whose rounded sizes points and masks are scaled by, and on which masks are cropped;
+    EfficientViT-SAM's is twice its input's side."""
+    filter: Literal["bilinear", "bicubic"] = "bilinear"
+    """Pillow's, on integers."""
+
+    def model_input(self, image: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
+        height, width = self._scaled(image.shape[:2], self.size)
+        how = Image.Resampling[self.filter.upper()]
+        resized = np.array(Image.fromarray(image).resize((width, height), how))
+        pixels = normalise(torch.from_numpy(resized).to(device).permute(2, 0, 1))
+        return F.pad(pixels, (0, self.size - width, 0, self.size - height))
+
+    def to_model_points(self, points_xy: Tensor, size_hw: tuple[int, int]) -> Tensor:
+        height, width = self._scaled(size_hw, self.prompt_size)
+        ratio = torch.tensor([width / size_hw[1], height / size_hw[0]], dtype=torch.float64)
+        return (points_xy.double() * ratio * (self.size / self.prompt_size)).float()
+
+    def to_picture(self, low_res_logits_khw: Tensor, size_hw: tuple[int, int]) -> Tensor:
+        height, width = self._scaled(size_hw, self.prompt_size)
+        square = (self.prompt_size, self.prompt_size)
+        # In two steps, as SAM does it: one alone differs at the edges of masks.
+        whole = F.interpolate(low_res_logits_khw[None], square, mode="bilinear", align_corners=False)
+        cropped = whole[..., :height, :width]
+        return F.interpolate(cropped, size_hw, mode="bilinear", align_corners=False)[0]
+
+    @staticmethod
+    def _scaled(size_hw: Sequence[int], long_side: int) -> tuple[int, int]:
+        scale = long_side / max(size_hw)
+        return int(size_hw[0] * scale + 0.5), int(size_hw[1] * scale + 0.5)

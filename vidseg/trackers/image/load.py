@@ -67,7 +67,13 @@ def segmenter_of(tracker: EngineTracker) -> ImageSegmenter:
     return ImageSegmenter(tracker.name, model, Stretch(model.image_size, resize), sampling)
 
 
-IMAGE_KINDS: Registry[ImageBuilder] = Registry("image model kind", {"engine": _of_tracker})
+def _image(name: str, config: Mapping[str, Any], options: TrackerOptions) -> ImageSegmenter:
+    from vidseg.trackers.image.build import build_image
+
+    return build_image(name, config, options).segmenter
+
+
+IMAGE_KINDS: Registry[ImageBuilder] = Registry("image model kind", {"engine": _of_tracker, "image": _image})
 
 
 def load_image(

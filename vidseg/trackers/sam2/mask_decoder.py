@@ -19,20 +19,36 @@ from vidseg.trackers.sam2.two_way_transformer import TwoWayTransformer
 
 STABILITY_DELTA = 0.05
 STABILITY_THRESHOLD = 0.98
+VISIBLE = 10.0
+"""The object score of a model that does not judge whether objects are visible."""
 
 
 class MaskDecoder(nn.Module):
     """A decoder with one single-mask token and three multi-mask tokens.
 
-    Parameter names follow the official checkpoints.
+    Parameter names follow the official checkpoints of SAM 2.
+
+    Args:
+        use_high_res_features: whether masks are also made from the backbone's maps at strides 4 and 8.
+        scores_objects: whether a token and a head judge if the object is visible; else it always is (SAM).
+        bounds_ious: whether predicted IoUs go through a sigmoid; SAM's do not, and may leave 0 to 1.
     """
 
-    def __init__(self, channels: int = 256, use_high_res_features: bool = True) -> None:
+    def __init__(
+        self,
+        channels: int = 256,
+        use_high_res_features: bool = True,
+        *,
+        scores_objects: bool = True,
+        bounds_ious: bool = True,
+    ) -> None:
         super().__init__()
+        self.scores_objects = scores_objects
         self.transformer = TwoWayTransformer(channels)
         self.iou_token = nn.Embedding(1, channels)
         self.mask_tokens = nn.Embedding(4, channels)
-        self.obj_score_token = nn.Embedding(1, channels)
+        if scores_objects:
+            self.obj_score_token = nn.Embedding(1, channels)
         self.output_upscaling = nn.Sequential(
             nn.ConvTranspose2d(channels, channels // 4, 2, stride=2),
             LayerNorm2d(channels // 4),
@@ -47,8 +63,9 @@ class MaskDecoder(nn.Module):
         self.output_hypernetworks_mlps = nn.ModuleList(
             MLP(channels, channels, channels // 8, num_layers=3) for _ in range(4)
         )
-        self.iou_prediction_head = MLP(channels, channels, 4, num_layers=3, sigmoid_output=True)
-        self.pred_obj_score_head = MLP(channels, channels, 1, num_layers=3)
+        self.iou_prediction_head = MLP(channels, channels, 4, num_layers=3, sigmoid_output=bounds_ious)
+        if scores_objects:
+            self.pred_obj_score_head = MLP(channels, channels, 1, num_layers=3)
 
     def reduce_high_res(self, maps: list[Tensor]) -> list[Tensor]:
         """The backbone's maps at strides 4 and 8 in the decoder's widths, made once a frame."""
@@ -74,7 +91,8 @@ class MaskDecoder(nn.Module):
             grid_pe_1chw: `PromptEncoder.grid`.
         """
         batch, channels, height, width = features_bchw.shape
-        heads = torch.cat((self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight))
+        own = [self.iou_token.weight, self.mask_tokens.weight]
+        heads = torch.cat([self.obj_score_token.weight, *own] if self.scores_objects else own)
         tokens = torch.cat((heads.expand(batch, -1, -1), sparse_btc), dim=1)
         image_bnc = (features_bchw + dense_bchw).flatten(2).transpose(1, 2)
         tokens, image_bnc = self.transformer(image_bnc, grid_pe_1chw.flatten(2).transpose(1, 2), tokens)
@@ -86,17 +104,22 @@ class MaskDecoder(nn.Module):
             image = activation_2(image + high_res[0])
         else:
             image = activation_2(upscale_2(activation_1(norm(image))))
-        mask_tokens = tokens[:, 2:6]
+        score_tokens, iou_token, mask_tokens = tokens[:, : len(heads)].split([len(heads) - 5, 1, 4], dim=1)
         filters = torch.stack(
             [mlp(mask_tokens[:, k]) for k, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
         )
         return Candidates(
             (filters @ image.flatten(2)).unflatten(2, image.shape[2:]).float(),
-            self.iou_prediction_head(tokens[:, 1]).float(),
+            self.iou_prediction_head(iou_token[:, 0]).float(),
             mask_tokens,
-            self.pred_obj_score_head(tokens[:, 0])[:, 0].float(),
+            self._object_scores(score_tokens),
             first_offer=1,
         )
+
+    def _object_scores(self, score_tokens_btc: Tensor) -> Tensor:
+        if self.scores_objects:
+            return self.pred_obj_score_head(score_tokens_btc[:, 0])[:, 0].float()
+        return score_tokens_btc.new_full(score_tokens_btc.shape[:1], VISIBLE, dtype=torch.float32)
 
 
 def choose_single(candidates: Candidates) -> Tensor:

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from vidseg.memory.norm import LayerNorm2d
 
+FIRST_CORNER = 2
+"""The label of a box's first corner, which comes before all other points."""
+
 
 class RandomFourierEncoding(nn.Module):
     """Features of places in [0, 1]², by a fixed random matrix that is part of the checkpoint."""
@@ -30,10 +33,15 @@ class RandomFourierEncoding(nn.Module):
 
 
 class PromptEncoder(nn.Module):
-    """Embeds points, mask logits, and the cells of the feature grid."""
+    """Embeds points, mask logits, and the cells of the feature grid.
 
-    def __init__(self, channels: int = 256, mask_channels: int = 16) -> None:
+    Args:
+        pads_boxes: whether points are padded where a box is given, too (SAM 2), or only without one (SAM).
+    """
+
+    def __init__(self, channels: int = 256, mask_channels: int = 16, *, pads_boxes: bool = True) -> None:
         super().__init__()
+        self.pads_boxes = pads_boxes
         self.pe_layer = RandomFourierEncoding(channels // 2)
         # In this order: off the object, on it, first corner of a box, second corner.
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, channels) for _ in range(4))
@@ -49,9 +57,13 @@ class PromptEncoder(nn.Module):
         )
         self.no_mask_embed = nn.Embedding(1, channels)
 
+    def pads(self, labels_bp: Tensor) -> bool:
+        """Whether a padding point is added to such prompts, all of which have a box, or none."""
+        has_points = labels_bp.shape[1] > 0
+        return has_points and (self.pads_boxes or not bool((labels_bp[:, 0] == FIRST_CORNER).all()))
+
     def points(self, xy_bp2: Tensor, labels_bp: Tensor, image_size: int) -> Tensor:
-        """Embeddings of points and of one padding point at the end: B x (P + 1) x C; without points, B x 0 x
-        C.
+        """Embeddings of points and of a padding point at the end, if `pads` says so: B x (P or P + 1) x C.
 
         Args:
             xy_bp2: pixels of the model's square input; half a pixel is added here.
@@ -60,8 +72,11 @@ class PromptEncoder(nn.Module):
         batch, num_points, _ = xy_bp2.shape
         if not num_points:
             return self.not_a_point_embed.weight.new_zeros(batch, 0, self.not_a_point_embed.embedding_dim)
-        xy = torch.cat((xy_bp2 + 0.5, xy_bp2.new_zeros(batch, 1, 2)), dim=1)
-        labels = torch.cat((labels_bp, labels_bp.new_full((batch, 1), -1)), dim=1)[..., None]
+        xy, labels = xy_bp2 + 0.5, labels_bp
+        if self.pads(labels):
+            xy = torch.cat((xy, xy.new_zeros(batch, 1, 2)), dim=1)
+            labels = torch.cat((labels, labels.new_full((batch, 1), -1)), dim=1)
+        labels = labels[..., None]
         dtype = self.not_a_point_embed.weight.dtype
         embedded = self.pe_layer(xy / image_size).to(dtype)
         embedded = torch.where(labels == -1, self.not_a_point_embed.weight, embedded)

@@ -63,6 +63,23 @@ def _plain_vit(size: str, short: str, width: int, num_params: int) -> Layout:
     )
 
 
+_SAM_PATCHES = "image_encoder.patch_embed.proj.weight"
+
+
+def _sam(size: str, short: str, width: int, blocks: int, num_params: int) -> Layout:
+    return Layout(
+        title=f"SAM {size} (the first, for pictures)",
+        family="SAM",
+        marks={
+            _SAM_PATCHES: (width, 3, 16, 16),
+            f"image_encoder.blocks.{blocks - 1}.attn.rel_pos_h": None,
+            "mask_decoder.iou_token.weight": None,
+        },
+        trackers=(f"sam-vit-{short}",),
+        num_params=num_params,
+    )
+
+
 _SURGICAL = ("surgical-sam2", "surgical-sam2-512")
 
 IMAGE_HALF = Layout(
@@ -98,12 +115,9 @@ LAYOUTS: tuple[Layout, ...] = (
         trackers=("vidseg-nano",),
         num_params=2_612_497,
     ),
-    # Checkpoints that people pass by mistake.
-    Layout(
-        title="SAM (the first, for images)",
-        family="SAM",
-        marks={"image_encoder.patch_embed.proj.weight": None, "mask_decoder.iou_token.weight": None},
-    ),
+    _sam("ViT-B", "b", 768, 12, 93_735_472),
+    _sam("ViT-L", "l", 1024, 24, 312_342_832),
+    _sam("ViT-H", "h", 1280, 32, 641_090_608),
     IMAGE_HALF,
 )
 

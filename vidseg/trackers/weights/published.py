@@ -30,6 +30,8 @@ class Published:
     """What a person has to do to get it, if no program can."""
     sha256: str | None = None
     """SHA-256 published by its authors."""
+    sha256_start: str | None = None
+    """The first digits of the SHA-256, where its authors publish no more (as in `sam_vit_b_01ec64.pth`)."""
     git_blob: str | None = None
     """Its object name in the authors' Git repository: SHA-1 of 'blob <size>', a zero byte, and the content.
     """
@@ -88,6 +90,20 @@ def _surgical(official_config: str, image_size: int) -> Published:
     )
 
 
+# facebookresearch/segment-anything at dca509fe793f601edb92606367a655c15ac00fdf
+def _sam(size: str, sha256_start: str) -> Published:
+    file_name = f"sam_vit_{size}_{sha256_start}.pth"
+    return Published(
+        official_config=f"sam_vit_{size}",
+        file_name=file_name,
+        url=f"https://dl.fbaipublicfiles.com/segment_anything/{file_name}",
+        page="https://github.com/facebookresearch/segment-anything",
+        licence="Apache-2.0",
+        image_size=1024,
+        sha256_start=sha256_start,
+    )
+
+
 PUBLISHED: dict[str, Published] = {
     "sam2-hiera-tiny": _sam2("072824", "sam2_hiera_t", "sam2_hiera_tiny.pt"),
     "sam2-hiera-small": _sam2("072824", "sam2_hiera_s", "sam2_hiera_small.pt"),
@@ -108,6 +124,9 @@ PUBLISHED: dict[str, Published] = {
     "efficienttam-ti-512": _efficienttam("efficienttam_ti_512x512", 512),
     "surgical-sam2": _surgical("surgical_sam2_hiera_s", 1024),
     "surgical-sam2-512": _surgical("surgical_sam2_hiera_s_512", 512),
+    "sam-vit-b": _sam("b", "01ec64"),
+    "sam-vit-l": _sam("l", "0b3195"),
+    "sam-vit-h": _sam("h", "4b8939"),
 }
 """Name of a tracker -> its file; two trackers may share one."""
 

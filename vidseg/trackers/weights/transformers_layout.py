@@ -12,17 +12,14 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from vidseg.trackers.weights.renames.table import Renamer, within
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 _THREE_LAYERS = (("layers.0", "proj_in"), ("layers.1", "layers.0"), ("layers.2", "proj_out"))
 _TWO_LAYERS = (("layers.0", "proj_in"), ("layers.1", "proj_out"))
 _ATTENTIONS = ("self_attn", "cross_attn_token_to_image", "cross_attn_image_to_token")
-
-
-def _in(official: str, theirs: str, rows: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Rows of a part, its own two names put before theirs."""
-    return [(f"{official}.{ours}", f"{theirs}.{other}") for ours, other in rows]
 
 
 def _same(*names: str) -> list[tuple[str, str]]:
@@ -39,16 +36,16 @@ _TOP = [
     *_same("mask_downsample"),
 ]
 _IMAGE_ENCODER = [
-    *_in("trunk", "backbone", _same("pos_embed", "pos_embed_window")),
+    *within("trunk", "backbone", _same("pos_embed", "pos_embed_window")),
     ("trunk.patch_embed.proj", "backbone.patch_embed.projection"),
-    *_in(
+    *within(
         "trunk.blocks.*",
         "backbone.blocks.*",
         [
             ("norm1", "layer_norm1"),
             ("norm2", "layer_norm2"),
             *_same("attn.qkv", "attn.proj", "proj"),
-            *_in("mlp", "mlp", _TWO_LAYERS),
+            *within("mlp", "mlp", _TWO_LAYERS),
         ],
     ),
     ("trunk.body", "backbone.timm_model"),
@@ -64,14 +61,14 @@ _PROMPT_ENCODER = [
 ]
 _MASK_DECODER = [
     *_same("iou_token", "mask_tokens", "obj_score_token", "conv_s0", "conv_s1"),
-    *_in(
+    *within(
         "transformer.layers.*",
         "transformer.layers.*",
         [
             *((f"norm{n}", f"layer_norm{n}") for n in range(1, 5)),
             *((f"{a}.out_proj", f"{a}.o_proj") for a in _ATTENTIONS),
             *_same(*_ATTENTIONS),
-            *_in("mlp", "mlp", _TWO_LAYERS),
+            *within("mlp", "mlp", _TWO_LAYERS),
         ],
     ),
     ("transformer.final_attn_token_to_image.out_proj", "transformer.final_attn_token_to_image.o_proj"),
@@ -80,12 +77,12 @@ _MASK_DECODER = [
     ("output_upscaling.0", "upscale_conv1"),
     ("output_upscaling.1", "upscale_layer_norm"),
     ("output_upscaling.3", "upscale_conv2"),
-    *_in("output_hypernetworks_mlps.*", "output_hypernetworks_mlps.*", _THREE_LAYERS),
-    *_in("iou_prediction_head", "iou_prediction_head", _THREE_LAYERS),
-    *_in("pred_obj_score_head", "pred_obj_score_head", _THREE_LAYERS),
+    *within("output_hypernetworks_mlps.*", "output_hypernetworks_mlps.*", _THREE_LAYERS),
+    *within("iou_prediction_head", "iou_prediction_head", _THREE_LAYERS),
+    *within("pred_obj_score_head", "pred_obj_score_head", _THREE_LAYERS),
 ]
 _MEMORY_ATTENTION = [
-    *_in(
+    *within(
         "layers.*",
         "layers.*",
         [
@@ -102,7 +99,7 @@ _MEMORY_ENCODER = [
     ("mask_downsampler.encoder.12", "mask_downsampler.final_conv"),
     ("pix_feat_proj", "feature_projection"),
     ("out_proj", "projection"),
-    *_in(
+    *within(
         "fuser.layers.*",
         "memory_fuser.layers.*",
         [
@@ -118,7 +115,7 @@ _PERCEIVER = [
     ("latents", "latents_1d"),
     *_same("latents_2d"),
     ("norm", "layer_norm"),
-    *_in(
+    *within(
         "layers.*",
         "layers.*",
         [
@@ -129,8 +126,8 @@ _PERCEIVER = [
             ("self_attn.to_q", "self_attention.q_proj"),
             ("self_attn.to_out", "self_attention.o_proj"),
             ("self_attn.norm", "layer_norm_self"),
-            *_in("ff", "mlp", [("0", "layer_norm"), ("1", "up_proj"), ("3", "down_proj")]),
-            *_in("self_ff", "self_mlp", [("0", "layer_norm"), ("1", "up_proj"), ("3", "down_proj")]),
+            *within("ff", "mlp", [("0", "layer_norm"), ("1", "up_proj"), ("3", "down_proj")]),
+            *within("self_ff", "self_mlp", [("0", "layer_norm"), ("1", "up_proj"), ("3", "down_proj")]),
         ],
     ),
 ]
@@ -144,13 +141,13 @@ _EDGETAM_FEEDFORWARD = [
 
 RENAMES: list[tuple[str, str]] = [
     *_TOP,
-    *_in("image_encoder", "vision_encoder", _IMAGE_ENCODER),
-    *_in("sam_prompt_encoder", "prompt_encoder", _PROMPT_ENCODER),
-    *_in("sam_mask_decoder", "mask_decoder", _MASK_DECODER),
-    *_in("memory_attention", "memory_attention", _MEMORY_ATTENTION),
-    *_in("memory_encoder", "memory_encoder", _MEMORY_ENCODER),
-    *_in("obj_ptr_proj", "object_pointer_proj", _THREE_LAYERS),
-    *_in("spatial_perceiver", "spatial_perceiver", _PERCEIVER),
+    *within("image_encoder", "vision_encoder", _IMAGE_ENCODER),
+    *within("sam_prompt_encoder", "prompt_encoder", _PROMPT_ENCODER),
+    *within("sam_mask_decoder", "mask_decoder", _MASK_DECODER),
+    *within("memory_attention", "memory_attention", _MEMORY_ATTENTION),
+    *within("memory_encoder", "memory_encoder", _MEMORY_ENCODER),
+    *within("obj_ptr_proj", "object_pointer_proj", _THREE_LAYERS),
+    *within("spatial_perceiver", "spatial_perceiver", _PERCEIVER),
 ]
 """Pairs (official, theirs) of beginnings of names; `*` stands for a number. The first row that fits counts.
 """
@@ -175,7 +172,7 @@ def from_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same weights under the official names; a name that the table does not have stays as it is."""
     import torch
 
-    rename = _Renamer([(theirs, ours) for ours, theirs in (*RENAMES, *_EDGETAM_FEEDFORWARD, *_FEEDFORWARD)])
+    rename = Renamer([(theirs, ours) for ours, theirs in (*RENAMES, *_EDGETAM_FEEDFORWARD, *_FEEDFORWARD)])
     official: dict[str, Tensor] = {}
     halves: dict[str, dict[str, Tensor]] = {}
     for name, value in state.items():
@@ -199,7 +196,7 @@ def to_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     import torch
 
     is_edgetam = any(name.startswith("spatial_perceiver.") for name in state)
-    rename = _Renamer([*RENAMES, *(_EDGETAM_FEEDFORWARD if is_edgetam else _FEEDFORWARD)])
+    rename = Renamer([*RENAMES, *(_EDGETAM_FEEDFORWARD if is_edgetam else _FEEDFORWARD)])
     theirs: dict[str, Tensor] = {}
     for name, value in state.items():
         if name == PLACES:
@@ -214,24 +211,3 @@ def to_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if all(name in state for name in POINTS):
         theirs[THEIR_POINTS] = torch.cat([state[name] for name in POINTS])
     return theirs
-
-
-class _Renamer:
-    def __init__(self, rows: Iterable[tuple[str, str]]) -> None:
-        self._rows = [(_pattern(before), _template(after)) for before, after in rows]
-
-    def __call__(self, name: str) -> str:
-        for pattern, template in self._rows:
-            if found := pattern.fullmatch(name):
-                return found.expand(template)
-        return name
-
-
-def _pattern(row: str) -> re.Pattern[str]:
-    return re.compile(re.escape(row).replace(r"\*", r"(\d+)") + r"(|\..+)")
-
-
-def _template(row: str) -> str:
-    """`row` with the numbers of the pattern in place of the stars, and the rest of the name at its end."""
-    numbers = iter(range(1, row.count("*") + 2))
-    return re.sub(r"\*", lambda _: rf"\g<{next(numbers)}>", row) + rf"\g<{row.count('*') + 1}>"

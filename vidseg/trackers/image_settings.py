@@ -1,0 +1,46 @@
+"""The YAML of an image model, and what the builder of one receives of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field
+from torch import nn
+
+from vidseg.trackers.image_encoder import Backbone
+from vidseg.validation import Strict
+
+
+class ImageSettings(Strict):
+    """A YAML of `kind: image`, without its `kind`; a part is a mapping with its `name` and its settings."""
+
+    family: str = "own"
+    """The family whose checkpoints fit: it says how their weights are named (`weights.renames`)."""
+    weights: str | None = Field(default=None, exclude=True)
+    """A file of weights, relative to the YAML's folder; None: those published for the model's name."""
+    image_size: int = Field(default=1024, ge=32)
+    """Side of the encoder's square input."""
+    framing: dict[str, Any] = Field(default={"name": "long-side"})
+    """How pictures are converted to that input, and answers back to the picture."""
+    backbone: dict[str, Any]
+    model: dict[str, Any] = Field(default={"name": "sam"})
+    following: dict[str, Any] = Field(default={"name": "flow-prior"})
+    """How the model follows objects through videos."""
+
+
+@dataclass(frozen=True)
+class GivenImage:
+    """What the builder of an image model receives besides the model's own settings."""
+
+    image_size: int
+    """Side of the encoder's square input."""
+    backbone: Backbone
+    where: str
+    """The YAML, for messages."""
+
+    @property
+    def module(self) -> nn.Module:
+        """The backbone, as a torch module."""
+        assert isinstance(self.backbone, nn.Module)
+        return self.backbone

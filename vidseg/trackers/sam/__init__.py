@@ -1,0 +1,5 @@
+"""Image models of the first SAM's kind: an image encoder, a prompt encoder and a mask decoder.
+
+build        the settings `model: {name: sam}`, and the model that they describe
+image_model  the model
+"""

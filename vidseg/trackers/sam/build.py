@@ -1,0 +1,57 @@
+"""Builds image models of the first SAM's kind from a YAML: a backbone and a neck."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from torch import nn
+
+from vidseg.errors import ConfigError
+from vidseg.memory.widths import CHANNELS
+from vidseg.trackers.backbones.single_scale_neck import SingleScaleNeck
+from vidseg.trackers.image_encoder import ImageEncoder
+from vidseg.trackers.image_settings import GivenImage
+from vidseg.trackers.sam.image_model import Choice, SamImageModel
+from vidseg.validation import Strict
+
+
+class SamSettings(Strict):
+    """Settings of `model: {name: sam}` in a YAML."""
+
+    neck: Literal["sam", "none"] = "sam"
+    """'sam': two convolutions bring the backbone's map to 256 channels. 'none': the backbone does so itself.
+    """
+    prompt_size: int = Field(default=1024, ge=64)
+    """Side of the square, in pixels, on which the prompt encoder places points."""
+    choice: Choice = "predicted-iou"
+    """What the best of several candidates is chosen by."""
+    single_mask: bool = True
+    """Whether candidate 0 answers an unambiguous prompt; else one of the other three always does (TinySAM).
+    """
+
+
+def build_sam(settings: SamSettings, given: GivenImage) -> SamImageModel:
+    """The model, with weights not yet loaded.
+
+    Raises:
+        ConfigError: the backbone makes maps that the model does not take.
+    """
+    backbone = given.backbone
+    channels = backbone.channels[-1]
+    if len(backbone.channels) > 1 or (settings.neck == "none" and channels != CHANNELS):
+        raise ConfigError(
+            f"the backbone makes maps of {backbone.channels} channels; the model takes one map"
+            + (f" of {CHANNELS} channels" if settings.neck == "none" else ""),
+            where=f"{given.where}, in 'backbone'",
+            hint="mode: single-scale, where the backbone has it",
+        )
+    neck: nn.Module = SingleScaleNeck(channels) if settings.neck == "sam" else nn.Identity()
+    return SamImageModel(
+        image_encoder=ImageEncoder(given.module, neck),
+        image_size=given.image_size,
+        stride=backbone.strides[-1],
+        prompt_size=settings.prompt_size,
+        choice=settings.choice,
+        single_mask=settings.single_mask,
+    )

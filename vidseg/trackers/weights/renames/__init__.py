@@ -1,0 +1,37 @@
+"""How families name the weights of published checkpoints, where our modules name them otherwise.
+
+One file a family has one table of pairs (official, ours), which is read in both directions: a checkpoint is
+loaded by it, and `to_public` undoes that. A family without a table has our names.
+
+    renames = renames_of("sam")
+    module.load_state_dict(renames.from_public(read_checkpoint("sam_vit_b_01ec64.pth")))
+    renames.to_public(module.state_dict())   # the same names and values again
+"""
+
+from __future__ import annotations
+
+from vidseg.registry import Registry
+from vidseg.trackers.weights.renames.sam import SAM
+from vidseg.trackers.weights.renames.table import OWN_NAMES, Renames
+
+RENAMES: Registry[Renames] = Registry("table of renames", {"sam": SAM})
+"""Family -> its table."""
+
+
+def register_renames(family: str, renames: Renames) -> None:
+    """Make checkpoints for YAMLs with `family: FAMILY` be renamed so.
+
+    Raises:
+        ConfigError: the family has a table.
+    """
+    RENAMES.register(family, renames)
+
+
+def renames_of(family: str) -> Renames:
+    """The table of a family, or `OWN_NAMES`."""
+    if family not in RENAMES:
+        return OWN_NAMES
+    return RENAMES[family]
+
+
+__all__ = ["OWN_NAMES", "RENAMES", "Renames", "register_renames", "renames_of"]
