@@ -10,7 +10,7 @@ import { openQueue } from "./dialogs/queue.js";
 import { openVersions } from "./dialogs/versions.js";
 import { rename } from "./panels/objects.js";
 import { goTo, pause, play, SPEEDS, stepBy } from "./playback.js";
-import { goToDoubt, nextDoubt, toggleReviewed } from "./review.js";
+import { checkAndGoOn, goToDoubt, nextDoubt, toggleReviewed } from "./review.js";
 import { giveUp, moveCrosshair, pressAtCrosshair, sized, viewport } from "./stage.js";
 import { chosenObject, kindOn, markedSpan, promptOn, store } from "./state.js";
 import { redraw } from "./redraw.js";
@@ -122,6 +122,7 @@ export const COMMANDS = [
   { id: "next-doubt", group: "Checking", name: "Next doubtful frame", keys: ["n"], icon: "next-doubt", run: () => goToDoubt(1), can: () => nextDoubt(1) !== null },
   { id: "previous-doubt", group: "Checking", name: "Previous doubtful frame", keys: ["p"], icon: "previous-doubt", run: () => goToDoubt(-1), can: () => nextDoubt(-1) !== null },
   { id: "reviewed", group: "Checking", name: "Mark as checked (this frame, or between the marks)", keys: ["z"], icon: "check", run: toggleReviewed, can: hasVideo },
+  { id: "check-next", group: "Checking", name: "Mark the doubtful frames here as checked, and go to the next ones", keys: ["shift+n"], run: checkAndGoOn, can: hasVideo },
   { id: "flag", group: "Checking", name: "Flag with a note", keys: ["f"], icon: "flag", run: askNote, can: hasVideo },
 
   { id: "undo", group: "Project", name: "Undo", keys: ["ctrl+z"], icon: "undo", run: actions.undo, can: () => Boolean(s.history.undo) },

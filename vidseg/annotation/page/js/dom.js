@@ -40,8 +40,29 @@ export function icon(name) {
   return svg;
 }
 
+const putOff = new Map();
+let pressed = null;
+
+/** While a button is held down it must not be replaced: the press would be lost. What waits for it is done afterwards. */
+document.addEventListener("pointerdown", ({ target }) => {
+  pressed = target;
+}, true);
+for (const event of ["pointerup", "pointercancel"]) {
+  document.addEventListener(event, () => setTimeout(letGo), true);
+}
+
+function letGo() {
+  pressed = null;
+  for (const [parent, children] of putOff) replace(parent, ...children);
+  putOff.clear();
+}
+
 /** Put `children` in place of what `parent` holds, and keep the focus on the control of the same `data-key`. */
 export function replace(parent, ...children) {
+  if (pressed?.closest?.("button") && parent.contains(pressed)) {
+    putOff.set(parent, children);
+    return;
+  }
   const focused = parent.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
   parent.replaceChildren(...children.filter(Boolean));
   if (focused) parent.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();

@@ -8,6 +8,7 @@ const REST_MS = 40;
 
 let timer = 0;
 let isWaiting = false;
+let asked = 0;
 let wanted = null;
 
 /** Ask for a preview at the pointer, if the tool has one. One question is on its way at a time. */
@@ -27,7 +28,15 @@ export function wantPreview() {
 export function dropPreview() {
   clearTimeout(timer);
   wanted = null;
+  asked = 0;
   store.set({ preview: null });
+}
+
+/** Take the answer to the last question; answers to others come too late. */
+export function takePreview(header, masks) {
+  if (header.n !== asked) return;
+  const [[id, mask]] = masks.size ? masks : [[0, null]];
+  store.set({ preview: mask && { frame: header.frame, object: id || null, mask } });
 }
 
 async function ask() {
@@ -37,7 +46,9 @@ async function ask() {
   isWaiting = true;
   wanted = null;
   try {
-    await connection.act("hover", { frame, object, x, y });
+    const question = connection.act("hover", { frame, object, x, y });
+    asked = question.number;
+    await question;
   } catch {
     // A preview is a help: where there is none, the click will say why.
     store.set({ preview: null });

@@ -6,15 +6,14 @@ const ON = "#1fa35b";
 const OFF = "#d3372f";
 const RADIUS_PX = 6.5;
 
-/** @param {CanvasRenderingContext2D} context set to pixels of the video @param {number} scale device pixels to one of those */
-export function drawPrompts(context, scale) {
+/** @param {CanvasRenderingContext2D} context set to pixels of the video @param {number} unit how many of those a px of this file is */
+export function drawPrompts(context, unit) {
   const { objects, chosen, shown, look } = store.state;
   if (look === "off") return;
   for (const object of objects) {
     const prompt = object.visible ? promptOn(object.id, shown) : null;
     if (!prompt) continue;
     context.globalAlpha = object.id === chosen ? 1 : 0.5;
-    const unit = devicePixelRatio / scale;
     if (prompt.box) drawBox(context, prompt.box, object.colour, unit);
     prompt.points?.forEach(([x, y], at) => drawPoint(context, x, y, prompt.labels[at] === 1, unit));
     context.globalAlpha = 1;

@@ -8,11 +8,11 @@ import { toast } from "./toasts.js";
 /** Frames whose masks stay here. Run lengths are small: about 1 kB an object and frame. */
 const MOST_FRAMES = 3000;
 
-const listeners = { exported: () => {}, video: () => {}, stale: () => {} };
+const listeners = { exported: () => {}, video: () => {}, stale: () => {}, preview: () => {} };
 
 export const connection = new Connection({ onMessage, onMasks, onStatus: (status) => store.set({ connection: status }) });
 
-/** Be told of `exported` (the message), `video` (another one was opened), `stale` (masks must be asked for again). */
+/** Be told of `exported` (the message), `video` (another one was opened), `stale` (masks must be asked for again), `preview`. */
 export function listen(changes) {
   Object.assign(listeners, changes);
 }
@@ -92,8 +92,7 @@ function takeStale({ first, last }) {
 function onMasks(message) {
   const { header, masks } = readMasks(message);
   if (header.type === "preview") {
-    const [[id, mask]] = masks.size ? masks : [[0, null]];
-    store.set({ preview: mask && { n: header.n, frame: header.frame, object: id || null, mask } });
+    listeners.preview(header, masks);
     return;
   }
   const { masks: kept } = store.state;

@@ -17,11 +17,14 @@ const BRUSH_PER_NOTCH = 1.12;
 /** From this zoom on pixels are shown as squares, as somebody who looks so closely wants to see them. */
 const SQUARES_FROM = 3;
 const PREVIEW_FILL = 0.3;
+const BASE_FONT_PX = 14;
 
 export const viewport = new Viewport();
 const paintedMasks = new PaintedMasks();
 const canvas = byId("picture");
 const context = canvas.getContext("2d");
+/** Device pixels of one px of lines and marks: larger on screens where the text is larger, too. */
+let inkPx = 1;
 let panned = null;
 let held = null;
 
@@ -76,6 +79,7 @@ export function moveCrosshair(dx, dy) {
 }
 
 function resize() {
+  inkPx = (devicePixelRatio * parseFloat(getComputedStyle(document.documentElement).fontSize)) / BASE_FONT_PX;
   canvas.width = Math.max(Math.round(canvas.clientWidth * devicePixelRatio), 1);
   canvas.height = Math.max(Math.round(canvas.clientHeight * devicePixelRatio), 1);
   viewport.setCanvas(canvas.width, canvas.height);
@@ -170,12 +174,12 @@ function paint(onto, scale, left, top) {
   const picture = pictures.get(shown);
   if (picture) onto.drawImage(picture, 0, 0, video.width, video.height);
   drawMasks(onto, scale);
-  drawPrompts(onto, scale);
+  drawPrompts(onto, inkPx / scale);
 }
 
 function drawMasks(onto, scale) {
   const { objects, chosen, look, preview, shown } = store.state;
-  const edgePx = Math.max(1, Math.round((1.6 * devicePixelRatio) / scale));
+  const edgePx = Math.max(1, Math.round((1.6 * inkPx) / scale));
   const masks = masksOn(shown);
   // The chosen object lies on top of the others.
   const ordered = [...objects].sort((a, b) => (a.id === chosen) - (b.id === chosen));
@@ -195,8 +199,8 @@ function drawTool() {
   const { tool, pointer, isCrosshairOn, brushPx, drawn, shown } = store.state;
   const { scale } = viewport;
   const colour = chosenObject()?.colour ?? "#ffffff";
-  for (const { frame, drawing } of drawn) if (frame === shown) paintDrawing(context, drawing, colour, scale / devicePixelRatio);
-  TOOLS[tool].draw?.(context, scale / devicePixelRatio, colour);
+  for (const { frame, drawing } of drawn) if (frame === shown) paintDrawing(context, drawing, colour, scale / inkPx);
+  TOOLS[tool].draw?.(context, scale / inkPx, colour);
   if (!pointer) return;
   if (TOOLS[tool].sized) ring(pointer.x, pointer.y, brushPx / 2, scale);
   if (isCrosshairOn) crosshair(pointer.x, pointer.y, scale);
@@ -206,7 +210,7 @@ function drawTool() {
 function twice(scale, stroke) {
   for (const [colour, width] of [["#000000", 3], ["#ffffff", 1.2]]) {
     context.strokeStyle = colour;
-    context.lineWidth = (width * devicePixelRatio) / scale;
+    context.lineWidth = (width * inkPx) / scale;
     stroke();
   }
 }
@@ -220,8 +224,8 @@ function ring(x, y, radius, scale) {
 }
 
 function crosshair(x, y, scale) {
-  const reach = (18 * devicePixelRatio) / scale;
-  const gap = (4 * devicePixelRatio) / scale;
+  const reach = (18 * inkPx) / scale;
+  const gap = (4 * inkPx) / scale;
   twice(scale, () => {
     context.beginPath();
     for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {

@@ -5,37 +5,54 @@ import { commandOf } from "../commands.js";
 import { byId, element, replace } from "../dom.js";
 import { chosenObject, markedSpan, nameOf, store } from "../state.js";
 
+let running = null;
+
 export function startTracking() {
   store.on(["job", "objects", "chosen", "trackAll", "marks", "prompts", "shown", "rows", "corrected"], draw);
 }
 
 function draw({ job }) {
-  replace(byId("tracking"), ...(job ? running(job) : idle()));
+  if (!job) {
+    running = null;
+    replace(byId("tracking"), ...idle());
+  } else {
+    // Progress comes many times a second: only its numbers change, so that the button stays under the hand.
+    if (running?.title !== job.title) {
+      running = makeRunning(job);
+      replace(byId("tracking"), running.node);
+    }
+    running.show(job);
+  }
   refreshButtons();
 }
 
-function running({ title, kind, frame, done, total, seconds_left: left }) {
-  const bar = element("div");
-  bar.style.width = `${total ? Math.min((100 * done) / total, 100) : 0}%`;
-  return [
-    element(
-      "div",
-      { class: "track-running" },
-      element("strong", {}, title),
-      element("div", { class: "progress", role: "progressbar", "aria-label": title, "aria-valuemin": 0, "aria-valuemax": total ?? 100, "aria-valuenow": done }, bar),
-      element(
-        "div",
-        { class: "track-line quiet" },
-        element("span", { class: "number" }, total ? `${done} of ${total} frames` : `${done} frames`),
-        element("span", {}, left === null || left === undefined ? "" : `${shownSeconds(left)} left`),
-      ),
-      commandButton("stop", { text: kind === "track" ? `Stop at frame ${frame ?? ""}` : "Stop", class: "button-bad", tip: "Stop; what was done so far stays" }),
-      kind === "track" && element("p", { class: "quiet" }, "You can go on working: look around, click, correct."),
-    ),
-  ];
+function makeRunning({ title, kind }) {
+  const fill = element("div");
+  const bar = element("div", { class: "progress", role: "progressbar", "aria-label": title, "aria-valuemin": 0 }, fill);
+  const count = element("span", { class: "number" });
+  const time = element("span");
+  const node = element(
+    "div",
+    { class: "track-running" },
+    element("strong", {}, title),
+    bar,
+    element("div", { class: "track-line quiet" }, count, time),
+    commandButton("stop", { text: "Stop", class: "button-bad", tip: "Stop; what was done so far stays" }),
+    kind === "track" && element("p", { class: "quiet" }, "You can go on working: look around, click, correct."),
+  );
+
+  function show({ frame, done, total, seconds_left: left }) {
+    fill.style.width = `${total ? Math.min((100 * done) / total, 100) : 0}%`;
+    bar.setAttribute("aria-valuemax", total ?? Math.max(done, 1));
+    bar.setAttribute("aria-valuenow", done);
+    count.textContent = (total ? `${done} of ${total} frames` : `${done} frames`) + (kind === "track" && frame !== null ? `, now ${frame}` : "");
+    time.textContent = left === null || left === undefined ? "" : `${shownSeconds(left)} left`;
+  }
+
+  return { title, node, show };
 }
 
-export function shownSeconds(seconds) {
+function shownSeconds(seconds) {
   if (seconds < 60) return `${Math.max(Math.ceil(seconds), 1)} s`;
   const minutes = Math.floor(seconds / 60);
   return minutes < 60 ? `${minutes} min ${Math.round(seconds % 60)} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
@@ -67,8 +84,8 @@ function idle() {
     element(
       "div",
       { class: "track-ways" },
-      commandButton("track-backward", { text: "Back from here" }),
-      commandButton("track-forward", { text: "On from here", class: isCorrected ? "" : "button-main" }),
+      commandButton("track-backward", { text: "Backward", tip: "Track backward from this frame" }),
+      commandButton("track-forward", { text: "Forward", class: isCorrected ? "" : "button-main", tip: "Track forward from this frame" }),
       commandButton("track-both", { text: "Whole video" }),
       commandButton("track-between", { text: span ? `${span.first}–${span.last}` : "Between marks", tip: span ? "Track between the marks" : "Set marks with I and O first" }),
     ),
