@@ -412,6 +412,13 @@ def test_the_git_object_name_is_a_published_digest(get, content, tmp_path):
     assert get(git_blob=right).read_bytes() == content
 
 
+def test_the_first_digits_of_a_digest_are_checked_too(get, content, tmp_path):
+    with pytest.raises(CheckpointError, match="does not start with 000000"):
+        get(sha256_start="000000")
+    assert not (tmp_path / "weights.pt").exists()
+    assert get(sha256_start=hashlib.sha256(content).hexdigest()[:6]).read_bytes() == content
+
+
 def test_the_recorded_digest_is_checked_ever_after(get, server, content, tmp_path):
     path = get()
     path.unlink()

@@ -86,8 +86,8 @@ def verify(path: Path, wanted: Published | None = None, *, in_full: bool = False
     digest = None if in_full else _remembered_digest(path)
     if digest is None or digest != expected:
         digest = sha256_of(path)
-        if expected is None and wanted is not None and wanted.git_blob is not None:
-            check_git_blob(path, wanted.git_blob)
+        if expected is None and wanted is not None:
+            check_first(path, digest, wanted)
     if expected is not None and digest != expected:
         raise CheckpointError(
             f"the weights are not those that were {'published' if published_digest else 'recorded'}: "
@@ -103,18 +103,27 @@ def verify(path: Path, wanted: Published | None = None, *, in_full: bool = False
     return digest
 
 
-def check_git_blob(path: Path, object_name: str) -> None:
-    """Check that a file is the given object of a Git repository.
+def check_first(path: Path, digest: str, wanted: Published) -> None:
+    """Check a file whose digest is not known yet against what else its authors publish of it.
 
     Raises:
-        CheckpointError: it is not.
+        CheckpointError: it is another file.
     """
+    start = wanted.sha256_start
+    if start is not None and not digest.startswith(start):
+        raise CheckpointError(
+            f"the weights are not the published ones: SHA-256 {digest[:16]}..., which does not start with "
+            f"{start}",
+            where=str(path),
+        )
+    if wanted.git_blob is None:
+        return
     found = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
     _feed(path, found)
-    if found.hexdigest() != object_name:
+    if found.hexdigest() != wanted.git_blob:
         raise CheckpointError(
             f"the weights are not the published ones: Git object {found.hexdigest()[:16]}..., "
-            f"not {object_name[:16]}...",
+            f"not {wanted.git_blob[:16]}...",
             where=str(path),
         )
 

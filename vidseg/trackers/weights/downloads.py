@@ -28,7 +28,7 @@ from typing import Any
 from vidseg.errors import CheckpointError, OutputError, RunError
 from vidseg.trackers.weights.cache import (
     cache_folder,
-    check_git_blob,
+    check_first,
     make_folder,
     missing_weights,
     record_digest,
@@ -131,9 +131,9 @@ def _accept(wanted: Published, part: Path, target: Path) -> None:
     expected = wanted.sha256 or recorded_digest(target)
     try:
         file_kind(part)
-        if wanted.git_blob is not None and expected is None:
-            check_git_blob(part, wanted.git_blob)
         digest = sha256_of(part)
+        if expected is None:
+            check_first(part, digest, wanted)
         if expected is not None and digest != expected:
             source = (
                 "published" if wanted.sha256 else f"recorded in {target.name}.sha256 at the first download"

@@ -63,21 +63,27 @@ def _plain_vit(size: str, short: str, width: int, num_params: int) -> Layout:
     )
 
 
-_SAM_PATCHES = "image_encoder.patch_embed.proj.weight"
-
-
-def _sam(size: str, short: str, width: int, blocks: int, num_params: int) -> Layout:
+def _sam_vit(title: str, family: str, tracker: str, width: int, blocks: int, num_params: int) -> Layout:
     return Layout(
-        title=f"SAM {size} (the first, for pictures)",
-        family="SAM",
+        title=title,
+        family=family,
         marks={
-            _SAM_PATCHES: (width, 3, 16, 16),
+            "image_encoder.patch_embed.proj.weight": (width, 3, 16, 16),
             f"image_encoder.blocks.{blocks - 1}.attn.rel_pos_h": None,
             "mask_decoder.iou_token.weight": None,
         },
-        trackers=(f"sam-vit-{short}",),
+        trackers=(tracker,),
         num_params=num_params,
     )
+
+
+def _sam(short: str, width: int, blocks: int, num_params: int) -> Layout:
+    title = f"SAM ViT-{short.upper()} (the first, for pictures)"
+    return _sam_vit(title, "SAM", f"sam-vit-{short}", width, blocks, num_params)
+
+
+def _slim_sam(percent: int, width: int, num_params: int) -> Layout:
+    return _sam_vit(f"SlimSAM-{percent}", "SlimSAM", f"slim-sam-{percent}", width, 12, num_params)
 
 
 _SURGICAL = ("surgical-sam2", "surgical-sam2-512")
@@ -115,9 +121,11 @@ LAYOUTS: tuple[Layout, ...] = (
         trackers=("vidseg-nano",),
         num_params=2_612_497,
     ),
-    _sam("ViT-B", "b", 768, 12, 93_735_472),
-    _sam("ViT-L", "l", 1024, 24, 312_342_832),
-    _sam("ViT-H", "h", 1280, 32, 641_090_608),
+    _sam("b", 768, 12, 93_735_472),
+    _sam("l", 1024, 24, 312_342_832),
+    _sam("h", 1280, 32, 641_090_608),
+    _slim_sam(50, 384, 27_961_776),
+    _slim_sam(77, 168, 9_723_528),
     IMAGE_HALF,
 )
 

@@ -104,6 +104,19 @@ def _sam(size: str, sha256_start: str) -> Published:
     )
 
 
+# czg1225/SlimSAM at 08ca583041afaa3f114c1372b07e97cc5ab440f8. Those pruned alike in all blocks ("uniform") are
+# state dicts; the others are pickled modules, which vidseg does not read.
+def _slim_sam(percent: int, file_id: str) -> Published:
+    return Published(
+        official_config=f"slimsam_vit_p{percent}",
+        file_name=f"SlimSAM-{percent}-uniform.pth",
+        page="https://github.com/czg1225/SlimSAM",
+        licence="Apache-2.0",
+        image_size=1024,
+        by_hand=f"https://drive.google.com/file/d/{file_id}/view",
+    )
+
+
 PUBLISHED: dict[str, Published] = {
     "sam2-hiera-tiny": _sam2("072824", "sam2_hiera_t", "sam2_hiera_tiny.pt"),
     "sam2-hiera-small": _sam2("072824", "sam2_hiera_s", "sam2_hiera_small.pt"),
@@ -127,6 +140,8 @@ PUBLISHED: dict[str, Published] = {
     "sam-vit-b": _sam("b", "01ec64"),
     "sam-vit-l": _sam("l", "0b3195"),
     "sam-vit-h": _sam("h", "4b8939"),
+    "slim-sam-50": _slim_sam(50, "1Ld7Q2LY8H2nu4zB6VxwwA5npS5A9OHFq"),
+    "slim-sam-77": _slim_sam(77, "1OeWpfk5WhdlMz5VvYmb9gaE6suzHB0sp"),
 }
 """Name of a tracker -> its file; two trackers may share one."""
 

@@ -14,7 +14,7 @@ from vidseg.registry import Registry
 from vidseg.trackers.weights.renames.sam import SAM
 from vidseg.trackers.weights.renames.table import OWN_NAMES, Renames
 
-RENAMES: Registry[Renames] = Registry("table of renames", {"sam": SAM})
+RENAMES: Registry[Renames] = Registry("table of renames", {"sam": SAM, "slim-sam": SAM})
 """Family -> its table."""
 
 
