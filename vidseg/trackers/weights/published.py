@@ -104,8 +104,8 @@ def _sam(size: str, sha256_start: str) -> Published:
     )
 
 
-# czg1225/SlimSAM at 08ca583041afaa3f114c1372b07e97cc5ab440f8. Those pruned alike in all blocks ("uniform") are
-# state dicts; the others are pickled modules, which vidseg does not read.
+# czg1225/SlimSAM at 08ca583041afaa3f114c1372b07e97cc5ab440f8. Those pruned alike in all blocks ("uniform")
+# are state dicts; the others are pickled modules, which vidseg does not read.
 def _slim_sam(percent: int, file_id: str) -> Published:
     return Published(
         official_config=f"slimsam_vit_p{percent}",
