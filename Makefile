@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
-EXTRAS := dev,docs,sam2,decord,ray,s3,onnx
+EXTRAS := dev,docs,annotate,sam2,decord,ray,s3,onnx
 
 .PHONY: demo picture test check format docs dist clean
 

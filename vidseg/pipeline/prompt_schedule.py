@@ -66,13 +66,13 @@ class PromptSchedule:
         for idx in elsewhere:
             for thing in starting:
                 if idx in thing.on_frames and self._lies_ahead(thing, idx):
-                    _give(session, thing.obj_id, thing.on_frames[idx])
+                    give(session, thing.obj_id, thing.on_frames[idx])
             assert self.read_frame is not None
             session.condition(self.read_frame(idx))
         for thing in self.objects:
             due = [idx for idx in thing.on_frames if is_due(idx) and not self._lies_ahead(thing, idx)]
             if due:
-                _give(session, thing.obj_id, thing.on_frames[due[-1]])
+                give(session, thing.obj_id, thing.on_frames[due[-1]])
 
     def _lies_ahead(self, thing: ObjectPrompts, idx: int) -> bool:
         """Whether a prompt is answered before the object is carried to its frame."""
@@ -80,7 +80,7 @@ class PromptSchedule:
         return self.read_frame is not None and idx != self.start_of(thing) and not corrects
 
 
-def _give(session: Session, obj_id: int, prompt: Prompt) -> None:
+def give(session: Session, obj_id: int, prompt: Prompt) -> None:
     if prompt.mask is not None:
         session.prompt(obj_id, mask=prompt.mask)
         return

@@ -127,7 +127,7 @@ class VideoFile:
                 raise beyond_the_end(self.path.name, span.start, by_counting.frames_counted)
 
     def _forward(self, span: FrameRange, numbering: Numbering) -> Generator[Frame, None, None]:
-        output = _Output(self)
+        output = FrameMaker(self)
         reaches_end = True
         with closing(numbering.pictures(span.start)) as pictures:
             for numbered in pictures:
@@ -141,7 +141,7 @@ class VideoFile:
     def _reverse(
         self, wanted: range, total: int, numbering: Numbering, keyframes: Sequence[int]
     ) -> Generator[Frame, None, None]:
-        output = _Output(self)
+        output = FrameMaker(self)
         size = piece_frames(self.bytes_per_picture)
         for numbered in reversed_pictures(numbering, wanted, size, keyframes):
             yield output.frame(numbered)
@@ -156,7 +156,7 @@ class VideoFile:
             )
 
 
-class _Output:
+class FrameMaker:
     """Makes frames of pictures; in the end it says whether the file is broken where they came from."""
 
     def __init__(self, video: VideoFile) -> None:

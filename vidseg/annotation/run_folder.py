@@ -1,0 +1,267 @@
+"""A project as the folder of a run, as `vidseg track` writes it, with its prompts as a prompt file.
+
+OUT/run.json, masklets.jsonl    as of `vidseg track`; of the frames that have masks
+    prompts.json, prompts/      what was said, for `vidseg track --prompt OUT/prompts.json`
+    .annotate/                  the database, which all of these are made from, and saved sessions
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vidseg.annotation.masks import Mask
+from vidseg.annotation.project import Project, Said
+from vidseg.annotation.spans import count, is_in
+from vidseg.annotation.starts import object_prompts
+from vidseg.errors import InputError
+from vidseg.pipeline import run_record
+from vidseg.pipeline.atomic import replacing, write_bytes, write_json
+from vidseg.pipeline.prompts import Prompts
+from vidseg.pipeline.read import SourceInfo
+from vidseg.pipeline.run_record import RunRecord
+from vidseg.pipeline.writers.contract import FrameMasks
+from vidseg.pipeline.writers.masklets import FILE_NAME as MASKLETS
+from vidseg.pipeline.writers.masklets import read_masklets
+from vidseg.pipeline.writers.png import encode_label_png
+from vidseg.pipeline.writers.rle import decode_rle, encode_rle
+from vidseg.trackers.contract import Tracker
+from vidseg.trackers.options import TrackerOptions
+
+STATE = ".annotate"
+PROMPTS = "prompts.json"
+DRAWN = "prompts"
+"""Folder of the masks that were drawn by hand, which the prompt file names."""
+LOW_SCORE = 0.5
+"""Masks of a run with a score below this are taken for uncertain ones, as a run does not keep their state."""
+
+
+class RunFolder:
+    """Writes the files of one project."""
+
+    def __init__(self, path: Path, info: SourceInfo, tracker: Tracker, asked: TrackerOptions) -> None:
+        self.path = path
+        self._info = info
+        self._size_hw = info.size_hw
+        self._about = tracker.describe()
+        self._asked = asked
+        self._source = run_record.source_facts(info)
+
+    def write_prompts(self, project: Project) -> Path:
+        """Write the prompt file, and the masks that it names."""
+        folder = self.path / DRAWN
+        objects, wanted = [], set()
+        for thing in project.objects():
+            prompts: list[dict[str, Any]] = []
+            for said in project.said(thing.obj_id):
+                if said.counts is None:
+                    prompts.append(_region(said))
+                    continue
+                name = f"{said.obj_id}-{said.frame_idx:05d}.png"
+                wanted.add(name)
+                picture = encode_label_png(_pixels(said.counts, self._size_hw).astype(np.uint8))
+                if not (folder / name).is_file() or (folder / name).read_bytes() != picture:
+                    folder.mkdir(exist_ok=True)
+                    write_bytes(folder / name, picture)
+                prompts.append({"frame": said.frame_idx, "mask": f"{DRAWN}/{name}"})
+            if prompts:
+                label = {"label": thing.label} if thing.label else {}
+                objects.append({"id": thing.obj_id, **label, "prompts": prompts})
+        path = self.path / PROMPTS
+        if objects:
+            write_json(path, {"objects": objects})
+        else:  # a prompt file without objects would be refused
+            path.unlink(missing_ok=True)
+        for left in folder.glob("*-*.png"):
+            if left.name not in wanted:
+                left.unlink()
+        return path
+
+    def write_masklets(self, project: Project, path: Path, *, reviewed_only: bool = False) -> None:
+        """Write masklets.jsonl as `path`.
+
+        Args:
+            reviewed_only: whether to write the frames alone that a person has marked as reviewed.
+        """
+        obj_ids = [thing.obj_id for thing in project.objects()]
+        reviewed = project.reviewed()
+        nothing = encode_rle(np.zeros(self._size_hw, np.bool_))["counts"]
+        with replacing(path) as part, open(part, "w", encoding="ascii", newline="\n") as file:
+            for frame_idx in project.frames_with_masks():
+                if reviewed_only and not is_in(reviewed, frame_idx):
+                    continue
+                line = _line(frame_idx, project.masks_on(frame_idx), obj_ids, self._size_hw, nothing)
+                file.write(json.dumps(line, allow_nan=False) + "\n")
+
+    def write_record(self, project: Project, path: Path) -> None:
+        """Write run.json as `path`."""
+        things = project.objects()
+        said = {thing.obj_id: project.said(thing.obj_id) for thing in things}
+        prompts = Prompts(
+            objects=[object_prompts(i, said[i], self._size_hw) for i in said], where=PROMPTS
+        ).document()
+        for document, thing in zip(prompts["objects"], things, strict=True):
+            if thing.label:
+                document["label"] = thing.label
+        (is_both,) = project.database.row("SELECT count(*) FROM masks WHERE reverse") or (0,)
+        record = RunRecord(
+            path,
+            {
+                "tracker": self._about["name"],
+                "configuration": self._about["config"],
+                "weights_sha256": self._about["weights_sha256"],
+                "tracker_facts": {},
+                "source": self._source,
+                "prompts": prompts,
+                "warnings": [],
+                "options": {
+                    "format": "rle",
+                    "direction": "both" if is_both else "forward",
+                    "start": None,
+                    "end": None,
+                    "reader": "pyav",
+                    **self._asked.document(),
+                },
+                "annotation": self._marks(project),
+                "mask_names": "frame files" if self._info.frame_files else "frame numbers",
+                "frame_files": self._info.frame_files,
+            },
+        )
+        record.review.resume(project.doubts(), lambda frame_idx: True)
+        record.frames_done = project.num_frames_with_masks()
+        record.set_outputs([path.with_name(MASKLETS)], {})
+        record.save("done")
+
+    def _marks(self, project: Project) -> dict[str, Any]:
+        """What people said of frames, as JSON values."""
+        reviewed = project.reviewed()
+        kinds = project.database.rows("SELECT kind, count(*) FROM masks GROUP BY kind")
+        return {
+            "reviewed": [list(span) for span in reviewed],
+            "flags": [{"frame": frame, "note": note} for frame, note in project.flags().items()],
+            "absent": [
+                {"object": obj_id, "first": first, "last": last}
+                for obj_id, spans in project.absent().items()
+                for first, last in spans
+            ],
+            "statistics": {
+                "frames_with_masks": project.num_frames_with_masks(),
+                "frames_reviewed": count(reviewed),
+                "masks_answered": sum(n for kind, n in kinds if kind == "P"),
+                "masks_drawn": sum(n for kind, n in kinds if kind == "D"),
+                "masks_tracked": sum(n for kind, n in kinds if kind in "vua"),
+            },
+        }
+
+
+def import_run(project: Project, folder: Path, record: Mapping[str, Any], size_hw: tuple[int, int]) -> None:
+    """Take a run that `vidseg track` or `vidseg batch` made into an empty project.
+
+    Raises:
+        InputError: it has no masklets.jsonl, or masks of another size.
+    """
+    masklets = folder / MASKLETS
+    if not masklets.is_file():
+        raise InputError(
+            f"there is no {MASKLETS} in '{folder}'",
+            hint="track with the format rle (a default), or choose another --out",
+        )
+    for thing in record["prompts"]["objects"]:
+        project.add_object(obj_id=int(thing["id"]), label=str(thing.get("label") or ""))
+    known = {thing.obj_id for thing in project.objects()}
+    for frame in read_masklets(masklets, size_hw=size_hw):
+        for obj_id in frame.obj_ids:
+            if obj_id not in known:
+                project.add_object(obj_id=obj_id)
+                known.add(obj_id)
+        for mask in _masks_of(frame):
+            project.put_mask(mask)
+    for thing in record["prompts"]["objects"]:
+        for prompt in thing["prompts"]:
+            _import_prompt(project, int(thing["id"]), prompt)
+    project.add_doubts(record.get("review", []))
+
+
+def _import_prompt(project: Project, obj_id: int, prompt: Mapping[str, Any]) -> None:
+    mask = project.mask(obj_id, prompt["frame"])
+    said = Said(
+        obj_id=obj_id,
+        frame_idx=prompt["frame"],
+        box=prompt.get("box"),
+        points=prompt.get("points"),
+        labels=prompt.get("labels"),
+        # Of a mask, a run keeps a checksum; what was made of it stands for it.
+        counts=mask.counts if "mask_sha256" in prompt and mask is not None else None,
+    )
+    if said.box or said.points or said.counts:
+        project.say(said)
+        kind = "D" if said.is_drawn else "P"
+        project.database.write(
+            "UPDATE masks SET kind = ? WHERE obj = ? AND frame = ?", kind, obj_id, said.frame_idx
+        )
+
+
+def _masks_of(frame: FrameMasks) -> Iterable[Mask]:
+    for row, obj_id in enumerate(frame.obj_ids):
+        pixels, score = frame.masks[row], frame.scores[row]
+        kind = "a" if not pixels.any() else "u" if score < LOW_SCORE else "v"
+        yield Mask.of(
+            pixels,
+            frame.frame_idx,
+            obj_id,
+            kind,  # type: ignore[arg-type]
+            time_s=frame.pts_seconds,
+            score=score,
+            hidden=None if frame.hidden is None else frame.hidden[row],
+        )
+
+
+def _region(said: Said) -> dict[str, Any]:
+    region = {"frame": said.frame_idx, "box": said.box, "points": said.points, "labels": said.labels}
+    return {key: value for key, value in region.items() if value is not None}
+
+
+def _pixels(counts: str, size_hw: tuple[int, int]) -> np.ndarray:
+    return decode_rle({"size": size_hw, "counts": counts})
+
+
+def _line(
+    frame_idx: int, masks: Sequence[Mask], obj_ids: Sequence[int], size_hw: tuple[int, int], nothing: str
+) -> dict[str, Any]:
+    """The line of a frame in masklets.jsonl, see `vidseg.pipeline.writers.masklets`."""
+    by_id = {mask.obj_id: mask for mask in masks if mask.kind != "X"}
+    hidden = _hidden(list(by_id.values()), size_hw)
+    objects = []
+    for obj_id in obj_ids:
+        mask = by_id.get(obj_id)
+        item = {
+            "id": obj_id,
+            "rle": {"size": list(size_hw), "counts": nothing if mask is None else mask.counts},
+            "score": 0.0 if mask is None else mask.score,
+            "box": [0, 0, 0, 0] if mask is None else list(mask.box),
+            "area": 0 if mask is None else mask.area,
+        }
+        if obj_id in hidden:
+            item["hidden"] = {"size": list(size_hw), "counts": hidden[obj_id]}
+        objects.append(item)
+    return {"frame": frame_idx, "time": masks[0].time_s, "objects": objects}
+
+
+def _hidden(masks: Sequence[Mask], size_hw: tuple[int, int]) -> dict[int, str]:
+    """The hidden pixels of masks: those that another mask still has, as it may have been corrected since."""
+    found = {}
+    for mask in masks:
+        if mask.hidden is None:
+            continue
+        others = np.zeros(size_hw, np.bool_)
+        for other in masks:
+            if other is not mask:
+                others |= other.pixels(size_hw)
+        pixels = _pixels(mask.hidden, size_hw) & others
+        if pixels.any():
+            found[mask.obj_id] = encode_rle(pixels)["counts"]
+    return found
