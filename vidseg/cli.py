@@ -101,6 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with steady_output(), warnings.catch_warnings():
         # Pillow warns about damaged files; if a picture is lost, vidseg says so itself.
         warnings.filterwarnings("ignore", module=r"PIL\.")
+        warnings.showwarning = lambda message, *_, **__: _warn(str(message))
         return _run(list(sys.argv[1:] if argv is None else argv))
 
 

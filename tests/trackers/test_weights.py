@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+import vidseg
 from support.file_server import serve
 from support.shared import shared_folder
 from vidseg.cli import main
@@ -614,6 +615,29 @@ def test_a_misspelt_name_is_told_before_any_download(one_published, server, caps
     assert main(["weights", "get", one_published, "edgetamm"]) == 2
     assert "did you mean 'edgetam'?" in capsys.readouterr().err
     assert server.num_requests == 0
+
+
+def test_what_a_licence_forbids_is_said_before_the_download(server, monkeypatch, cache, capsys):
+    monkeypatch.setitem(PUBLISHED, "edgetam", replace(wanted(server), forbidden="commercial use"))
+    order = []
+    monkeypatch.setattr(
+        "vidseg.pipeline.commands.weights.download",
+        lambda *_, **__: order.append(capsys.readouterr().err) or (cache / "weights.pt"),
+    )
+    monkeypatch.setattr("vidseg.pipeline.commands.weights.verify", lambda *_, **__: "0" * 64)
+    assert main(["weights", "get", "edgetam"]) == 0
+    (said,) = order
+    assert "the licence of weights.pt forbids commercial use: MIT, see" in said
+
+
+def test_what_a_licence_forbids_is_said_when_weights_are_read_from_a_file(tmp_path):
+    path = tmp_path / "edge_sam.pth"
+    torch.save({"a": torch.zeros(1)}, path)
+    with (
+        pytest.warns(UserWarning, match=r"edge_sam_3x.pth forbids commercial use"),
+        pytest.raises(CheckpointError),
+    ):
+        vidseg.load_image("edge-sam", weights=path, device="cpu")
 
 
 def test_debug_is_taken_after_an_action(cache):

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field
 from torch import nn
 
+from vidseg.errors import ConfigError
 from vidseg.trackers.image_encoder import Backbone
 from vidseg.validation import Strict
 
@@ -23,7 +24,8 @@ class ImageSettings(Strict):
     """Side of the encoder's square input."""
     framing: dict[str, Any] = Field(default={"name": "long-side"})
     """How pictures are converted to that input, and answers back to the picture."""
-    backbone: dict[str, Any]
+    backbone: dict[str, Any] | None = None
+    """Makes the feature maps; None for a model that is a network of its own."""
     model: dict[str, Any] = Field(default={"name": "sam"})
     following: dict[str, Any] = Field(default={"name": "flow-prior"})
     """How the model follows objects through videos."""
@@ -35,9 +37,21 @@ class GivenImage:
 
     image_size: int
     """Side of the encoder's square input."""
-    backbone: Backbone
+    own_backbone: Backbone | None
+    """The backbone that the YAML names, if it names one."""
     where: str
     """The YAML, for messages."""
+
+    @property
+    def backbone(self) -> Backbone:
+        """The backbone, for models that cannot do without.
+
+        Raises:
+            ConfigError: the YAML names none.
+        """
+        if self.own_backbone is None:
+            raise ConfigError("no backbone is named", where=self.where, hint="backbone: {name: ...}")
+        return self.own_backbone
 
     @property
     def module(self) -> nn.Module:

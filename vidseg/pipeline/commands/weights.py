@@ -53,6 +53,8 @@ def _get(names: list[str], folder: Path | None) -> int:
     for name in names:
         published(name)  # report a misspelt name before the first long download
     for name in names:
+        if (restriction := published(name).restriction) is not None:
+            print(restriction, file=sys.stderr)
         path = _download_with_bar(name, folder)
         licence = published(name).licence
         print(f"{path}\n  licence: {licence}\n  SHA-256: {verify(path, published(name))}")

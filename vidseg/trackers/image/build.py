@@ -20,12 +20,15 @@ from vidseg.errors import ConfigError
 from vidseg.registry import Registry
 from vidseg.trackers.device import pick_device
 from vidseg.trackers.image.framing import Framing, LongSide, Stretch
+from vidseg.trackers.image.nano_framing import NanoFraming
 from vidseg.trackers.image.segmenter import ImageSegmenter
 from vidseg.trackers.image_settings import GivenImage, ImageSettings
 from vidseg.trackers.load_weights import load_weights
 from vidseg.trackers.model import ImageModel, module_of
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.parts import Part, build_backbone, build_part
+from vidseg.trackers.pico_sam2.build import PicoSettings, build_pico_sam2
+from vidseg.trackers.pico_sam2.framing import WholePicture
 from vidseg.trackers.sam.build import SamSettings, build_sam
 from vidseg.trackers.weights.renames import renames_of
 from vidseg.validation import Strict, parse
@@ -42,9 +45,21 @@ class ImageModelRow:
 
 
 IMAGE_MODELS: Registry[ImageModelRow] = Registry(
-    "image model", {"sam": ImageModelRow(SamSettings, build_sam)}
+    "image model",
+    {
+        "pico-sam2": ImageModelRow(PicoSettings, build_pico_sam2),
+        "sam": ImageModelRow(SamSettings, build_sam),
+    },
 )
-FRAMINGS: Registry[Part] = Registry("framing", {"long-side": Part(LongSide), "stretch": Part(Stretch)})
+FRAMINGS: Registry[Part] = Registry(
+    "framing",
+    {
+        "long-side": Part(LongSide),
+        "nano-sam": Part(NanoFraming),
+        "pico-sam2": Part(WholePicture),
+        "stretch": Part(Stretch),
+    },
+)
 
 
 def register_image_model(name: str, row: ImageModelRow) -> None:
@@ -71,7 +86,9 @@ def build_image_model(settings: ImageSettings, where: str) -> tuple[ImageModel, 
     rest = {key: value for key, value in settings.model.items() if key != "name"}
     own = parse(row.settings, rest, where=f"{where}, in 'model'", error=ConfigError)
     framing = build_part(FRAMINGS, "framing", {"size": settings.image_size, **settings.framing}, where)
-    backbone = build_backbone(settings.backbone, settings.image_size, where)
+    backbone = None
+    if settings.backbone is not None:
+        backbone = build_backbone(settings.backbone, settings.image_size, where)
     model = row.build(own, GivenImage(settings.image_size, backbone, where))
     module_of(model).eval()
     return model, framing

@@ -14,7 +14,7 @@ from vidseg.errors import PromptError
 from vidseg.samplers import Found, everything
 from vidseg.trackers.image.answer import Answer
 from vidseg.trackers.image.embedded_picture import EmbeddedPicture
-from vidseg.trackers.image.framing import Framing
+from vidseg.trackers.image.framing import Framing, PartialFraming
 from vidseg.trackers.image.prompt import ImagePrompt
 from vidseg.trackers.model import Features, ImageModel
 
@@ -178,9 +178,14 @@ class Embedding:
         num_tokens = self._model.num_prompt_tokens(labels)
         rows = zip(prompts, candidates.logits_bkhw, candidates.predicted_ious_bk, strict=True)
         return [
-            Answer(self._model, self._framing, prompt, self.size_hw, logits, ious, num_tokens)
+            Answer(self._model, self._framing_of(prompt), prompt, self.size_hw, logits, ious, num_tokens)
             for prompt, logits, ious in rows
         ]
+
+    def _framing_of(self, prompt: ImagePrompt) -> Framing:
+        if isinstance(self._framing, PartialFraming):
+            return self._framing.about(prompt, self.size_hw)
+        return self._framing
 
     def _checked(self, given: Mapping[str, Any], place: int, count: int) -> ImagePrompt:
         try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,9 @@ from PIL import Image
 from torch import Tensor
 
 from vidseg.trackers.image_encoder import IMAGE_MEAN, IMAGE_STD, normalise
+
+if TYPE_CHECKING:
+    from vidseg.trackers.image.prompt import ImagePrompt
 
 
 class Framing(Protocol):
@@ -43,6 +46,15 @@ class Framing(Protocol):
 
     def to_picture(self, low_res_logits_khw: Tensor, size_hw: tuple[int, int]) -> Tensor:
         """Mask logits on the decoder's grid, resized to the picture: float32 K x H x W."""
+        ...
+
+
+@runtime_checkable
+class PartialFraming(Framing, Protocol):
+    """The conversion of a family whose model sees another part of the picture for each prompt."""
+
+    def about(self, prompt: ImagePrompt, size_hw: tuple[int, int]) -> Framing:
+        """The conversion of the answer to one prompt."""
         ...
 
 

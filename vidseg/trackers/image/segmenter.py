@@ -65,6 +65,8 @@ class ImageSegmenter:
         if not len(images):
             return []
         inputs = [self.framing.model_input(image, self.device) for image in images]
+        if len({model_input.shape for model_input in inputs}) > 1:  # pictures at their own scale
+            return [self.embed(image) for image in images]
         features = self.model.encode_batch(torch.stack(inputs))
         return [
             Embedding(

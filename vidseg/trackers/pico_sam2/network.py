@@ -19,8 +19,12 @@ UP_WIDTHS = (192, 128, 80, 40)
 """Channels on the way up, at strides 8, 4, 2 and 1."""
 
 
+STRIDE = 16
+"""The side of a square is a multiple of this: four convolutions halve it."""
+
+
 class PicoNetwork(nn.Module):
-    """Squares of 96 pixels to mask logits on the same grid; any side that 16 divides will do."""
+    """Squares of 96 pixels to mask logits on the same grid; any multiple of `STRIDE` will do."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from vidseg.memory.widths import CHANNELS
 from vidseg.trackers.backbones.single_scale_neck import SingleScaleNeck
 from vidseg.trackers.image_encoder import ImageEncoder
 from vidseg.trackers.image_settings import GivenImage
-from vidseg.trackers.sam.image_model import Choice, SamImageModel
+from vidseg.trackers.sam.image_model import Choice, Ranks, SamImageModel
 from vidseg.validation import Strict
 
 
@@ -26,6 +26,11 @@ class SamSettings(Strict):
     """Side of the square, in pixels, on which the prompt encoder places points."""
     choice: Choice = "predicted-iou"
     """What the best of several candidates is chosen by."""
+    ranks: Ranks = "three"
+    """Which candidates an ambiguous prompt is answered with: the 'three' that are meant for it, or 'all'.
+    """
+    norm_eps: float = Field(default=1e-5, gt=0)
+    """Of the layer norms in the mask decoder's transformer; EfficientViT-SAM was trained with 1e-6."""
     single_mask: bool = True
     """Whether candidate 0 answers an unambiguous prompt; else one of the other three always does (TinySAM).
     """
@@ -47,11 +52,16 @@ def build_sam(settings: SamSettings, given: GivenImage) -> SamImageModel:
             hint="mode: single-scale, where the backbone has it",
         )
     neck: nn.Module = SingleScaleNeck(channels) if settings.neck == "sam" else nn.Identity()
-    return SamImageModel(
+    model = SamImageModel(
         image_encoder=ImageEncoder(given.module, neck),
         image_size=given.image_size,
         stride=backbone.strides[-1],
         prompt_size=settings.prompt_size,
         choice=settings.choice,
         single_mask=settings.single_mask,
+        ranks=settings.ranks,
     )
+    for module in model.mask_decoder.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.eps = settings.norm_eps
+    return model

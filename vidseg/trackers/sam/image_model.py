@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from vidseg.errors import CheckpointError
 from vidseg.memory.widths import CHANNELS
 from vidseg.trackers.compiled import compile_in_place
 from vidseg.trackers.image_encoder import ImageEncoder
@@ -24,6 +25,7 @@ from vidseg.trackers.sam2.mask_decoder import MaskDecoder, stability
 from vidseg.trackers.sam2.prompt_encoder import PromptEncoder
 
 Choice = Literal["predicted-iou", "stability"]
+Ranks = Literal["three", "all"]
 STABILITY_OFFSET = 1.0
 """Logits above and below 0 at which a low-res mask is cut, where masks are chosen by their stability."""
 
@@ -39,6 +41,7 @@ class SamImageModel(nn.Module):
             pictures of 512 pixels and places points on 1024.
         choice: what the best of several candidates is chosen by.
         single_mask: whether candidate 0 answers an unambiguous prompt.
+        ranks: which candidates compete otherwise: the three for an ambiguous prompt, or all four (NanoSAM).
     """
 
     takes_decoded = False
@@ -55,6 +58,7 @@ class SamImageModel(nn.Module):
         prompt_size: int = 1024,
         choice: Choice = "predicted-iou",
         single_mask: bool = True,
+        ranks: Ranks = "three",
     ) -> None:
         super().__init__()
         self.image_size = image_size
@@ -62,6 +66,9 @@ class SamImageModel(nn.Module):
         self.prompt_size = prompt_size
         self.choice = choice
         self.single_mask = single_mask
+        self.ranks: Ranks = ranks
+        self.unanswerable: CheckpointError | None = None
+        """Why prompts cannot be answered, if the heads have no weights."""
         self.image_encoder = image_encoder
         self.prompt_encoder = PromptEncoder(CHANNELS, pads_boxes=False)
         self.mask_decoder = MaskDecoder(
@@ -111,7 +118,12 @@ class SamImageModel(nn.Module):
         """Four candidates: the single mask first, then three for an ambiguous prompt.
 
         All prompts of a batch have a box, or none has.
+
+        Raises:
+            CheckpointError: only the encoder has weights.
         """
+        if self.unanswerable is not None:
+            raise self.unanswerable
         batch, _, height, width = conditioned_bchw.shape
         encoder = self.prompt_encoder
         if points_bp2 is None or labels_bp is None:
@@ -136,5 +148,6 @@ class SamImageModel(nn.Module):
             return [0]
         by_stability = self.choice == "stability"
         quality_k = stability(logits_khw, STABILITY_OFFSET) if by_stability else predicted_ious_k
-        ranked: list[int] = (quality_k[1:].argsort(descending=True, stable=True) + 1).tolist()
+        first = 0 if self.ranks == "all" else 1
+        ranked: list[int] = (quality_k[first:].argsort(descending=True, stable=True) + first).tolist()
         return ranked if multimask else ranked[:1]

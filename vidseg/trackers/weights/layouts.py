@@ -86,6 +86,33 @@ def _slim_sam(percent: int, width: int, num_params: int) -> Layout:
     return _sam_vit(f"SlimSAM-{percent}", "SlimSAM", f"slim-sam-{percent}", width, 12, num_params)
 
 
+def _efficientvit(size: str, stage: int, depth: int, num_params: int) -> Layout:
+    """`stage` and `depth`: number of the last stage, and of the attention blocks in it."""
+    stages, mark = "image_encoder.backbone.stages", "context_module.main.proj.conv.weight"
+    further_block = f"{stages}.{stage}.op_list.{depth + 1}.{mark}"
+    further_stage = f"{stages}.{stage + 1}.op_list.0.main.point_conv.conv.weight"
+    return Layout(
+        title=f"EfficientViT-SAM {size}",
+        family="EfficientViT-SAM",
+        marks={f"{stages}.{stage}.op_list.{depth}.{mark}": None},
+        absent=(further_block, further_stage),
+        trackers=(f"efficientvit-sam-{size.lower()}",),
+        num_params=num_params,
+    )
+
+
+def _nano_sam(resnet: str, short: str, last_block: str, absent: str, num_params: int) -> Layout:
+    return Layout(
+        title=f"NanoSAM's encoder {resnet}",
+        family="NanoSAM",
+        marks={"up_1.6.weight": (256, 256, 3, 3), f"backbone.{last_block}.weight": None},
+        absent=(f"backbone.{absent}.weight",),
+        trackers=(f"nano-sam{short}",),
+        # With MobileSAM's heads, which no file of the encoder has.
+        num_params=num_params + 4_064_560,
+    )
+
+
 _SURGICAL = ("surgical-sam2", "surgical-sam2-512")
 
 IMAGE_HALF = Layout(
@@ -126,6 +153,35 @@ LAYOUTS: tuple[Layout, ...] = (
     _sam("h", 1280, 32, 641_090_608),
     _slim_sam(50, 384, 27_961_776),
     _slim_sam(77, 168, 9_723_528),
+    Layout(
+        title="RepViT-SAM",
+        family="RepViT-SAM",
+        marks={"image_encoder.features.54.token_mixer.0.conv1.weight": (640, 1, 1, 1)},
+        trackers=("repvit-sam",),
+        num_params=27_223_480,
+    ),
+    Layout(
+        title="EdgeSAM",
+        family="EdgeSAM",
+        marks={"image_encoder.fuse_stage2.weight": (256, 192, 1, 1)},
+        trackers=("edge-sam",),
+        num_params=9_582_112,
+    ),
+    _efficientvit("L0", 4, 4, 34_792_784),
+    _efficientvit("L1", 4, 6, 47_650_128),
+    _efficientvit("L2", 4, 8, 61_328_592),
+    _efficientvit("XL0", 5, 3, 116_957_904),
+    _efficientvit("XL1", 5, 6, 203_346_128),
+    _nano_sam("ResNet-18", "", "layer3.1.conv2", "layer3.2.conv2", 15_831_104),
+    _nano_sam("ResNet-34", "-34", "layer3.5.conv2", "layer3.0.conv3", 25_939_264),
+    _nano_sam("ResNet-50", "-50", "layer3.5.conv3", "layer3.6.conv3", 31_701_568),
+    Layout(
+        title="PicoSAM2",
+        family="PicoSAM2",
+        marks={"encoder_stage1.0.weight": (3, 1, 3, 3), "output_head.weight": (1, 40, 1, 1)},
+        trackers=("pico-sam2",),
+        num_params=1_262_818,
+    ),
     IMAGE_HALF,
 )
 

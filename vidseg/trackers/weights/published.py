@@ -32,9 +32,18 @@ class Published:
     """SHA-256 published by its authors."""
     sha256_start: str | None = None
     """The first digits of the SHA-256, where its authors publish no more (as in `sam_vit_b_01ec64.pth`)."""
+    forbidden: str | None = None
+    """What its licence forbids ('commercial use'), to be said before the file is downloaded or used."""
     git_blob: str | None = None
     """Its object name in the authors' Git repository: SHA-1 of 'blob <size>', a zero byte, and the content.
     """
+
+    @property
+    def restriction(self) -> str | None:
+        """A sentence about what the licence forbids."""
+        if self.forbidden is None:
+            return None
+        return f"the licence of {self.file_name} forbids {self.forbidden}: {self.licence}, see {self.page}"
 
 
 # facebookresearch/sam2 at 2b90b9f5ceec907a1c18123530e92e794ad901a4
@@ -117,6 +126,62 @@ def _slim_sam(percent: int, file_id: str) -> Published:
     )
 
 
+# THU-MIG/RepViT at 298f420
+_REPVIT_SAM = Published(
+    official_config="repvit_sam",
+    file_name="repvit_sam.pt",
+    url="https://github.com/THU-MIG/RepViT/releases/download/v1.0/repvit_sam.pt",
+    page="https://github.com/THU-MIG/RepViT/tree/main/sam",
+    licence="Apache-2.0",
+    image_size=1024,
+)
+
+# chongzhou96/EdgeSAM at b53372c
+_EDGE_SAM = Published(
+    official_config="edgesam_m1",
+    file_name="edge_sam_3x.pth",
+    url="https://huggingface.co/spaces/chongzhou/EdgeSAM/resolve/main/weights/edge_sam_3x.pth",
+    page="https://github.com/chongzhou96/EdgeSAM",
+    licence="NTU S-Lab License 1.0 (non-commercial)",
+    forbidden="commercial use",
+    image_size=1024,
+)
+
+
+# mit-han-lab/efficientvit at de7d773
+def _efficientvit_sam(size: str, image_size: int) -> Published:
+    file_name = f"efficientvit_sam_{size}.pt"
+    return Published(
+        official_config=f"efficientvit_sam_{size}",
+        file_name=file_name,
+        url=f"https://huggingface.co/mit-han-lab/efficientvit-sam/resolve/main/{file_name}",
+        page="https://github.com/mit-han-lab/efficientvit",
+        licence="Apache-2.0",
+        image_size=image_size,
+    )
+
+
+# NVIDIA-AI-IOT/nanosam at 6536336. Its authors publish ONNX files alone.
+_NANO_SAM = Published(
+    official_config="nanosam_resnet18",
+    file_name="nanosam_resnet18.pth",
+    page="https://github.com/NVIDIA-AI-IOT/nanosam",
+    licence="Apache-2.0",
+    image_size=1024,
+    by_hand="https://github.com/NVIDIA-AI-IOT/nanosam#training, whose training writes it as checkpoint.pth",
+)
+
+# pbonazzi/picosam2 at ec75a5d
+_PICO_SAM2 = Published(
+    official_config="picosam2",
+    file_name="PicoSAM2_student_epoch1.pt",
+    page="https://github.com/pbonazzi/picosam2",
+    licence="Apache-2.0",
+    image_size=96,
+    by_hand="https://zenodo.org/records/15728470",
+)
+
+
 PUBLISHED: dict[str, Published] = {
     "sam2-hiera-tiny": _sam2("072824", "sam2_hiera_t", "sam2_hiera_tiny.pt"),
     "sam2-hiera-small": _sam2("072824", "sam2_hiera_s", "sam2_hiera_small.pt"),
@@ -142,6 +207,15 @@ PUBLISHED: dict[str, Published] = {
     "sam-vit-h": _sam("h", "4b8939"),
     "slim-sam-50": _slim_sam(50, "1Ld7Q2LY8H2nu4zB6VxwwA5npS5A9OHFq"),
     "slim-sam-77": _slim_sam(77, "1OeWpfk5WhdlMz5VvYmb9gaE6suzHB0sp"),
+    "repvit-sam": _REPVIT_SAM,
+    "edge-sam": _EDGE_SAM,
+    "efficientvit-sam-l0": _efficientvit_sam("l0", 512),
+    "efficientvit-sam-l1": _efficientvit_sam("l1", 512),
+    "efficientvit-sam-l2": _efficientvit_sam("l2", 512),
+    "efficientvit-sam-xl0": _efficientvit_sam("xl0", 1024),
+    "efficientvit-sam-xl1": _efficientvit_sam("xl1", 1024),
+    "nano-sam": _NANO_SAM,
+    "pico-sam2": _PICO_SAM2,
 }
 """Name of a tracker -> its file; two trackers may share one."""
 

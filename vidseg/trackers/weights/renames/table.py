@@ -35,9 +35,11 @@ class Renames:
 
     Args:
         rows: pairs (official, ours); see `Renamer`.
+        heads_of: the model whose prompt encoder and mask decoder complete a checkpoint of an encoder alone.
     """
 
-    def __init__(self, rows: Rows = ()) -> None:
+    def __init__(self, rows: Rows = (), heads_of: str | None = None) -> None:
+        self.heads_of = heads_of
         self.rows = tuple(rows)
         self._to_ours = Renamer(self.rows)
         self._to_official = Renamer((ours, official) for official, ours in self.rows)
