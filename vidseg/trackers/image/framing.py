@@ -97,33 +97,39 @@ class LongSide:
 
     size: int
     """S, the side of the model's input."""
-    prompt_size: int = 1024
-    """Side of the square whose rounded sizes points and masks are scaled by, and on which masks are cropped;
-    EfficientViT-SAM's is twice its input's side."""
+    prompt_size: int | None = None
+    """Side of the square on which points are placed and masks are cropped, where it is not the input's:
+    EfficientViT-SAM's small models encode 512 pixels and place points on 1024."""
     filter: Literal["bilinear", "bicubic"] = "bilinear"
     """Pillow's, on integers."""
 
     def model_input(self, image: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
-        height, width = self._scaled(image.shape[:2], self.size)
+        height, width = scaled_to_side(image.shape[:2], self.size)
         how = Image.Resampling[self.filter.upper()]
         resized = np.array(Image.fromarray(image).resize((width, height), how))
-        pixels = normalise(torch.from_numpy(resized).to(device).permute(2, 0, 1))
-        return F.pad(pixels, (0, self.size - width, 0, self.size - height))
+        return self.framed(torch.from_numpy(resized).to(device).permute(2, 0, 1))
+
+    def framed(self, pixels_3hw: Tensor) -> Tensor:
+        """A resized picture, with values from 0 to 255, as the model's input."""
+        height, width = pixels_3hw.shape[1:]
+        return F.pad(normalise(pixels_3hw), (0, self.size - width, 0, self.size - height))
 
     def to_model_points(self, points_xy: Tensor, size_hw: tuple[int, int]) -> Tensor:
-        height, width = self._scaled(size_hw, self.prompt_size)
+        side = self.prompt_size or self.size
+        height, width = scaled_to_side(size_hw, side)
         ratio = torch.tensor([width / size_hw[1], height / size_hw[0]], dtype=torch.float64)
-        return (points_xy.double() * ratio * (self.size / self.prompt_size)).float()
+        return (points_xy.double() * ratio * (self.size / side)).float()
 
     def to_picture(self, low_res_logits_khw: Tensor, size_hw: tuple[int, int]) -> Tensor:
-        height, width = self._scaled(size_hw, self.prompt_size)
-        square = (self.prompt_size, self.prompt_size)
+        side = self.prompt_size or self.size
+        height, width = scaled_to_side(size_hw, side)
         # In two steps, as SAM does it: one alone differs at the edges of masks.
-        whole = F.interpolate(low_res_logits_khw[None], square, mode="bilinear", align_corners=False)
+        whole = F.interpolate(low_res_logits_khw[None], (side, side), mode="bilinear", align_corners=False)
         cropped = whole[..., :height, :width]
         return F.interpolate(cropped, size_hw, mode="bilinear", align_corners=False)[0]
 
-    @staticmethod
-    def _scaled(size_hw: Sequence[int], long_side: int) -> tuple[int, int]:
-        scale = long_side / max(size_hw)
-        return int(size_hw[0] * scale + 0.5), int(size_hw[1] * scale + 0.5)
+
+def scaled_to_side(size_hw: Sequence[int], side: int) -> tuple[int, int]:
+    """Height and width of a picture whose long side becomes `side`, rounded as SAM does it."""
+    scale = side / max(size_hw)
+    return int(size_hw[0] * scale + 0.5), int(size_hw[1] * scale + 0.5)

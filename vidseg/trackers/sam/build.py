@@ -22,8 +22,9 @@ class SamSettings(Strict):
     neck: Literal["sam", "none"] = "sam"
     """'sam': two convolutions bring the backbone's map to 256 channels. 'none': the backbone does so itself.
     """
-    prompt_size: int = Field(default=1024, ge=64)
-    """Side of the square, in pixels, on which the prompt encoder places points."""
+    prompt_size: int | None = Field(default=None, ge=32)
+    """Side of the square, in pixels, on which the prompt encoder places points; None: that of the input. The
+    framing 'long-side' has the same."""
     choice: Choice = "predicted-iou"
     """What the best of several candidates is chosen by."""
     ranks: Ranks = "three"
@@ -56,7 +57,7 @@ def build_sam(settings: SamSettings, given: GivenImage) -> SamImageModel:
         image_encoder=ImageEncoder(given.module, neck),
         image_size=given.image_size,
         stride=backbone.strides[-1],
-        prompt_size=settings.prompt_size,
+        prompt_size=settings.prompt_size or given.image_size,
         choice=settings.choice,
         single_mask=settings.single_mask,
         ranks=settings.ranks,
