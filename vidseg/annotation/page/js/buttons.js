@@ -18,7 +18,9 @@ export function commandButton(id, { text, small, class: extra = "", tip } = {}) 
       type: "button",
       class: `button ${kind} ${small ? "button-small" : ""} ${extra}`,
       "aria-label": text ? undefined : command.name,
-      "aria-keyshortcuts": command.keys[0].replace("ctrl", "Control").replace(/\b[a-z]/g, (letter) => letter.toUpperCase()),
+      "aria-keyshortcuts": command.keys[0]
+        .replace("ctrl", "Control")
+        .replace(/\b[a-z]/g, (letter) => letter.toUpperCase()),
       data: { command: id, key: `command-${id}`, tip: tip ?? command.name, keys: key },
       on: { click: () => run(id) },
     },

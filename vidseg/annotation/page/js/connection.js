@@ -3,7 +3,7 @@
 const RETRY_MS = [250, 500, 1000, 2000, 4000];
 
 /** What the server refused, in its own words. */
-export class Refusal extends Error {
+class Refusal extends Error {
   constructor({ message, where, hint }) {
     super([message, where, hint].filter(Boolean).join(" "));
     this.name = "Refusal";

@@ -16,7 +16,8 @@ export function element(tag, properties = {}, ...children) {
   for (const [name, value] of Object.entries(properties)) {
     if (value === undefined || value === null) continue;
     if (name === "class") node.className = value;
-    else if (name === "on") for (const [event, listener] of Object.entries(value)) node.addEventListener(event, listener);
+    else if (name === "on")
+      for (const [event, listener] of Object.entries(value)) node.addEventListener(event, listener);
     else if (name === "data") Object.assign(node.dataset, value);
     else if (name === "role" || name === "for" || name.includes("-")) node.setAttribute(name, value);
     else node[name] = value;
@@ -44,9 +45,13 @@ const putOff = new Map();
 let pressed = null;
 
 /** While a button is held down it must not be replaced: the press would be lost. What waits for it is done afterwards. */
-document.addEventListener("pointerdown", ({ target }) => {
-  pressed = target;
-}, true);
+document.addEventListener(
+  "pointerdown",
+  ({ target }) => {
+    pressed = target;
+  },
+  true,
+);
 for (const event of ["pointerup", "pointercancel"]) {
   document.addEventListener(event, () => setTimeout(letGo), true);
 }

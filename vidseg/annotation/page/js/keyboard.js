@@ -14,7 +14,7 @@ export function setLetters(isOn) {
 }
 
 /** A key as commands.js writes it: `ctrl+shift+z`, `left`, `?`. Shift is not said with signs that need it anyway. */
-export function nameOfKey(event) {
+function nameOfKey(event) {
   const key = NAMES[event.key] ?? event.key.toLowerCase();
   const isSign = key.length === 1 && key.toLowerCase() === key.toUpperCase();
   return [
@@ -49,7 +49,8 @@ export function listenToKeys() {
 /** Whether a key means a command here, and not text in a field or the press of a button. */
 function mayAct(target, name) {
   if (name.length === 1 && /[a-z0-9]/.test(name) && !lettersAreOn()) return false;
-  if (target.matches("input:not([type=checkbox], [type=radio], [type=range], [type=color]), textarea, select")) return false;
+  if (target.matches("input:not([type=checkbox], [type=radio], [type=range], [type=color]), textarea, select"))
+    return false;
   if (target.matches("input") && /^(left|right|up|down|home|end|space)$/.test(name)) return false;
   return !(target.matches("button, summary, a") && (name === "space" || name === "enter"));
 }

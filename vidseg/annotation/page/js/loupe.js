@@ -30,7 +30,10 @@ export function drawLoupe(glass, canvas, viewport, paint) {
 
 function cross(context, size) {
   context.setTransform(1, 0, 0, 1, 0, 0);
-  for (const [colour, width] of [["#000000", 3], ["#ffffff", 1]]) {
+  for (const [colour, width] of [
+    ["#000000", 3],
+    ["#ffffff", 1],
+  ]) {
     context.strokeStyle = colour;
     context.lineWidth = width;
     context.beginPath();

@@ -32,6 +32,9 @@ startNotes();
 startStage();
 listenToKeys();
 showTips();
-store.on(Object.keys(store.state).filter((key) => key !== "pointer" && key !== "preview"), refreshButtons);
+store.on(
+  Object.keys(store.state).filter((key) => key !== "pointer" && key !== "preview"),
+  refreshButtons,
+);
 listen({ video: startVideo, stale: lookAgain, exported: showExported, preview: takePreview });
 connection.open();

@@ -26,7 +26,17 @@ export function readMasks(message) {
   const masks = new Map();
   for (const { id, at, runs: count, score, kind, box, area } of header.objects) {
     const [left, top, width, height] = box;
-    masks.set(id, { runs: runs.subarray(at, at + count), frameHeight: header.size[0], left, top, width, height, score, kind, area });
+    masks.set(id, {
+      runs: runs.subarray(at, at + count),
+      frameHeight: header.size[0],
+      left,
+      top,
+      width,
+      height,
+      score,
+      kind,
+      area,
+    });
   }
   return { header, masks };
 }
@@ -43,7 +53,7 @@ export function covers(mask, x, y) {
 }
 
 /** The mask within its box, row by row, 1 on the object. @param {Mask} mask @returns {Uint8Array} */
-export function bitsOf({ runs, frameHeight, left, top, width, height }) {
+function bitsOf({ runs, frameHeight, left, top, width, height }) {
   const bits = new Uint8Array(width * height);
   let place = 0;
   for (let run = 0; run < runs.length; run++) {
@@ -65,7 +75,7 @@ export function bitsOf({ runs, frameHeight, left, top, width, height }) {
  * @param {{fill: number, edgePx: number}} look opacity of the inside, 0 to 1; width of the outline in pixels of the video
  * @returns {OffscreenCanvas} of the size of the mask's box
  */
-export function painted(mask, colour, { fill, edgePx }) {
+function painted(mask, colour, { fill, edgePx }) {
   const { width, height } = mask;
   const bits = bitsOf(mask);
   const canvas = new OffscreenCanvas(width, height);

@@ -103,7 +103,8 @@ function hasMasks(frame) {
 
 function hasMasksAhead() {
   const { frame, video } = store.state;
-  for (let next = frame; next <= Math.min(frame + LEAST_AHEAD, video.frames - 1); next++) if (!hasMasks(next)) return false;
+  for (let next = frame; next <= Math.min(frame + LEAST_AHEAD, video.frames - 1); next++)
+    if (!hasMasks(next)) return false;
   return true;
 }
 

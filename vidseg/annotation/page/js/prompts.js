@@ -21,7 +21,10 @@ export function drawPrompts(context, unit) {
 }
 
 function drawBox(context, [x0, y0, x1, y1], colour, unit) {
-  for (const [style, width, dash] of [["#000000", 3.2, []], [colour, 1.8, [7, 4]]]) {
+  for (const [style, width, dash] of [
+    ["#000000", 3.2, []],
+    [colour, 1.8, [7, 4]],
+  ]) {
     context.strokeStyle = style;
     context.lineWidth = width * unit;
     context.setLineDash(dash.map((length) => length * unit));

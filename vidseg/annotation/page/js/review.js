@@ -7,7 +7,9 @@ import { doubtsOn, isReviewed, markedSpan, store } from "./state.js";
 /** First frame of the next doubt (step 1) or of the one before (-1) that nobody has checked; null if there is none. */
 export function nextDoubt(step) {
   const { frame } = store.state;
-  const starts = openDoubts().map(({ start }) => start).filter((start) => (step > 0 ? start > frame : start < frame));
+  const starts = openDoubts()
+    .map(({ start }) => start)
+    .filter((start) => (step > 0 ? start > frame : start < frame));
   if (starts.length === 0) return null;
   return step > 0 ? Math.min(...starts) : Math.max(...starts);
 }

@@ -10,7 +10,11 @@ const MOST_FRAMES = 3000;
 
 const listeners = { exported: () => {}, video: () => {}, stale: () => {}, preview: () => {} };
 
-export const connection = new Connection({ onMessage, onMasks, onStatus: (status) => store.set({ connection: status }) });
+export const connection = new Connection({
+  onMessage,
+  onMasks,
+  onStatus: (status) => store.set({ connection: status }),
+});
 
 /** Be told of `exported` (the message), `video` (another one was opened), `stale` (masks must be asked for again), `preview`. */
 export function listen(changes) {
@@ -24,7 +28,8 @@ function onMessage(message) {
   else if (message.type === "timeline_gone") takeTimelineGone(message);
   else if (message.type === "stale") takeStale(message);
   else if (message.type === "exported") listeners.exported(message);
-  else if (message.type === "error") toast([message.message, message.where, message.hint].filter(Boolean).join(" "), "bad");
+  else if (message.type === "error")
+    toast([message.message, message.where, message.hint].filter(Boolean).join(" "), "bad");
 }
 
 /** All of the state: on connection, on a connection that was lost and found, and for another video. */
@@ -37,7 +42,15 @@ function takeState(state) {
     delete state.video;
   } else {
     store.state.masks.clear();
-    store.set({ preview: null, corrected: null, drawn: [], marks: { first: null, last: null }, chosen: null, isPlaying: false, missing: null });
+    store.set({
+      preview: null,
+      corrected: null,
+      drawn: [],
+      marks: { first: null, last: null },
+      chosen: null,
+      isPlaying: false,
+      missing: null,
+    });
   }
   takePatch(state);
   if (!isSame) listeners.video(state.video);
@@ -59,7 +72,10 @@ function keepChoice(before, objects) {
   const { chosen } = store.state;
   if (objects.some(({ id }) => id === chosen)) return;
   if (chosen === null && before.length > 0) return;
-  const place = Math.max(before.findIndex(({ id }) => id === chosen), 0);
+  const place = Math.max(
+    before.findIndex(({ id }) => id === chosen),
+    0,
+  );
   store.set({ chosen: (objects[place] ?? objects[objects.length - 1])?.id ?? null });
 }
 
@@ -67,7 +83,11 @@ function takeTimeline({ object, first, kinds, scores, areas }) {
   const { rows, video } = store.state;
   if (!rows.has(object)) {
     const count = video?.frames ?? first + kinds.length;
-    rows.set(object, { kinds: new Array(count).fill("."), scores: new Uint8Array(count), areas: new Float32Array(count) });
+    rows.set(object, {
+      kinds: new Array(count).fill("."),
+      scores: new Uint8Array(count),
+      areas: new Float32Array(count),
+    });
   }
   const row = rows.get(object);
   for (let at = 0; at < kinds.length; at++) {

@@ -2,7 +2,7 @@
 
 import { byId, oncePerFrame } from "./dom.js";
 import { drawLoupe } from "./loupe.js";
-import { PaintedMasks } from "./masks.js";
+import { covers, PaintedMasks } from "./masks.js";
 import { pictures } from "./playback.js";
 import { wantPreview } from "./preview.js";
 import { drawPrompts } from "./prompts.js";
@@ -42,7 +42,21 @@ export function startStage() {
     if (video) viewport.setVideo(video.width, video.height);
     redraw();
   });
-  const drawn = ["shown", "objects", "chosen", "masks", "prompts", "preview", "drawn", "tool", "look", "pointer", "brushPx", "isLoupeOn", "isCrosshairOn"];
+  const drawn = [
+    "shown",
+    "objects",
+    "chosen",
+    "masks",
+    "prompts",
+    "preview",
+    "drawn",
+    "tool",
+    "look",
+    "pointer",
+    "brushPx",
+    "isLoupeOn",
+    "isCrosshairOn",
+  ];
   store.on(drawn, redraw);
   store.on(["tool"], ({ tool }) => {
     canvas.style.cursor = TOOLS[tool].cursor;
@@ -88,7 +102,12 @@ function resize() {
 
 function pointerOf(event) {
   const at = viewport.toVideo(event.offsetX * devicePixelRatio, event.offsetY * devicePixelRatio);
-  return { ...viewport.clamp(at), isInside: viewport.contains(at), unitsPerPx: devicePixelRatio / viewport.scale, button: event.button };
+  return {
+    ...viewport.clamp(at),
+    isInside: viewport.contains(at),
+    unitsPerPx: devicePixelRatio / viewport.scale,
+    button: event.button,
+  };
 }
 
 function onDown(event) {
@@ -101,10 +120,20 @@ function onDown(event) {
   if (event.button === 1 || tool.pans || event.ctrlKey) {
     panned = { x: event.clientX, y: event.clientY };
     canvas.style.cursor = "grabbing";
+  } else if (event.altKey) {
+    chooseAt(pointer);
   } else if (pointer.isInside && held === null) {
     held = event.button;
     tool.down(pointer);
   }
+}
+
+/** Choose the object whose mask is under the pointer; of several the one that is painted last. */
+function chooseAt({ x, y }) {
+  const { objects, shown } = store.state;
+  const masks = masksOn(shown);
+  const found = objects.filter(({ id, visible }) => visible && masks?.has(id) && covers(masks.get(id), x, y));
+  if (found.length > 0) store.set({ chosen: found[found.length - 1].id });
 }
 
 function onMove(event) {
@@ -143,9 +172,14 @@ function onWheel(event) {
   event.preventDefault();
   if (!store.state.video) return;
   const { brushPx, tool } = store.state;
-  if (event.altKey && TOOLS[tool].sized) return store.set({ brushPx: sized(brushPx * BRUSH_PER_NOTCH ** -Math.sign(event.deltaY)) });
+  if (event.altKey && TOOLS[tool].sized)
+    return store.set({ brushPx: sized(brushPx * BRUSH_PER_NOTCH ** -Math.sign(event.deltaY)) });
   const unit = event.deltaMode === 1 ? 30 : 1;
-  viewport.zoomBy(ZOOM_PER_PX ** (-event.deltaY * unit), event.offsetX * devicePixelRatio, event.offsetY * devicePixelRatio);
+  viewport.zoomBy(
+    ZOOM_PER_PX ** (-event.deltaY * unit),
+    event.offsetX * devicePixelRatio,
+    event.offsetY * devicePixelRatio,
+  );
   redraw();
 }
 
@@ -191,7 +225,11 @@ function drawMasks(onto, scale) {
   }
   if (preview?.mask.width && preview.frame === shown) {
     const colour = objects.find(({ id }) => id === preview.object)?.colour ?? "#ffffff";
-    onto.drawImage(paintedMasks.get(preview.mask, colour, { fill: PREVIEW_FILL, edgePx }), preview.mask.left, preview.mask.top);
+    onto.drawImage(
+      paintedMasks.get(preview.mask, colour, { fill: PREVIEW_FILL, edgePx }),
+      preview.mask.left,
+      preview.mask.top,
+    );
   }
 }
 
@@ -208,7 +246,10 @@ function drawTool() {
 
 /** Dark and light lines side by side are seen on any picture. */
 function twice(scale, stroke) {
-  for (const [colour, width] of [["#000000", 3], ["#ffffff", 1.2]]) {
+  for (const [colour, width] of [
+    ["#000000", 3],
+    ["#ffffff", 1.2],
+  ]) {
     context.strokeStyle = colour;
     context.lineWidth = (width * inkPx) / scale;
     stroke();
@@ -228,7 +269,12 @@ function crosshair(x, y, scale) {
   const gap = (4 * inkPx) / scale;
   twice(scale, () => {
     context.beginPath();
-    for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
+    for (const [dx, dy] of [
+      [1, 0],
+      [-1, 0],
+      [0, 1],
+      [0, -1],
+    ]) {
       context.moveTo(x + dx * gap, y + dy * gap);
       context.lineTo(x + dx * reach, y + dy * reach);
     }

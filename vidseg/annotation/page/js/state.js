@@ -89,7 +89,8 @@ const indexes = new WeakMap();
 /** The prompt of an object on a frame, or undefined. */
 export function promptOn(id, frame) {
   const { prompts } = store.state;
-  if (!indexes.has(prompts)) indexes.set(prompts, new Map(prompts.map((prompt) => [`${prompt.object} ${prompt.frame}`, prompt])));
+  if (!indexes.has(prompts))
+    indexes.set(prompts, new Map(prompts.map((prompt) => [`${prompt.object} ${prompt.frame}`, prompt])));
   return indexes.get(prompts).get(`${id} ${frame}`);
 }
 

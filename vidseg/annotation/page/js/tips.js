@@ -41,7 +41,11 @@ function show(control) {
   const left = isAtSide ? box.right + GAP_PX : box.left + box.width / 2 - tip.offsetWidth / 2;
   const below = box.bottom + GAP_PX;
   const isBelow = below + tip.offsetHeight < innerHeight;
-  const top = isAtSide ? box.top + box.height / 2 - tip.offsetHeight / 2 : isBelow ? below : box.top - GAP_PX - tip.offsetHeight;
+  const top = isAtSide
+    ? box.top + box.height / 2 - tip.offsetHeight / 2
+    : isBelow
+      ? below
+      : box.top - GAP_PX - tip.offsetHeight;
   tip.style.left = `${Math.min(Math.max(left, GAP_PX), innerWidth - tip.offsetWidth - GAP_PX)}px`;
   tip.style.top = `${Math.min(Math.max(top, GAP_PX), innerHeight - tip.offsetHeight - GAP_PX)}px`;
 }

@@ -19,7 +19,11 @@ export function toast(text, kind = "plain") {
     { class: `toast toast-${kind}`, data: { text } },
     icon(ICONS[kind]),
     element("p", {}, text),
-    element("button", { class: "button button-icon button-small", "aria-label": "Close message", on: { click: () => card.remove() } }, icon("close")),
+    element(
+      "button",
+      { class: "button button-icon button-small", "aria-label": "Close message", on: { click: () => card.remove() } },
+      icon("close"),
+    ),
   );
   toasts.append(card);
   while (toasts.children.length > MOST) toasts.firstChild.remove();

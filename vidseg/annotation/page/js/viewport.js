@@ -18,7 +18,10 @@ export class Viewport {
 
   get fitScale() {
     const { width, height } = this.#canvas;
-    return Math.max(Math.min((width - 2 * MARGIN_PX) / this.#video.width, (height - 2 * MARGIN_PX) / this.#video.height), 0.01);
+    return Math.max(
+      Math.min((width - 2 * MARGIN_PX) / this.#video.width, (height - 2 * MARGIN_PX) / this.#video.height),
+      0.01,
+    );
   }
 
   setVideo(width, height) {

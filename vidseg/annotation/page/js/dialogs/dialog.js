@@ -35,7 +35,11 @@ export function openDialog({ title, body, feet, isWide, onSubmit, onClose }) {
       "div",
       { class: "dialog-head" },
       element("h2", { id }, title),
-      element("button", { class: "button button-icon", type: "button", "aria-label": "Close", on: { click: () => node.close() } }, icon("close")),
+      element(
+        "button",
+        { class: "button button-icon", type: "button", "aria-label": "Close", on: { click: () => node.close() } },
+        icon("close"),
+      ),
     ),
     form,
   );
@@ -60,20 +64,4 @@ export function button(text, properties = {}, name = undefined) {
 
 export function mainButton(text, properties = {}) {
   return element("button", { type: "submit", class: "button button-main", ...properties }, text);
-}
-
-/** Ask before what cannot be seen at once is done. @returns {Promise<boolean>} */
-export function ask(title, text, yes) {
-  return new Promise((answer) => {
-    let isYes = false;
-    const dialog = openDialog({
-      title,
-      body: [element("p", {}, text)],
-      feet: [button("Cancel", { on: { click: () => dialog.close() } }), mainButton(yes, { autofocus: true })],
-      onSubmit: () => {
-        isYes = true;
-      },
-      onClose: () => answer(isYes),
-    });
-  });
 }

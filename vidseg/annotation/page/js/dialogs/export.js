@@ -36,7 +36,9 @@ const GROUPS = { exchange: "For other tools", masks: "Masks", pictures: "Picture
 export function openExport() {
   const { formats, progress } = store.state;
   const kept = new Set(JSON.parse(localStorage.getItem(KEPT) ?? '["coco"]'));
-  const boxes = formats.map((format) => choice("checkbox", "format", format.name, WORDS[format.name] ?? format.name, format.output, kept.has(format.name)));
+  const boxes = formats.map((format) =>
+    choice("checkbox", "format", format.name, WORDS[format.name] ?? format.name, format.output, kept.has(format.name)),
+  );
   const frames = [
     choice("radio", "frames", "all", "All frames with a mask", `${progress.tracked} of ${progress.frames}`, true),
     choice("radio", "frames", "reviewed", "Checked frames only", `${progress.reviewed} of ${progress.frames}`, false),
@@ -46,7 +48,14 @@ export function openExport() {
   const dialog = openDialog({
     title: "Export",
     body: [
-      ...Object.entries(GROUPS).map(([what, title]) => group(title, boxes.filter((_, at) => formats[at].what === what))).filter(Boolean),
+      ...Object.entries(GROUPS)
+        .map(([what, title]) =>
+          group(
+            title,
+            boxes.filter((_, at) => formats[at].what === what),
+          ),
+        )
+        .filter(Boolean),
       element("fieldset", {}, element("legend", {}, "Which frames"), element("div", { class: "formats" }, ...frames)),
       error,
     ],
@@ -65,7 +74,10 @@ export function openExport() {
 }
 
 function group(title, boxes) {
-  return boxes.length > 0 && element("fieldset", {}, element("legend", {}, title), element("div", { class: "formats" }, ...boxes));
+  return (
+    boxes.length > 0 &&
+    element("fieldset", {}, element("legend", {}, title), element("div", { class: "formats" }, ...boxes))
+  );
 }
 
 function choice(type, name, value, text, more, isChecked) {
@@ -97,7 +109,12 @@ function fileRow({ name, url, bytes }) {
     {},
     element("strong", {}, name),
     element("span", { class: "quiet number" }, shownBytes(bytes)),
-    element("a", { class: "button button-small", href: connection.address(url).href, download: name.split("/").pop() }, icon("export"), "Save"),
+    element(
+      "a",
+      { class: "button button-small", href: connection.address(url).href, download: name.split("/").pop() },
+      icon("export"),
+      "Save",
+    ),
   );
 }
 

@@ -8,11 +8,19 @@ import { button, mainButton, openDialog } from "./dialog.js";
 export function askMerge() {
   const object = chosenObject();
   const others = store.state.objects.filter(({ id, locked }) => id !== object.id && !locked);
-  const field = element("select", { class: "field", autofocus: true }, ...others.map((other) => element("option", { value: other.id }, nameOf(other))));
+  const field = element(
+    "select",
+    { class: "field", autofocus: true },
+    ...others.map((other) => element("option", { value: other.id }, nameOf(other))),
+  );
   const dialog = openDialog({
     title: `Merge ${nameOf(object)}`,
     body: [
-      element("p", {}, `All masks of ${nameOf(object)} are added to the object that you choose, and ${nameOf(object)} is removed. You can undo this.`),
+      element(
+        "p",
+        {},
+        `All masks of ${nameOf(object)} are added to the object that you choose, and ${nameOf(object)} is removed. You can undo this.`,
+      ),
       element("label", { class: "label" }, "Merge into", field),
     ],
     feet: [button("Cancel", { on: { click: () => dialog.close() } }), mainButton("Merge")],

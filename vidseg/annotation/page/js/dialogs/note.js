@@ -10,7 +10,13 @@ const MOST_LETTERS = 1000;
 export function askNote() {
   const { frame } = store.state;
   const flag = flagOn(frame);
-  const field = element("textarea", { class: "field", rows: 3, maxLength: MOST_LETTERS, value: flag?.note ?? "", autofocus: true });
+  const field = element("textarea", {
+    class: "field",
+    rows: 3,
+    maxLength: MOST_LETTERS,
+    value: flag?.note ?? "",
+    autofocus: true,
+  });
   const dialog = openDialog({
     title: `Flag frame ${frame}`,
     body: [element("label", { class: "label" }, "What should be looked at here?", field)],

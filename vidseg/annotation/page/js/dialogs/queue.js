@@ -12,7 +12,10 @@ export function openQueue() {
   const done = queue.filter(({ status }) => status === "reviewed").length;
   const dialog = openDialog({
     title: "Videos",
-    body: [element("p", { class: "quiet" }, `${done} of ${queue.length} checked`), element("ul", { class: "list" }, ...queue.map(row))],
+    body: [
+      element("p", { class: "quiet" }, `${done} of ${queue.length} checked`),
+      element("ul", { class: "list" }, ...queue.map(row)),
+    ],
     feet: [mainButton("Close")],
   });
 
@@ -22,8 +25,23 @@ export function openQueue() {
       "li",
       { class: isOpen ? "is-chosen" : "" },
       element("strong", {}, name),
-      element("span", { class: status === "reviewed" ? "badge badge-good" : "badge" }, status === "reviewed" && icon("check"), WORDS[status] ?? status),
-      element("button", { type: "button", class: "button button-small", disabled: isOpen, "aria-label": `Open ${name}`, on: { click: () => open(index) } }, "Open"),
+      element(
+        "span",
+        { class: status === "reviewed" ? "badge badge-good" : "badge" },
+        status === "reviewed" && icon("check"),
+        WORDS[status] ?? status,
+      ),
+      element(
+        "button",
+        {
+          type: "button",
+          class: "button button-small",
+          disabled: isOpen,
+          "aria-label": `Open ${name}`,
+          on: { click: () => open(index) },
+        },
+        "Open",
+      ),
     );
   }
 

@@ -8,7 +8,11 @@ import { store } from "../state.js";
 
 export function startBar() {
   byId("bar-history").append(commandButton("undo"), commandButton("redo"), commandButton("versions"));
-  byId("bar-end").append(commandButton("theme"), commandButton("keys"), commandButton("export", { text: "Export", class: "button-main" }));
+  byId("bar-end").append(
+    commandButton("theme"),
+    commandButton("keys"),
+    commandButton("export", { text: "Export", class: "button-main" }),
+  );
   store.on(["video", "queue", "pending", "connection", "folder"], drawVideo);
   store.on(["history"], drawHistory);
   store.on(["progress", "video", "queue"], drawReview);
@@ -23,13 +27,22 @@ function drawVideo({ video, queue, pending, connection, folder }) {
     byId("bar-video"),
     video && element("strong", { data: { tip: folder ? `Saved in ${folder}` : "" } }, video.name),
     queue.length > 1 && commandButton("queue", { text: `${(video?.index ?? 0) + 1} of ${queue.length}`, small: true }),
-    video && element("span", { class: "badge", data: { tip: `Every step is saved at once in ${folder}` } }, isSaved && icon("check"), isSaved ? "Saved" : connection === "open" ? "Saving…" : "Not connected"),
+    video &&
+      element(
+        "span",
+        { class: "badge", data: { tip: `Every step is saved at once in ${folder}` } },
+        isSaved && icon("check"),
+        isSaved ? "Saved" : connection === "open" ? "Saving…" : "Not connected",
+      ),
   );
   refreshButtons();
 }
 
 function drawHistory({ history }) {
-  for (const [id, title] of [["undo", history.undo], ["redo", history.redo]]) {
+  for (const [id, title] of [
+    ["undo", history.undo],
+    ["redo", history.redo],
+  ]) {
     const button = byId("bar-history").querySelector(`[data-command="${id}"]`);
     const name = id === "undo" ? "Undo" : "Redo";
     button.dataset.tip = title ? `${name}: ${title}` : `Nothing to ${id}`;
@@ -51,16 +64,42 @@ function drawReview({ progress, video, queue }) {
       "span",
       { class: "group" },
       commandButton("previous-doubt", { small: true }),
-      element("span", { class: doubtful ? "badge badge-warn" : "badge badge-good", data: { tip: "Doubtful frames that nobody has checked yet" } }, icon(doubtful ? "warning" : "check"), doubtful ? `${doubtful} doubtful` : "No doubts"),
+      element(
+        "span",
+        {
+          class: doubtful ? "badge badge-warn" : "badge badge-good",
+          data: { tip: "Doubtful frames that nobody has checked yet" },
+        },
+        icon(doubtful ? "warning" : "check"),
+        doubtful ? `${doubtful} doubtful` : "No doubts",
+      ),
       commandButton("next-doubt", { small: true }),
     ),
     element(
       "span",
       { class: "checked" },
       element("span", { class: "quiet number" }, `${reviewed}/${frames} checked`),
-      element("span", { class: "progress", role: "progressbar", "aria-label": "Checked frames", "aria-valuemin": 0, "aria-valuemax": frames, "aria-valuenow": reviewed }, bar),
+      element(
+        "span",
+        {
+          class: "progress",
+          role: "progressbar",
+          "aria-label": "Checked frames",
+          "aria-valuemin": 0,
+          "aria-valuemax": frames,
+          "aria-valuenow": reviewed,
+        },
+        bar,
+      ),
     ),
-    isDone && hasNext && element("button", { type: "button", class: "button button-small", data: { key: "next-video" }, on: { click: openNext } }, icon("film"), "Next video"),
+    isDone &&
+      hasNext &&
+      element(
+        "button",
+        { type: "button", class: "button button-small", data: { key: "next-video" }, on: { click: openNext } },
+        icon("film"),
+        "Next video",
+      ),
   );
   refreshButtons();
 }

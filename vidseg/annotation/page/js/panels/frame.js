@@ -2,10 +2,26 @@
 
 import { commandButton, refreshButtons } from "../buttons.js";
 import { byId, element, icon, replace } from "../dom.js";
-import { chosenObject, doubtsOn, flagOn, isReviewed, kindOn, KINDS, markedSpan, masksOn, nameOf, promptOn, REASONS, store } from "../state.js";
+import {
+  chosenObject,
+  doubtsOn,
+  flagOn,
+  isReviewed,
+  kindOn,
+  KINDS,
+  markedSpan,
+  masksOn,
+  nameOf,
+  promptOn,
+  REASONS,
+  store,
+} from "../state.js";
 
 export function startFrame() {
-  store.on(["shown", "chosen", "objects", "masks", "rows", "prompts", "reviewed", "flags", "doubts", "marks", "video"], draw);
+  store.on(
+    ["shown", "chosen", "objects", "masks", "rows", "prompts", "reviewed", "flags", "doubts", "marks", "video"],
+    draw,
+  );
 }
 
 function draw({ shown, video }) {
@@ -21,7 +37,11 @@ function draw({ shown, video }) {
     element(
       "div",
       { class: "frame-actions" },
-      commandButton("reviewed", { text: span ? `Check ${span.first}–${span.last}` : isDone ? "Checked" : "Mark as checked", small: true, class: isDone && !span ? "is-done" : "" }),
+      commandButton("reviewed", {
+        text: span ? `Check ${span.first}–${span.last}` : isDone ? "Checked" : "Mark as checked",
+        small: true,
+        class: isDone && !span ? "is-done" : "",
+      }),
       commandButton("flag", { text: flag ? "Edit flag" : "Flag…", small: true }),
     ),
   );
@@ -51,11 +71,21 @@ function fact(name, value) {
 
 function shownPrompt({ box, points = [], drawn }) {
   const count = points.length;
-  return [box && "box", count && `${count} ${count === 1 ? "click" : "clicks"}`, drawn && "drawing"].filter(Boolean).join(", ");
+  return [box && "box", count && `${count} ${count === 1 ? "click" : "clicks"}`, drawn && "drawing"]
+    .filter(Boolean)
+    .join(", ");
 }
 
 function doubtNote({ frames: [first, last], objects, reason }) {
-  const names = store.state.objects.filter(({ id }) => objects.includes(id)).map(nameOf).join(", ");
+  const names = store.state.objects
+    .filter(({ id }) => objects.includes(id))
+    .map(nameOf)
+    .join(", ");
   const where = first === last ? `frame ${first}` : `frames ${first}–${last}`;
-  return element("p", { class: "note" }, icon("warning"), element("span", {}, `${REASONS[reason] ?? reason}${names ? `: ${names}` : ""} (${where})`));
+  return element(
+    "p",
+    { class: "note" },
+    icon("warning"),
+    element("span", {}, `${REASONS[reason] ?? reason}${names ? `: ${names}` : ""} (${where})`),
+  );
 }

@@ -34,8 +34,23 @@ function drawBrush({ tool, brushPx }) {
 
 /** The slider of the brush's width; made once, so that it is not replaced under a hand that drags it. */
 export function makeBrushSize() {
-  const range = element("input", { type: "range", min: 1, max: 200, value: 24, id: "brush-range", on: { input: () => store.set({ brushPx: sized(range.valueAsNumber) }) } });
-  byId("stage").append(element("div", { class: "brush-size", id: "brush-size", hidden: true }, element("label", { for: "brush-range" }, "Width"), range, element("output", { class: "number" })));
+  const range = element("input", {
+    type: "range",
+    min: 1,
+    max: 200,
+    value: 24,
+    id: "brush-range",
+    on: { input: () => store.set({ brushPx: sized(range.valueAsNumber) }) },
+  });
+  byId("stage").append(
+    element(
+      "div",
+      { class: "brush-size", id: "brush-size", hidden: true },
+      element("label", { for: "brush-range" }, "Width"),
+      range,
+      element("output", { class: "number" }),
+    ),
+  );
 }
 
 function drawBadges({ shown, frame, chosen }) {
@@ -47,7 +62,8 @@ function drawBadges({ shown, frame, chosen }) {
     isReviewed(shown) && badge("Checked", "check", "badge-good"),
     flag && badge(flag.note ? `Flag: ${short(flag.note)}` : "Flagged", "flag-full", "badge-warn"),
     ...doubtsOn(shown).map(({ reason }) => badge(REASONS[reason] ?? reason, "warning", "badge-warn")),
-    (kind === "a" || kind === "X") && badge(kind === "a" ? "The tracker says: out of sight" : "Set out of sight by you", "absent"),
+    (kind === "a" || kind === "X") &&
+      badge(kind === "a" ? "The tracker says: out of sight" : "Set out of sight by you", "absent"),
   );
 }
 
@@ -65,12 +81,21 @@ function drawMessage({ video, connection, missing }) {
   message.hidden = !isWaiting && !(missing && video);
   if (isWaiting) replace(message, icon("film"), element("p", {}, "The video is being opened…"));
   else if (missing) {
-    replace(message, icon("warning"), element("strong", {}, `Frame ${missing.frame} cannot be shown.`), element("p", { class: "quiet" }, missing.message), element("p", { class: "quiet" }, "Other frames may be fine: go on with the arrow keys."));
+    replace(
+      message,
+      icon("warning"),
+      element("strong", {}, `Frame ${missing.frame} cannot be shown.`),
+      element("p", { class: "quiet" }, missing.message),
+      element("p", { class: "quiet" }, "Other frames may be fine: go on with the arrow keys."),
+    );
   }
 }
 
 const COVERS = {
-  lost: ["The server is not reached", "Everything up to your last step is saved. The page goes on by itself as soon as the server is there again. If the command was stopped, start it again with the same arguments."],
+  lost: [
+    "The server is not reached",
+    "Everything up to your last step is saved. The page goes on by itself as soon as the server is there again. If the command was stopped, start it again with the same arguments.",
+  ],
   refused: ["This page is out of date", "The server was started again. Open the address that the command printed."],
 };
 
@@ -79,5 +104,8 @@ function drawCover({ connection }) {
   cover.hidden = !(connection in COVERS);
   if (cover.hidden) return;
   const [title, text] = COVERS[connection];
-  replace(cover, element("div", { class: "cover-card" }, element("h2", {}, icon("warning"), title), element("p", {}, text)));
+  replace(
+    cover,
+    element("div", { class: "cover-card" }, element("h2", {}, icon("warning"), title), element("p", {}, text)),
+  );
 }

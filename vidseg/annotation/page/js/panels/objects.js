@@ -9,7 +9,10 @@ let renamed = null;
 
 export function startObjects() {
   store.on(["objects", "chosen", "video"], draw);
-  byId("object-actions").append(commandButton("merge", { small: true }), commandButton("new-object", { text: "New", small: true }));
+  byId("object-actions").append(
+    commandButton("merge", { small: true }),
+    commandButton("new-object", { text: "New", small: true }),
+  );
 }
 
 /** Put the label of an object into a field. */
@@ -25,7 +28,11 @@ function draw({ objects, chosen, video }) {
   // A field in hand is left alone: what is typed there must not be lost to news from the server.
   const field = byId("objects").querySelector(".object-rename");
   if (field && document.activeElement === field && objectOf(renamed)) return;
-  replace(byId("objects"), ...objects.map((object, at) => row(object, at, object.id === chosen)), video && chosen === null && objects.length > 0 && newRow());
+  replace(
+    byId("objects"),
+    ...objects.map((object, at) => row(object, at, object.id === chosen)),
+    video && chosen === null && objects.length > 0 && newRow(),
+  );
   byId("objects").querySelector(".is-chosen")?.scrollIntoView({ block: "nearest" });
   byId("objects-empty").hidden = objects.length > 0 || !video;
   if (objects.length === 0) replace(byId("objects-empty"), ...empty());
@@ -40,7 +47,13 @@ function empty() {
 }
 
 function newRow() {
-  return element("li", { class: "object is-chosen" }, icon("plus"), element("span", {}), element("span", {}, "New object: click it in the picture"));
+  return element(
+    "li",
+    { class: "object is-chosen" },
+    icon("plus"),
+    element("span", {}),
+    element("span", {}, "New object: click it in the picture"),
+  );
 }
 
 function row(object, at, isChosen) {
@@ -62,8 +75,22 @@ function row(object, at, isChosen) {
     element(
       "span",
       { class: "object-buttons" },
-      iconButton(object, "visible", object.visible ? "eye" : "eye-off", `${object.visible ? "Hide" : "Show"} ${name}`, () => actions.setObject(object.id, { visible: !object.visible }), !object.visible),
-      iconButton(object, "locked", object.locked ? "lock" : "unlock", `${object.locked ? "Unlock" : "Lock"} ${name}`, () => actions.setObject(object.id, { locked: !object.locked }), object.locked),
+      iconButton(
+        object,
+        "visible",
+        object.visible ? "eye" : "eye-off",
+        `${object.visible ? "Hide" : "Show"} ${name}`,
+        () => actions.setObject(object.id, { visible: !object.visible }),
+        !object.visible,
+      ),
+      iconButton(
+        object,
+        "locked",
+        object.locked ? "lock" : "unlock",
+        `${object.locked ? "Unlock" : "Lock"} ${name}`,
+        () => actions.setObject(object.id, { locked: !object.locked }),
+        object.locked,
+      ),
       iconButton(object, "delete", "trash", `Delete ${name}`, () => !object.locked && actions.removeObject(object.id)),
     ),
   );

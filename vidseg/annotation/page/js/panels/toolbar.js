@@ -11,6 +11,9 @@ const GROUPS = [
 ];
 
 export function startToolbar() {
-  const parts = GROUPS.flatMap((ids, at) => [at && element("span", { class: "divider" }), ...ids.map((id) => commandButton(id))]);
+  const parts = GROUPS.flatMap((ids, at) => [
+    at && element("span", { class: "divider" }),
+    ...ids.map((id) => commandButton(id)),
+  ]);
   byId("tools").append(...parts.filter(Boolean));
 }

@@ -45,7 +45,9 @@ function makeRunning({ title, kind }) {
     fill.style.width = `${total ? Math.min((100 * done) / total, 100) : 0}%`;
     bar.setAttribute("aria-valuemax", total ?? Math.max(done, 1));
     bar.setAttribute("aria-valuenow", done);
-    count.textContent = (total ? `${done} of ${total} frames` : `${done} frames`) + (kind === "track" && frame !== null ? `, now ${frame}` : "");
+    count.textContent =
+      (total ? `${done} of ${total} frames` : `${done} frames`) +
+      (kind === "track" && frame !== null ? `, now ${frame}` : "");
     time.textContent = left === null || left === undefined ? "" : `${shownSeconds(left)} left`;
   }
 
@@ -55,7 +57,9 @@ function makeRunning({ title, kind }) {
 function shownSeconds(seconds) {
   if (seconds < 60) return `${Math.max(Math.ceil(seconds), 1)} s`;
   const minutes = Math.floor(seconds / 60);
-  return minutes < 60 ? `${minutes} min ${Math.round(seconds % 60)} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  return minutes < 60
+    ? `${minutes} min ${Math.round(seconds % 60)} s`
+    : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
 function idle() {
@@ -67,27 +71,44 @@ function idle() {
   const unlocked = objects.filter(({ locked }) => !locked).length;
   const choice = element(
     "select",
-    { class: "field", "aria-label": "Which objects to track", data: { key: "track-for" }, on: { change: () => store.set({ trackAll: choice.value === "all" }) } },
+    {
+      class: "field",
+      "aria-label": "Which objects to track",
+      data: { key: "track-for" },
+      on: { change: () => store.set({ trackAll: choice.value === "all" }) },
+    },
     object && element("option", { value: "one" }, nameOf(object)),
     element("option", { value: "all" }, `All objects (${unlocked})`),
   );
   choice.value = trackAll || !object ? "all" : "one";
   const span = markedSpan();
   return [
-    canCarryOn && element(
-      "div",
-      { class: "carry" },
-      isCorrected && element("p", {}, `You corrected ${nameOf(object)} on frame ${corrected.frame}.`),
-      commandButton("retrack", { text: "Carry correction on", class: isCorrected ? "button-main button-wide" : "button-wide", tip: "Track this object again from here, until it agrees with what was there" }),
-    ),
+    canCarryOn &&
+      element(
+        "div",
+        { class: "carry" },
+        isCorrected && element("p", {}, `You corrected ${nameOf(object)} on frame ${corrected.frame}.`),
+        commandButton("retrack", {
+          text: "Carry correction on",
+          class: isCorrected ? "button-main button-wide" : "button-wide",
+          tip: "Track this object again from here, until it agrees with what was there",
+        }),
+      ),
     element("label", { class: "track-for" }, element("span", { class: "quiet" }, "Track"), choice),
     element(
       "div",
       { class: "track-ways" },
       commandButton("track-backward", { text: "Backward", tip: "Track backward from this frame" }),
-      commandButton("track-forward", { text: "Forward", class: isCorrected ? "" : "button-main", tip: "Track forward from this frame" }),
+      commandButton("track-forward", {
+        text: "Forward",
+        class: isCorrected ? "" : "button-main",
+        tip: "Track forward from this frame",
+      }),
       commandButton("track-both", { text: "Whole video" }),
-      commandButton("track-between", { text: span ? `${span.first}–${span.last}` : "Between marks", tip: span ? "Track between the marks" : "Set marks with I and O first" }),
+      commandButton("track-between", {
+        text: span ? `${span.first}–${span.last}` : "Between marks",
+        tip: span ? "Track between the marks" : "Set marks with I and O first",
+      }),
     ),
     prompts.length === 0 && element("p", { class: "quiet track-why" }, "Mark an object first: click it or draw a box."),
   ];

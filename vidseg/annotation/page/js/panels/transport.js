@@ -8,7 +8,14 @@ import { store } from "../state.js";
 const DIGITS = 5;
 
 export function startTransport() {
-  const number = element("input", { class: "field field-number", type: "number", min: 0, "aria-label": "Frame", id: "frame-number", on: { change: () => jump(number), keydown: (event) => event.key === "Enter" && number.blur() } });
+  const number = element("input", {
+    class: "field field-number",
+    type: "number",
+    min: 0,
+    "aria-label": "Frame",
+    id: "frame-number",
+    on: { change: () => jump(number), keydown: (event) => event.key === "Enter" && number.blur() },
+  });
   const count = element("span", { class: "quiet number" });
   const time = element("span", { class: "quiet number" });
   const speed = element(
@@ -17,13 +24,30 @@ export function startTransport() {
     ...SPEEDS.map((value) => element("option", { value }, `${value}×`)),
   );
   const marks = element("span", { class: "quiet number" });
-  const unmark = element("button", { type: "button", class: "button button-small button-quiet", on: { click: () => store.set({ marks: { first: null, last: null } }) } }, "Clear");
+  const unmark = element(
+    "button",
+    {
+      type: "button",
+      class: "button button-small button-quiet",
+      on: { click: () => store.set({ marks: { first: null, last: null } }) },
+    },
+    "Clear",
+  );
   byId("transport").append(
     ...["first", "step-back", "play", "step-forward", "last"].map((id) => commandButton(id)),
     element("span", { class: "divider" }),
     element("span", { class: "transport-where" }, number, count, time),
     speed,
-    element("span", { class: "transport-marks" }, marks, unmark, commandButton("mark-first", { small: true }), commandButton("mark-last", { small: true }), element("span", { class: "divider" }), commandButton("absent-drag", { text: "Out of sight", small: true })),
+    element(
+      "span",
+      { class: "transport-marks" },
+      marks,
+      unmark,
+      commandButton("mark-first", { small: true }),
+      commandButton("mark-last", { small: true }),
+      element("span", { class: "divider" }),
+      commandButton("absent-drag", { text: "Out of sight", small: true }),
+    ),
   );
   store.on(["frame", "video"], ({ frame, video }) => {
     if (document.activeElement !== number) number.value = frame;

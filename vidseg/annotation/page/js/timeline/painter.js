@@ -11,7 +11,20 @@ export function readColours() {
   const probe = document.createElement("span");
   document.body.append(probe);
   const colours = {};
-  for (const name of ["surface", "raised", "line", "edge", "text", "quiet", "accent", "chosen", "good", "warn", "bad", "track"]) {
+  for (const name of [
+    "surface",
+    "raised",
+    "line",
+    "edge",
+    "text",
+    "quiet",
+    "accent",
+    "chosen",
+    "good",
+    "warn",
+    "bad",
+    "track",
+  ]) {
     probe.style.color = `var(--${name})`;
     colours[name] = getComputedStyle(probe).color;
   }
@@ -56,10 +69,15 @@ function paintRuler(context, view) {
   for (const [first, last] of reviewed) context.fillRect(...insert(span(view, first, last), rowHeight - 3, 3));
   context.fillStyle = colours.warn;
   for (const { frames } of doubts) context.fillRect(...insert(span(view, ...frames), rowHeight - 7, 3));
-  const step = TICK_STEPS.find((frames) => frames * scale.pxPerFrame >= LEAST_TICK_PX) ?? TICK_STEPS[TICK_STEPS.length - 1];
+  const step =
+    TICK_STEPS.find((frames) => frames * scale.pxPerFrame >= LEAST_TICK_PX) ?? TICK_STEPS[TICK_STEPS.length - 1];
   context.font = colours.font;
   context.textBaseline = "middle";
-  for (let frame = Math.ceil(scale.first / step) * step; frame < Math.min(scale.first + scale.seen, video?.frames ?? 0); frame += step) {
+  for (
+    let frame = Math.ceil(scale.first / step) * step;
+    frame < Math.min(scale.first + scale.seen, video?.frames ?? 0);
+    frame += step
+  ) {
     const x = scale.placeOf(frame);
     context.fillStyle = colours.edge;
     context.fillRect(x, 0, 1, 5);
@@ -97,7 +115,8 @@ function paintRow(context, view, object, top) {
     context.fillStyle = colours.warn;
     context.fillRect(...insert(span(view, ...frames, 3), top + rowHeight - 4, 3));
   }
-  for (const prompt of store.state.prompts) if (prompt.object === object.id) paintPrompt(context, view, prompt, top + rowHeight / 2);
+  for (const prompt of store.state.prompts)
+    if (prompt.object === object.id) paintPrompt(context, view, prompt, top + rowHeight / 2);
   context.globalAlpha = 1;
 }
 
@@ -191,7 +210,13 @@ function paintMarks(context, view, height) {
     const { start, end, row } = view.dragged;
     context.globalAlpha = 0.55;
     context.fillStyle = view.colours.bad;
-    context.fillRect(...insert(span(view, Math.min(start, end), Math.max(start, end)), view.rowHeight * (row + 1) + 3, view.rowHeight - 6));
+    context.fillRect(
+      ...insert(
+        span(view, Math.min(start, end), Math.max(start, end)),
+        view.rowHeight * (row + 1) + 3,
+        view.rowHeight - 6,
+      ),
+    );
     context.globalAlpha = 1;
   }
 }

@@ -22,7 +22,19 @@ export function startTimeline() {
   store.on(["objects", "chosen", "video"], drawNames);
   store.on(["video"], ({ video }) => scale.setCount(video?.frames ?? 1));
   store.on(["frame"], ({ frame }) => scale.show(frame));
-  const drawn = ["frame", "video", "objects", "chosen", "rows", "prompts", "absent", "reviewed", "flags", "doubts", "marks"];
+  const drawn = [
+    "frame",
+    "video",
+    "objects",
+    "chosen",
+    "rows",
+    "prompts",
+    "absent",
+    "reviewed",
+    "flags",
+    "doubts",
+    "marks",
+  ];
   store.on(drawn, redraw);
   new ResizeObserver(redraw).observe(byId("timeline-body"));
   const recolour = () => {

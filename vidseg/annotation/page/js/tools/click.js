@@ -21,6 +21,6 @@ export const click = {
 
 function nearest({ x, y, unitsPerPx }) {
   const object = chosenObject();
-  const points = object ? promptOn(object.id, store.state.shown)?.points ?? [] : [];
+  const points = object ? (promptOn(object.id, store.state.shown)?.points ?? []) : [];
   return points.findIndex(([px, py]) => Math.hypot(px - x, py - y) <= NEAR_PX * unitsPerPx);
 }
