@@ -36,6 +36,16 @@ COMMANDS: dict[str, Command] = {
         "follow objects through a video, a folder of frames or a stream",
         "vidseg track video.mp4 --prompt box.json --out runs/video",
     ),
+    "segment": Command(
+        "vidseg.pipeline.commands.segment",
+        "masks of pictures from boxes and points, by any image model",
+        "vidseg segment photo.jpg --box 30,20,120,90 --out runs/photo",
+    ),
+    "everything": Command(
+        "vidseg.pipeline.commands.everything",
+        "all masks of a picture, or of a folder of pictures",
+        "vidseg everything photo.jpg --sampler two-round --out runs/photo",
+    ),
     "batch": Command(
         "vidseg.pipeline.commands.batch",
         "track many videos, on a Ray cluster or in this process; lose nothing, whatever is killed",

@@ -3,8 +3,8 @@
 0 is always background. What other values mean depends on the file:
 
     indexed     every value is an object id; 255 beside other values is void (DAVIS, YouTube-VOS) and left out
-    greyscale   a single value, whatever it is, marks one object; several values are object ids, none of them
-                255 (grey levels up to 255 are a soft mask, and only its owner can say where it ends)
+    greyscale   a single value, whatever it is, marks one object; several values are object ids, the highest of
+                them not 255 (grey levels up to 255 are a soft mask, and only its owner can say where it ends)
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def read_mask(path: Path, where: str) -> MaskFile:
     ids = [int(v) for v in np.unique(values) if v != 0]
     if not ids:
         raise PromptError(f"the mask '{path}' is empty", where=where, hint="mark at least one pixel")
-    if len(ids) > 1 and VOID in ids:
+    if len(ids) > 1 and ids[-1] == VOID:
         if not is_indexed:
             raise PromptError(
                 f"the mask '{path}' has {len(ids)} grey levels up to 255: a soft mask?",

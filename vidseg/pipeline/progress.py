@@ -56,10 +56,13 @@ def new_bar(total: int | None, *, of: str, done: int = 0) -> tqdm[Any]:
 
 
 class Bar:
-    """A bar on standard error: frames, frames per second, time left."""
+    """A bar on standard error: frames (or what else is counted), how many a second, time left."""
+
+    def __init__(self, of: str = "frames") -> None:
+        self._of = of
 
     def start(self, total: int | None, done: int) -> None:
-        self._bar = new_bar(total, of="frames", done=done)
+        self._bar = new_bar(total, of=self._of, done=done)
 
     def advance(self) -> None:
         self._bar.update()
@@ -69,6 +72,6 @@ class Bar:
             self._bar.close()
 
 
-def bar(*, quiet: bool) -> Progress:
-    """A bar, unless nobody would see it."""
-    return Silent() if quiet or not sys.stderr.isatty() else Bar()
+def bar(*, quiet: bool, of: str = "frames") -> Progress:
+    """A bar, unless nobody would see it; `of` names what is counted, in the plural."""
+    return Silent() if quiet or not sys.stderr.isatty() else Bar(of)

@@ -15,9 +15,14 @@ Typed = str | Mapping[str, Any]
 """Path of a prompt file ('-' for standard input), or the content of one."""
 
 
-def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
+def add_prompt_arguments(
+    parser: argparse.ArgumentParser,
+    *,
+    title: str = "what to follow",
+    where: str = "on the first frame, in pixels",
+) -> None:
     """Add `--prompt`, `--box` and `--points`; `args.prompts` lists their values in the order of typing."""
-    group = parser.add_argument_group("what to follow")
+    group = parser.add_argument_group(title)
     group.add_argument(
         "--prompt",
         dest="prompts",
@@ -33,7 +38,7 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         type=_box,
         metavar="X0,Y0,X1,Y1",
-        help="a box on the first frame, in pixels; each one more is one more object",
+        help=f"a box {where}; each one more is one more object",
     )
     group.add_argument(
         "--points",
@@ -41,7 +46,7 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         type=_points,
         metavar="X,Y[,0];...",
-        help="points of one object on the first frame; a third number 0 says that a point is off the object",
+        help=f"points of one object {where}; a third number 0 says that a point is off the object",
     )
 
 

@@ -97,13 +97,21 @@ def everything(
     Args:
         defaults: the model's own; those that the sampler does not have are left out.
     """
-    sampler = SAMPLERS.lookup(name)
     if skip is not None and skip.shape != picture.size_hw:
         raise ConfigError(f"skip of shape {skip.shape} for a picture of {picture.size_hw}")
-    known = {field.name for field in fields(sampler.settings)}
-    given = {key: value for key, value in (defaults or {}).items() if key in known} | dict(settings)
+    parsed = settings_of(name, settings, defaults=defaults)
     asking = Asking(picture, skip)
-    proposals = sampler.propose(
-        asking, parse(sampler.settings, given, where=f"sampler '{name}'", error=ConfigError)
-    )
+    proposals = SAMPLERS.lookup(name).propose(asking, parsed)
     return [proposal.found(picture.size_hw) for proposal in proposals], asking.num_asked
+
+
+def settings_of(name: str, settings: Mapping[str, Any], *, defaults: Mapping[str, Any] | None = None) -> Any:
+    """A sampler's settings, checked: an object of its settings class.
+
+    Raises:
+        ConfigError: an unknown sampler or setting, or a value that is not allowed.
+    """
+    model = SAMPLERS.lookup(name).settings
+    known = {field.name for field in fields(model)}
+    given = {key: value for key, value in (defaults or {}).items() if key in known} | dict(settings)
+    return parse(model, given, where=f"sampler '{name}'", error=ConfigError)

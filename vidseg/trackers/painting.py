@@ -26,10 +26,14 @@ class Painter:
     """Paints the masks of one video's frames; line width and text grow with the picture.
 
     Only the boxes around masks are touched, and only an outline's own pixels are blended one by one.
+
+    Args:
+        tags: whether objects get their tags, which would hide much of a picture with a hundred of them.
     """
 
-    def __init__(self, labels: Mapping[int, str]) -> None:
+    def __init__(self, labels: Mapping[int, str], *, tags: bool = True) -> None:
         self._labels = labels
+        self._has_tags = tags
         self._tags: dict[tuple[int, int], tuple[Picture, npt.NDArray[np.float32]]] = {}
 
     def paint(
@@ -50,7 +54,7 @@ class Painter:
         visible = [row for row in rows if boxes[row][2]]
         for row in visible:
             _paint_mask(canvas, masks_nhw[row], boxes[row], object_colour(obj_ids[row]))
-        for row in visible:
+        for row in visible if self._has_tags else ():
             self._paint_tag(canvas, obj_ids[row], masks_nhw[row], boxes[row])
         return canvas
 

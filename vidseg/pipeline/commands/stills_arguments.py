@@ -1,0 +1,141 @@
+"""What `vidseg segment` and `vidseg everything` share: arguments, the run, what is printed in the end."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from vidseg.exit_codes import EXIT_INTERRUPTED, EXIT_SOME_FAILED
+from vidseg.trackers.choices import DEFAULT_TRACKER, DType
+from vidseg.trackers.registry import TRACKERS
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from vidseg.pipeline.stills.masks import PictureMasks
+    from vidseg.pipeline.stills.pictures import Picture
+    from vidseg.pipeline.stills.run import StillsSummary
+    from vidseg.trackers.image.segmenter import ImageSegmenter
+
+    Find = Callable[[ImageSegmenter, Picture, npt.NDArray[np.uint8]], PictureMasks]
+
+
+def add_stills_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the source, the model and the writing."""
+    parser.add_argument(
+        "source", metavar="IMAGE|FOLDER", type=Path, help="a picture, or a folder of pictures"
+    )
+    parser.add_argument("--out", metavar="DIR", type=Path, help="output folder (default: runs/<name>)")
+    model = parser.add_argument_group("model")
+    model.add_argument(
+        "--tracker",
+        metavar="NAME_OR_YAML",
+        default=DEFAULT_TRACKER,
+        help=f"a YAML file, or one of: {', '.join(TRACKERS.known)} (default: {DEFAULT_TRACKER}); not 'flow'",
+    )
+    model.add_argument("--weights", metavar="FILE", help=".pt or .safetensors; default: the model's own")
+    model.add_argument("--device", metavar="D", default="auto", help="auto, cpu, cuda, mps (default: auto)")
+    model.add_argument("--dtype", choices=get_args(DType), default="float32", help="default: float32")
+    model.add_argument(
+        "--allow-random-weights", action="store_true", help="run without weights; the masks mean nothing"
+    )
+    writing = parser.add_argument_group("writing")
+    writing.add_argument(
+        "--format",
+        default="png,rle,overlay",
+        metavar="LIST",
+        help="of png (label maps), rle (COCO RLE, a JSON a picture), overlay, coco (one JSON for all); "
+        "default: png,rle,overlay",
+    )
+    writing.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    writing.add_argument("--overwrite", action="store_true", help="replace the run in --out")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+
+def run_stills(
+    args: argparse.Namespace,
+    pictures: Sequence[Picture],
+    find: Find,
+    facts: Mapping[str, Any],
+    *,
+    tags: bool,
+) -> int:
+    """Run over the pictures, print the summary, and return the exit code.
+
+    Args:
+        find: (model, picture, its pixels) -> its objects.
+        facts: what decides the masks besides the model.
+    """
+    from vidseg.errors import ConfigError
+    from vidseg.pipeline.plan import default_out
+    from vidseg.pipeline.progress import bar
+    from vidseg.pipeline.stills.folder import StillsFolder
+    from vidseg.pipeline.stills.formats import check_formats
+    from vidseg.pipeline.stills.run import StillsRun
+    from vidseg.trackers.image.load import load_image
+
+    if args.resume and args.overwrite:
+        raise ConfigError("--resume and --overwrite exclude each other", hint="give one of them")
+    formats = [name.strip() for name in args.format.split(",") if name.strip()]
+    check_formats(formats)
+    segmenter = load_image(
+        args.tracker,
+        weights=args.weights,
+        device=args.device,
+        dtype=args.dtype,
+        allow_random_weights=args.allow_random_weights,
+    )
+    model = {"tracker": segmenter.name, "weights": args.weights, "dtype": args.dtype}
+    summary = StillsRun(
+        pictures=pictures,
+        source=args.source,
+        folder=StillsFolder(args.out or default_out(args.source), formats),
+        facts={**model, **facts},
+        find=partial(find, segmenter),
+        tags=tags,
+        progress=bar(quiet=args.quiet, of="pictures"),
+        resume=args.resume,
+        overwrite=args.overwrite,
+    ).run()
+    if len(pictures) == 1 and summary.failed:
+        raise next(iter(summary.failed.values()))
+    _report(args, summary)
+    if summary.status == "interrupted":
+        print(f"vidseg: interrupted after {summary.pictures} pictures; --resume goes on", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return EXIT_SOME_FAILED if summary.failed else 0
+
+
+def _report(args: argparse.Namespace, summary: StillsSummary) -> None:
+    for name, error in summary.failed.items():
+        print(f"vidseg: {name}: {error}", file=sys.stderr)
+    if args.json:
+        print(
+            json.dumps(
+                {
+                    "status": summary.status,
+                    "out": str(summary.out),
+                    "outputs": [str(path) for path in summary.outputs],
+                    "pictures": summary.pictures,
+                    "objects": summary.objects,
+                    "failed": {name: error.message for name, error in summary.failed.items()},
+                },
+                indent=2,
+            )
+        )
+    elif not args.quiet:
+        extent = f"{_count(summary.pictures, 'picture')}, {_count(summary.objects, 'object')}"
+        print(f"{summary.status}: {extent} found")
+        for path in summary.outputs:
+            print(f"  {path}{'/' if path.is_dir() else ''}")
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
