@@ -3,8 +3,9 @@
 0 is always background. What other values mean depends on the file:
 
     indexed     every value is an object id; 255 beside other values is void (DAVIS, YouTube-VOS) and left out
-    greyscale   a single value, whatever it is, marks one object; several values are object ids, the highest of
-                them not 255 (grey levels up to 255 are a soft mask, and only its owner can say where it ends)
+    greyscale   a single value, whatever it is, marks one object; several values are object ids, and the
+                highest is not 255 (grey levels up to 255 are a soft mask, and only its owner can say where it
+                ends)
 """
 
 from __future__ import annotations
