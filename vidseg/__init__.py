@@ -13,6 +13,7 @@ from vidseg.version import __version__ as __version__
 if TYPE_CHECKING:
     from vidseg import compat as compat
     from vidseg import samplers as samplers
+    from vidseg.annotation.annotate import annotate as annotate
     from vidseg.errors import VidsegError as VidsegError
     from vidseg.eval.scoring import score as score
     from vidseg.pipeline.convert import convert as convert
@@ -32,6 +33,7 @@ _HOME = {
     "Frame": "vidseg.trackers.contract",
     "FrameResult": "vidseg.trackers.contract",
     "VidsegError": "vidseg.errors",
+    "annotate": "vidseg.annotation.annotate",
     "check_tracker": "vidseg.trackers.check",
     "convert": "vidseg.pipeline.convert",
     "load": "vidseg.trackers.registry",
@@ -50,6 +52,7 @@ __all__ = [  # noqa: RUF022 (the order of a first session)
     "load_image",
     "read",
     "track",
+    "annotate",
     "read_run",
     "convert",
     "score",

@@ -51,6 +51,11 @@ COMMANDS: dict[str, Command] = {
         "track many videos, on a Ray cluster or in this process; lose nothing, whatever is killed",
         "vidseg batch jobs.jsonl --out runs/today",
     ),
+    "annotate": Command(
+        "vidseg.annotation.commands.annotate",
+        "prompt, watch, correct and export in a page in a browser, on one's own machine",
+        "vidseg annotate video.mp4",
+    ),
     "convert": Command(
         "vidseg.pipeline.commands.convert",
         "write a finished run in the formats of annotation tools: coco, ytvis, cvat and others",

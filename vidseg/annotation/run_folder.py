@@ -22,7 +22,7 @@ from vidseg.errors import InputError
 from vidseg.pipeline import run_record
 from vidseg.pipeline.atomic import replacing, write_bytes, write_json
 from vidseg.pipeline.prompts import Prompts
-from vidseg.pipeline.read import SourceInfo
+from vidseg.pipeline.read.random_access import RandomAccess
 from vidseg.pipeline.run_record import RunRecord
 from vidseg.pipeline.writers.contract import FrameMasks
 from vidseg.pipeline.writers.masklets import FILE_NAME as MASKLETS
@@ -43,9 +43,10 @@ LOW_SCORE = 0.5
 class RunFolder:
     """Writes the files of one project."""
 
-    def __init__(self, path: Path, info: SourceInfo, tracker: Tracker, asked: TrackerOptions) -> None:
+    def __init__(self, path: Path, video: RandomAccess, tracker: Tracker, asked: TrackerOptions) -> None:
         self.path = path
-        self._info = info
+        self._info = info = video.info
+        self._num_frames = video.num_frames
         self._size_hw = info.size_hw
         self._about = tracker.describe()
         self._asked = asked
@@ -149,6 +150,7 @@ class RunFolder:
                 for first, last in spans
             ],
             "statistics": {
+                "frames": self._num_frames,
                 "frames_with_masks": project.num_frames_with_masks(),
                 "frames_reviewed": count(reviewed),
                 "masks_answered": sum(n for kind, n in kinds if kind == "P"),

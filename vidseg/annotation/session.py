@@ -36,7 +36,7 @@ from vidseg.annotation.run_folder import STATE, RunFolder
 from vidseg.annotation.saved_sessions import SavedSessions
 from vidseg.annotation.spans import Span
 from vidseg.annotation.starts import Starts
-from vidseg.annotation.state import describe, describe_progress
+from vidseg.annotation.state import describe, describe_changing, describe_progress
 from vidseg.annotation.telling import Telling
 from vidseg.annotation.tracking import Tracking, TrackingJob
 from vidseg.errors import InputError, VidsegError
@@ -57,7 +57,7 @@ class AnnotationSession:
         source: a video file, a folder of frames, or the folder of a run.
         out: the project's folder; None: that of the run, else runs/<name of the source>.
         tracker: a name that `vidseg models` lists, the path of a YAML file, or a tracker.
-        **tracker_options: see `vidseg.load`.
+        asked: options that the tracker was built with, for run.json; or is to be built with.
 
     Raises:
         InputError: the source cannot be read or sought in, or the folder belongs to something else.
@@ -70,12 +70,12 @@ class AnnotationSession:
         out: str | PathLike[str] | None = None,
         *,
         tracker: str | PathLike[str] | Tracker = DEFAULT_TRACKER,
-        **tracker_options: Any,
+        asked: TrackerOptions | None = None,
     ) -> None:
         if isinstance(tracker, Tracker):
-            self.tracker, asked = tracker, TrackerOptions()
+            self.tracker, asked = tracker, asked or TrackerOptions()
         else:
-            asked = TrackerOptions.of(tracker, **tracker_options)
+            asked = asked or TrackerOptions.of(tracker)
             self.tracker = build_tracker(asked)
         opened = OpenProject.of(source, out)
         self._opened = opened
@@ -84,13 +84,13 @@ class AnnotationSession:
         self.num_frames = self.video.num_frames
         self.listeners = Listeners()
         """Those who are told of every change; see `vidseg.annotation.events`."""
-        self.files = RunFolder(self.folder, self.video.info, self.tracker, asked)
+        self.files = RunFolder(self.folder, self.video, self.tracker, asked)
         self._telling = Telling(
             self.listeners,
             self.project,
             size_hw=self.size_hw,
             num_frames=self.num_frames,
-            state=self.state,
+            state=lambda: describe_changing(self),
             progress=lambda: describe_progress(self),
         )
         self._lock = threading.RLock()

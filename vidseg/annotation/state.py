@@ -16,11 +16,19 @@ if TYPE_CHECKING:
 
 def describe(session: AnnotationSession) -> dict[str, Any]:
     """All of the state that belongs to one video."""
-    project = session.project
     return {
         "video": _video(session.video),
         "tracker": session.tracker.name,
         "folder": str(session.folder.resolve()),
+        "formats": describe_formats(),
+        **describe_changing(session),
+    }
+
+
+def describe_changing(session: AnnotationSession) -> dict[str, Any]:
+    """The part of the state that acts change."""
+    project = session.project
+    return {
         "objects": [
             {"id": t.obj_id, "label": t.label, "colour": t.colour, "visible": t.visible, "locked": t.locked}
             for t in project.objects()
@@ -34,7 +42,6 @@ def describe(session: AnnotationSession) -> dict[str, Any]:
         "reviewed": project.reviewed(),
         "flags": [{"frame": frame, "note": note} for frame, note in project.flags().items()],
         "history": _history(project),
-        "formats": describe_formats(),
         **describe_progress(session),
     }
 
