@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from torch import Tensor
 
 from support.goldens import goldens_folder, seeded
@@ -21,6 +22,14 @@ from vidseg.trackers.weights import PUBLISHED
 
 PARTS_ALONE = ("nanosam_resnet18", "nanosam_resnet34", "nanosam_resnet50", "picosam2")
 """Goldens of an encoder or of a network alone; the families' own tests read them."""
+
+BIASES_UNREAD = ("mobile_sam", "tinysam")
+"""Goldens that were made without the biases of attention.
+
+The official TinyViT looks its biases up when `eval()` is called. Its builder calls it before the weights are
+loaded, and MobileSAM's README once more after that. The goldens lack the second call, so they saw the zeros
+of a new module. `test_mobile_sam.py` compares with the biases.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +56,10 @@ class ImageGolden:
     def state(self) -> dict[str, Tensor]:
         """The weights that the golden was made with, under the official names."""
         weights = self.meta["weights"]
-        return seeded(self.manifest, weights["seed"], weights["overrides"])
+        state = seeded(self.manifest, weights["seed"], weights["overrides"])
+        if self.model in BIASES_UNREAD:
+            state |= {k: torch.zeros_like(v) for k, v in state.items() if k.endswith(".attention_biases")}
+        return state
 
 
 def load_image_golden(model: str) -> ImageGolden:

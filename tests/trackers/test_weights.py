@@ -10,6 +10,7 @@ import os
 import pickle
 import shutil
 import threading
+import zipfile
 from dataclasses import replace
 
 import pytest
@@ -56,6 +57,22 @@ def assert_equal(got, want):
 def test_official_releases_keep_the_state_under_model(state, tmp_path):
     torch.save({"model": state}, tmp_path / "a.pt")
     assert_equal(read_checkpoint(tmp_path / "a.pt"), state)
+
+
+def test_a_checkpoint_in_a_zip_archive_is_read(state, tmp_path):
+    torch.save({"model": state}, tmp_path / "a.pt")
+    with zipfile.ZipFile(tmp_path / "a.pt.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(tmp_path / "a.pt", "../../a.pt")
+        archive.writestr("__MACOSX/._a.pt", b"of macOS")
+    assert_equal(read_checkpoint(tmp_path / "a.pt.zip"), state)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pt", "a.pt.zip"]
+
+
+def test_an_archive_that_claims_far_more_than_it_holds_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.pt.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.pt", bytes(1 << 20))
+    with pytest.raises(CheckpointError, match="claims 1,048,576 bytes"):
+        read_checkpoint(tmp_path / "a.pt.zip")
 
 
 def test_bare_states_are_read_whatever_the_suffix(state, tmp_path):

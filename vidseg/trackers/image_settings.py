@@ -42,6 +42,20 @@ class GivenImage:
     where: str
     """The YAML, for messages."""
 
+    def channels_of_one_map(self) -> int:
+        """The channels of the backbone's map.
+
+        Raises:
+            ConfigError: it makes several.
+        """
+        if len(self.backbone.channels) > 1:
+            raise ConfigError(
+                f"the backbone makes {len(self.backbone.channels)} maps; the model takes one",
+                where=f"{self.where}, in 'backbone'",
+                hint="mode: single-scale, where the backbone has it",
+            )
+        return self.backbone.channels[0]
+
     @property
     def backbone(self) -> Backbone:
         """The backbone, for models that cannot do without.

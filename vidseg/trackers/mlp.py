@@ -30,6 +30,12 @@ class MLP(nn.Module):
         )
         self.sigmoid_output = sigmoid_output
 
+    def activate_with(self, activation: Activation) -> None:
+        """Put another activation between the layers."""
+        for layer in self.layers[:-1]:
+            assert isinstance(layer, Linear)
+            layer.activation = activation
+
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers:
             x = layer(x)

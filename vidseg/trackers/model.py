@@ -92,6 +92,8 @@ class ImageModel(Protocol):
     """S, the side of the square model input."""
     feedback_limit: float
     """Mask logits that are fed back with a correction are clamped to plus and minus this."""
+    takes_masks: bool
+    """Whether it reads earlier mask logits (`previous_logits_bhw`); else it ignores them."""
     takes_decoded: bool
     """Whether frames of videos are resized by their decoder (`vidseg.trackers.contract.DecodedPicture`)."""
 

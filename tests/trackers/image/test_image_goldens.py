@@ -73,7 +73,8 @@ def assert_answer(golden: ImageGolden, prompt: str, answer: Any) -> None:
         for key, value in golden.arrays.items()
         if key.startswith(f"{prompt}_")
     }
-    assert answer.num_prompt_tokens == want["n_sparse"]
+    if "n_sparse" in want:  # the official EfficientSAM does not tell
+        assert answer.num_prompt_tokens == want["n_sparse"]
     low, logits = answer.low_res_logits, answer.logits()
     assert_within(f"{prompt}_low", want["low"], low[:, ::4, ::4])
     np.testing.assert_allclose([low.mean(), low.std()], want["low_stats"], atol=5e-4 * low.std())

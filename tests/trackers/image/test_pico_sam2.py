@@ -107,5 +107,5 @@ def test_what_it_cannot_be_asked_is_refused() -> None:
     embedding = segmenter(allow_random_weights=True).embed(noise(200, 300))
     with pytest.raises(PromptError, match="place"):
         embedding.candidates(points=[[150, 100]], labels=[0])
-    with pytest.raises(PromptError, match="earlier mask"):
+    with pytest.raises(PromptError, match="takes no mask"):
         embedding.candidates(points=[[150, 100]], mask_logits=np.zeros((1, 96, 96), np.float32))

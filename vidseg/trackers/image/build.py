@@ -30,6 +30,7 @@ from vidseg.trackers.parts import Part, build_backbone, build_part
 from vidseg.trackers.pico_sam2.build import PicoSettings, build_pico_sam2
 from vidseg.trackers.pico_sam2.framing import WholePicture
 from vidseg.trackers.sam.build import SamSettings, build_sam
+from vidseg.trackers.sam.efficient_sam import build_efficient_sam
 from vidseg.trackers.weights.renames import renames_of
 from vidseg.validation import Strict, parse
 
@@ -47,6 +48,7 @@ class ImageModelRow:
 IMAGE_MODELS: Registry[ImageModelRow] = Registry(
     "image model",
     {
+        "efficient-sam": ImageModelRow(Strict, build_efficient_sam),
         "pico-sam2": ImageModelRow(PicoSettings, build_pico_sam2),
         "sam": ImageModelRow(SamSettings, build_sam),
     },

@@ -192,6 +192,8 @@ class Embedding:
             strangers = sorted(set(given) - set(PROMPT_KEYS))
             if strangers:
                 raise PromptError(f"unknown key '{strangers[0]}'", hint=", ".join(PROMPT_KEYS))
+            if given.get("mask_logits") is not None and not self._model.takes_masks:
+                raise PromptError("this model takes no mask", hint="give points or a box alone")
             prompt = ImagePrompt.of(self.size_hw, self._model.low_res_size, **given)
         except PromptError as error:
             if count > 1:

@@ -65,8 +65,12 @@ class Stretch:
     size: int
     """S, the side of the model's input."""
     filter: Literal["bilinear", "bicubic"]
-    """'bilinear': antialiased, in float32, as in SAM 2's image predictor (sam2/utils/transforms.py).
+    """'bilinear': in float32, as in SAM 2's image predictor (sam2/utils/transforms.py).
     'bicubic': Pillow's, on integers, as in SAM 2's loader of folders and in our own training."""
+    antialias: bool = True
+    """Whether 'bilinear' reads all pixels of a larger picture; EfficientSAM's does not."""
+    mask_filter: Literal["bilinear", "bicubic"] = "bilinear"
+    """How logits are resized to the picture; EfficientSAM's are so by 'bicubic'."""
 
     def model_input(self, image: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
         size = (self.size, self.size)
@@ -75,7 +79,9 @@ class Stretch:
             return normalise(torch.from_numpy(image).to(device).permute(2, 0, 1))
         # Copied, because arrays may have negative strides (a picture converted from BGR).
         pixels = torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1)[None].float() / 255
-        resized = F.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=True)[0]
+        resized = F.interpolate(
+            pixels, size=size, mode="bilinear", align_corners=False, antialias=self.antialias
+        )[0]
         mean, std = (torch.tensor(c, device=device)[:, None, None] for c in (IMAGE_MEAN, IMAGE_STD))
         return (resized - mean) / std
 
@@ -84,7 +90,9 @@ class Stretch:
         return points_xy / width_height * self.size
 
     def to_picture(self, low_res_logits_khw: Tensor, size_hw: tuple[int, int]) -> Tensor:
-        resized = F.interpolate(low_res_logits_khw[None], size=size_hw, mode="bilinear", align_corners=False)
+        resized = F.interpolate(
+            low_res_logits_khw[None], size=size_hw, mode=self.mask_filter, align_corners=False
+        )
         return resized[0]
 
 

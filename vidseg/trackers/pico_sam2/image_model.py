@@ -29,6 +29,7 @@ class PicoImageModel(nn.Module):
         image_size: S, a multiple of `STRIDE`.
     """
 
+    takes_masks = False
     takes_decoded = False
     """Squares are cut at the picture's own scale, which frames resized by a decoder have lost."""
     feedback_limit = 0.0
@@ -81,10 +82,8 @@ class PicoImageModel(nn.Module):
         """One candidate for each object, on the grid of its own square.
 
         Raises:
-            PromptError: an earlier mask is given, or no place; see `centre_of`.
+            PromptError: no place is given; see `centre_of`.
         """
-        if previous_logits_bhw is not None:
-            raise PromptError("earlier mask logits", hint="pico-sam2 takes a point on the object, or a box")
         if points_bp2 is None or labels_bp is None:
             raise PromptError("a prompt without a place", hint="give a point on the object, or a box")
         pictures_b3hw = conditioned_bchw.expand(len(points_bp2), -1, -1, -1)

@@ -43,20 +43,18 @@ def build_sam(settings: SamSettings, given: GivenImage) -> SamImageModel:
     Raises:
         ConfigError: the backbone makes maps that the model does not take.
     """
-    backbone = given.backbone
-    channels = backbone.channels[-1]
-    if len(backbone.channels) > 1 or (settings.neck == "none" and channels != CHANNELS):
+    channels = given.channels_of_one_map()
+    if settings.neck == "none" and channels != CHANNELS:
         raise ConfigError(
-            f"the backbone makes maps of {backbone.channels} channels; the model takes one map"
-            + (f" of {CHANNELS} channels" if settings.neck == "none" else ""),
+            f"the backbone makes a map of {channels} channels; the model takes {CHANNELS}",
             where=f"{given.where}, in 'backbone'",
-            hint="mode: single-scale, where the backbone has it",
+            hint="neck: sam brings it to that width",
         )
     neck: nn.Module = SingleScaleNeck(channels) if settings.neck == "sam" else nn.Identity()
     model = SamImageModel(
         image_encoder=ImageEncoder(given.module, neck),
         image_size=given.image_size,
-        stride=backbone.strides[-1],
+        stride=given.backbone.strides[-1],
         prompt_size=settings.prompt_size or given.image_size,
         choice=settings.choice,
         single_mask=settings.single_mask,

@@ -44,6 +44,7 @@ class SamImageModel(nn.Module):
         ranks: which candidates compete otherwise: the three for an ambiguous prompt, or all four (NanoSAM).
     """
 
+    takes_masks = True
     takes_decoded = False
     """Pictures keep their aspect ratio, which frames resized by a decoder do not."""
     feedback_limit = math.inf

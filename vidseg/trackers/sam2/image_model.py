@@ -37,6 +37,7 @@ class Sam2ImageModel(nn.Module):
         use_high_res_features: whether the decoder also takes the neck's maps at strides 4 and 8.
     """
 
+    takes_masks = True
     takes_decoded = True
     """Frames of videos are resized by their decoder, as the official loader does it."""
     feedback_limit = 32.0

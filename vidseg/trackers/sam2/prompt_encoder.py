@@ -31,6 +31,14 @@ class RandomFourierEncoding(nn.Module):
         angle = 2 * math.pi * ((2 * xy_norm - 1) @ self.positional_encoding_gaussian_matrix.float())
         return torch.cat((angle.sin(), angle.cos()), dim=-1)
 
+    def grid(self, height: int, width: int) -> Tensor:
+        """The features of each cell's centre: 1 x 2·features x H x W, in float32."""
+        device = self.positional_encoding_gaussian_matrix.device
+        y = (torch.arange(height, device=device, dtype=torch.float32) + 0.5) / height
+        x = (torch.arange(width, device=device, dtype=torch.float32) + 0.5) / width
+        xy = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+        return self(xy).permute(2, 0, 1)[None]
+
 
 class PromptEncoder(nn.Module):
     """Embeds points, mask logits, and the cells of the feature grid.
@@ -93,8 +101,4 @@ class PromptEncoder(nn.Module):
 
     def grid(self, height: int, width: int) -> Tensor:
         """The encoding of each cell's centre: 1 x C x H x W."""
-        matrix = self.pe_layer.positional_encoding_gaussian_matrix
-        y = (torch.arange(height, device=matrix.device, dtype=torch.float32) + 0.5) / height
-        x = (torch.arange(width, device=matrix.device, dtype=torch.float32) + 0.5) / width
-        xy = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
-        return self.pe_layer(xy).permute(2, 0, 1)[None].to(self.not_a_point_embed.weight.dtype)
+        return self.pe_layer.grid(height, width).to(self.not_a_point_embed.weight.dtype)

@@ -52,13 +52,7 @@ class TwoWayBlock(nn.Module):
     def forward(
         self, tokens_btc: Tensor, image_bnc: Tensor, token_pe_btc: Tensor, image_pe_1nc: Tensor
     ) -> tuple[Tensor, Tensor]:
-        if self.first:
-            # In the first block the tokens are still their own position encoding, so none is added.
-            tokens_btc = self.self_attn(tokens_btc, tokens_btc, tokens_btc)
-        else:
-            q = tokens_btc + token_pe_btc
-            tokens_btc = tokens_btc + self.self_attn(q, q, tokens_btc)
-        tokens_btc = self.norm1(tokens_btc)
+        tokens_btc = self.norm1(self.read_each_other(tokens_btc, token_pe_btc))
         keyed_image = image_bnc + image_pe_1nc
         tokens_btc = tokens_btc + self.cross_attn_token_to_image(
             tokens_btc + token_pe_btc, keyed_image, image_bnc
@@ -70,14 +64,29 @@ class TwoWayBlock(nn.Module):
         )
         return tokens_btc, self.norm4(image_bnc)
 
+    def read_each_other(self, tokens_btc: Tensor, token_pe_btc: Tensor) -> Tensor:
+        """The tokens after their self-attention."""
+        if self.first:
+            # In the first block the tokens are still their own position encoding, so none is added.
+            return self.self_attn(tokens_btc, tokens_btc, tokens_btc)
+        q = tokens_btc + token_pe_btc
+        return tokens_btc + self.self_attn(q, q, tokens_btc)
+
 
 class TwoWayTransformer(nn.Module):
     """Blocks in which tokens and image read each other, and a last read of the image by the tokens."""
 
-    def __init__(self, channels: int = 256, heads: int = 8, mlp_dim: int = 2048, depth: int = 2) -> None:
+    def __init__(
+        self,
+        channels: int = 256,
+        heads: int = 8,
+        mlp_dim: int = 2048,
+        depth: int = 2,
+        block: type[TwoWayBlock] = TwoWayBlock,
+    ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            TwoWayBlock(channels, heads, mlp_dim, first=index == 0) for index in range(depth)
+            block(channels, heads, mlp_dim, first=index == 0) for index in range(depth)
         )
         self.final_attn_token_to_image = Attention(channels, heads, downsample=2)
         self.norm_final_attn = nn.LayerNorm(channels)

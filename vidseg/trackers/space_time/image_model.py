@@ -55,6 +55,7 @@ class SpaceTimeImageModel(nn.Module):
             are answered once.
     """
 
+    takes_masks = True
     takes_decoded = False
     """The model was trained on images resized by Pillow, not by a video decoder."""
     feedback_limit = 32.0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import zipfile
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 FileKind = Literal["torch", "safetensors"]
 
+MOST_UNPACKED = 10
+"""A checkpoint in a zip archive may be this many times as large as the archive; weights hardly shrink."""
 NAMES_SHOWN = 2
 """How many weights an error names for each kind of mismatch."""
 
@@ -97,7 +101,7 @@ def _read_torch(path: Path) -> Any:
     import torch
 
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(_unpacked(path), map_location="cpu", weights_only=True)
     except Exception as error:
         # torch raises any error of its readers: UnpicklingError, RuntimeError, EOFError, KeyError...
         if "weights_only" in str(error).lower() or "unsupported global" in str(error).lower():
@@ -111,6 +115,27 @@ def _read_torch(path: Path) -> Any:
             where=_with_size(path),
             hint="download it again",
         ) from None
+
+
+def _unpacked(path: Path) -> Path | io.BytesIO:
+    """The checkpoint in a zip archive that holds one, as EfficientSAM's; else the file itself.
+
+    Nothing is written to disk, so names in the archive do not matter.
+    """
+    if not zipfile.is_zipfile(path):
+        return path
+    with zipfile.ZipFile(path) as archive:
+        # A file of torch is an archive, too, but of other members; macOS adds copies that hold no content.
+        inside = [
+            member
+            for member in archive.infolist()
+            if member.filename.endswith((".pt", ".pth")) and not member.filename.startswith("__MACOSX/")
+        ]
+        if len(inside) != 1:
+            return path
+        if inside[0].file_size > MOST_UNPACKED * path.stat().st_size:
+            raise ValueError(f"{inside[0].filename} in it claims {inside[0].file_size:,} bytes")
+        return io.BytesIO(archive.read(inside[0]))
 
 
 def _tensors(content: Any, where: str) -> dict[str, Tensor]:

@@ -113,6 +113,19 @@ def _nano_sam(resnet: str, short: str, last_block: str, absent: str, num_params:
     )
 
 
+def _efficient_sam(size: str, short: str, width: int, num_params: int) -> Layout:
+    return Layout(
+        title=f"EfficientSAM {size}",
+        family="EfficientSAM",
+        marks={
+            "image_encoder.patch_embed.proj.weight": (width, 3, 16, 16),
+            "prompt_encoder.bbox_top_left_embeddings.weight": None,
+        },
+        trackers=(f"efficient-sam-{short}",),
+        num_params=num_params,
+    )
+
+
 _SURGICAL = ("surgical-sam2", "surgical-sam2-512")
 
 IMAGE_HALF = Layout(
@@ -182,6 +195,20 @@ LAYOUTS: tuple[Layout, ...] = (
         trackers=("pico-sam2",),
         num_params=1_262_818,
     ),
+    Layout(
+        # The two differ in how they were trained, and in their rules, and not in their weights' names.
+        title="MobileSAM or TinySAM",
+        family="MobileSAM",
+        marks={
+            "image_encoder.patch_embed.seq.0.c.weight": (32, 3, 3, 3),
+            "image_encoder.layers.3.blocks.1.attn.attention_biases": (10, 49),
+            "mask_decoder.iou_token.weight": None,
+        },
+        trackers=("mobile-sam", "tiny-sam"),
+        num_params=10_130_092,
+    ),
+    _efficient_sam("tiny", "ti", 192, 10_223_204),
+    _efficient_sam("small", "s", 384, 26_413_028),
     IMAGE_HALF,
 )
 

@@ -182,6 +182,42 @@ _PICO_SAM2 = Published(
 )
 
 
+# ChaoningZhang/MobileSAM at 34bbbfdface3c18e5221aa7de6032d7220c6c6a1
+_MOBILE_SAM = Published(
+    official_config="mobile_sam",
+    file_name="mobile_sam.pt",
+    url="https://github.com/ChaoningZhang/MobileSAM/raw/34bbbfdface3c18e5221aa7de6032d7220c6c6a1/weights/mobile_sam.pt",
+    page="https://github.com/ChaoningZhang/MobileSAM",
+    licence="Apache-2.0",
+    image_size=1024,
+    git_blob="7ef2d090979fd9853adf17b7a99c8b94a1c5a6a7",
+)
+
+# xinghaochen/TinySAM at 11589bc1d98c16cff046c31d5ad4cd90a30f0897
+_TINY_SAM = Published(
+    official_config="tinysam",
+    file_name="tinysam_42.3.pth",
+    url="https://github.com/xinghaochen/TinySAM/releases/download/3.0/tinysam_42.3.pth",
+    page="https://github.com/xinghaochen/TinySAM",
+    licence="Apache-2.0",
+    image_size=1024,
+)
+
+
+# yformer/EfficientSAM at d525f622e6f640acf5a0fc37c7ca1f243da5bde0
+def _efficient_sam(official_config: str, file_name: str, git_blob: str) -> Published:
+    return Published(
+        official_config=official_config,
+        file_name=file_name,
+        url="https://github.com/yformer/EfficientSAM/raw/d525f622e6f640acf5a0fc37c7ca1f243da5bde0/weights/"
+        + file_name,
+        page="https://github.com/yformer/EfficientSAM",
+        licence="Apache-2.0",
+        image_size=1024,
+        git_blob=git_blob,
+    )
+
+
 PUBLISHED: dict[str, Published] = {
     "sam2-hiera-tiny": _sam2("072824", "sam2_hiera_t", "sam2_hiera_tiny.pt"),
     "sam2-hiera-small": _sam2("072824", "sam2_hiera_s", "sam2_hiera_small.pt"),
@@ -202,6 +238,15 @@ PUBLISHED: dict[str, Published] = {
     "efficienttam-ti-512": _efficienttam("efficienttam_ti_512x512", 512),
     "surgical-sam2": _surgical("surgical_sam2_hiera_s", 1024),
     "surgical-sam2-512": _surgical("surgical_sam2_hiera_s_512", 512),
+    "mobile-sam": _MOBILE_SAM,
+    "tiny-sam": _TINY_SAM,
+    "efficient-sam-ti": _efficient_sam(
+        "efficientsam_ti", "efficient_sam_vitt.pt", "af883c49e33c68f01107be52df0ecad26a48355f"
+    ),
+    # Too large for its repository as it is, so it lies there in a zip archive, which `read_checkpoint` opens.
+    "efficient-sam-s": _efficient_sam(
+        "efficientsam_s", "efficient_sam_vits.pt.zip", "fa4e9f05f753e109dbde052f97d37903b833cf53"
+    ),
     "sam-vit-b": _sam("b", "01ec64"),
     "sam-vit-l": _sam("l", "0b3195"),
     "sam-vit-h": _sam("h", "4b8939"),

@@ -11,12 +11,14 @@ loaded by it, and `to_public` undoes that. A family without a table has our name
 from __future__ import annotations
 
 from vidseg.registry import Registry
+from vidseg.trackers.weights.renames.efficient_sam import EFFICIENT_SAM
 from vidseg.trackers.weights.renames.efficientvit_sam import EFFICIENTVIT_SAM
 from vidseg.trackers.weights.renames.nano_sam import NANO_SAM
 from vidseg.trackers.weights.renames.pico_sam2 import PICO_SAM2
 from vidseg.trackers.weights.renames.repvit import EDGE_SAM, EDGE_SAM_M2, EDGE_SAM_M3, REPVIT_SAM
 from vidseg.trackers.weights.renames.sam import SAM
 from vidseg.trackers.weights.renames.table import OWN_NAMES, Renames
+from vidseg.trackers.weights.renames.tiny_sam import MOBILE_SAM
 
 RENAMES: Registry[Renames] = Registry(
     "table of renames",
@@ -24,12 +26,15 @@ RENAMES: Registry[Renames] = Registry(
         "edge-sam": EDGE_SAM,
         "edge-sam-m2": EDGE_SAM_M2,
         "edge-sam-m3": EDGE_SAM_M3,
+        "efficient-sam": EFFICIENT_SAM,
         "efficientvit-sam": EFFICIENTVIT_SAM,
+        "mobile-sam": MOBILE_SAM,
         "nano-sam": NANO_SAM,
         "pico-sam2": PICO_SAM2,
         "repvit-sam": REPVIT_SAM,
         "sam": SAM,
         "slim-sam": SAM,
+        "tiny-sam": MOBILE_SAM,
     },
 )
 """Family -> its table."""
