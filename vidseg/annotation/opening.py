@@ -90,7 +90,8 @@ def _claim(folder: Path) -> FileLock:
     state = folder / STATE
     try:
         state.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(state / "lock")
+        # Opened in one thread and closed in another.
+        lock = FileLock(state / "lock", thread_local=False)
         lock.acquire(timeout=0)
     except Timeout:
         raise OutputBusyError(
