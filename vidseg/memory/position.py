@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from vidseg.memory.cached import cached
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)  # cached tensors may be used in training later
+
+@cached(maxsize=64)
 def sine_grid(channels: int, height: int, width: int, device: torch.device | None = None) -> Tensor:
     """Sine encoding of a grid: float32 C x H x W, the first half of the channels for y, the second for x.
 

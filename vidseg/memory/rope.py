@@ -6,12 +6,13 @@ Source: Heo et al., "Rotary Position Embedding for Vision Transformer", section 
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
+from vidseg.memory.cached import cached
 
+
+@cached(maxsize=32)
 def axial_rotation(
     channels: int, height: int, width: int, theta: float = 10000.0, device: torch.device | None = None
 ) -> Tensor:
@@ -19,13 +20,6 @@ def axial_rotation(
 
     The result is cached: do not write to it.
     """
-    make = _rotation.__wrapped__ if torch.compiler.is_compiling() else _rotation
-    return make(channels, height, width, theta, device)
-
-
-@lru_cache(maxsize=32)
-@torch.inference_mode(False)  # cached tensors may be used in training later
-def _rotation(channels: int, height: int, width: int, theta: float, device: torch.device | None) -> Tensor:
     frequency = 1.0 / (
         theta ** (torch.arange(0, channels, 4, device=device)[: channels // 4].float() / channels)
     )
