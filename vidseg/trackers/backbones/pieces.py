@@ -46,7 +46,7 @@ def by_rows(
         halo: how many rows of the output lie within the reach of one input row, above and below it.
     """
     height = x_bhwc.shape[1]
-    if size >= height or not cpu_kernels_serve(x_bhwc):
+    if not cpu_kernels_serve(x_bhwc) or size >= height:
         return layer(x_bhwc)
     out: Tensor | None = None
     for start in range(0, height, size):

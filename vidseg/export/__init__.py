@@ -1,0 +1,6 @@
+"""Export: the parts of a model as ONNX graphs or torch.export packages, which run without vidseg.
+
+parts      what a part is: a module, its inputs and outputs, and which sizes are free
+sam2       the parts of SAM 2's family
+write      parts to files, with the facts that whoever runs them needs
+"""

@@ -1,0 +1,49 @@
+"""The parts of a model that are exported, each as a module of tensors alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from vidseg.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A graph to be exported."""
+
+    name: str
+    module: nn.Module
+    """Takes the inputs in their order, and returns a tuple of the outputs."""
+    inputs: Mapping[str, Tensor]
+    """Name -> example; free sizes are at least 2 in it, as 0 and 1 would be taken for constants."""
+    outputs: tuple[str, ...]
+    free: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    """Input -> axis -> name of its size, where the size is free."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exportable:
+    """All that is exported of a model."""
+
+    parts: list[Part]
+    facts: dict[str, Any]
+    """What the model's graphs do not say, as JSON values: sizes, and constants such as the pointer of an
+    absent object."""
+
+
+def exportable(model: Any) -> Exportable:
+    """The parts of a model.
+
+    Raises:
+        ConfigError: models of its class cannot be exported.
+    """
+    from vidseg.export.sam2 import describe_sam2
+    from vidseg.trackers.sam2.video_model import Sam2VideoModel
+
+    if isinstance(model, Sam2VideoModel):
+        return describe_sam2(model)
+    raise ConfigError(f"models of the class {type(model).__name__} cannot be exported")
