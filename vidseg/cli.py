@@ -71,6 +71,11 @@ COMMANDS: dict[str, Command] = {
         "track a benchmark's videos by its protocol and score them; compare two evaluations",
         "vidseg eval davis2017 --root DAVIS --out runs/mine --tracker mine.yaml",
     ),
+    "export": Command(
+        "vidseg.export.command",
+        "write a model's parts as ONNX graphs, which run without torch",
+        "vidseg export sam2.1-hiera-tiny --out onnx",
+    ),
     "bench": Command(
         "vidseg.eval.commands.bench",
         "measure speed, memory and size of trackers, side by side",

@@ -46,6 +46,12 @@ def _flow(name: str, config: Mapping[str, Any], options: TrackerOptions) -> Trac
     return FlowTracker.build(name, config, options)
 
 
+def _onnx(name: str, config: Mapping[str, Any], options: TrackerOptions) -> Tracker:
+    from vidseg.trackers.onnx.build import build_onnx
+
+    return build_onnx(name, config, options)
+
+
 def _sam2_reference(name: str, config: Mapping[str, Any], options: TrackerOptions) -> Tracker:
     from vidseg.trackers.sam2_reference import Sam2ReferenceTracker
 
@@ -53,7 +59,7 @@ def _sam2_reference(name: str, config: Mapping[str, Any], options: TrackerOption
 
 
 TRACKER_KINDS: Registry[Builder] = Registry(
-    "tracker kind", {"engine": _engine, "flow": _flow, "sam2-reference": _sam2_reference}
+    "tracker kind", {"engine": _engine, "flow": _flow, "onnx": _onnx, "sam2-reference": _sam2_reference}
 )
 TRACKERS: Registry[Path] = Registry("tracker", {path.stem: path for path in CONFIGS.glob("*.yaml")})
 """Name -> YAML file."""

@@ -1,0 +1,185 @@
+"""Writes the parts of a model to files, with the facts that whoever runs them needs.
+
+OUT/facts.json            sizes, constants, types, names and digests of files and weights
+OUT/<part>.onnx or .pt2   a graph each
+OUT/tracker.yaml          (onnx) a tracker of `kind: onnx` with the same bank and options
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+import yaml
+from torch import Tensor
+
+from vidseg.errors import ConfigError, MissingExtraError, OutputError
+from vidseg.export.parts import Part, exportable
+from vidseg.pipeline.atomic import replacing, write_json
+from vidseg.trackers.engine_tracker import EngineTracker
+from vidseg.trackers.onnx.graphs import FACTS, VERSION
+from vidseg.trackers.options import TrackerOptions
+from vidseg.trackers.registry import build_tracker
+from vidseg.trackers.weights import sha256_of
+from vidseg.version import __version__
+
+Format = Literal["onnx", "pt2"]
+DType = Literal["float32", "float16"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+DTYPES: tuple[DType, ...] = get_args(DType)
+OPSET = 20
+LARGEST_FREE_SIZE = 1 << 14
+
+
+def export(
+    asked: TrackerOptions,
+    out: Path,
+    *,
+    format: Format = "onnx",
+    dtype: DType = "float32",
+    on_part: Callable[[str, Path], object] = lambda name, path: None,
+) -> dict[str, Any]:
+    """Export a tracker's model.
+
+    Args:
+        asked: which tracker; its model is built on the CPU.
+        out: the folder of the results, which must not exist or be empty.
+        dtype: of weights and of what is computed; inputs and outputs that count or mark keep their types.
+        on_part: is told of each part when it is written.
+
+    Returns:
+        What facts.json holds.
+
+    Raises:
+        ConfigError: a tracker whose model cannot be exported.
+        CheckpointError: its weights are missing.
+        MissingExtraError: the packages that write ONNX are not installed.
+        OutputError: `out` holds something.
+    """
+    if format == "onnx":
+        _check_packages()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputError(f"the output '{out}' is there already", hint="choose another --out")
+    tracker = build_tracker(asked.model_copy(update={"device": "cpu", "dtype": "float32"}))
+    if not isinstance(tracker, EngineTracker):
+        raise ConfigError(f"the tracker '{tracker.name}' has no model to export")
+    model = exportable(tracker.engine.model)
+    facts = {
+        "version": VERSION,
+        "format": format,
+        "opset": OPSET if format == "onnx" else None,
+        "dtype": dtype,
+        "tracker": tracker.name,
+        "weights_sha256": tracker.weights_sha256,
+        "made_by": f"vidseg {__version__}, torch {torch.__version__}",
+        **model.facts,
+        "parts": {},
+    }
+    with replacing(out) as folder, _quiet():
+        folder.mkdir()
+        for part in model.parts:
+            path = folder / f"{part.name}.{format}"
+            _write_part(part, path, dtype)
+            facts["parts"][part.name] = {
+                "file": path.name,
+                "sha256": sha256_of(path),
+                "inputs": {name: _described(part, name, tensor) for name, tensor in part.inputs.items()},
+                "outputs": list(part.outputs),
+            }
+            on_part(part.name, path)
+        if format == "onnx":
+            settings = {**tracker.settings.model_dump(), "weights": "."}
+            text = yaml.safe_dump({"kind": "onnx", **settings}, sort_keys=False)
+            (folder / "tracker.yaml").write_text(text, encoding="utf-8")
+        write_json(folder / FACTS, facts)
+    return facts
+
+
+def _write_part(part: Part, path: Path, dtype: DType) -> None:
+    module = part.module.eval().requires_grad_(False)
+    inputs = dict(part.inputs)
+    if dtype == "float16":
+        module = module.half()
+        inputs = {
+            name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in inputs.items()
+        }
+    program = torch.export.export(
+        module, tuple(inputs.values()), dynamic_shapes=_dynamic_shapes(part), strict=False
+    )
+    if path.suffix == ".pt2":
+        torch.export.save(program, path)
+        return
+    onnx_program = torch.onnx.export(
+        program,
+        opset_version=OPSET,
+        input_names=list(inputs),
+        output_names=list(part.outputs),
+        dynamo=True,
+        verbose=False,
+    )
+    assert onnx_program is not None
+    _name_free_sizes(onnx_program.model.graph, part)
+    onnx_program.save(path)
+
+
+def _dynamic_shapes(part: Part) -> tuple[Any, ...]:
+    sizes: dict[str, Any] = {}
+
+    def of(name: str) -> dict[int, Any] | None:
+        axes = part.free.get(name, {})
+        return {
+            axis: sizes.setdefault(size, torch.export.Dim(size, min=1, max=LARGEST_FREE_SIZE))
+            for axis, size in axes.items()
+        } or None
+
+    shapes = [of(name) for name in part.inputs]
+    # What a module takes as *args is one argument to torch.export.
+    count = part.module.forward.__code__.co_argcount - 1
+    return (*shapes[:count], tuple(shapes[count:])) if len(shapes) > count else tuple(shapes)
+
+
+def _name_free_sizes(graph: Any, part: Part) -> None:
+    """Give free sizes the names that they have in `Part.free`, in place of the tracer's."""
+    names = {}
+    for value in graph.inputs:
+        for axis, size in part.free.get(value.name, {}).items():
+            names[str(value.shape[axis])] = size
+    for value in (*graph.inputs, *graph.outputs):
+        if value.shape is not None:
+            for axis, size in enumerate(value.shape):
+                if str(size) in names:
+                    value.shape[axis] = names[str(size)]
+
+
+def _described(part: Part, name: str, tensor: Tensor) -> dict[str, Any]:
+    free = part.free.get(name, {})
+    shape = [free.get(axis, size) for axis, size in enumerate(tensor.shape)]
+    return {"shape": shape, "type": str(tensor.dtype).removeprefix("torch.")}
+
+
+def _check_packages() -> None:
+    try:
+        import onnxscript  # noqa: F401  # torch writes ONNX with it
+    except ImportError:
+        raise MissingExtraError("onnxscript", "onnx", needed_for="an export to ONNX") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporters' notes about their own insides."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,129 @@
+"""An exported model: a folder of ONNX files with facts.json, opened with onnxruntime."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vidseg.errors import CheckpointError, ConfigError, MissingExtraError
+from vidseg.trackers.weights import sha256_of
+
+FACTS = "facts.json"
+VERSION = 1
+"""Of the form of facts.json."""
+LOWEST_OPSET = 17
+"""Graphs of earlier ONNX operators were not made by `vidseg export`."""
+
+
+class Graphs:
+    """The graphs of an exported model.
+
+    Args:
+        folder: what `vidseg export` wrote.
+        providers: onnxruntime's execution providers, the preferred one first; None: the CPU.
+
+    Raises:
+        CheckpointError: a file is missing, not what was exported, or does not run here.
+        ConfigError: a provider is not in this onnxruntime.
+        MissingExtraError: onnxruntime is not installed.
+    """
+
+    def __init__(self, folder: Path, providers: Sequence[str] | None = None) -> None:
+        self.folder = folder
+        self.facts = read_facts(folder)
+        self._providers = _checked(providers)
+        self._sessions = {part: self._open(part) for part in self.facts["parts"]}
+
+    def run(self, part: str, **inputs: Tensor) -> list[Tensor]:
+        """The outputs of a part, float32 on the CPU; inputs are converted to the types of the graph."""
+        session = self._sessions[part]
+        feeds = {
+            needed.name: inputs[needed.name]
+            .detach()
+            .cpu()
+            .numpy()
+            .astype(_NUMPY_TYPES[needed.type], copy=False)
+            for needed in session.get_inputs()
+        }
+        return [torch.from_numpy(output).float() for output in session.run(None, feeds)]
+
+    def _open(self, part: str) -> Any:
+        import onnxruntime
+
+        about = self.facts["parts"][part]
+        path = self.folder / about["file"]
+        if path.parent != self.folder or not path.is_file():
+            raise CheckpointError(f"the graph of '{part}' is missing", where=str(path))
+        if sha256_of(path) != about["sha256"]:
+            raise CheckpointError(
+                f"the graph of '{part}' is not the one that was exported: its SHA-256 is another one",
+                where=str(path),
+                hint="export the model again",
+            )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        try:
+            return onnxruntime.InferenceSession(str(path), options, providers=self._providers)
+        except Exception as error:  # onnxruntime has an exception of its own for each fault
+            raise CheckpointError(
+                f"the graph of '{part}' does not run here ({str(error).splitlines()[0]})", where=str(path)
+            ) from None
+
+
+_NUMPY_TYPES: dict[str, Any] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(bool)": np.bool_,
+}
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What facts.json says.
+
+    Raises:
+        CheckpointError: there is none, or it is of another form.
+    """
+    path = folder / FACTS
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            "this is no folder of an exported model", where=str(path), hint="vidseg export NAME --out DIR"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"the facts cannot be read ({error})", where=str(path)) from None
+    parts = facts.get("parts") if isinstance(facts, dict) else None
+    is_whole = isinstance(parts, dict) and all(
+        isinstance(about, dict) and {"file", "sha256"} <= set(about) for about in parts.values()
+    )
+    if not is_whole or facts.get("version") != VERSION:
+        raise CheckpointError("the facts are not those of an exported model", where=str(path))
+    if facts.get("format") != "onnx" or facts.get("opset", 0) < LOWEST_OPSET:
+        raise CheckpointError(
+            f"the model was exported as {facts.get('format')}, opset {facts.get('opset')}; onnxruntime "
+            f"trackers take onnx from opset {LOWEST_OPSET} on",
+            where=str(path),
+            hint="vidseg export NAME --out DIR --format onnx",
+        )
+    return facts
+
+
+def _checked(providers: Sequence[str] | None) -> list[str]:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingExtraError("onnxruntime", "onnx", needed_for="a tracker of kind 'onnx'") from None
+    there = onnxruntime.get_available_providers()
+    chosen = list(providers or ["CPUExecutionProvider"])
+    missing = [name for name in chosen if name not in there]
+    if missing:
+        raise ConfigError(f"this onnxruntime has no '{missing[0]}'", hint=f"it has {', '.join(there)}")
+    return chosen
