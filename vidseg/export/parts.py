@@ -21,6 +21,8 @@ class Part:
     inputs: Mapping[str, Tensor]
     """Name -> example; free sizes are at least 2 in it, as 0 and 1 would be taken for constants."""
     outputs: tuple[str, ...]
+    exact: frozenset[str] = frozenset()
+    """Inputs that stay float32 in graphs of float16: places and times."""
     free: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     """Input -> axis -> name of its size, where the size is free."""
 

@@ -55,6 +55,7 @@ class MemoryAttention(nn.Module):
             place = sine_grid(MEMORY_CHANNELS, height, width, memories.device).flatten(1).T
         else:
             place = model.spatial_perceiver.token_positions(memories.device)
+        place, dtype = place.to(features.dtype), features.dtype
         slot_codes = model.maskmem_tpos_enc[:, 0][slots]  # B x T x 1 x 64
         positions = (place + slot_codes).flatten(1, 2)
         pieces = channels // MEMORY_CHANNELS
@@ -62,7 +63,7 @@ class MemoryAttention(nn.Module):
         if model.obj_ptr_tpos_proj is None:
             pointer_positions = torch.zeros_like(pointer_tokens)
         else:
-            codes = model.obj_ptr_tpos_proj(sine_times(times.flatten(), channels))
+            codes = model.obj_ptr_tpos_proj(sine_times(times.flatten(), channels).to(dtype))
             pointer_positions = codes.unflatten(0, (objects, -1)).repeat_interleave(pieces, dim=1)
         memory = MemoryTokens(
             torch.cat((memories.flatten(1, 2), pointer_tokens), dim=1),
@@ -70,7 +71,7 @@ class MemoryAttention(nn.Module):
             pointer_tokens.shape[1],
             frames,
         )
-        position = sine_grid(channels, height, width, features.device)
+        position = sine_grid(channels, height, width, features.device).to(dtype)
         return (model.memory_attention(features, position, memory),)
 
 
@@ -190,6 +191,7 @@ def describe_sam2(model: Sam2VideoModel) -> Exportable:
                 "times": torch.rand(2, 5),
             },
             outputs=("conditioned",),
+            exact=frozenset({"times"}),
             free={
                 "memories": {0: OBJECTS, 1: FRAMES},
                 "slots": {0: OBJECTS, 1: FRAMES},
@@ -209,6 +211,7 @@ def describe_sam2(model: Sam2VideoModel) -> Exportable:
                 **finer,
             },
             outputs=("logits", "predicted_ious", "pointers", "object_scores"),
+            exact=frozenset({"points"}),
             free={
                 "conditioned": of_objects,
                 "points": {0: OBJECTS, 1: POINTS},

@@ -16,7 +16,6 @@ from typing import Any, Literal, get_args
 
 import torch
 import yaml
-from torch import Tensor
 
 from vidseg.errors import ConfigError, MissingExtraError, OutputError
 from vidseg.export.parts import Part, exportable
@@ -88,7 +87,7 @@ def export(
             facts["parts"][part.name] = {
                 "file": path.name,
                 "sha256": sha256_of(path),
-                "inputs": {name: _described(part, name, tensor) for name, tensor in part.inputs.items()},
+                "inputs": {name: _shape(part, name) for name in part.inputs},
                 "outputs": list(part.outputs),
             }
             on_part(part.name, path)
@@ -105,9 +104,8 @@ def _write_part(part: Part, path: Path, dtype: DType) -> None:
     inputs = dict(part.inputs)
     if dtype == "float16":
         module = module.half()
-        inputs = {
-            name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in inputs.items()
-        }
+        halves = {name for name, x in inputs.items() if x.is_floating_point()} - part.exact
+        inputs |= {name: inputs[name].half() for name in halves}
     program = torch.export.export(
         module, tuple(inputs.values()), dynamic_shapes=_dynamic_shapes(part), strict=False
     )
@@ -156,10 +154,10 @@ def _name_free_sizes(graph: Any, part: Part) -> None:
                     value.shape[axis] = names[str(size)]
 
 
-def _described(part: Part, name: str, tensor: Tensor) -> dict[str, Any]:
+def _shape(part: Part, name: str) -> list[int | str]:
+    """The sizes of an input; a free one is told by its name."""
     free = part.free.get(name, {})
-    shape = [free.get(axis, size) for axis, size in enumerate(tensor.shape)]
-    return {"shape": shape, "type": str(tensor.dtype).removeprefix("torch.")}
+    return [free.get(axis, size) for axis, size in enumerate(part.inputs[name].shape)]
 
 
 def _check_packages() -> None:

@@ -1,0 +1,251 @@
+"""Exported models: the graphs give what the tracker gives, and bad files are named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import vidseg
+from support.golden_play import play
+from support.goldens import assert_close, golden_names, load_golden, seeded_state
+from support.parity import SMALL_MODEL, as_frames, moving_picture, small_tracker
+from vidseg import cli
+from vidseg.errors import CheckpointError, ConfigError
+from vidseg.export.write import export
+from vidseg.trackers.options import TrackerOptions
+
+pytest.importorskip("onnxscript", reason="the packages of the extra 'onnx' are not installed")
+onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+
+EXAMPLE = Path(__file__).parents[2] / "examples/onnx_tracker.py"
+SIDE = 64
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    """A small tracker with weights under which objects are visible, and its export."""
+    folder = tmp_path_factory.mktemp("small")
+    tracker = small_tracker(folder)
+    weights = folder / "weights.pt"
+    # The fused model's weights have other names than a checkpoint's, so the model is built once more.
+    torch.save(checkpoint_of(folder), weights)
+    tracker = vidseg.load(folder / "small.yaml", weights=weights, device="cpu")
+    options = TrackerOptions.of(folder / "small.yaml", weights=weights)
+    export(options, folder / "onnx")
+    return tracker, folder / "onnx"
+
+
+def checkpoint_of(folder: Path) -> dict[str, Any]:
+    import yaml
+
+    from support.parity import parity_weights
+    from vidseg.trackers.build import build_model
+    from vidseg.trackers.settings import EngineSettings
+
+    config = yaml.safe_load(SMALL_MODEL)
+    config.pop("kind")
+    model, _ = build_model(EngineSettings(**config), "small")
+    weights: dict[str, Any] = parity_weights(model, seed=5)
+    return weights
+
+
+def video(count: int = 6) -> list[Any]:
+    return as_frames(moving_picture(count, SIDE))
+
+
+def run(tracker: Any, frames: list[Any]) -> list[Any]:
+    session = tracker.start(num_frames=len(frames))
+    session.prompt(1, box=(10, 10, 50, 45))
+    session.prompt(2, points=[[60, 30]], labels=[1])
+    mask = np.zeros(frames[0].size_hw, bool)
+    mask[20:40, 20:60] = True
+    session.prompt(3, mask=mask)
+    results = []
+    for frame in frames:
+        results.append(session.step(frame))
+        if frame.index == 3:
+            results.append(session.refine(1, points=[[20, 20], [40, 30]], labels=[1, 0]))
+            session.remove(2)
+    return results
+
+
+@pytest.mark.slow
+def test_the_tracker_of_graphs_equals_the_tracker(small: tuple[Any, Path]) -> None:
+    tracker, folder = small
+    exported = vidseg.load(folder / "tracker.yaml")
+    for mine, theirs in zip(run(exported, video()), run(tracker, video()), strict=True):
+        assert mine.obj_ids == theirs.obj_ids
+        assert_close("low", theirs.low_res_logits, mine.low_res_logits)
+        np.testing.assert_allclose(mine.object_score_logits, theirs.object_score_logits, atol=5e-3)
+    assert (theirs.low_res_logits > 0).any()
+
+
+@pytest.mark.slow
+def test_a_session_of_graphs_goes_on_where_it_was_saved(small: tuple[Any, Path], tmp_path: Path) -> None:
+    tracker = vidseg.load(small[1] / "tracker.yaml")
+    frames = video()
+    session = tracker.start()
+    session.prompt(1, box=(10, 10, 50, 45))
+    for frame in frames[:3]:
+        session.step(frame)
+    session.save(tmp_path / "state")
+    expected = [session.step(frame).low_res_logits for frame in frames[3:]]
+    restored = tracker.restore(tmp_path / "state")
+    for frame, want in zip(frames[3:], expected, strict=True):
+        np.testing.assert_array_equal(restored.step(frame).low_res_logits, want)
+
+
+@pytest.mark.slow
+def test_the_example_tracks_a_clip_without_torch(small: tuple[Any, Path], tmp_path: Path) -> None:
+    tracker, folder = small
+    rng = np.random.default_rng(3)
+    picture = rng.integers(0, 255, (SIDE, SIDE + 24, 3)).astype(np.uint8)
+    clip = np.stack([picture[:, 2 * t : 2 * t + SIDE] for t in range(10)])
+    np.save(tmp_path / "clip.npy", clip)
+    # Imports of torch and vidseg fail there, as where they are not installed.
+    blocked = (
+        "import sys; sys.modules.update(torch=None, vidseg=None); "
+        "import runpy; path, *sys.argv[1:] = sys.argv[1:]; "
+        "runpy.run_path(path, run_name='__main__')"
+    )
+    call = [str(EXAMPLE), str(folder), str(tmp_path / "clip.npy"), "8,8,50,50", str(tmp_path / "out.npy")]
+    subprocess.run([sys.executable, "-c", blocked, *call], check=True, env={"PATH": "/usr/bin"})
+    masks = np.load(tmp_path / "out.npy")
+    session = tracker.start(num_frames=len(clip))
+    session.prompt(1, box=(8, 8, 50, 50))
+    expected = np.stack([session.step(image).low_res_logits[0] > 0 for image in clip])
+    assert expected.any()
+    assert (masks != expected).mean() <= 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", golden_names("sam2.1_hiera_t_A") + golden_names("edgetam_A"))
+def test_graphs_equal_the_official_predictor(name: str, tmp_path: Path) -> None:
+    golden = load_golden(name)
+    options = TrackerOptions.of(golden.tracker, weights=seeded_state(golden), image_size=golden.image_size)
+    export(options, tmp_path / "onnx")
+    got = play(golden, vidseg.load(tmp_path / "onnx/tracker.yaml"))
+    for key in (key for key in got if key.endswith(("_low", "_video_sub"))):
+        want = golden.arrays[key]
+        assert np.abs(got[key] - want).max() <= 1e-3 * want.std(), key
+
+
+@pytest.mark.slow
+def test_facts_tell_free_sizes_and_files_alone_run(small: tuple[Any, Path]) -> None:
+    _, folder = small
+    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    assert facts["opset"] == 20
+    shapes = facts["parts"]["memory_attention"]["inputs"]
+    assert shapes["memories"][:2] == ["objects", "frames"]
+    session = onnxruntime.InferenceSession(str(folder / "memory_attention.onnx"))
+    inputs = {needed.name: needed for needed in session.get_inputs()}
+    assert inputs["pointers"].shape[:2] == ["objects", "pointers"]
+    rng = np.random.default_rng(0)
+    for objects, frames, pointers in ((1, 1, 1), (4, 7, 16)):
+        sizes = {"objects": objects, "frames": frames, "pointers": pointers}
+        feeds = {}
+        for name, shape in shapes.items():
+            whole = [sizes.get(size, size) for size in shape]
+            feeds[name] = rng.random(whole, np.float32) if name != "slots" else np.zeros(whole, np.int64)
+        (conditioned,) = session.run(None, feeds)
+        assert conditioned.shape[0] == objects
+        assert np.isfinite(conditioned).all()
+
+
+def _cut(folder: Path) -> None:
+    path = folder / "mask_decoder.onnx"
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def _exchange(folder: Path) -> None:
+    (folder / "mask_decoder.onnx").unlink()
+
+
+def _old_opset(folder: Path) -> None:
+    _change(folder, opset=11)
+
+
+def _outside(folder: Path) -> None:
+    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    shutil.copy(folder / "mask_decoder.onnx", folder.parent / "other.onnx")
+    facts["parts"]["mask_decoder"]["file"] = "../other.onnx"
+    (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _change(folder: Path, **changes: Any) -> None:
+    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    (folder / "facts.json").write_text(json.dumps({**facts, **changes}), encoding="utf-8")
+
+
+def _no_facts(folder: Path) -> None:
+    (folder / "facts.json").unlink()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (_cut, "SHA-256"),
+        (_exchange, "missing"),
+        (_old_opset, "opset 11"),
+        (_outside, "missing"),
+        (_no_facts, "no folder of an exported model"),
+    ],
+)
+def test_bad_exports_are_named(harm: Any, message: str, small: tuple[Any, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "onnx"
+    shutil.copytree(small[1], folder)
+    harm(folder)
+    with pytest.raises(CheckpointError, match=message) as error:
+        vidseg.load(folder / "tracker.yaml")
+    assert str(folder.parent) in str(error.value)
+
+
+@pytest.mark.slow
+def test_what_a_graph_cannot_do_is_refused(small: tuple[Any, Path], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="exported graphs"):
+        vidseg.load(small[1] / "tracker.yaml", image_size=128)
+    text = (small[1] / "tracker.yaml").read_text(encoding="utf-8")
+    other = tmp_path / "gpu.yaml"
+    other.write_text(
+        text.replace("weights: .", f"weights: {small[1]}\nproviders: [NoProvider]"), encoding="utf-8"
+    )
+    with pytest.raises(ConfigError, match="NoProvider"):
+        vidseg.load(other)
+
+
+def test_trackers_without_a_model_and_full_folders_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["export", "flow", "--out", str(tmp_path / "onnx")]) == 2
+    assert "no model to export" in capsys.readouterr().err
+    assert not (tmp_path / "onnx").exists()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/file").touch()
+    assert cli.main(["export", "edgetam", "--out", str(tmp_path / "full")]) == 2
+    assert "there already" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_packages_of_torch_export_load_and_run(tmp_path: Path) -> None:
+    small_tracker(tmp_path)
+    options = TrackerOptions.of(tmp_path / "small.yaml", allow_random_weights=True)
+    facts = export(options, tmp_path / "pt2", format="pt2")
+    assert facts["opset"] is None
+    program = torch.export.load(tmp_path / "pt2/memory_encoder.pt2").module()
+    shapes = facts["parts"]["memory_encoder"]["inputs"]
+    inputs = [torch.zeros([3 if size == "objects" else size for size in shape]) for shape in shapes.values()]
+    inputs[-1] = inputs[-1].bool()
+    assert program(*inputs)[0].shape[0] == 3
+    with pytest.raises(CheckpointError, match="exported as pt2"):
+        from vidseg.trackers.onnx.graphs import read_facts
+
+        read_facts(tmp_path / "pt2")
