@@ -3,9 +3,10 @@
     vidseg export sam2.1-hiera-tiny --out onnx
     python examples/onnx_tracker.py onnx frames.npy 100,80,300,260 masks.npy
 
-It is the plain form of SAM 2's memory, to be read, or ported to another language: the prompted frame, the last
-six memories and the last fifteen object pointers of each object. `vidseg track --tracker onnx/tracker.yaml`
-gives the same masks, and has corrections, several prompts, policies, resuming and all outputs besides.
+It is the plain form of SAM 2's memory, to be read, or ported to another language: the prompted frame, the
+last six memories and the last fifteen object pointers of each object. `vidseg track VIDEO --tracker
+onnx/tracker.yaml` gives the same masks; corrections, several prompts, policies, resuming and all outputs are
+there alone.
 
 Layouts: B objects · T memory frames · N tokens of a memory frame · R pointers · C channels · h w the low-res
 grid · S side of the model's input.
@@ -97,16 +98,13 @@ class OnnxTracker:
 
     def _attend(self, features: np.ndarray, memory: Memory) -> np.ndarray:
         """The features of the frame, conditioned on what is remembered of one object."""
-        back = [self.frame - frame for frame, _, _ in memory.recent]
-        read = [(at, tokens) for at, (_, tokens, _) in zip(back, memory.recent) if at <= RECENT_MEMORIES]
-        # The slot of a memory is its distance less 1; the prompted frame, which comes first, has the last one.
-        slots = [self.facts["memory_slots"] - 1] + [at - 1 for at, _ in read]
-        pointers = [memory.first_pointer]
-        times = [self.frame - memory.first_frame]
-        for at, (_, _, pointer) in reversed(list(zip(back, memory.recent))):
-            if at < self.pointer_limit:
-                pointers.append(pointer)
-                times.append(at)
+        recent = [(self.frame - frame, tokens, pointer) for frame, tokens, pointer in memory.recent]
+        read = [(back, tokens) for back, tokens, _ in recent if back <= RECENT_MEMORIES]
+        # The slot of a memory is its distance less 1; the prompted frame comes first and has the last slot.
+        slots = [self.facts["memory_slots"] - 1] + [back - 1 for back, _ in read]
+        named = [(back, pointer) for back, _, pointer in reversed(recent) if back < self.pointer_limit]
+        pointers = [memory.first_pointer, *(pointer for _, pointer in named)]
+        times = [self.frame - memory.first_frame, *(back for back, _ in named)]
         (conditioned,) = self._run(
             "memory_attention",
             features=features,

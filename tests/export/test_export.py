@@ -20,6 +20,7 @@ from support.parity import SMALL_MODEL, as_frames, moving_picture, small_tracker
 from vidseg import cli
 from vidseg.errors import CheckpointError, ConfigError
 from vidseg.export.write import export
+from vidseg.trackers.onnx.graphs import read_facts
 from vidseg.trackers.options import TrackerOptions
 
 pytest.importorskip("onnxscript", reason="the packages of the extra 'onnx' are not installed")
@@ -246,6 +247,4 @@ def test_packages_of_torch_export_load_and_run(tmp_path: Path) -> None:
     inputs[-1] = inputs[-1].bool()
     assert program(*inputs)[0].shape[0] == 3
     with pytest.raises(CheckpointError, match="exported as pt2"):
-        from vidseg.trackers.onnx.graphs import read_facts
-
         read_facts(tmp_path / "pt2")

@@ -8,8 +8,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vidseg.errors import ConfigError
-
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
@@ -35,17 +33,3 @@ class Exportable:
     facts: dict[str, Any]
     """What the model's graphs do not say, as JSON values: sizes, and constants such as the pointer of an
     absent object."""
-
-
-def exportable(model: Any) -> Exportable:
-    """The parts of a model.
-
-    Raises:
-        ConfigError: models of its class cannot be exported.
-    """
-    from vidseg.export.sam2 import describe_sam2
-    from vidseg.trackers.sam2.video_model import Sam2VideoModel
-
-    if isinstance(model, Sam2VideoModel):
-        return describe_sam2(model)
-    raise ConfigError(f"models of the class {type(model).__name__} cannot be exported")

@@ -153,7 +153,8 @@ class MemoryEncoder(nn.Module):
             memory = memory + is_absent * model.no_obj_embed_spatial[..., None, None]
         if model.spatial_perceiver is None:
             return (memory.flatten(2).transpose(1, 2),)
-        place = sine_grid(MEMORY_CHANNELS, *memory.shape[-2:], memory.device)
+        height, width = memory.shape[-2:]
+        place = sine_grid(MEMORY_CHANNELS, height, width, memory.device)
         return (model.spatial_perceiver(memory, place)[0],)
 
 

@@ -18,7 +18,8 @@ import torch
 import yaml
 
 from vidseg.errors import ConfigError, MissingExtraError, OutputError
-from vidseg.export.parts import Part, exportable
+from vidseg.export.models import exportable
+from vidseg.export.parts import Part
 from vidseg.pipeline.atomic import replacing, write_json
 from vidseg.trackers.engine_tracker import EngineTracker
 from vidseg.trackers.onnx.graphs import FACTS, VERSION

@@ -21,6 +21,7 @@ class OnnxSam2Model(Sam2Answers, nn.Module):
     """A `MemoryModel` that computes in onnxruntime; it has no weights of its own."""
 
     takes_decoded = True
+    takes_masks = True
     clicks_correct = False
 
     def __init__(self, graphs: Graphs) -> None:

@@ -12,13 +12,13 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from vidseg.masks import stability
 from vidseg.trackers.model import Candidates, Decoded, Features
 from vidseg.trackers.sam2.mask_decoder import (
     STABILITY_DELTA,
     STABILITY_THRESHOLD,
     choose_best,
     choose_single,
-    stability,
 )
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vidseg.masks import stability
 from vidseg.memory.linear import Linear
 from vidseg.memory.widths import CHANNELS
 from vidseg.trackers.compiled import compile_in_place

@@ -223,7 +223,8 @@ class Sam2VideoModel(Sam2ImageModel):
             memory = memory + is_absent * self.no_obj_embed_spatial[..., None, None]
         if self.spatial_perceiver is None:
             return memory.flatten(2).transpose(1, 2).to(torch.bfloat16)
-        place = sine_grid(MEMORY_CHANNELS, *memory.shape[-2:], memory.device)
+        height, width = memory.shape[-2:]
+        place = sine_grid(MEMORY_CHANNELS, height, width, memory.device)
         return self.spatial_perceiver(memory, place)[0].to(torch.bfloat16)
 
 

@@ -1,0 +1,21 @@
+"""Models and the functions that describe their parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vidseg.errors import ConfigError
+from vidseg.export.parts import Exportable
+from vidseg.export.sam2 import describe_sam2
+from vidseg.trackers.sam2.video_model import Sam2VideoModel
+
+
+def exportable(model: Any) -> Exportable:
+    """The parts of a model.
+
+    Raises:
+        ConfigError: models of its class cannot be exported.
+    """
+    if isinstance(model, Sam2VideoModel):
+        return describe_sam2(model)
+    raise ConfigError(f"models of the class {type(model).__name__} cannot be exported")
