@@ -17,14 +17,17 @@ from support.seeded import seeded_weights
 from support.training import SPACE_TIME
 from vidseg.errors import ConfigError
 from vidseg.eval.metrics import region_j
+from vidseg.memory.bank import MemoryFrame
 from vidseg.trackers.build import build_model
 from vidseg.trackers.check import check_tracker
 from vidseg.trackers.settings import EngineSettings
+from vidseg.trackers.space_time.answer import Answer
 from vidseg.trackers.space_time.continuity import goes_on
 from vidseg.trackers.space_time.correction import corrected
 from vidseg.trackers.space_time.first_guess import first_guess
 from vidseg.trackers.space_time.pieces import unclicked_pieces
-from vidseg.trackers.space_time.prompt_maps import draw
+from vidseg.trackers.space_time.prompt_maps import beyond_box, draw
+from vidseg.trackers.space_time.video_model import frames_to_read
 from vidseg.validation import parse
 
 SIZE = 96
@@ -119,6 +122,32 @@ def test_prompts_are_drawn_where_they_are() -> None:
     assert on[23:25, 31:33].min() == 1
     assert on[:, :20].max() == 0
     assert off.max() == 0
+
+
+def test_nothing_beyond_a_box_is_asked_for() -> None:
+    """An object may reach beyond its box by a tenth of the box's side; without a box it may be anywhere."""
+    points = torch.tensor([[[20.0, 10.0], [40.0, 30.0]], [[20.0, 10.0], [40.0, 30.0]]])
+    labels = torch.tensor([[2, 3], [1, 1]])
+    beyond = beyond_box(points, labels, (48, 48), 1)
+    inside = torch.zeros(48, 48, dtype=torch.bool)
+    inside[8:32, 18:42] = True
+    assert torch.equal(beyond[0], ~inside)
+    assert not beyond[1].any()
+    everywhere, one = torch.full((2, 48, 48), 5.0), torch.ones(2)
+    answer = Answer(everywhere, one, one, torch.zeros_like(everywhere), everywhere)
+    boxed, free = answer.settled(beyond_rhw=beyond).logits_rhw > 0
+    assert torch.equal(boxed, inside)
+    assert free.all()
+
+
+def test_the_frame_before_is_read_by_keys_while_the_object_is_there() -> None:
+    def frame(index: int, score: float) -> MemoryFrame:
+        return MemoryFrame(index, None, torch.zeros(1), score, 1.0, None)
+
+    given, there, gone = frame(0, 5.0), frame(3, 2.0), frame(3, -2.0)
+    assert frames_to_read(([given], there)) == [given, there]
+    assert frames_to_read(([given], gone)) == [given]
+    assert frames_to_read(([given], given)) == [given]
 
 
 def test_parts_of_another_model_are_refused() -> None:

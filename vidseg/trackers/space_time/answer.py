@@ -34,11 +34,13 @@ class Answer:
     apart_rhw: Tensor
     """How badly the flow fits, pixel by pixel."""
 
-    def settled(self, clicks_rhw: Tensor | None = None) -> Answer:
-        """The answer after two rules: what goes on as before has not vanished, and clicks ask for what they
-        lie on."""
+    def settled(self, clicks_rhw: Tensor | None = None, beyond_rhw: Tensor | None = None) -> Answer:
+        """The answer after three rules: what goes on as before has not vanished, a box asks for nothing
+        beyond it, and clicks ask for what they lie on."""
         goes = goes_on(self.logits_rhw > 0, self.carried_rhw, self.apart_rhw)
         logits = self.logits_rhw
+        if beyond_rhw is not None:
+            logits = logits.masked_fill(beyond_rhw, -KNOWN / 2)
         if clicks_rhw is not None:
             logits = logits.masked_fill(unclicked_pieces(logits > 0, clicks_rhw), -KNOWN / 2)
         return replace(self, logits_rhw=logits, score_logits_r=self.score_logits_r + STAYS * goes)

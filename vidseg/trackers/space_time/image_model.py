@@ -197,13 +197,15 @@ class SpaceTimeImageModel(nn.Module):
         drawn = prompt_maps.draw(points_bp2, labels_bp, (height, width), STRIDE).to(self.dtype)
         has_clicks = bool(((labels_bp == 0) | (labels_bp == 1)).any())
         asks_anew = bool((labels_bp == 2).any()) and not has_clicks  # the prompt is a box alone
-        known, clicks, passes = None, None, self.prompt_passes
+        known, clicks, beyond, passes = None, None, None, self.prompt_passes
         if previous_logits_bhw is not None and not asks_anew:
             mask = previous_logits_bhw.sigmoid()
             mask = corrected(self._pixels(features), mask, points_bp2, labels_bp, LOW_RES_STRIDE)
             known, passes = KNOWN * (mask - 0.5), 1
         else:
-            finely = prompt_maps.draw(points_bp2, labels_bp, (PATCH * height, PATCH * width), LOW_RES_STRIDE)
+            fine_grid = (PATCH * height, PATCH * width), LOW_RES_STRIDE
+            finely = prompt_maps.draw(points_bp2, labels_bp, *fine_grid)
+            beyond = prompt_maps.beyond_box(points_bp2, labels_bp, *fine_grid)
             mask = first_guess(self._pixels(features), finely)
             box, clicks = finely[:, 0] > 0.5, finely[:, 1] > 0.5
             clicks &= ~box.flatten(1).any(dim=1)[:, None, None]  # with a box, nothing outside it is asked for
@@ -212,7 +214,7 @@ class SpaceTimeImageModel(nn.Module):
             read = self._read_prompt(features, drawn, mask.to(self.dtype))
             conditioned = conditioned_bchw.expand(read.shape[0], -1, -1, -1)
             answer = self._decode_maps(features, torch.cat((conditioned, read), dim=1), known)
-            answers.append(answer.settled(clicks) if is_tracking else answer)
+            answers.append(answer.settled(clicks, beyond) if is_tracking else answer)
             mask = (answers[-1].heeded() if is_tracking else answer.logits_rhw).detach().sigmoid()
         return answers
 

@@ -15,6 +15,24 @@ DISK_RADIUS = 5.0
 """Radius of a click's disk, in pixels of the model's input."""
 
 
+BOX_MARGIN = 0.1
+"""How far an object may reach beyond each side of a drawn box, as a share of its width or height."""
+
+
+def beyond_box(points_bp2: Tensor, labels_bp: Tensor, grid_hw: tuple[int, int], stride: int) -> Tensor:
+    """Where an object cannot be that was asked for with a box: bool B x H x W; nowhere without a box.
+
+    Args:
+        points_bp2, labels_bp: as of `draw`.
+    """
+    first, second = (points_bp2[(labels_bp == label)] for label in (2, 3))
+    has_box = (labels_bp == 2).any(dim=1)
+    margin = BOX_MARGIN * (second - first)
+    grown = points_bp2.clone()
+    grown[labels_bp == 2], grown[labels_bp == 3] = first - margin, second + margin
+    return (draw(grown, labels_bp, grid_hw, stride)[:, 0] == 0) & has_box[:, None, None]
+
+
 def draw(points_bp2: Tensor, labels_bp: Tensor, grid_hw: tuple[int, int], stride: int) -> Tensor:
     """Maps of prompts: B x 3 x H x W, from 0 to 1.
 

@@ -33,8 +33,7 @@ from vidseg.trackers.space_time.image_model import (
 from vidseg.trackers.space_time.pixel_reading import by_motion, carry, follow, mismatch
 
 Sources = tuple[list[MemoryFrame], MemoryFrame]
-"""Conditioning frames, which are read by keys from anywhere; and the latest frame, which is also carried
-over."""
+"""Conditioning frames, and the latest frame, which is carried over. Both are read by keys, from anywhere."""
 
 
 class SpaceTimeModel(SpaceTimeImageModel):
@@ -60,13 +59,13 @@ class SpaceTimeModel(SpaceTimeImageModel):
     def attend(self, features: Features, recalls: Sequence[Recall], pointer_limit: int) -> Tensor:
         """What each object's memory says about every cell: R x (E + 2 + 80) x H x W.
 
-        The channels are the read of conditioning frames, how much a cell resembles the object's pointers, and
+        The channels are the read by keys, how much a cell resembles the object's pointers, and
         4 x 4 pixels of each of the `MEMORY_MAPS`.
         """
         sources = [self._sources(recall) for recall in recalls]
-        kinds: dict[int, list[int]] = {}
-        for row, (given, _) in enumerate(sources):
-            kinds.setdefault(len(given), []).append(row)
+        kinds: dict[tuple[int, int], list[int]] = {}
+        for row, source in enumerate(sources):
+            kinds.setdefault((len(source[0]), len(frames_to_read(source))), []).append(row)
         parts = [
             self._attend_alike(features, [sources[row] for row in rows], [recalls[row] for row in rows], rows)
             for rows in kinds.values()
@@ -96,7 +95,7 @@ class SpaceTimeModel(SpaceTimeImageModel):
             keys_rnd, now = keys_rnd[list(rows)], now[list(rows)]
         # Objects that remember the same frames share all that does not depend on their masks.
         is_shared = keys_rnd.shape[0] == 1 and len({_frames_of(source) for source in sources}) == 1
-        keys, values = self._memories([given for given, _ in sources], is_shared)
+        keys, values = self._memories([frames_to_read(source) for source in sources], is_shared)
         anywhere = self.reading(keys_rnd, keys, values).transpose(1, 2).unflatten(2, grid_hw)
 
         old = [[given[i] for given, _ in sources] for i in range(len(sources[0][0]))]
@@ -181,6 +180,14 @@ class SpaceTimeModel(SpaceTimeImageModel):
         keys = self._keys(features).expand(values.shape[0], -1, -1, -1)
         patches = features.top_1chw[:, -PIXEL_CHANNELS:].expand(values.shape[0], -1, -1, -1)
         return torch.cat((keys, values, patches), dim=1).flatten(2).transpose(1, 2).to(torch.bfloat16)
+
+
+def frames_to_read(sources: Sources) -> list[MemoryFrame]:
+    """The frames that are read by keys: those of prompts, and the latest one, as it shows what the object
+    looks like by now. A frame on which the object was called absent would only say that it is nowhere."""
+    given, latest = sources
+    adds = latest.object_score_logit > 0 and all(latest is not frame for frame in given)
+    return [*given, latest] if adds else given
 
 
 def _tokens(frames: Sequence[MemoryFrame]) -> Tensor:
