@@ -52,6 +52,15 @@ def _onnx(name: str, config: Mapping[str, Any], options: TrackerOptions) -> Trac
     return build_onnx(name, config, options)
 
 
+def _image(name: str, config: Mapping[str, Any], options: TrackerOptions) -> Tracker:
+    import torch
+
+    from vidseg.trackers.following import FollowingTracker
+
+    with torch.inference_mode(False):  # as for `_engine`
+        return FollowingTracker.build(name, config, options)
+
+
 def _sam2_reference(name: str, config: Mapping[str, Any], options: TrackerOptions) -> Tracker:
     from vidseg.trackers.sam2_reference import Sam2ReferenceTracker
 
@@ -59,7 +68,8 @@ def _sam2_reference(name: str, config: Mapping[str, Any], options: TrackerOption
 
 
 TRACKER_KINDS: Registry[Builder] = Registry(
-    "tracker kind", {"engine": _engine, "flow": _flow, "onnx": _onnx, "sam2-reference": _sam2_reference}
+    "tracker kind",
+    {"engine": _engine, "flow": _flow, "image": _image, "onnx": _onnx, "sam2-reference": _sam2_reference},
 )
 TRACKERS: Registry[Path] = Registry("tracker", {path.stem: path for path in CONFIGS.glob("*.yaml")})
 """Name -> YAML file."""

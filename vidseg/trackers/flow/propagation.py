@@ -102,16 +102,42 @@ def share_pixels(objects: Mapping[int, TrackedObject]) -> None:
             tracked.lose()
 
 
+@dataclass(frozen=True)
+class CarriedMask:
+    """Where flow, colours and motion put an object on a frame; nothing of it is remembered yet."""
+
+    prob: FloatMap
+    """h x w: how likely each pixel belongs to the object, 0 to 1."""
+    window: Window
+    """The part of the frame in which the object was searched; elsewhere `prob` is 0."""
+    colour: FloatMap
+    """Colour evidence in the window, at half resolution."""
+    size_px: float
+    """The carried object's size, the square root of its area."""
+
+
 def follow(tracked: TrackedObject, frame: FrameFeatures, config: FlowConfig) -> bool:
     """Carry the mask along the flow and correct it by colour and motion; False if nothing of it is left."""
+    carried = carry_mask(tracked, frame, config)
+    if carried is None:
+        return False
+    take_mask(tracked, carried, carried.prob, frame, config)
+    return True
+
+
+def carry_mask(tracked: TrackedObject, frame: FrameFeatures, config: FlowConfig) -> CarriedMask | None:
+    """The object's mask carried along the flow and corrected; None if nothing of it is left.
+
+    The object stays as it was; `take_mask` remembers the mask that was made of it.
+    """
     looks = tracked.looks
     if looks is None or not tracked.mask.any():
-        return False
+        return None
     grid_hw = tracked.prob.shape
     quarter_hw = frame.quarter_flow.shape[:2]
     roughly = warp(resize(tracked.prob, quarter_hw), frame.quarter_flow) > 0.1
     if not roughly.any():
-        return False
+        return None
     size_px = QUARTER * float(np.sqrt(roughly.sum()))
     window = Window.around(roughly, QUARTER, config.window_share * size_px + 2 * config.filter_px, grid_hw)
     full, half = window.at(1), window.at(HALF)
@@ -122,7 +148,7 @@ def follow(tracked: TrackedObject, frame: FrameFeatures, config: FlowConfig) -> 
     inside = prior > 0.5
     area = HALF**2 * int(inside.sum())
     if area < config.smallest_area_px:
-        return False
+        return None
     size_px = float(np.sqrt(area))
     colour = looks.colour_evidence(bins, config)
     logit = np.clip(
@@ -134,17 +160,28 @@ def follow(tracked: TrackedObject, frame: FrameFeatures, config: FlowConfig) -> 
     prob = _refined(logit, frame.guide[full], config)
     mask = keep_pieces(limit_area(prob, config.growth * area), carried > 0.5)
     if np.count_nonzero(mask) < config.smallest_area_px:
-        return False
-    prob = np.where(mask, prob, np.minimum(prob, np.float32(0.49)))
-
-    half_prob = resize(prob, bins.shape)
+        return None
     whole = np.zeros(grid_hw, np.float32)
-    whole[full] = prob
-    resemblance = looks.resemblance(colour, half_prob > 0.5)
-    looks.follow(bins, half_prob, flow, window, size_px, config)
-    tracked.judge(whole, resemblance)
-    remember_shape(tracked, whole > 0.5, resemblance, config)
-    return True
+    whole[full] = np.where(mask, prob, np.minimum(prob, np.float32(0.49)))
+    return CarriedMask(whole, window, colour, size_px)
+
+
+def take_mask(
+    tracked: TrackedObject, carried: CarriedMask, prob: FloatMap, frame: FrameFeatures, config: FlowConfig
+) -> None:
+    """Remember an object's mask on the frame that it was carried into.
+
+    Args:
+        prob: h x w, 0 to 1: the carried mask, or what was made of it.
+    """
+    looks, half = tracked.looks, carried.window.at(HALF)
+    assert looks is not None
+    half_prob = resize(prob[carried.window.at(1)], carried.colour.shape)
+    resemblance = looks.resemblance(carried.colour, half_prob > 0.5)
+    bins, flow = frame.bins[half], frame.half_flow[half]
+    looks.follow(bins, half_prob, flow, carried.window, carried.size_px, config)
+    tracked.judge(prob, resemblance)
+    remember_shape(tracked, prob > 0.5, resemblance, config)
 
 
 def find_again(tracked: TrackedObject, frame: FrameFeatures, taken: BoolMap, config: FlowConfig) -> bool:

@@ -1,0 +1,150 @@
+"""Image models that follow videos: the contract, the made video with an oracle, files, and memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from safetensors import safe_open
+
+import vidseg
+from tests.trackers.following.oracle import oracle
+from vidseg.errors import ConfigError, InputError
+from vidseg.eval.metrics import region_j
+from vidseg.pipeline.made_video import MadeVideo
+from vidseg.trackers.check_scene import scene_box, scene_frame, scene_mask
+from vidseg.trackers.contract import Frame, Tracker
+from vidseg.trackers.following import FollowingTracker
+from vidseg.trackers.parts import BACKBONES
+
+RULES = ("flow-prior", "nanosam")
+SMALL_SAM = {
+    "kind": "image",
+    "image_size": 64,
+    "backbone": {"name": "sam-vit", **BACKBONES["sam-vit"].example},
+    "model": {"name": "sam"},
+}
+SMALL_PICO = {
+    "kind": "image",
+    "family": "pico-sam2",
+    "image_size": 96,
+    "framing": {"name": "pico-sam2"},
+    "model": {"name": "pico-sam2"},
+}
+
+
+def loaded(folder: Path, config: dict[str, Any], **options: Any) -> Tracker:
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return vidseg.load(path, device="cpu", allow_random_weights=True, **options)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("config", [SMALL_SAM, SMALL_PICO], ids=["sam", "pico-sam2"])
+def test_an_image_model_keeps_the_contract(rule: str, config: dict[str, Any], tmp_path: Path) -> None:
+    vidseg.check_tracker(loaded(tmp_path, {**config, "following": {"name": rule}}))
+
+
+@pytest.mark.parametrize("prompts", [None, ["point"]], ids=str)
+def test_an_oracle_is_asked_well(prompts: list[str] | None) -> None:
+    """On the made video objects cover each other, one leaves the picture and comes back."""
+    video = MadeVideo(num_frames=60, size_hw=(180, 320))
+    model, segmenter = oracle()
+    session = FollowingTracker(segmenter, {"name": "flow-prior", "prompts": prompts}).start()
+    js = []
+    for frame, truth in video:
+        model.truth = truth
+        if frame.index == 0:
+            for obj_id in video.labels:
+                session.prompt(obj_id, mask=truth == obj_id)
+        result = session.step(frame)
+        pairs = zip(video.labels, result.masks, strict=True)
+        js.append([region_j(mask, truth == obj_id) for obj_id, mask in pairs])
+    assert np.mean(js[1:-1], axis=0).min() >= 0.9
+    # One run of the decoder for all objects that are followed, and one for all that are searched.
+    assert model.batches.count(3) >= 20
+    assert len(model.batches) <= 2 * video.num_frames
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_session_does_not_grow(rule: str, tmp_path: Path) -> None:
+    model, segmenter = oracle()
+    tracker = FollowingTracker(segmenter, {"name": rule})
+    session = tracker.start()
+    for obj_id in (1, 2):
+        session.prompt(obj_id, box=scene_box(obj_id, 0))
+    sizes = []
+    for index in range(500):
+        frame = scene_frame(index)
+        model.truth = sum(obj_id * scene_mask(obj_id, index).astype(np.uint8) for obj_id in (1, 2))
+        session.step(frame)
+        if index in (100, 499):
+            session.save(tmp_path / "state")
+            with safe_open(tmp_path / "state", framework="np") as file:
+                names = [name for name in file.keys() if not name.endswith("carried.shape")]  # noqa: SIM118
+                sizes.append({name: file.get_tensor(name).nbytes for name in names})
+    # An object's outline is kept cut to its rectangle, which follows the object's size and not the video's.
+    assert sizes[0] == sizes[1]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_restored_session_goes_on_with_the_same_bits(rule: str, tmp_path: Path) -> None:
+    tracker = FollowingTracker(vidseg.load_image("vidseg-nano", device="cpu"), {"name": rule})
+    session = tracker.start()
+    session.prompt(1, box=scene_box(1, 0), label="tile")
+    session.prompt(2, mask=scene_frame(0).image[..., 2] > 180)  # type: ignore[index]
+    for index in range(3):
+        session.step(scene_frame(index))
+    session.prompt(3, points=[[90, 60]])
+    session.condition(scene_frame(5))
+    session.save(tmp_path / "state")
+    restored = tracker.restore(tmp_path / "state")
+    for index in range(3, 8):
+        wanted, got = session.step(scene_frame(index)), restored.step(scene_frame(index))
+        assert np.array_equal(wanted.low_res_logits, got.low_res_logits)
+        assert (wanted.states, wanted.labels) == (got.states, got.labels)
+
+
+def test_a_prompt_is_answered_as_on_a_picture() -> None:
+    segmenter = vidseg.load_image("vidseg-nano", device="cpu")
+    frame = scene_frame(0)
+    session = FollowingTracker(segmenter).start()
+    session.prompt(1, box=scene_box(1, 0))
+    (found,) = segmenter.embed(frame.image).segment(box=scene_box(1, 0), multimask=False)  # type: ignore[arg-type]
+    assert np.array_equal(session.step(frame).masks[0], found.mask)
+
+
+def test_options_of_results_are_honoured(tmp_path: Path) -> None:
+    config = {**SMALL_SAM, "following": {"name": "nanosam"}}
+    shapes = scene_frame(0).image[..., 0] > 128  # type: ignore[index]
+    results = []
+    for options in ({}, {"non_overlap_masks": True, "remove_speck_area": 5, "fill_hole_area": 5}):
+        session = loaded(tmp_path, config, **options).start()
+        session.prompt(1, mask=shapes)
+        session.prompt(2, mask=np.ones_like(shapes))
+        results.append(session.step(scene_frame(0)).masks)
+    assert results[0].all(0).any()
+    assert not results[1].all(0).any()
+
+
+def test_a_frame_without_a_picture_is_an_error() -> None:
+    frame = Frame(0, 0.0, model_input=np.zeros((3, 64, 64), np.float32), size_hw=(64, 64))
+    with pytest.raises(InputError, match="works on pixels"):
+        FollowingTracker(oracle()[1]).start().step(frame)
+
+
+@pytest.mark.parametrize(
+    ("following", "message"),
+    [({"name": "flow-priro"}, "flow-prior"), ({"name": "nanosam", "ridge": 1}, "ridge")],
+)
+def test_a_wrong_rule_is_an_error(following: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        FollowingTracker(oracle()[1], following)
+
+
+def test_an_option_for_memories_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has no memory"):
+        loaded(tmp_path, SMALL_SAM, max_conditioning=4)

@@ -1,0 +1,119 @@
+"""An image model behind the tracker contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from os import PathLike
+from typing import Any
+
+from vidseg.trackers.carrying.state import SessionState, fingerprint_of, load_state
+from vidseg.trackers.contract import TrackerTraits
+from vidseg.trackers.following.objects import FollowedObject
+from vidseg.trackers.following.rules import build_rule
+from vidseg.trackers.following.session import FollowingOptions, FollowingSession
+from vidseg.trackers.image.build import build_image
+from vidseg.trackers.image.segmenter import ImageSegmenter
+from vidseg.trackers.model import module_of
+from vidseg.trackers.options import TrackerOptions
+from vidseg.trackers.weights import state_sha256
+
+_CANNOT = {
+    "max_conditioning": ("has no memory that conditions", "leave it out"),
+    "corrections_condition": ("has no memory that conditions", "leave it out"),
+    "clear_memory_around_corrections": ("has no memory to clear", "leave it out"),
+}
+"""Options that mean nothing without a memory -> what to say of the tracker, and how to mend it."""
+_TAKEN = set(TrackerOptions.model_fields) - set(_CANNOT)
+
+
+class FollowingTracker:
+    """Follows objects through videos by an image model, without training and without a memory bank.
+
+        tracker = FollowingTracker(vidseg.load_image("vidseg-nano"), {"name": "flow-prior"})
+
+    Args:
+        following: the rule and its settings, as `following:` in a YAML.
+        config: what the segmenter was built from, for `describe`.
+        weights_sha256: digest of the segmenter's weights; None if it is not known.
+
+    Raises:
+        ConfigError: there is no such rule, or a setting does not fit.
+    """
+
+    traits = TrackerTraits(clicks_correct=True)
+
+    def __init__(
+        self,
+        segmenter: ImageSegmenter,
+        following: Mapping[str, Any] | None = None,
+        *,
+        config: Mapping[str, Any] | None = None,
+        options: FollowingOptions | None = None,
+        weights_sha256: str | None = None,
+    ) -> None:
+        self.segmenter = segmenter
+        self.following = dict(following or {"name": "flow-prior"})
+        self.config = {**(config or {}), "following": self.following}
+        self.options = options or FollowingOptions()
+        self.weights_sha256 = weights_sha256
+        self._rule = build_rule(self.following, f"tracker '{segmenter.name}'")
+
+    @classmethod
+    def build(cls, name: str, config: Mapping[str, Any], asked: TrackerOptions) -> FollowingTracker:
+        """The tracker of a YAML of `kind: image`, with weights.
+
+        Raises:
+            ConfigError: the configuration or an option is wrong, or the device is missing.
+            CheckpointError: weights are missing or do not fit.
+        """
+        asked.require_taken(_TAKEN, by=name, why=_CANNOT)
+        built = build_image(name, config, asked)
+        options = FollowingOptions(
+            non_overlap_masks=bool(asked.non_overlap_masks),
+            fill_hole_area=asked.fill_hole_area or 0,
+            remove_speck_area=asked.remove_speck_area or 0,
+        )
+        return cls(
+            built.segmenter,
+            built.settings.following,
+            config={"kind": "image", **built.settings.model_dump()},
+            options=options,
+            weights_sha256=built.weights_sha256,
+        )
+
+    @property
+    def name(self) -> str:
+        return self.segmenter.name
+
+    def start(self, num_frames: int | None = None, reverse: bool = False) -> FollowingSession:
+        """Begin a video; its length makes no difference to this tracker."""
+        return self._session(SessionState(num_frames=num_frames, reverse=reverse))
+
+    def restore(self, path: str | PathLike[str]) -> FollowingSession:
+        return self._session(load_state(path, self.name, self._fingerprint(), FollowedObject.of))
+
+    def describe(self) -> dict[str, Any]:
+        module = module_of(self.segmenter.model)
+        return {
+            "name": self.name,
+            "config": self.config,
+            "options": asdict(self.options),
+            "weights_sha256": self.weights_sha256,
+            "parameters": sum(parameter.numel() for parameter in module.parameters()),
+            "device": str(self.segmenter.device),
+            "dtype": str(self.segmenter.dtype).removeprefix("torch."),
+        }
+
+    def _session(self, state: SessionState[FollowedObject]) -> FollowingSession:
+        return FollowingSession(
+            self.name, self._fingerprint(), self.segmenter, self._rule, self.options, state
+        )
+
+    def _fingerprint(self) -> str:
+        """A digest of configuration, options, weights and type, which must be the same to go on with a
+        session."""
+        facts = {key: value for key, value in self.describe().items() if key != "device"}
+        if self.weights_sha256 is None:
+            facts["weights_sha256"] = state_sha256(module_of(self.segmenter.model).state_dict())
+        return fingerprint_of({"kind": "following", **facts})
