@@ -9,20 +9,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidseg import opencv
-from vidseg.errors import ConfigError
 from vidseg.python_words import in_python
 from vidseg.registry import Registry
 from vidseg.trackers.choices import DEFAULT_TRACKER
+from vidseg.trackers.configs import TRACKERS as TRACKERS
+from vidseg.trackers.configs import read_config as read_config
+from vidseg.trackers.configs import register_tracker_config as register_tracker_config
+from vidseg.trackers.configs import tracker_names as tracker_names
 
 if TYPE_CHECKING:
     from vidseg.trackers.contract import Tracker
     from vidseg.trackers.options import TrackerOptions
-
-CONFIGS = Path(__file__).parent.parent / "configs"
 
 
 Builder = Callable[[str, Mapping[str, Any], "TrackerOptions"], "Tracker"]
@@ -71,8 +71,6 @@ TRACKER_KINDS: Registry[Builder] = Registry(
     "tracker kind",
     {"engine": _engine, "flow": _flow, "image": _image, "onnx": _onnx, "sam2-reference": _sam2_reference},
 )
-TRACKERS: Registry[Path] = Registry("tracker", {path.stem: path for path in CONFIGS.glob("*.yaml")})
-"""Name -> YAML file."""
 
 
 def register_tracker(kind: str, builder: Builder) -> None:
@@ -82,59 +80,6 @@ def register_tracker(kind: str, builder: Builder) -> None:
         ConfigError: the kind is taken.
     """
     TRACKER_KINDS.register(kind, builder)
-
-
-def register_tracker_config(name: str, path: str | PathLike[str]) -> None:
-    """Make `load(NAME)` and `--tracker NAME` read a YAML file, such as
-    `Path(__file__).with_name("mine.yaml")`.
-
-    Raises:
-        ConfigError: the name is taken, or there is no such file.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ConfigError(f"tracker '{name}' has no configuration", where=str(path))
-    TRACKERS.register(name, path)
-
-
-def tracker_names() -> list[str]:
-    """The names that `load` takes besides paths of YAML files; those of plug-ins are among them."""
-    return list(TRACKERS)
-
-
-def read_config(name_or_yaml: str | PathLike[str]) -> tuple[str, dict[str, Any]]:
-    """The name of a tracker and the mapping in its YAML; its `weights`, if given, as a path from here.
-
-    Raises:
-        ConfigError: there is no such name or file, or the YAML is no mapping.
-    """
-    import yaml
-
-    text = str(name_or_yaml)
-    if text.endswith((".yaml", ".yml")):
-        path, name = Path(text), Path(text).stem
-    else:
-        path, name = TRACKERS.lookup(text, hint="give one of these names, or the path of a .yaml file"), text
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError("there is no such tracker configuration", where=str(path)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the tracker configuration cannot be read ({error})", where=str(path)) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise ConfigError(
-            f"the tracker configuration is not valid YAML: {problem}", where=f"{path}{line}"
-        ) from None
-    if not isinstance(config, dict):
-        raise ConfigError(
-            "a tracker configuration is a mapping", where=str(path), hint="see docs/backbones.md"
-        )
-    if isinstance(config.get("weights"), str):
-        config["weights"] = str(path.parent / config["weights"])
-    return name, config
 
 
 def load(name_or_yaml: str | PathLike[str] = DEFAULT_TRACKER, **options: Any) -> Tracker:

@@ -13,10 +13,10 @@ from vidseg import opencv
 from vidseg.errors import ConfigError
 from vidseg.registry import Registry
 from vidseg.trackers.choices import DEFAULT_TRACKER
+from vidseg.trackers.configs import read_config
 from vidseg.trackers.image.framing import Stretch
 from vidseg.trackers.image.segmenter import ImageSegmenter
 from vidseg.trackers.options import TrackerOptions
-from vidseg.trackers.registry import read_config
 from vidseg.validation import parse
 
 if TYPE_CHECKING:
