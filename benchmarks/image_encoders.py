@@ -26,6 +26,9 @@ import torch
 from engine_speed import cpu_name
 from torch import Tensor, nn
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from support.official_image import declare_torchvision_operators
 from vidseg.errors import ConfigError
 from vidseg.trackers.image.build import build_image_model
 from vidseg.trackers.image_settings import ImageSettings
@@ -46,6 +49,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    declare_torchvision_operators()
     checkouts = dict(pair.split("=", 1) for pair in options.official)
 
     print(f"{cpu_name()}, {options.threads} threads, torch {torch.__version__}, CPU seconds a picture\n")

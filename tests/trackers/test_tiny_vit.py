@@ -100,8 +100,9 @@ def test_strips_of_rows_equal_the_whole_picture(monkeypatch: pytest.MonkeyPatch,
 @pytest.mark.parametrize("variant", ["5m", "11m", "21m"])
 def test_pyramid_equals_that_of_timm(variant: str) -> None:
     declare_torchvision_operators()
-    timm = pytest.importorskip("timm")
-    theirs = timm.create_model(f"tiny_vit_{variant}_224", features_only=True, pretrained=False).eval()
+    # By its function: the package mobilesam-mirror takes timm's name of it away once it is imported.
+    theirs_of = getattr(pytest.importorskip("timm.models.tiny_vit"), f"tiny_vit_{variant}_224")
+    theirs = theirs_of(features_only=True, pretrained=False).eval()
     ours = backbone(variant=variant)
     state = ours.state_dict()
     assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())
