@@ -19,6 +19,7 @@ from vidseg.trackers.image_settings import ImageSettings
 from vidseg.trackers.load_weights import HEADS
 from vidseg.trackers.registry import read_config
 from vidseg.trackers.weights import layout_of, recognise
+from vidseg.trackers.weights.cache import record_digest, sha256_of
 
 HEADS_PARAMS = 4_064_560
 
@@ -83,6 +84,23 @@ def test_heads_come_with_the_encoder_or_in_a_whole_mobile_sam() -> None:
     want = segmenter(state).embed(picture).candidates(points=[[45, 30]])
     whole = {**state, "image_encoder.neck.0.weight": torch.zeros(256, 320, 1, 1)}
     got = segmenter(whole).embed(picture).candidates(points=[[45, 30]])
+    np.testing.assert_array_equal(got.low_res_logits, want.low_res_logits)
+
+
+def test_heads_are_taken_from_mobile_sams_weights_on_the_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VIDSEG_CACHE", str(tmp_path))
+    picture = np.random.default_rng(0).integers(0, 255, (60, 90, 3), np.uint8)
+    state = weights()
+    want = segmenter(state).embed(picture).candidates(points=[[45, 30]])
+    heads = {key: value for key, value in state.items() if key.startswith(HEADS)}
+    file = tmp_path / "weights" / "mobile_sam.pt"
+    file.parent.mkdir()
+    torch.save({**heads, "image_encoder.neck.0.weight": torch.zeros(256, 320, 1, 1)}, file)
+    record_digest(file, sha256_of(file))
+    encoder = {key: value for key, value in state.items() if not key.startswith(HEADS)}
+    got = segmenter(encoder).embed(picture).candidates(points=[[45, 30]])
     np.testing.assert_array_equal(got.low_res_logits, want.low_res_logits)
 
 
