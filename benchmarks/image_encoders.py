@@ -32,6 +32,7 @@ from support.official_image import declare_torchvision_operators
 from vidseg.errors import ConfigError
 from vidseg.trackers.image.build import build_image_model
 from vidseg.trackers.image_settings import ImageSettings
+from vidseg.trackers.load_weights import HEADS
 from vidseg.trackers.model import module_of
 from vidseg.trackers.registry import read_config
 from vidseg.trackers.weights.renames import renames_of
@@ -83,7 +84,8 @@ class Subject:
         public = renames_of(settings.family).to_public(module.state_dict())
         official = official_encoder(name, checkout)
         if official is not None:
-            state = {key.removeprefix(PREFIX): v for key, v in public.items() if key.startswith(PREFIX)}
+            # NanoSAM's checkpoints name the encoder's weights without a prefix.
+            state = {key.removeprefix(PREFIX): v for key, v in public.items() if not key.startswith(HEADS)}
             official.load_state_dict(state)
             official.eval()
         encoder = module.get_submodule("image_encoder")
@@ -97,7 +99,10 @@ class Subject:
         image = torch.randn(
             1, 3, self.image_size, self.image_size, generator=torch.Generator().manual_seed(0)
         )
-        subjects = [m.to(dtype) for m in (self.official, self.ours) if m is not None]
+        official = None if self.official is None else self.official.to(dtype)
+        if official is not None and not runs(official, image.to(dtype)):
+            official = None
+        subjects = [m for m in (official, self.ours.to(dtype)) if m is not None]
         seconds: list[list[float]] = [[] for _ in subjects]
         outputs: list[Tensor] = []
         for _ in range(repeats + 1):
@@ -106,14 +111,23 @@ class Subject:
                 began = time.process_time()
                 outputs.append(only(subject(image.to(dtype))).float())
                 spent.append(time.process_time() - began)
-        *official, ours = (statistics.median(spent[1:]) for spent in seconds)
+        *theirs, ours = (statistics.median(spent[1:]) for spent in seconds)
         cells = [self.name, f"{self.num_params:,}", f"{self.image_size}", str(dtype).removeprefix("torch.")]
-        if official:
+        if theirs:
             apart = float((outputs[0] - outputs[1]).abs().max() / outputs[0].std())
-            cells += [f"{official[0]:.3f}", f"{ours:.3f}", f"{official[0] / ours:.2f}", f"{apart:.1e}"]
+            cells += [f"{theirs[0]:.3f}", f"{ours:.3f}", f"{theirs[0] / ours:.2f}", f"{apart:.1e}"]
         else:
             cells += ["", f"{ours:.3f}", "", ""]
         return f"| {' | '.join(cells)} |"
+
+
+def runs(encoder: nn.Module, image: Tensor) -> bool:
+    """Whether an encoder works in this type; EfficientViT-SAM's official one mixes float32 into bfloat16."""
+    try:
+        encoder(image)
+    except RuntimeError:
+        return False
+    return True
 
 
 def only(output: Any) -> Tensor:
@@ -159,15 +173,35 @@ def _efficient_sam(name: str) -> nn.Module:
     return build_efficient_sam(width, heads).image_encoder
 
 
+def _repvit_sam(name: str) -> nn.Module:
+    from repvit_sam import sam_model_registry
+
+    return sam_model_registry["repvit"]().image_encoder
+
+
+def _edge_sam(name: str) -> nn.Module:
+    from edge_sam.modeling.rep_vit import RepViT
+
+    return RepViT("m1", fuse=True)
+
+
+def _nano_sam(name: str) -> nn.Module:
+    from nanosam.models.timm_image_encoder import TimmImageEncoder
+
+    return TimmImageEncoder("resnet" + {"nano-sam": "18"}.get(name, name.removeprefix("nano-sam-")))
+
+
 OFFICIAL: dict[str, tuple[str, Callable[[str], nn.Module]]] = {
     "sam-vit-": ("pip install segment-anything", _sam),
     "mobile-sam": ("pip install mobilesam-mirror", _mobile_sam),
     "tiny-sam": ("pip install mobilesam-mirror", _mobile_sam),
     "efficientvit-sam-": ("pip install efficientsam", _efficientvit_sam),
+    "repvit-sam": ("--official repvit-sam=CHECKOUT/sam of THU-MIG/RepViT", _repvit_sam),
+    "edge-sam": ("--official edge-sam=CHECKOUT of chongzhou96/EdgeSAM, which needs mmdet", _edge_sam),
+    "nano-sam": ("--official nano-sam=CHECKOUT of NVIDIA-AI-IOT/nanosam", _nano_sam),
     "efficient-sam-": ("--official MODEL=CHECKOUT of yformer/EfficientSAM", _efficient_sam),
 }
-"""Beginning of a model's name -> what is needed for its official code, and what builds its image encoder,
-whose weights are those of the checkpoint that begin with 'image_encoder.'."""
+"""Beginning of a model's name -> what is needed for its official code, and what builds its image encoder."""
 
 
 if __name__ == "__main__":
