@@ -161,6 +161,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen(128)  # so that a page that is opened before the server runs waits for it
     except OSError as error:
         listening.close()
         raise OutputError(
