@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from pydantic import BaseModel
 
 from support.training import tracker_yaml
 from vidseg.cli import main
 from vidseg.trackers.build import expected_shapes
+from vidseg.trackers.image.build import build_image_model
+from vidseg.trackers.image_settings import ImageSettings
+from vidseg.trackers.model import module_of
 from vidseg.trackers.registry import read_config
 from vidseg.trackers.settings import EngineSettings
 from vidseg.training.data import ClipSettings
@@ -44,6 +48,19 @@ def test_examples_are_valid(name: str, tmp_path: Path, monkeypatch: pytest.Monke
 def test_recipes_are_valid(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     check(read_settings(ROOT / "recipes" / name))
+
+
+@pytest.mark.parametrize("name", ["mobile-sam", "tiny-sam", "edge-sam", "efficient-sam", "nano-sam"])
+def test_recipes_of_image_models_are_valid(name: str) -> None:
+    settings = read_settings(ROOT / "recipes" / f"distil-{name}.yaml")
+    assert settings.distil is not None
+    for model in (settings.tracker, settings.distil.teacher):
+        config = {key: value for key, value in read_config(model)[1].items() if key != "kind"}
+        with torch.device("meta"):
+            built, _ = build_image_model(ImageSettings(**config), model)
+        names = [key for key, _ in module_of(built).named_parameters()]
+        assert all(any(key.startswith(f"{part}.") for key in names) for part in settings.only)
+    assert settings.sizes() == [1024]
 
 
 def check(settings: TrainSettings) -> None:

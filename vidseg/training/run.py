@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from vidseg.errors import InputError, OutputError
+from vidseg.errors import ConfigError, InputError, OutputError
 from vidseg.pipeline.atomic import write_json
 from vidseg.pipeline.out_folder import OutFolder
 from vidseg.pipeline.run_record import peak_memory_bytes, versions
@@ -192,7 +192,7 @@ class _Run:
         }
         state = {
             key: value.to(dtype) if value.is_floating_point() else value
-            for key, value in self.trainer.ema.state.items()
+            for key, value in self.trainer.renames.to_public(self.trainer.ema.state).items()
         }
         write_tensors(self.out / name, state, metadata)
 
@@ -216,12 +216,28 @@ class _Run:
 
 
 def _trainer(settings: TrainSettings, unroll: Unroll) -> Trainer:
+    if read_config(settings.tracker)[1].get("kind") == "image":
+        return _image_trainer(settings)
     engine = build_trainee(settings)
     if settings.distil is None:
         return Trainer(settings, engine, unroll)
     teacher = build_teacher(settings.distil, settings.sizes(), settings.device)
     distillation = Distillation(settings.distil, teacher, engine, settings.seed)
     return Trainer(settings, engine, distillation, distillation.projections)
+
+
+def _image_trainer(settings: TrainSettings) -> Trainer:
+    from vidseg.training.images import distillation, student, teacher
+
+    if settings.distil is None:
+        raise ConfigError(
+            f"the image model '{settings.tracker}' learns from a teacher", where="field 'distil'"
+        )
+    learner = student.build_student(settings)
+    images = distillation.ImageDistillation(
+        settings.distil, teacher.build_teacher(settings.distil, settings.device), learner, settings.seed
+    )
+    return Trainer(settings, learner, images, images.projections, learner.renames)
 
 
 def _line(row: dict[str, Any], steps: int, seconds_a_step: float) -> str:

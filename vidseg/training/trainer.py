@@ -10,22 +10,31 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from vidseg.errors import ConfigError, RunError
 from vidseg.trackers.device import pick_device
-from vidseg.trackers.engine import Engine
 from vidseg.trackers.model import module_of
+from vidseg.trackers.weights.renames import OWN_NAMES, Renames
 from vidseg.training.ema import Ema
 from vidseg.training.settings import TrainSettings
 from vidseg.training.unroll import Unrolled
 
 Clips = tuple[Tensor, Tensor]
 """Images, uint8 B x T x 3 x S x S, and masks, bool B x T x S x S."""
-Unroll = Callable[[Engine, Tensor, Tensor, Any, torch.Generator], Unrolled]
+
+
+class Trained(Protocol):
+    """What has a model to train: an `Engine`, or an image model's `Student`."""
+
+    @property
+    def model(self) -> Any: ...
+
+
+Unroll = Callable[[Any, Tensor, Tensor, Any, torch.Generator], Unrolled]
 
 MAX_SKIPPED = 50
 """After this many steps in a row without a finite gradient a run is given up."""
@@ -38,17 +47,20 @@ class Trainer:
         engine: see `build_trainee`; it is moved to the device.
         unroll: `vidseg.training.unroll.unroll`, or a `Distillation`.
         projections: layers that a loss needs; they are trained with the model, and are no part of it.
+        renames: how the weights are named in the resulting file.
     """
 
     def __init__(
         self,
         settings: TrainSettings,
-        engine: Engine,
+        engine: Trained,
         unroll: Unroll,
         projections: torch.nn.Module | None = None,
+        renames: Renames = OWN_NAMES,
     ) -> None:
         self.settings = settings
         self.engine = engine
+        self.renames = renames
         self.device = pick_device(settings.device)
         # Channels-last layout halves the time of a step on CPUs.
         self.model = module_of(engine.model).to(self.device)

@@ -135,6 +135,8 @@ class PlainViT(nn.Module):
     ) -> None:
         super().__init__()
         channels, heads = VARIANTS[variant]
+        self.windowed = len(global_blocks) < depth
+        """Whether some blocks attend within windows alone."""
         self.channels: tuple[int, ...] = (channels,)
         self.strides: tuple[int, ...] = (PATCH,)
         self.patch_embed = _PatchEmbedding(channels)
@@ -148,13 +150,21 @@ class PlainViT(nn.Module):
 
     def forward(self, images_b3ss: Tensor) -> list[Tensor]:
         """Features: [B x C x S/16 x S/16]. The sides of the images must be multiples of 16."""
+        patches, positions = self.patches(images_b3ss)
+        return [self.blocks_on(patches + positions).permute(0, 3, 1, 2)]
+
+    def patches(self, images_b3ss: Tensor) -> tuple[Tensor, Tensor]:
+        """What the blocks begin with: embedded patches B x Y x X x C, and their positions 1 x Y x X x C."""
         x_byxc = self.patch_embed.proj(images_b3ss).permute(0, 2, 3, 1)
-        # A sum has the memory layout of its first term, so channels are last in memory from here on.
         grid_hw = (x_byxc.shape[1], x_byxc.shape[2])
-        x_byxc = x_byxc.contiguous() + self._positions.get(grid_hw, self._make_positions, self.pos_embed)
+        # A sum has the memory layout of its first term, so channels are last in memory from here on.
+        return x_byxc.contiguous(), self._positions.get(grid_hw, self._make_positions, self.pos_embed)
+
+    def blocks_on(self, x_byxc: Tensor) -> Tensor:
+        """The blocks, one after another."""
         for block in self.blocks:
             x_byxc = block(x_byxc)
-        return [x_byxc.permute(0, 3, 1, 2)]
+        return x_byxc
 
     def _make_positions(self, height: int, width: int) -> Tensor:
         """Learned positions, resized to the grid: 1 x Y x X x C."""

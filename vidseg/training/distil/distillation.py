@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from vidseg.errors import ConfigError
 from vidseg.trackers.engine import Engine
 from vidseg.trackers.image_encoder import normalise
 from vidseg.training.distil.losses import (
@@ -48,6 +49,10 @@ class Distillation:
     """
 
     def __init__(self, settings: DistilSettings, teacher: Engine, student: Engine, seed: int) -> None:
+        if settings.tokens or settings.masked:
+            raise ConfigError(
+                "tokens and masked patches are learned by image models alone", where="field 'distil'"
+            )
         self.settings = settings
         self.teacher = teacher
         wanted = [name for name in ("embedding", "memory") if getattr(settings, name)]
