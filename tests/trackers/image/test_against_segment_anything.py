@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from support.image_goldens import assert_within
 from support.official_image import picture
 from support.official_sam import SIZE, official_sam_predictor, small_sam
 from vidseg.testing import check_image_model
+from vidseg.trackers.weights.renames import renames_of
 
 PICTURE = picture(1, (117, 173))
 BOX = [30.0, 20.0, 120.0, 90.0]
@@ -78,6 +80,17 @@ def test_batches_are_what_one_by_one_gives(pair: tuple[Any, Any]) -> None:
             want = alone.candidates(**prompt)
             assert_within("low-res", want.low_res_logits, answer.low_res_logits)
             assert answer.num_prompt_tokens == want.num_prompt_tokens
+
+
+def test_bfloat16(pair: tuple[Any, Any], tmp_path: Path) -> None:
+    ours, _ = pair
+    path, _ = small_sam(tmp_path, seed=0)
+    state = renames_of("sam").to_public(ours.model.state_dict())
+    half = vidseg.load_image(path, weights=state, device="cpu", dtype="bfloat16").embed(PICTURE)
+    want = ours.embed(PICTURE)
+    assert np.square(half.features - want.features).mean() ** 0.5 < 0.03 * want.features.std()
+    apart = half.candidates(box=BOX).low_res_logits - want.candidates(box=BOX).low_res_logits
+    assert np.square(apart).mean() ** 0.5 < 0.05 * want.candidates(box=BOX).low_res_logits.std()
 
 
 def test_other_sizes_than_the_one_learned_on(pair: tuple[Any, Any]) -> None:

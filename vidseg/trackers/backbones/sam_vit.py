@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from vidseg.memory.linear import Linear
 from vidseg.trackers.backbones.kept import KeptPositions
+from vidseg.trackers.backbones.relative_attention import attend_with_biases
 from vidseg.trackers.backbones.windows import from_windows, to_windows
 from vidseg.trackers.mlp import MLP
 from vidseg.validation import Strict
@@ -65,17 +66,8 @@ class Attention(nn.Module):
         q_bhyxd = q.unflatten(2, (height, width))
         by_row = torch.einsum("bhyxd,ykd->bhyxk", q_bhyxd, _lags(self.rel_pos_h, height)).flatten(2, 3)
         by_column = torch.einsum("bhyxd,xkd->bhyxk", q_bhyxd, _lags(self.rel_pos_w, width)).flatten(2, 3)
-        # One head at a time, so that no more than one head's matrix of biases is ever held.
-        out_hbnd = [
-            F.scaled_dot_product_attention(
-                q[:, head],
-                k[:, head],
-                v[:, head],
-                attn_mask=(by_row[:, head, :, :, None] + by_column[:, head, :, None]).flatten(2),
-            )
-            for head in range(self.heads)
-        ]
-        out: Tensor = self.proj(torch.cat(out_hbnd, dim=2).unflatten(1, (height, width)))
+        out_bhnd = attend_with_biases(q, k, v, by_row, by_column)
+        out: Tensor = self.proj(out_bhnd.transpose(1, 2).flatten(2).unflatten(1, (height, width)))
         return out
 
 
