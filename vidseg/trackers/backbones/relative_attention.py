@@ -49,7 +49,7 @@ def attend_with_biases(
 
 
 def _in_blocks(q_nd: Tensor, k_nd: Tensor, v_nd: Tensor, by_row_ny: Tensor, by_column_nx: Tensor) -> Tensor:
-    """One head's attention. Exponentials are taken to base 2, which is several times faster than to base e."""
+    """One head's attention. Exponentials are taken to base 2, several times faster than to base e."""
     out_nd = torch.empty_like(v_nd, memory_format=torch.contiguous_format)
     keys_dn = (k_nd * (LOG2_E / math.sqrt(k_nd.shape[1]))).T.contiguous()
     values_nd = v_nd.contiguous()
