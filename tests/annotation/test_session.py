@@ -97,23 +97,42 @@ def test_a_correction_costs_the_frames_that_it_changes(tmp_path: Path, video: tu
         assert all(after[f, two] == before[f, two] for f in range(NUM_FRAMES))
 
 
+@pytest.mark.parametrize("tracker", ["flow", "fake", "vidseg-nano"])
 def test_a_correction_goes_on_as_track_would(
-    tmp_path: Path, video: tuple[Path, list[Box]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, video: tuple[Path, list[Box]], monkeypatch: pytest.MonkeyPatch, tracker: str
 ) -> None:
-    """Without the stop, tracking on from the saved session is tracking from the start."""
+    """Without the stop, tracking on from the saved session is tracking by the saved prompts."""
     monkeypatch.setattr(tracking, "AGREEING_FRAMES", 1000)
     star = video[1][0]
-    with begin(video, tmp_path / "run") as session:
+    with begin(video, tmp_path / "run", tracker) as session:
         one = session.box(0, None, star)
         session.track()
         session.wait()
         session.click(21, one, 5, 5, on=False)
         session.click(21, one, star[0] - 8, star[1] - 8, on=True)
         session.retrack(one, 21)
+        session.wait()
+        session.box(35, one, (90, 40, 150, 80))
+        session.retrack(one, 35)
         job = session.wait()
         assert job is not None
-        assert job.frames_stepped < NUM_FRAMES - 12
-        assert same_run(session, "flow", tmp_path / "again")
+        assert job.frames_stepped < NUM_FRAMES - 25
+        session.set_absent(one, 40, 42)
+        assert same_run(session, tracker, tmp_path / "again")
+
+
+def test_a_backward_correction_goes_on_as_track_would(
+    tmp_path: Path, video: tuple[Path, list[Box]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "AGREEING_FRAMES", 1000)
+    with begin(video, tmp_path / "run", "fake") as session:
+        one = session.box(30, None, video[1][0])
+        session.track(direction="both")
+        session.wait()
+        session.box(12, one, (90, 40, 150, 80))
+        session.retrack(one, 12)
+        session.wait()
+        assert same_run(session, "fake", tmp_path / "again", "both")
 
 
 def test_a_correction_stops_at_a_reviewed_frame(tmp_path: Path, video: tuple[Path, list[Box]]) -> None:

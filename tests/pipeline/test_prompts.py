@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vidseg.errors import PromptError
-from vidseg.pipeline.prompts import VideoFacts, prompt_schema, read_prompts
+from vidseg.pipeline.prompt_forms import prompt_schema
+from vidseg.pipeline.prompts import VideoFacts, read_prompts
 
 VIDEO = VideoFacts(name="dog.mp4", size_hw=(48, 64), num_frames=250)
 
@@ -406,3 +407,19 @@ def test_schema_refuses_what_is_refused(document: dict[str, Any]) -> None:
         jsonschema.validate(document, prompt_schema())
     with pytest.raises(PromptError):
         read_prompts(document)
+
+
+def test_spans_in_which_an_object_is_absent_rise() -> None:
+    prompts = [{"frame": 0, "box": [1, 2, 3, 4]}]
+    (thing,) = read_prompts({"objects": [{"id": 1, "absent": [[2, 3], [7, 7]], "prompts": prompts}]}).objects
+    assert thing.absent == ((2, 3), (7, 7))
+    with pytest.raises(PromptError, match="absent from frame 3 to 2"):
+        read_prompts({"objects": [{"id": 1, "absent": [[3, 2]], "prompts": prompts}]})
+
+
+def test_an_object_starts_on_no_prompt_that_is_in_turn() -> None:
+    prompts = [{"frame": frame, "box": [1, 2, 3, 4], "in_turn": frame != 5} for frame in (2, 5, 9)]
+    (thing,) = read_prompts({"objects": [{"id": 1, "prompts": prompts}]}).objects
+    assert (thing.first_frame, thing.last_frame) == (5, 5)
+    (thing,) = read_prompts({"objects": [{"id": 1, "prompts": prompts[::2]}]}).objects
+    assert (thing.first_frame, thing.last_frame) == (2, 9)  # there is no other

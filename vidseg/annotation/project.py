@@ -47,6 +47,8 @@ class Said:
     labels: list[int] | None = None
     counts: str | None = None
     """COCO's RLE of a drawn mask."""
+    in_turn: bool = False
+    """Whether it corrects what was tracked into its frame."""
 
     @property
     def is_drawn(self) -> bool:
@@ -118,7 +120,7 @@ class Project:
         return found[0] if found else None
 
     def say(self, said: Said) -> None:
-        region = {"box": said.box, "points": said.points, "labels": said.labels}
+        region = {"box": said.box, "points": said.points, "labels": said.labels, "in_turn": said.in_turn}
         text = json.dumps({key: value for key, value in region.items() if value is not None})
         self.database.put("prompts", said.obj_id, said.frame_idx, text, said.counts)
 

@@ -132,7 +132,7 @@ class Prompting:
         reverse = before is not None and before.reverse
         time_s = before.time_s if before is not None else self._time_of(frame_idx)
         mask = Mask.of(pixels, frame_idx, said.obj_id, "D", time_s=time_s, reverse=reverse)
-        said = Said(obj_id=said.obj_id, frame_idx=frame_idx, counts=mask.counts)
+        said = Said(obj_id=said.obj_id, frame_idx=frame_idx, counts=mask.counts, in_turn=said.in_turn)
         return self._keep(title, obj_id, said, mask)
 
     def _keep(self, title: str, obj_id: int | None, said: Said, mask: Mask) -> int:

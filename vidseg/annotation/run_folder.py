@@ -55,7 +55,7 @@ class RunFolder:
     def write_prompts(self, project: Project) -> Path:
         """Write the prompt file, and the masks that it names."""
         folder = self.path / DRAWN
-        objects, wanted = [], set()
+        objects, wanted, absent = [], set(), project.absent()
         for thing in project.objects():
             prompts: list[dict[str, Any]] = []
             for said in project.said(thing.obj_id):
@@ -68,10 +68,11 @@ class RunFolder:
                 if not (folder / name).is_file() or (folder / name).read_bytes() != picture:
                     folder.mkdir(exist_ok=True)
                     write_bytes(folder / name, picture)
-                prompts.append({"frame": said.frame_idx, "mask": f"{DRAWN}/{name}"})
+                prompts.append({"mask": f"{DRAWN}/{name}", **_region(said)})
             if prompts:
                 label = {"label": thing.label} if thing.label else {}
-                objects.append({"id": thing.obj_id, **label, "prompts": prompts})
+                spans = {"absent": absent[thing.obj_id]} if thing.obj_id in absent else {}
+                objects.append({"id": thing.obj_id, **label, **spans, "prompts": prompts})
         path = self.path / PROMPTS
         if objects:
             write_json(path, {"objects": objects})
@@ -185,6 +186,8 @@ def import_run(project: Project, folder: Path, record: Mapping[str, Any], size_h
     for thing in record["prompts"]["objects"]:
         for prompt in thing["prompts"]:
             _import_prompt(project, int(thing["id"]), prompt)
+        for first, last in thing.get("absent", []):
+            project.set_absent(int(thing["id"]), first, last, on=True)
     project.add_doubts(record.get("review", []))
 
 
@@ -198,6 +201,7 @@ def _import_prompt(project: Project, obj_id: int, prompt: Mapping[str, Any]) -> 
         labels=prompt.get("labels"),
         # Of a mask, a run keeps a checksum; what was made of it stands for it.
         counts=mask.counts if "mask_sha256" in prompt and mask is not None else None,
+        in_turn=bool(prompt.get("in_turn")),
     )
     if said.box or said.points or said.counts:
         project.say(said)
@@ -224,6 +228,7 @@ def _masks_of(frame: FrameMasks) -> Iterable[Mask]:
 
 def _region(said: Said) -> dict[str, Any]:
     region = {"frame": said.frame_idx, "box": said.box, "points": said.points, "labels": said.labels}
+    region["in_turn"] = True if said.in_turn else None
     return {key: value for key, value in region.items() if value is not None}
 
 

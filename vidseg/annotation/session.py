@@ -18,6 +18,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from os import PathLike
 from types import TracebackType
 from typing import Any
@@ -260,7 +261,15 @@ class AnnotationSession:
         """
         with self._lock:
             passes = self._planner.retrack(obj_id, frame_idx)
-            self._begin_job(f"Correct {self.project.object(obj_id).name} from frame {frame_idx}", passes)
+            is_correction = any(each.start is not None for each in passes)
+            act_id = self._begin_job(
+                f"Correct {self.project.object(obj_id).name} from frame {frame_idx}", passes
+            )
+            said = self.project.said_on(obj_id, frame_idx)
+            if said is not None and is_correction and not said.in_turn:
+                with self.project.database.within(act_id):
+                    self.project.say(replace(said, in_turn=True))
+                self.files.write_prompts(self.project)
 
     def cancel(self) -> None:
         """Stop tracking after the frame in hand; what was tracked stays."""
@@ -372,11 +381,14 @@ class AnnotationSession:
             return False
         return bool(self.project.said(thing.obj_id)) if obj_ids is None else thing.obj_id in obj_ids
 
-    def _begin_job(self, title: str, passes: list[Pass]) -> None:
+    def _begin_job(self, title: str, passes: list[Pass]) -> int:
+        """Begin to track; returns the act."""
         self._jobs.check_free()
         obj_ids = sorted({obj_id for each in passes for obj_id in each.obj_ids})
-        self._jobs.begin(title, passes, self.project.database.begin(title, obj_ids))
+        act_id = self.project.database.begin(title, obj_ids)
+        self._jobs.begin(title, passes, act_id)
         self._telling.state()
+        return act_id
 
     def _job_ended(self, job: TrackingJob, error: Exception | None) -> None:
         if error is not None:

@@ -84,10 +84,16 @@ def object_prompts(
     Args:
         seed: a mask to follow the object from.
     """
+    said = list(said)
     on_frames = {s.frame_idx: prompt_of(s, size_hw) for s in said}
     if seed is not None:
         on_frames[seed.frame_idx] = Prompt.of(mask=seed.pixels(size_hw))
-    return ObjectPrompts(obj_id=obj_id, label=None, on_frames=dict(sorted(on_frames.items())))
+    return ObjectPrompts(
+        obj_id=obj_id,
+        label=None,
+        on_frames=dict(sorted(on_frames.items())),
+        in_turn=frozenset(s.frame_idx for s in said if s.in_turn),
+    )
 
 
 def in_turn(prompts: list[ObjectPrompts], *, reverse: bool) -> PromptSchedule:

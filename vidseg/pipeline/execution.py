@@ -127,6 +127,7 @@ class Execution:
                 record=self.record,
                 progress=self.progress,
                 stop=self.stop,
+                absent={thing.obj_id: thing.absent for thing in self.prompts.objects},
             )
             session = session or self.tracker.start(self.video.num_frames, reverse=schedule.reverse)
             try:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,8 @@ class Loop:
     record: RunRecord
     progress: Progress
     stop: Stop
+    absent: Mapping[int, Sequence[tuple[int, int]]] = field(default_factory=dict)
+    """Object id -> spans of frames, both ends inclusive, on which it has no mask."""
 
     def run(self, frames: Iterator[Frame], session: Session, previous_idx: int | None = None) -> int | None:
         """Track to the end of `frames`; returns the number of the last one, None if there was none.
@@ -76,7 +78,11 @@ class Loop:
         self.schedule.prompt(session, previous_idx, frame.index)
         if not self.schedule.has_started(frame.index):  # frames without objects need no tracking
             return nothing_on(frame, self.obj_ids)
-        return with_all_objects(FrameMasks.of(session.step(frame)), self.obj_ids)
+        masks = with_all_objects(FrameMasks.of(session.step(frame)), self.obj_ids)
+        return without(masks, [i for i in self.obj_ids if self._is_absent(i, frame.index)])
+
+    def _is_absent(self, obj_id: int, frame_idx: int) -> bool:
+        return any(first <= frame_idx <= last for first, last in self.absent.get(obj_id, ()))
 
 
 def nothing_on(frame: Frame, obj_ids: Sequence[int]) -> FrameMasks:
@@ -89,6 +95,29 @@ def nothing_on(frame: Frame, obj_ids: Sequence[int]) -> FrameMasks:
         np.zeros((len(obj_ids), *frame.size_hw), np.bool_),
         [0.0] * len(obj_ids),
         ["absent"] * len(obj_ids),
+    )
+
+
+def without(masks: FrameMasks, obj_ids: Sequence[int]) -> FrameMasks:
+    """The masks, with some objects absent."""
+    if not obj_ids:
+        return masks
+    rows = [row for row, obj_id in enumerate(masks.obj_ids) if obj_id in obj_ids]
+    kept = masks.masks.copy()
+    kept[rows] = False
+    hidden = masks.hidden
+    if hidden is not None:  # a pixel stays hidden only where another object still has it
+        counts = kept.sum(0)
+        hidden = hidden & kept & (counts > 1)
+    return FrameMasks(
+        masks.frame_idx,
+        masks.pts_seconds,
+        masks.size_hw,
+        masks.obj_ids,
+        kept,
+        [0.0 if row in rows else score for row, score in enumerate(masks.scores)],
+        ["absent" if row in rows else state for row, state in enumerate(masks.states)],
+        hidden,
     )
 
 

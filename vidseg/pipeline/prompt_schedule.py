@@ -6,7 +6,7 @@ object is carried from the frame on which it starts. Objects do not see each oth
 that starts in the middle of a pass gets the same masks as in a video state of its own.
 
 For trackers with the trait `clicks_correct`, clicks on a later frame correct the mask tracked into it, so
-they are given when that frame comes.
+they are given when that frame comes. So are prompts that say of themselves that they are `in_turn`.
 """
 
 from __future__ import annotations
@@ -70,13 +70,19 @@ class PromptSchedule:
             assert self.read_frame is not None
             session.condition(self.read_frame(idx))
         for thing in self.objects:
-            due = [idx for idx in thing.on_frames if is_due(idx) and not self._lies_ahead(thing, idx)]
+            due = [idx for idx in thing.on_frames if is_due(idx) and self._is_given_at(thing, idx)]
             if due:
                 give(session, thing.obj_id, thing.on_frames[due[-1]])
 
+    def _is_given_at(self, thing: ObjectPrompts, idx: int) -> bool:
+        """Whether a prompt is given when its frame comes; a correction, only once the object has started."""
+        start = self.start_of(thing)
+        has_started = idx <= start if self.reverse else idx >= start
+        return has_started and not self._lies_ahead(thing, idx)
+
     def _lies_ahead(self, thing: ObjectPrompts, idx: int) -> bool:
         """Whether a prompt is answered before the object is carried to its frame."""
-        corrects = self.clicks_correct and thing.on_frames[idx].is_clicks
+        corrects = idx in thing.in_turn or (self.clicks_correct and thing.on_frames[idx].is_clicks)
         return self.read_frame is not None and idx != self.start_of(thing) and not corrects
 
 

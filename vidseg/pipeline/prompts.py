@@ -13,85 +13,21 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
-from pydantic import Field, TypeAdapter
 
 from vidseg.errors import PromptError, one_line, unknown
 from vidseg.pipeline.mask_files import resize_mask
 from vidseg.pipeline.mask_source import MaskSource
+from vidseg.pipeline.prompt_forms import LongForm, Region, ShortForm
 from vidseg.pipeline.python_prompts import as_document
 from vidseg.trackers.contract import Prompt
-from vidseg.validation import FileName, Strict, parse
-
-Pixel = Annotated[float, Field(ge=-1e6, le=1e6)]
-MAX_FRAME = 2**53  # many JSON readers lose digits of larger numbers
-MAX_ID = 2**31 - 1  # label maps are int32
-
-
-class Region(Strict):
-    """The content of one prompt: a box and points together, or a mask alone."""
-
-    box: Annotated[list[Pixel], Field(min_length=4, max_length=4, description="[x0, y0, x1, y1]")] | None = (
-        None
-    )
-    points: (
-        Annotated[
-            list[Annotated[list[Pixel], Field(min_length=2, max_length=2)]],
-            Field(min_length=1, description="[[x, y], ...]"),
-        ]
-        | None
-    ) = None
-    labels: (
-        Annotated[
-            list[Annotated[int, Field(ge=0, le=1)]],
-            Field(description="One for each point: 1 on the object, 0 off it. All 1 where left out."),
-        ]
-        | None
-    ) = None
-    mask: (
-        Annotated[FileName, Field(description="Indexed or greyscale PNG, relative to the prompt file.")]
-        | None
-    ) = None
-
-
-class FramePrompt(Region):
-    """A prompt on one frame. Several for one object on one frame are merged."""
-
-    frame: Annotated[int, Field(ge=0, le=MAX_FRAME, description="Frame number; the first one is 0.")]
-
-
-class PromptedObject(Strict):
-    """An object, with the frames on which it is prompted."""
-
-    id: Annotated[int, Field(ge=1, le=MAX_ID)]
-    label: Annotated[str, Field(max_length=200)] | None = None
-    prompts: Annotated[list[FramePrompt], Field(min_length=1)]
-
-
-class LongForm(Strict):
-    """A prompt file with any number of objects, each prompted on any frames."""
-
-    objects: Annotated[list[PromptedObject], Field(min_length=1)]
-
-
-class ShortForm(Region):
-    """A prompt file with one region: object 1 on the first tracked frame. In a mask, each id is an object."""
-
-
-def prompt_schema() -> dict[str, Any]:
-    """The JSON Schema of prompt files."""
-    schema = TypeAdapter(LongForm | ShortForm).json_schema()
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "vidseg prompt file",
-        "description": "Pixels of the frame as shown; origin at the top-left corner, x right, y down.",
-        **schema,
-    }
+from vidseg.validation import parse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,14 +52,23 @@ class ObjectPrompts:
     label: str | None
     on_frames: dict[int, Prompt]
     """Frame number -> prompt, in rising order."""
+    in_turn: frozenset[int] = frozenset()
+    """Frames whose prompts correct what is tracked into them, and are given when tracking comes there."""
+    absent: tuple[tuple[int, int], ...] = ()
+    """Spans of frames, both ends inclusive, on which the object has no mask, whatever is tracked."""
 
     @property
     def first_frame(self) -> int:
-        return min(self.on_frames)
+        return min(self._starts)
 
     @property
     def last_frame(self) -> int:
-        return max(self.on_frames)
+        return max(self._starts)
+
+    @property
+    def _starts(self) -> Collection[int]:
+        """The frames on which the object can start."""
+        return self.on_frames.keys() - self.in_turn or self.on_frames.keys()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +120,15 @@ class Prompts:
                 {
                     "id": thing.obj_id,
                     **({"label": thing.label} if thing.label is not None else {}),
-                    "prompts": [{"frame": frame, **_document(p)} for frame, p in thing.on_frames.items()],
+                    **({"absent": [list(span) for span in thing.absent]} if thing.absent else {}),
+                    "prompts": [
+                        {
+                            "frame": frame,
+                            **_document(p),
+                            **({"in_turn": True} if frame in thing.in_turn else {}),
+                        }
+                        for frame, p in thing.on_frames.items()
+                    ],
                 }
                 for thing in self.objects
             ]
@@ -306,9 +259,22 @@ def _from_long(file: LongForm, where: str, masks: MaskSource) -> Prompts:
                 prompt = _merge(on_frames[region.frame], prompt, thing.id, region.frame, place)
             on_frames[region.frame] = prompt
         objects[thing.id] = ObjectPrompts(
-            obj_id=thing.id, label=thing.label, on_frames=dict(sorted(on_frames.items()))
+            obj_id=thing.id,
+            label=thing.label,
+            on_frames=dict(sorted(on_frames.items())),
+            in_turn=frozenset(region.frame for region in thing.prompts if region.in_turn),
+            absent=tuple(_span(span, f"{where}, field 'objects[{i}].absent'") for span in thing.absent),
         )
     return Prompts(objects=list(objects.values()), where=where, mask_files=masks.files)
+
+
+def _span(said: list[int], where: str) -> tuple[int, int]:
+    first, last = said
+    if first > last:
+        raise PromptError(
+            f"absent from frame {first} to {last}", where=where, hint="give the first one first"
+        )
+    return first, last
 
 
 def _says_more_than_mask(region: Region) -> bool:

@@ -59,7 +59,7 @@ def combine(typed: Sequence[Typed] | None, first_frame: int) -> Typed:
     Raises:
         PromptError: nothing was typed, or a whole prompt file beside other prompts.
     """
-    from vidseg.pipeline.prompts import ShortForm
+    from vidseg.pipeline.prompt_forms import ShortForm
 
     if not typed:
         raise PromptError(

@@ -25,7 +25,7 @@ from vidseg.errors import ConfigError, InputError, PromptError, VidsegError, one
 from vidseg.pipeline.batch import stores
 from vidseg.pipeline.formats import DEFAULT_FORMATS
 from vidseg.pipeline.plan import TrackOptions
-from vidseg.pipeline.prompts import LongForm, ShortForm
+from vidseg.pipeline.prompt_forms import LongForm, ShortForm
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.registry import read_config
 from vidseg.validation import FileName, Strict, parse

@@ -11,7 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from vidseg.pipeline.prompts import prompt_schema
+    from vidseg.pipeline.prompt_forms import prompt_schema
 
     print(json.dumps(prompt_schema(), indent=2))
     return 0
