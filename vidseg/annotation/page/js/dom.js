@@ -30,13 +30,26 @@ function asNode(child) {
   return child instanceof Node ? child : document.createTextNode(String(child));
 }
 
+/** Put the page's own icons into it, once: icons that name another file come a moment late each time they are made. */
+export async function loadIcons() {
+  const text = await (await fetch(new URL("../icons/icons.svg", import.meta.url))).text();
+  const icons = document.importNode(new DOMParser().parseFromString(text, "image/svg+xml").documentElement, true);
+  icons.setAttribute("hidden", "");
+  document.body.append(icons);
+}
+
+/** Show another icon in a button. */
+export function setIcon(button, name) {
+  button.querySelector("use").setAttribute("href", `#icon-${name}`);
+}
+
 /** One of the page's own icons, for the eye only: what it stands for is told by the control around it. */
 export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("class", "icon");
   svg.setAttribute("aria-hidden", "true");
   const use = document.createElementNS(SVG, "use");
-  use.setAttribute("href", `page/icons/icons.svg#${name}`);
+  use.setAttribute("href", `#icon-${name}`);
   svg.append(use);
   return svg;
 }

@@ -2,6 +2,7 @@
 
 import { refreshButtons } from "./buttons.js";
 import { showExported } from "./dialogs/export.js";
+import { loadIcons } from "./dom.js";
 import { listenToKeys } from "./keyboard.js";
 import { startBar } from "./panels/bar.js";
 import { startFrame } from "./panels/frame.js";
@@ -20,6 +21,7 @@ import { startTimeline } from "./timeline/timeline.js";
 import { showTips } from "./tips.js";
 
 startTheme();
+loadIcons();
 startToolbar();
 startBar();
 startObjects();

@@ -94,8 +94,14 @@ export function promptOn(id, frame) {
   return indexes.get(prompts).get(`${id} ${frame}`);
 }
 
+/** Whether a person said that an object is out of sight on a frame. */
+export function isSetAbsent(id, frame) {
+  return store.state.absent.some(({ object, first, last }) => object === id && first <= frame && frame <= last);
+}
+
 /** Letter of the timeline for an object on a frame. */
 export function kindOn(id, frame) {
+  if (isSetAbsent(id, frame)) return "X";
   return store.state.rows.get(id)?.kinds[frame] ?? ".";
 }
 

@@ -1,4 +1,4 @@
-// Short messages at the top right: what failed, and what was done out of sight.
+// Short messages over the picture, where they hide no control: what failed, and what was done out of sight.
 
 import { byId, element, icon } from "./dom.js";
 

@@ -23,6 +23,10 @@ export function openDialog({ title, body, feet, isWide, onSubmit, onClose }) {
           event.preventDefault();
           if (onSubmit?.() !== false) node.close();
         },
+        // Enter sends the form from fields; from lists browsers do not.
+        keydown: (event) => {
+          if (event.key === "Enter" && event.target.matches("select")) form.requestSubmit();
+        },
       },
     },
     element("div", { class: "dialog-body" }, ...body),

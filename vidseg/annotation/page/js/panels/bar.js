@@ -2,7 +2,7 @@
 
 import { commandButton, refreshButtons } from "../buttons.js";
 import { openNext } from "../dialogs/queue.js";
-import { byId, element, icon, replace } from "../dom.js";
+import { byId, element, icon, replace, setIcon } from "../dom.js";
 import { isDark } from "../theme.js";
 import { store } from "../state.js";
 
@@ -106,5 +106,5 @@ function drawReview({ progress, video, queue }) {
 
 function drawTheme() {
   const button = byId("bar-end").querySelector('[data-command="theme"]');
-  button.querySelector("use").setAttribute("href", `page/icons/icons.svg#${isDark() ? "sun" : "moon"}`);
+  setIcon(button, isDark() ? "sun" : "moon");
 }

@@ -19,7 +19,20 @@ import {
 
 export function startFrame() {
   store.on(
-    ["shown", "chosen", "objects", "masks", "rows", "prompts", "reviewed", "flags", "doubts", "marks", "video"],
+    [
+      "shown",
+      "chosen",
+      "objects",
+      "masks",
+      "rows",
+      "prompts",
+      "reviewed",
+      "flags",
+      "doubts",
+      "absent",
+      "marks",
+      "video",
+    ],
     draw,
   );
 }
@@ -58,7 +71,7 @@ function facts(frame) {
   return element(
     "dl",
     { class: "facts" },
-    fact(nameOf(object), KINDS[mask?.kind ?? kindOn(object.id, frame)]),
+    fact(nameOf(object), KINDS[kindOn(object.id, frame)]),
     isKnown && fact("Sureness", element("span", { class: "number" }, `${Math.round(100 * score)} %`)),
     isKnown && fact("Area", element("span", { class: "number" }, `${(mask?.area ?? 0).toLocaleString("en")} px`)),
     fact("Your input", prompt ? shownPrompt(prompt) : "none"),

@@ -8,7 +8,7 @@ import { sized } from "../stage.js";
 export function startNotes() {
   store.on(["tool", "isCrosshairOn", "chosen", "objects", "marksAbsent"], drawHint);
   store.on(["tool", "brushPx"], drawBrush);
-  store.on(["shown", "frame", "reviewed", "flags", "doubts", "rows", "chosen", "missing"], drawBadges);
+  store.on(["shown", "frame", "reviewed", "flags", "doubts", "rows", "absent", "chosen", "missing"], drawBadges);
   store.on(["video", "connection", "missing"], drawMessage);
   store.on(["connection"], drawCover);
 }

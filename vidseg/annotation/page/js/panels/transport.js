@@ -1,7 +1,7 @@
 // Playing, where the playhead is, and the marks.
 
 import { commandButton, refreshButtons } from "../buttons.js";
-import { byId, element } from "../dom.js";
+import { byId, element, setIcon } from "../dom.js";
 import { goTo, pause, SPEEDS } from "../playback.js";
 import { store } from "../state.js";
 
@@ -66,7 +66,7 @@ export function startTransport() {
   });
   store.on(["isPlaying"], ({ isPlaying }) => {
     const button = byId("transport").querySelector('[data-command="play"]');
-    button.querySelector("use").setAttribute("href", `page/icons/icons.svg#${isPlaying ? "pause" : "play"}`);
+    setIcon(button, isPlaying ? "pause" : "play");
     button.setAttribute("aria-label", isPlaying ? "Pause" : "Play");
   });
   refreshButtons();

@@ -110,6 +110,9 @@ function paintRow(context, view, object, top) {
   context.fillRect(0, inner.top, width, inner.height);
   context.globalAlpha = object.visible ? 1 : 0.4;
   if (row) paintStates(context, view, object, row, inner);
+  for (const { object: id, first, last } of store.state.absent) {
+    if (id === object.id) paintSetAbsent(context, span(view, first, last), inner, colours);
+  }
   for (const { frames, objects } of store.state.doubts) {
     if (!objects.includes(object.id)) continue;
     context.fillStyle = colours.warn;
@@ -142,7 +145,8 @@ function paintStates(context, view, object, row, { top, height }) {
     const { kind, score, area } = at;
     if (kind === "a" || kind === "X") {
       isDown = false;
-      paintAbsent(context, x, top, wide, height, kind === "X" ? colours.bad : colours.edge);
+      context.fillStyle = colours.edge;
+      context.fillRect(x, top + height / 2 - 1, wide, 2);
       continue;
     }
     context.fillStyle = object.colour;
@@ -171,9 +175,12 @@ function worst({ kinds, scores, areas }, first, last) {
   return found;
 }
 
-function paintAbsent(context, x, top, width, height, colour) {
-  context.fillStyle = colour;
-  context.fillRect(x, top + height / 2 - 1, width, 2);
+/** Where a person said that the object is out of sight: an empty track with a line in it. */
+function paintSetAbsent(context, [left, width], { top, height }, colours) {
+  context.fillStyle = colours.track;
+  context.fillRect(left, top, width, height);
+  context.fillStyle = colours.bad;
+  context.fillRect(left, top + height / 2 - 1, width, 2);
 }
 
 function paintPrompt(context, view, { frame, drawn }, y) {
