@@ -1,6 +1,7 @@
 // The playhead: going to a frame, playing, and what must be here for it.
 
 import { Pictures } from "./pictures.js";
+import { redraw } from "./redraw.js";
 import { connection } from "./session.js";
 import { store } from "./state.js";
 
@@ -93,6 +94,8 @@ function isNearer(frame) {
 
 function show(frame) {
   store.set({ shown: frame, preview: null });
+  // The frame may have been in sight already, without its picture.
+  redraw();
   if (!hasMasks(frame)) look();
 }
 

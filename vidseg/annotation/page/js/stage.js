@@ -196,7 +196,7 @@ function draw() {
   paint(context, viewport.scale, viewport.left, viewport.top);
   drawTool();
   drawLoupe(byId("loupe"), canvas, viewport, (onto, scale, left, top) => paint(onto, scale, left, top));
-  canvas.dataset.shown = shown;
+  if (pictures.get(shown)) canvas.dataset.shown = shown;
 }
 
 /** Draw picture, masks and prompts so that pixel (0, 0) of the video comes to (left, top). */
