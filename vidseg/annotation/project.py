@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vidseg.annotation.colours import colour_of
 from vidseg.annotation.database import TABLES, Database
 from vidseg.annotation.masks import Kind, Mask
 from vidseg.annotation.spans import Span, is_in, with_span, without_span
 from vidseg.errors import PromptError
-from vidseg.trackers.palette import object_colour
 
 MAX_VERSIONS = 10
 """How many earlier versions of masks are offered."""
@@ -87,8 +87,7 @@ class Project:
         new_id = obj_id or 1 + int(self.database.fact("last_id") or 0)
         self.database.set_fact("last_id", max(new_id, int(self.database.fact("last_id") or 0)))
         (place,) = self.database.row("SELECT 1 + coalesce(max(place), 0) FROM objects")
-        colour = colour or "#{:02x}{:02x}{:02x}".format(*object_colour(new_id))
-        self.database.put("objects", new_id, place, label, colour, True, False)
+        self.database.put("objects", new_id, place, label, colour or colour_of(new_id), True, False)
         return new_id
 
     def set_object(self, obj_id: int, **changes: Any) -> None:

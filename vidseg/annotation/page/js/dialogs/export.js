@@ -48,6 +48,7 @@ export function openExport() {
   const dialog = openDialog({
     title: "Export",
     body: [
+      element("fieldset", {}, element("legend", {}, "Which frames"), element("div", { class: "formats" }, ...frames)),
       ...Object.entries(GROUPS)
         .map(([what, title]) =>
           group(
@@ -56,7 +57,6 @@ export function openExport() {
           ),
         )
         .filter(Boolean),
-      element("fieldset", {}, element("legend", {}, "Which frames"), element("div", { class: "formats" }, ...frames)),
       error,
     ],
     feet: [button("Cancel", { on: { click: () => dialog.close() } }), mainButton("Export")],

@@ -72,7 +72,7 @@ function facts(frame) {
     "dl",
     { class: "facts" },
     fact(nameOf(object), KINDS[kindOn(object.id, frame)]),
-    isKnown && fact("Sureness", element("span", { class: "number" }, `${Math.round(100 * score)} %`)),
+    isKnown && fact("Certainty", element("span", { class: "number" }, `${Math.round(100 * score)} %`)),
     isKnown && fact("Area", element("span", { class: "number" }, `${(mask?.area ?? 0).toLocaleString("en")} px`)),
     fact("Your input", prompt ? shownPrompt(prompt) : "none"),
   );
