@@ -22,13 +22,16 @@ ELSEWHERE = {
     "plugins",  # a module with files beside it: test_plugins.py
     "compat",  # wants a checkpoint of many megabytes
     "fiftyone",  # wants FiftyOne
+    "annotate",  # serves until it is ended: annotation/test_page_hour.py
+    "annotate_protocol",  # messages, no example: annotation/test_server.py
+    "annotation",  # wants a clip of 121 frames: annotation/test_session.py
 }
 """Pages whose first examples other tests run, or none can."""
 PAGES = [page for page in sorted((ROOT / "docs").glob("*.md")) if page.stem not in ELSEWHERE]
 LAST_LINE = 16
 """An example further down would not be what a page begins with."""
-NOT_RUN = re.compile(r"(pip install|make) ")
-"""Lines that change the environment; they are tested by test_packaging.py, and by who types them."""
+NOT_RUN = re.compile(r"(pip install|make|vidseg annotate) ")
+"""Lines that change the environment, or serve until they are ended; other tests type them, and readers."""
 
 
 @pytest.fixture
