@@ -1,7 +1,10 @@
 """J and F of a tracker on the DAVIS 2016 validation sequences, from the first frame's mask, box or a click.
 
     python benchmarks/davis.py --root DAVIS [--prompt mask|box|click] [--tracker NAME] [--weights FILE]
-                               [--image-size S] [--set ImageSets/2016/val.txt]
+                               [--image-size S] [--set ImageSets/2016/val.txt] [--follow flow-prior|nanosam]
+
+With --follow the tracker's image model follows the object without its memory, by a rule of
+`vidseg.trackers.following`.
 
 The box is the tight one, the click the point of the object that is furthest from its contour.
 
@@ -26,6 +29,8 @@ import vidseg
 from vidseg.eval.metrics import boundary_f, region_j
 from vidseg.trackers.choices import DEFAULT_TRACKER
 from vidseg.trackers.contract import Tracker
+from vidseg.trackers.following import FollowingTracker
+from vidseg.trackers.following.rules import FOLLOWING
 from vidseg.training.prompts import prompt_of
 
 
@@ -48,11 +53,19 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="a file; without it, the tracker's own")
     parser.add_argument("--image-size", type=int)
     parser.add_argument(
+        "--follow", choices=list(FOLLOWING), help="follow by the image model alone, with this rule"
+    )
+    parser.add_argument(
         "--set", default="ImageSets/2016/val.txt", help="file of sequence names under the root"
     )
     args = parser.parse_args()
 
-    tracker = vidseg.load(args.tracker, weights=args.weights, image_size=args.image_size)
+    tracker: Tracker
+    if args.follow:
+        segmenter = vidseg.load_image(args.tracker, weights=args.weights)
+        tracker = FollowingTracker(segmenter, {"name": args.follow})
+    else:
+        tracker = vidseg.load(args.tracker, weights=args.weights, image_size=args.image_size)
     scores = {}
     for name in (args.root / args.set).read_text().split():
         scores[name] = score = score_sequence(args.root, name, tracker, args.prompt)

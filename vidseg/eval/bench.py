@@ -27,6 +27,7 @@ from vidseg.trackers.options import TrackerOptions
 if TYPE_CHECKING:
     from vidseg.trackers.contract import Tracker
     from vidseg.trackers.engine import Engine
+    from vidseg.trackers.following import FollowingTracker
 
 MAX_OBJECTS = 100
 
@@ -176,17 +177,15 @@ class _Subject:
 
 
 class StageClock:
-    """Measures how much of a frame each stage of the engine takes, for trackers that have one."""
+    """Measures how much of a frame each stage of a model takes, for trackers that have one."""
 
     def __init__(self, tracker: Tracker) -> None:
         self._spent: dict[str, float] = {}
         self._read: Callable[[], float] = now_ms
-        engine = engine_of(tracker)
-        if engine is not None:
-            from vidseg.trackers.engine import STAGES
-
-            self._spent = dict.fromkeys(STAGES, 0.0)
-            engine.watch = self._stage
+        computing = computing_part_of(tracker)
+        if computing is not None:
+            self._spent = dict.fromkeys(computing.stages, 0.0)
+            computing.watch = self._stage
 
     def start_frame(self) -> None:
         self._spent = dict.fromkeys(self._spent, 0.0)
@@ -272,10 +271,17 @@ def engine_of(tracker: Tracker) -> Engine | None:
     return tracker.engine if isinstance(tracker, EngineTracker) else None
 
 
+def computing_part_of(tracker: Tracker) -> Engine | FollowingTracker | None:
+    """What has a tracker's model, and lets its stages be watched; None for trackers without a model."""
+    from vidseg.trackers.following import FollowingTracker
+
+    return tracker if isinstance(tracker, FollowingTracker) else engine_of(tracker)
+
+
 def _model_of(tracker: Tracker) -> Any:
-    """The engine's model, a torch module; None for trackers without one."""
-    engine = engine_of(tracker)
-    return None if engine is None else engine.model
+    """A tracker's model, a torch module; None for trackers without one."""
+    computing = computing_part_of(tracker)
+    return None if computing is None else computing.model
 
 
 def now_ms() -> float:

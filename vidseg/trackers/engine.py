@@ -42,6 +42,9 @@ class Engine:
         fill_hole_area: holes of at most this many low-res pixels in a mask are filled; 0: none.
     """
 
+    stages = STAGES
+    """What `watch` is entered around."""
+
     def __init__(self, model: MemoryModel, policy: BankPolicy, *, fill_hole_area: int = 0) -> None:
         self.model = model
         self.policy = policy

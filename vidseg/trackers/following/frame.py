@@ -6,8 +6,9 @@ Layouts: N objects · C channels · h w the low-res grid · G the grid on which 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,10 @@ from vidseg.trackers.image.prompt import ImagePrompt
 
 if TYPE_CHECKING:
     from vidseg.trackers.contract import FloatArray
+
+
+Watch = Callable[[Literal["encode", "decode"]], AbstractContextManager[Any]]
+"""Entered around each stage of a frame in which the model computes; benchmarks put a clock here."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,8 @@ class SeenFrame(Seen):
     """Mask logits that are fed back are clamped to plus and minus this; 0: they cannot be fed back."""
     draws_prompts: bool
     """Whether the model draws points and boxes, and makes no tokens of them."""
+    watch: Watch
+    """Entered around a run of the decoder."""
 
     @property
     def features_chw(self) -> Tensor:
@@ -58,6 +65,8 @@ class SeenFrame(Seen):
 
     def ask(self, prompts: Sequence[ImagePrompt]) -> list[Candidates]:
         """The decoder's answers; prompts of one shape go through it in one batch."""
+        with self.watch("decode"):
+            answers = self.embedding.answers(prompts)
         return [
             Candidates(
                 answer,
@@ -65,7 +74,7 @@ class SeenFrame(Seen):
                 # SAM's estimate may lie outside of 0 to 1.
                 np.clip(np.nan_to_num(answer.predicted_ious), 0, 1),
             )
-            for answer in self.embedding.answers(prompts)
+            for answer in answers
         ]
 
     def fed_back(self, logits_hw: FloatArray) -> Tensor | None:

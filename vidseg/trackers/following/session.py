@@ -13,7 +13,7 @@ import torch
 from vidseg.trackers.carrying.session import CarryingSession, Picture
 from vidseg.trackers.carrying.state import Answer, SessionState
 from vidseg.trackers.contract import ABSENT_LOGIT, Frame, Prompt
-from vidseg.trackers.following.frame import SeenFrame
+from vidseg.trackers.following.frame import SeenFrame, Watch
 from vidseg.trackers.following.objects import LARGEST_SCORE, FollowedObject
 from vidseg.trackers.following.placement import Placement, placement_of
 from vidseg.trackers.following.rules import FollowingRule
@@ -50,11 +50,13 @@ class FollowingSession(CarryingSession[SeenFrame, FollowedObject]):
         rule: FollowingRule,
         options: FollowingOptions,
         state: SessionState[FollowedObject],
+        watch: Watch,
     ) -> None:
         super().__init__(tracker, fingerprint, rule.max_side, state)
         self._segmenter = segmenter
         self._rule = rule
         self._options = options
+        self._watch = watch
         self._placement: Placement | None = None
 
     def _look(self, frame: Frame, picture: Picture) -> SeenFrame:
@@ -63,13 +65,16 @@ class FollowingSession(CarryingSession[SeenFrame, FollowedObject]):
         if self._placement is None:  # frames of a video have one size
             grid_hw = picture.shape[0], picture.shape[1]
             self._placement = placement_of(self._segmenter.framing, model.low_res_size, grid_hw)
+        with self._watch("encode"):
+            embedding = self._segmenter.embed(frame.image)
         return SeenFrame(
             frame.size_hw,
             picture,
-            self._segmenter.embed(frame.image),
+            embedding,
             self._placement,
             model.feedback_limit,
             draws_prompts=model.num_prompt_tokens(torch.ones(1, 1, dtype=torch.int32)) == 0,
+            watch=self._watch,
         )
 
     def _carry(self, now: SeenFrame, before: Picture) -> None:

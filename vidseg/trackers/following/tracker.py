@@ -9,12 +9,14 @@ from typing import Any
 
 from vidseg.trackers.carrying.state import SessionState, fingerprint_of, load_state
 from vidseg.trackers.contract import TrackerTraits
+from vidseg.trackers.engine import unwatched
+from vidseg.trackers.following.frame import Watch
 from vidseg.trackers.following.objects import FollowedObject
 from vidseg.trackers.following.rules import build_rule
 from vidseg.trackers.following.session import FollowingOptions, FollowingSession
 from vidseg.trackers.image.build import build_image
 from vidseg.trackers.image.segmenter import ImageSegmenter
-from vidseg.trackers.model import module_of
+from vidseg.trackers.model import ImageModel, module_of
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.weights import state_sha256
 
@@ -42,6 +44,8 @@ class FollowingTracker:
     """
 
     traits = TrackerTraits(clicks_correct=True)
+    stages = ("encode", "decode")
+    """Stages of a frame in which the model computes."""
 
     def __init__(
         self,
@@ -57,6 +61,8 @@ class FollowingTracker:
         self.config = {**(config or {}), "following": self.following}
         self.options = options or FollowingOptions()
         self.weights_sha256 = weights_sha256
+        self.watch: Watch = unwatched
+        """Entered around each of the `stages` of a frame."""
         self._rule = build_rule(self.following, f"tracker '{segmenter.name}'")
 
     @classmethod
@@ -86,6 +92,10 @@ class FollowingTracker:
     def name(self) -> str:
         return self.segmenter.name
 
+    @property
+    def model(self) -> ImageModel:
+        return self.segmenter.model
+
     def start(self, num_frames: int | None = None, reverse: bool = False) -> FollowingSession:
         """Begin a video; its length makes no difference to this tracker."""
         return self._session(SessionState(num_frames=num_frames, reverse=reverse))
@@ -94,7 +104,7 @@ class FollowingTracker:
         return self._session(load_state(path, self.name, self._fingerprint(), FollowedObject.of))
 
     def describe(self) -> dict[str, Any]:
-        module = module_of(self.segmenter.model)
+        module = module_of(self.model)
         return {
             "name": self.name,
             "config": self.config,
@@ -107,7 +117,13 @@ class FollowingTracker:
 
     def _session(self, state: SessionState[FollowedObject]) -> FollowingSession:
         return FollowingSession(
-            self.name, self._fingerprint(), self.segmenter, self._rule, self.options, state
+            self.name,
+            self._fingerprint(),
+            self.segmenter,
+            self._rule,
+            self.options,
+            state,
+            watch=lambda stage: self.watch(stage),  # whoever watches may come later
         )
 
     def _fingerprint(self) -> str:
@@ -115,5 +131,5 @@ class FollowingTracker:
         session."""
         facts = {key: value for key, value in self.describe().items() if key != "device"}
         if self.weights_sha256 is None:
-            facts["weights_sha256"] = state_sha256(module_of(self.segmenter.model).state_dict())
+            facts["weights_sha256"] = state_sha256(module_of(self.model).state_dict())
         return fingerprint_of({"kind": "following", **facts})
