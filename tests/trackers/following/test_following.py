@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import yaml
 from safetensors import safe_open
 
 import vidseg
-from tests.trackers.following.oracle import oracle
+from support.oracle import oracle
 from vidseg.errors import ConfigError, InputError
 from vidseg.eval.metrics import region_j
 from vidseg.pipeline.made_video import MadeVideo
@@ -128,6 +129,23 @@ def test_options_of_results_are_honoured(tmp_path: Path) -> None:
         results.append(session.step(scene_frame(0)).masks)
     assert results[0].all(0).any()
     assert not results[1].all(0).any()
+
+
+def test_stages_can_be_watched_by_whoever_comes_later() -> None:
+    model, segmenter = oracle()
+    tracker = FollowingTracker(segmenter)
+    session = tracker.start()
+    seen: list[str] = []
+
+    def watch(stage: str) -> nullcontext[None]:
+        seen.append(stage)
+        return nullcontext()
+
+    tracker.watch = watch
+    session.prompt(1, box=scene_box(1, 0))
+    model.truth = scene_mask(1, 0).astype(np.uint8)
+    session.step(scene_frame(0))
+    assert seen[:2] == list(tracker.stages)
 
 
 def test_a_frame_without_a_picture_is_an_error() -> None:
