@@ -96,6 +96,18 @@ def test_strips_of_rows_equal_the_whole_picture(monkeypatch: pytest.MonkeyPatch,
             assert (got - want).abs().max() < 1e-4 * want.std()
 
 
+def test_norms_in_training_measure_the_whole_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also without gradients, as when their statistics are measured anew."""
+    monkeypatch.setattr(pieces, "PIECE_ELEMENTS", 1000)
+    with_gradients, without = backbone().train(), backbone().train()
+    with_gradients(images(128))
+    with torch.no_grad():
+        without(images(128))
+    want = with_gradients.state_dict()
+    for key, value in without.state_dict().items():
+        torch.testing.assert_close(value, want[key])
+
+
 @torch.inference_mode()
 @pytest.mark.parametrize("variant", ["5m", "11m", "21m"])
 def test_pyramid_equals_that_of_timm(variant: str) -> None:

@@ -34,7 +34,13 @@ def in_pieces(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def by_rows(
-    layer: Callable[[Tensor], Tensor], x_bhwc: Tensor, size: int, *, stride: int = 1, halo: int = 0
+    layer: Callable[[Tensor], Tensor],
+    x_bhwc: Tensor,
+    size: int,
+    *,
+    stride: int = 1,
+    halo: int = 0,
+    whole: bool = False,
 ) -> Tensor:
     """`layer(x)` in strips of rows, for a layer whose rows depend on nearby rows alone.
 
@@ -44,9 +50,10 @@ def by_rows(
             any.
         stride: see `layer`.
         halo: how many rows of the output lie within the reach of one input row, above and below it.
+        whole: take the map at once after all: batch norms in training measure the whole of it.
     """
     height = x_bhwc.shape[1]
-    if not cpu_kernels_serve(x_bhwc) or size >= height:
+    if whole or not cpu_kernels_serve(x_bhwc) or size >= height:
         return layer(x_bhwc)
     out: Tensor | None = None
     for start in range(0, height, size):

@@ -61,7 +61,12 @@ class PatchEmbedding(nn.Module):
         first, gelu, second = self.seq
         size = 4 * num_in_piece(2 * batch * width * 16)
         return by_rows(
-            lambda x: _on_map(second, gelu(_on_map(first, x))), images_bhw3, size, stride=4, halo=1
+            lambda x: _on_map(second, gelu(_on_map(first, x))),
+            images_bhw3,
+            size,
+            stride=4,
+            halo=1,
+            whole=self.training,
         )
 
 
@@ -85,7 +90,7 @@ class ThreeConvs(nn.Module):
     def forward(self, x_bhwc: Tensor) -> Tensor:
         batch, _, width, _ = x_bhwc.shape
         size = self.stride * num_in_piece(self.stride * batch * width * self.inner)
-        return by_rows(self._rows, x_bhwc, size, stride=self.stride, halo=1)
+        return by_rows(self._rows, x_bhwc, size, stride=self.stride, halo=1, whole=self.training)
 
     def _rows(self, x_bhwc: Tensor) -> Tensor:
         inner = self.gelu(_on_map(self.conv1, x_bhwc))
@@ -188,7 +193,7 @@ class AttentionBlock(nn.Module):
         row = batch * width * 4 * channels
         window = self.attn.window
         x_bhwc = by_rows(lambda x: x + self.attn(x), x_bhwc, window * num_in_piece(window * row))
-        return by_rows(self._mix, x_bhwc, num_in_piece(row), halo=1)
+        return by_rows(self._mix, x_bhwc, num_in_piece(row), halo=1, whole=self.training)
 
     def _mix(self, x_bhwc: Tensor) -> Tensor:
         x_bhwc = _on_map(self.local_conv, x_bhwc)
