@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from safetensors import safe_open
 
@@ -16,12 +17,13 @@ from support.oracle import oracle
 from vidseg.errors import ConfigError, InputError
 from vidseg.eval.metrics import region_j
 from vidseg.pipeline.made_video import MadeVideo
-from vidseg.trackers.check_scene import scene_box, scene_frame, scene_mask
+from vidseg.trackers.check_scene import iou, scene_box, scene_frame, scene_mask
 from vidseg.trackers.contract import Frame, Tracker
 from vidseg.trackers.following import FollowingTracker
 from vidseg.trackers.parts import BACKBONES
 
 RULES = ("flow-prior", "nanosam")
+ON_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 SMALL_SAM = {
     "kind": "image",
     "image_size": 64,
@@ -47,6 +49,12 @@ def loaded(folder: Path, config: dict[str, Any], **options: Any) -> Tracker:
 @pytest.mark.parametrize("config", [SMALL_SAM, SMALL_PICO], ids=["sam", "pico-sam2"])
 def test_an_image_model_keeps_the_contract(rule: str, config: dict[str, Any], tmp_path: Path) -> None:
     vidseg.check_tracker(loaded(tmp_path, {**config, "following": {"name": rule}}))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["edge-sam", "efficient-sam-ti", "mobile-sam", "nano-sam"])
+def test_a_named_image_model_keeps_the_contract(name: str) -> None:
+    vidseg.check_tracker(vidseg.load(name, device="cpu", allow_random_weights=True, image_size=128))
 
 
 @pytest.mark.parametrize("prompts", [None, ["point"]], ids=str)
@@ -107,6 +115,25 @@ def test_a_restored_session_goes_on_with_the_same_bits(rule: str, tmp_path: Path
         wanted, got = session.step(scene_frame(index)), restored.step(scene_frame(index))
         assert np.array_equal(wanted.low_res_logits, got.low_res_logits)
         assert (wanted.states, wanted.labels) == (got.states, got.labels)
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype"),
+    [
+        ("cpu", "bfloat16"),
+        pytest.param("cuda", "float32", marks=ON_A_GPU),
+        pytest.param("cuda", "bfloat16", marks=ON_A_GPU),
+    ],
+)
+@pytest.mark.parametrize("rule", RULES)
+def test_other_devices_and_types_follow_as_float32_on_the_cpu(rule: str, device: str, dtype: Any) -> None:
+    masks = []
+    for on, of in (("cpu", "float32"), (device, dtype)):
+        segmenter = vidseg.load_image("vidseg-nano", device=on, dtype=of)
+        session = FollowingTracker(segmenter, {"name": rule}).start()
+        session.prompt(1, mask=scene_mask(1, 0))
+        masks.append([session.step(scene_frame(index)).masks[0] for index in range(3)])
+    assert min(iou(*pair) for pair in zip(*masks, strict=True)) > 0.9
 
 
 def test_a_prompt_is_answered_as_on_a_picture() -> None:

@@ -17,6 +17,7 @@ from vidseg.trackers.following.frame import SeenFrame, Watch
 from vidseg.trackers.following.objects import LARGEST_SCORE, FollowedObject
 from vidseg.trackers.following.placement import Placement, placement_of
 from vidseg.trackers.following.rules import FollowingRule
+from vidseg.trackers.image.embedding import Embedding
 from vidseg.trackers.image.prompt import ImagePrompt
 from vidseg.trackers.image.segmenter import ImageSegmenter
 from vidseg.trackers.model import MASK_LOGIT_BIAS, MASK_LOGIT_SCALE
@@ -58,6 +59,11 @@ class FollowingSession(CarryingSession[SeenFrame, FollowedObject]):
         self._options = options
         self._watch = watch
         self._placement: Placement | None = None
+
+    @property
+    def embedding(self) -> Embedding | None:
+        """The frame last stepped to, encoded; None if there is none since the start or a restore."""
+        return None if self._seen is None else self._seen.embedding
 
     def _look(self, frame: Frame, picture: Picture) -> SeenFrame:
         assert frame.image is not None

@@ -27,14 +27,14 @@ def fit_tokens(features_chw: Tensor, targets_nhw: Tensor, *, ridge: float, insid
             close as it can be.
         inside_hw: bool, the cells that count; others are padding.
     """
-    rows = features_chw.flatten(1)[:, inside_hw.flatten()].T.double()
-    targets = targets_nhw.flatten(1)[:, inside_hw.flatten()].T.double()
+    inside = inside_hw.flatten()
+    rows, targets = (_precise(maps.flatten(1)[:, inside].T) for maps in (features_chw, targets_nhw))
     mean, mean_target = rows.mean(0), targets.mean(0)
     rows, targets = rows - mean, targets - mean_target
     gram = rows.T @ rows
     gram.diagonal().mul_(1 + ridge).add_(ROUNDING * len(rows))
     weights = torch.linalg.solve(gram, rows.T @ targets)
-    return torch.cat((weights, (mean_target - mean @ weights)[None])).T.float()
+    return torch.cat((weights, (mean_target - mean @ weights)[None])).T.float().to(features_chw.device)
 
 
 @torch.no_grad()
@@ -66,6 +66,11 @@ def calibrated(tokens_nc: Tensor, features_chw: Tensor, targets_nhw: Tensor, ins
     scale = torch.where(is_known, scale, 1.0)[:, None]
     shift = torch.where(is_known, -(mean_on + mean_off) / 2, 0.0)[:, None]
     return torch.cat((tokens_nc[:, :-1] * scale, (tokens_nc[:, -1:] + shift) * scale), dim=1)
+
+
+def _precise(rows: Tensor) -> Tensor:
+    """The same in float64, which MPS does not have."""
+    return (rows.cpu() if rows.device.type == "mps" else rows).double()
 
 
 def token_maps(features_chw: Tensor, tokens_nc: Tensor) -> Tensor:
