@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import nn
 
 from vidseg.errors import ConfigError
@@ -28,7 +28,12 @@ class ImageSettings(Strict):
     """Makes the feature maps; None for a model that is a network of its own."""
     model: dict[str, Any] = Field(default={"name": "sam"})
     following: dict[str, Any] = Field(default={"name": "flow-prior"})
-    """How the model follows objects through videos."""
+    """How the model follows objects through videos; a name stands for a rule with its defaults."""
+
+    @field_validator("following", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)

@@ -93,9 +93,7 @@ def test_a_session_does_not_grow(rule: str, tmp_path: Path) -> None:
         if index in (100, 499):
             session.save(tmp_path / "state")
             with safe_open(tmp_path / "state", framework="np") as file:
-                names = [name for name in file.keys() if not name.endswith("carried.shape")]  # noqa: SIM118
-                sizes.append({name: file.get_tensor(name).nbytes for name in names})
-    # An object's outline is kept cut to its rectangle, which follows the object's size and not the video's.
+                sizes.append({name: file.get_tensor(name).nbytes for name in file.keys()})  # noqa: SIM118
     assert sizes[0] == sizes[1]
 
 
@@ -143,6 +141,12 @@ def test_a_prompt_is_answered_as_on_a_picture() -> None:
     session.prompt(1, box=scene_box(1, 0))
     (found,) = segmenter.embed(frame.image).segment(box=scene_box(1, 0), multimask=False)  # type: ignore[arg-type]
     assert np.array_equal(session.step(frame).masks[0], found.mask)
+
+
+def test_a_rule_may_be_named_alone(tmp_path: Path) -> None:
+    tracker = loaded(tmp_path, {**SMALL_SAM, "following": "nanosam"})
+    assert tracker.describe()["config"]["following"] == {"name": "nanosam"}
+    assert FollowingTracker(oracle()[1], "nanosam").following == {"name": "nanosam"}
 
 
 def test_options_of_results_are_honoured(tmp_path: Path) -> None:

@@ -115,6 +115,7 @@ class FlowPrior:
         if mask.any():
             tracked.carried = TrackedObject.unseen(seen.grid_hw)
             learn(tracked.carried, seen.picture, mask, self._flow)
+            _forget_outline(tracked.carried)
 
     def learn_ahead(self, tracked: FollowedObject, shown: FollowedObject, seen: SeenFrame) -> None:
         if tracked.carried is None or shown.carried is None:
@@ -129,6 +130,7 @@ class FlowPrior:
         mask = _on_grid(tracked, seen)
         if tracked.carried is not None and mask.any():
             arrive(tracked.carried, seen.picture, mask, self._flow)
+            _forget_outline(tracked.carried)
 
     def carry(self, objects: Mapping[int, FollowedObject], now: SeenFrame, before: Picture) -> None:
         frame, priors = self._priors(objects, now, before)
@@ -246,6 +248,7 @@ class FlowPrior:
         (logits,) = now.placement.to_grid(tracked.logits[None])
         prob = 1 / (1 + np.exp(-np.clip(logits, -CLIP, CLIP)))
         take_mask(tracked.carried, prior.along_flow, prob.astype(np.float32), frame, self._flow)
+        _forget_outline(tracked.carried)
 
     def _renew_tokens(self, sure: list[FollowedObject], now: SeenFrame) -> None:
         rate = self.settings.token_rate
@@ -264,6 +267,11 @@ class FlowPrior:
             return calibrated(tokens, features_chw, targets_nhw, inside_hw)
 
         return seen.fit([np.tanh(tracked.logits / 2) for tracked in objects], fit)
+
+
+def _forget_outline(carried: TrackedObject) -> None:
+    """Drop what `flow` finds lost objects by: tokens do that here, and their size never changes."""
+    carried.shape = None
 
 
 def _on_grid(tracked: FollowedObject, seen: SeenFrame) -> BoolArray:

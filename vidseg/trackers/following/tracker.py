@@ -35,7 +35,7 @@ class FollowingTracker:
         tracker = FollowingTracker(vidseg.load_image("vidseg-nano"), {"name": "flow-prior"})
 
     Args:
-        following: the rule and its settings, as `following:` in a YAML.
+        following: the rule and its settings, as `following:` in a YAML; or its name alone.
         config: what the segmenter was built from, for `describe`.
         weights_sha256: digest of the segmenter's weights; None if it is not known.
 
@@ -50,14 +50,14 @@ class FollowingTracker:
     def __init__(
         self,
         segmenter: ImageSegmenter,
-        following: Mapping[str, Any] | None = None,
+        following: Mapping[str, Any] | str = "flow-prior",
         *,
         config: Mapping[str, Any] | None = None,
         options: FollowingOptions | None = None,
         weights_sha256: str | None = None,
     ) -> None:
         self.segmenter = segmenter
-        self.following = dict(following or {"name": "flow-prior"})
+        self.following = {"name": following} if isinstance(following, str) else dict(following)
         self.config = {**(config or {}), "following": self.following}
         self.options = options or FollowingOptions()
         self.weights_sha256 = weights_sha256
