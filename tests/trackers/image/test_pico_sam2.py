@@ -15,6 +15,7 @@ from vidseg.errors import PromptError
 from vidseg.trackers.image.segmenter import ImageSegmenter
 from vidseg.trackers.pico_sam2.framing import OUTSIDE_LOGIT, Square
 from vidseg.trackers.pico_sam2.network import PicoNetwork
+from vidseg.trackers.weights import recognise, shapes_of
 
 
 def segmenter(**options: Any) -> ImageSegmenter:
@@ -39,6 +40,21 @@ def test_network_against_the_official_one() -> None:
     outside = np.ones((216, 384), bool)
     outside[60:156, 140:236] = False
     assert (placed[0, outside] == OUTSIDE_LOGIT).all()
+
+
+@pytest.mark.shared
+@pytest.mark.usefixtures("shared")
+def test_published_size_and_layout() -> None:
+    state = load_image_golden("picosam2").state()
+    with torch.device("meta"):
+        network = PicoNetwork()
+    assert {key: value.shape for key, value in network.state_dict().items()} == {
+        key: value.shape for key, value in state.items()
+    }
+    assert (len(state), sum(p.numel() for p in network.parameters())) == (122, 1_262_818)
+    layout = recognise(shapes_of(state))
+    assert layout is not None
+    assert (layout.trackers, layout.num_params) == (("pico-sam2",), 1_262_818)
 
 
 @torch.no_grad()
