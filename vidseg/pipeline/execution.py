@@ -23,6 +23,7 @@ from vidseg.pipeline.stop import Stop
 from vidseg.pipeline.video import Video
 from vidseg.pipeline.writers.contract import FrameMasks, Writer
 from vidseg.trackers.contract import Frame, Session, Tracker
+from vidseg.trackers.discovery import Discovery
 
 RUN_STATE = "the run's state"
 """How errors call what is written besides the outputs."""
@@ -56,6 +57,8 @@ class Execution:
     stop: Stop
     streams: Sequence[Writer] = ()
     """Writers besides those of the formats."""
+    device: str = "auto"
+    """Of a model that finds objects and does not track."""
 
     def first_frames(self) -> Iterator[Frame]:
         """The frames of the first pass; the first of them has been read.
@@ -74,6 +77,7 @@ class Execution:
         self._store = ResumePointStore(self.folder.state)
         self._is_interrupted = False
         self._broke_at: int | None = None
+        self._discovery: Discovery | None = None
         status: Status = "done"
         error: BaseException | None = None
         # Writers are mostly faster than the tracker, so half as many frames are queued for them.
@@ -118,9 +122,11 @@ class Execution:
             else:
                 session, frames = None, self._frames(pass_idx, None)
             schedule = self.passes[pass_idx].schedule
+            self._discovery = self._begun_discovery()
             loop = Loop(
                 obj_ids=[thing.obj_id for thing in self.prompts.objects],
                 schedule=schedule,
+                discovery=self._discovery,
                 deliver=self._deliver(self.passes[pass_idx]),
                 save_session=self._saver(pass_idx),
                 save_every=self.options.save_every if self.video.can_read_again else 0,
@@ -144,10 +150,19 @@ class Execution:
                 self._save(None, pass_idx + 1, None)
         if broken is not None:
             raise broken
-        if not self.passes[-1].reverse and last_idx is not None and last_idx < self.prompts.frames[-1]:
-            raise past_the_end(
-                self.prompts.frames[-1], self.video.info.name, last_idx + 1, self.prompts.where
-            )
+        last_prompted = max(self.prompts.frames, default=0)
+        if not self.passes[-1].reverse and last_idx is not None and last_idx < last_prompted:
+            raise past_the_end(last_prompted, self.video.info.name, last_idx + 1, self.prompts.where)
+
+    def _begun_discovery(self) -> Discovery | None:
+        """Discovery as it was at the resume point; None for a run without it, which has one pass with it."""
+        if self.options.discover is None:
+            return None
+        first_id = 1 + max((thing.obj_id for thing in self.prompts.objects), default=0)
+        discovery = Discovery(self.tracker, self.options.discover, first_id=first_id, device=self.device)
+        if self.resume_point.discovery is not None:
+            discovery.take_state(self.resume_point.discovery)
+        return discovery
 
     def _end(self, status: Status, error: BaseException | None) -> Ending:
         outputs: list[Path] = []
@@ -228,6 +243,7 @@ class Execution:
             self._outlet.put(frame, masks)
             self.record.review.see(frame, masks)
             self.record.frames_done += 1
+            self.record.found_ids.update(dict.fromkeys(masks.obj_ids))
             self._broke_at = frame.index + (-1 if this.reverse else 1)  # in case no more frames come
 
         return deliver
@@ -246,7 +262,11 @@ class Execution:
         try:
             with writing(RUN_STATE):
                 self._store.save(
-                    session, pass_idx=pass_idx, frame_idx=frame_idx, frames_done=self.record.frames_done
+                    session,
+                    pass_idx=pass_idx,
+                    frame_idx=frame_idx,
+                    frames_done=self.record.frames_done,
+                    discovery=None if self._discovery is None else self._discovery.state(),
                 )
                 self.record.save("running")
         except OutputError as error:  # a tracker may report a full disk in its own words

@@ -14,6 +14,7 @@ from vidseg.pipeline.run_record import RunRecord
 from vidseg.pipeline.stop import Stop
 from vidseg.pipeline.writers.contract import FrameMasks
 from vidseg.trackers.contract import Frame, Session
+from vidseg.trackers.discovery import Discovery
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,8 @@ class Loop:
     schedule: PromptSchedule
     obj_ids: list[int]
     """Objects to report, in this order; those that are not in the schedule are absent."""
+    discovery: Discovery | None
+    """Finds objects besides those that are prompted; these are reported while they are followed."""
     deliver: Callable[[Frame, FrameMasks], None]
     """Takes each frame with its masks; returns when there is room for the next one."""
     save_session: Callable[[Session | None, int], None]
@@ -78,7 +81,10 @@ class Loop:
         self.schedule.prompt(session, previous_idx, frame.index)
         if not self.schedule.has_started(frame.index):  # frames without objects need no tracking
             return nothing_on(frame, self.obj_ids)
-        masks = with_all_objects(FrameMasks.of(session.step(frame)), self.obj_ids)
+        step = session.step if self.discovery is None else partial(self.discovery.step, session)
+        masks = FrameMasks.of(step(frame))
+        obj_ids = self.obj_ids if self.discovery is None else [*self.obj_ids, *masks.obj_ids]
+        masks = with_all_objects(masks, list(dict.fromkeys(obj_ids)))
         return without(masks, [i for i in self.obj_ids if self._is_absent(i, frame.index)])
 
     def _is_absent(self, obj_id: int, frame_idx: int) -> bool:

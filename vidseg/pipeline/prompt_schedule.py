@@ -32,6 +32,8 @@ class PromptSchedule:
     frame comes, as corrections."""
     clicks_correct: bool = False
     """The trait of the tracker: clicks are given when their frame comes."""
+    discovers: bool = False
+    """Whether objects are found besides those that are prompted; then there may be no prompts at all."""
 
     def start_of(self, thing: ObjectPrompts) -> int:
         return thing.first_frame if self.start_on == "first" else thing.last_frame
@@ -45,7 +47,9 @@ class PromptSchedule:
         return max(map(self.start_of, self.objects))
 
     def has_started(self, frame_idx: int) -> bool:
-        """Whether any object is followed on this frame."""
+        """Whether any object is followed on this frame, or could be."""
+        if self.discovers:
+            return True
         return frame_idx <= self.highest_start if self.reverse else frame_idx >= self.lowest_start
 
     def prompt(self, session: Session, previous_idx: int | None, frame_idx: int) -> None:

@@ -141,12 +141,15 @@ def read_prompts(source: Any, first_frame: int = 0) -> Prompts:
     Args:
         source: a path, '-' for standard input, or what a file would say as a mapping; mask files are relative
             to the prompt file, else to the working directory. In Python a mask may be an array, a prompt a
-            mask array alone, and several objects a list of short forms.
+            mask array alone, and several objects a list of short forms. None: there is none, as all objects
+            are to be discovered.
         first_frame: the first frame that is tracked, to which a short form belongs.
 
     Raises:
         PromptError: the file cannot be read, is not JSON, or contradicts itself.
     """
+    if source is None:
+        return Prompts(objects=[], where="no prompts")
     if not isinstance(source, str | PathLike):
         masks = MaskSource(Path())
         return _build(as_document(source, masks, first_frame), "prompts", masks, first_frame)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from vidseg.errors import OutputError
 from vidseg.pipeline.atomic import write_json
@@ -30,6 +31,8 @@ class ResumePoint:
     """How many frames the writers have been given, over all passes."""
     session_file: str | None = None
     """Name of the session file; None while no object has started."""
+    discovery: dict[str, Any] | None = None
+    """The state of discovery after the frame (`Discovery.state`); None for runs without it."""
 
     def restore(self, tracker: Tracker, folder: Path) -> Session | None:
         return None if self.session_file is None else tracker.restore(folder / Path(self.session_file).name)
@@ -70,7 +73,13 @@ class ResumePointStore:
         return point
 
     def save(
-        self, session: Session | None, *, pass_idx: int, frame_idx: int | None, frames_done: int
+        self,
+        session: Session | None,
+        *,
+        pass_idx: int,
+        frame_idx: int | None,
+        frames_done: int,
+        discovery: dict[str, Any] | None = None,
     ) -> None:
         """Make this the latest resume point. Everything up to the frame must be on the disk already."""
         session_file = None
@@ -78,7 +87,11 @@ class ResumePointStore:
             session_file = f"session-{pass_idx}-{frame_idx}.safetensors"
             session.save(self.folder / session_file)
         point = ResumePoint(
-            pass_idx=pass_idx, frame_idx=frame_idx, frames_done=frames_done, session_file=session_file
+            pass_idx=pass_idx,
+            frame_idx=frame_idx,
+            frames_done=frames_done,
+            session_file=session_file,
+            discovery=discovery,
         )
         write_json(self._path, asdict(point))
         for path in self.folder.glob("session-*"):

@@ -19,6 +19,7 @@ import numpy as np
 
 from vidseg.pipeline.writers.contract import FrameMasks
 from vidseg.trackers.contract import Frame
+from vidseg.trackers.discovery.scene import colour_shares, is_cut
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -31,14 +32,9 @@ AREA_JUMP = 2.0
 SMALL_AREA_PX = 64
 """Areas below this many pixels double by chance, and are not judged."""
 MERGED_IOU = 0.5
-CUT_DISTANCE = 0.5
-"""A scene is cut if at least this share of the colour histogram has moved, 0 to 1."""
 GAP_FRAMES = 5
 """Spans of one kind with fewer frames than this between them are merged."""
 MAX_SPANS = 1000
-
-_SAMPLES = 64
-_COLOURS = 4
 
 
 @dataclass(slots=True)
@@ -89,8 +85,8 @@ class Review:
             self._note("objects_merge", pair, now)
         self._areas = areas
         if frame.image is not None:
-            colours = _colours(frame.image)
-            if self._colours is not None and np.abs(colours - self._colours).sum() / 2 >= CUT_DISTANCE:
+            colours = colour_shares(frame.image)
+            if self._colours is not None and is_cut(colours, self._colours):
                 # Note the first frame of the new scene, even if the video is seen backwards.
                 self._note("scene_cut", (), now if previous is None else max(now, previous))
             self._colours = colours
@@ -146,12 +142,3 @@ def _merged(masks: FrameMasks, areas: dict[int, int]) -> list[tuple[int, int]]:
         if shared >= MERGED_IOU * (area[i] + area[j] - shared):
             pairs.append((masks.obj_ids[rows[i]], masks.obj_ids[rows[j]]))
     return pairs
-
-
-def _colours(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """The shares of 64 colours in a sample of the pixels of a picture."""
-    rows = np.linspace(0, image.shape[0] - 1, _SAMPLES).astype(int)
-    columns = np.linspace(0, image.shape[1] - 1, _SAMPLES).astype(int)
-    levels = image[rows[:, None], columns].astype(np.int64) * _COLOURS // 256
-    bins = (levels[..., 0] * _COLOURS + levels[..., 1]) * _COLOURS + levels[..., 2]
-    return np.bincount(bins.ravel(), minlength=_COLOURS**3) / bins.size

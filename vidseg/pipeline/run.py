@@ -10,7 +10,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from vidseg.errors import ConfigError, DecodeError, OutputError, VidsegError
+from vidseg.errors import ConfigError, DecodeError, OutputError, PromptError, VidsegError
 from vidseg.pipeline.execution import Execution
 from vidseg.pipeline.out_folder import OutFolder
 from vidseg.pipeline.plan import Pass, TrackOptions, default_out, plan_passes
@@ -81,6 +81,8 @@ class Run:
         if out is not None and not fspath(out):
             raise OutputError("the name of the output folder is empty", hint="give one as --out")
         self.source = source
+        if prompts is None and options.discover is None:
+            raise PromptError("nothing says what to follow", hint="give prompts, or discover=True")
         self.prompts = read_prompts(prompts, options.start or 0)
         self.get_tracker = get_tracker
         self.folder = OutFolder(default_out(source) if out is None else Path(out), options.formats)
@@ -133,7 +135,7 @@ class Run:
         path = video.info.path
         self.folder.check_inputs([*([path] if path else []), *self.prompts.mask_files])
         self.prompts = self.prompts.fit(video.facts())
-        last = self.prompts.frames[-1]
+        last = max(self.prompts.frames, default=0)
         if video.can_read_again and video.num_frames is None and last > (options.start or 0):
             with suppress(DecodeError):  # the run itself will report where the source is broken
                 video.frame(last, self.prompts.where)
@@ -143,6 +145,7 @@ class Run:
             objects=self.prompts.objects,
             read_frame=self._read_frame(),
             clicks_correct=self.tracker.traits.clicks_correct,
+            discovers=self.options.discover is not None,
         )
         return plan_passes(schedule, self.options)
 
@@ -170,6 +173,7 @@ class Run:
                 "start": options.start,
                 "end": options.end,
                 "reader": options.reader,
+                **({} if options.discover is None else {"discover": options.discover.model_dump()}),
                 **self.asked.document(),
             },
             # Last, for people who read the file: there may be a hundred thousand.
@@ -196,6 +200,7 @@ class Run:
             resume_point=resume_point,
             is_resumed=earlier is not None,
             streams=self.streams,
+            device=self.asked.device,
             progress=self.progress,
             stop=self.stop,
         )
@@ -217,7 +222,7 @@ class Run:
             outputs=ending.outputs,
             frames_done=execution.record.frames_done,
             frames_per_second=execution.record.fps,
-            obj_ids=self._obj_ids,
+            obj_ids=list(dict.fromkeys([*self._obj_ids, *execution.record.found_ids])),
             warnings=[*self.prompts.warnings, *remarks],
             error=ending.error,
             seconds=dict(execution.record.seconds),
@@ -230,7 +235,7 @@ class Run:
             outputs=[self.folder.path / name for name in earlier["outputs"]],
             frames_done=earlier["frames_done"],
             frames_per_second=earlier["frames_per_second"],
-            obj_ids=self._obj_ids,
+            obj_ids=list(dict.fromkeys([*self._obj_ids, *earlier.get("objects", [])])),
             was_done_before=True,
         )
 

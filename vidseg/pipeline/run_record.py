@@ -47,6 +47,8 @@ class RunRecord:
         self.seconds: dict[RunStage, float] = {"read": 0.0, "track": 0.0, "write": 0.0}
         """Seconds of the tracking thread: waiting for frames, tracking, waiting for writers."""
         self.frames_done = 0
+        self.found_ids: dict[int, None] = {}
+        """Every object that was reported, in order: prompted ones, and those that were found."""
         self.status: Status = "running"
         self.review = Review()
         """Sees every frame that the writers are given."""
@@ -78,6 +80,7 @@ class RunRecord:
             is_done: whether a frame is among the `frames_done` that are done.
         """
         self.frames_done = frames_done
+        self.found_ids.update(dict.fromkeys(earlier.get("objects", [])))
         self.review.resume(earlier.get("review", []), is_done)
         self._started_at = earlier.get("started_at", self._started_at)
         for stage in self.seconds:
@@ -114,6 +117,7 @@ class RunRecord:
             "writer_seconds": {name: round(seconds, 3) for name, seconds in self._writer_seconds.items()},
             "peak_memory_bytes": peak_memory_bytes(),
             "outputs": self._outputs,
+            "objects": list(self.found_ids),
             "review": self.review.document(),
             "review_left_out": self.review.left_out,
             "started_at": self._started_at,

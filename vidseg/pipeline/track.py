@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from vidseg.errors import ConfigError
 from vidseg.pipeline.formats import DEFAULT_FORMATS
-from vidseg.pipeline.plan import Direction, TrackOptions
+from vidseg.pipeline.plan import Direction, TrackOptions, discovery_of
 from vidseg.pipeline.run import Run, TrackSummary
 from vidseg.python_words import in_python
 from vidseg.trackers.choices import DEFAULT_TRACKER
@@ -34,7 +34,7 @@ Prompts = (
 
 def track(
     source: str | PathLike[str] | int | Iterable[Any],
-    prompts: Prompts,
+    prompts: Prompts | None = None,
     *,
     tracker: str | PathLike[str] | Tracker = DEFAULT_TRACKER,
     out: str | PathLike[str] | None = None,
@@ -48,6 +48,7 @@ def track(
     queue_frames: int = 8,
     reader: Literal["pyav", "decord"] = "pyav",
     on_behind: Literal["wait", "drop"] | None = None,
+    discover: bool | Mapping[str, Any] = False,
     **tracker_options: Any,
 ) -> TrackSummary:
     """Follow objects through a video and write their masks; the `track` command as one call.
@@ -57,7 +58,7 @@ def track(
             uint8 H x W x 3 RGB arrays.
         prompts: a prompt file, or its content, in which a mask may be an array: bool H x W, or integers H x W
             that are object ids. A mask array alone, or a list of such for several objects, belongs to the
-            first frame that is tracked. Pixels of the frame as shown.
+            first frame that is tracked. Pixels of the frame as shown. May be None with `discover`.
         tracker: a name that `vidseg models` lists, the path of a YAML file, or a tracker.
         out: the output folder; runs/<name of the source> where it is not given.
         formats: what to write; names of `vidseg.pipeline.formats.FORMATS`.
@@ -69,6 +70,8 @@ def track(
         save_every: frames between two saved states to resume from; 0 for none.
         queue_frames: how many frames may wait to be tracked; half as many may wait to be written.
         reader, on_behind: see `vidseg.read`.
+        discover: find objects besides those that are prompted, and follow them, too: True, or settings such
+            as `{"every": 30}` (`vidseg.trackers.discovery.DiscoverySettings`).
         **tracker_options: of a tracker that is to be loaded: `weights`, `device`, `dtype`, ...; see
             `vidseg.load`.
 
@@ -91,6 +94,7 @@ def track(
         queue_frames=queue_frames,
         reader=reader,
         on_behind=on_behind,
+        discover=discovery_of(discover),
     )
     get_tracker: Callable[[], Tracker]
     if isinstance(tracker, str | PathLike):

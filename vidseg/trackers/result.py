@@ -6,7 +6,7 @@ Layouts in shapes: N objects · H W video size · h w the mask decoder's own gri
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from html import escape
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Literal
@@ -96,6 +96,28 @@ class FrameResult:
         visible = 1 / (1 + np.exp(-np.clip(self.object_score_logits, -50, 50)))
         scores = np.nan_to_num(np.clip(self.predicted_ious, 0, 1) * visible, nan=0.0)
         return scores.astype(np.float32)
+
+    def of_objects(self, obj_ids: Collection[int]) -> FrameResult:
+        """The result for some of the objects alone; arrays that were made already are not made again."""
+        rows = [row for row, obj_id in enumerate(self.obj_ids) if obj_id in obj_ids]
+        if len(rows) == len(self.obj_ids):
+            return self
+        some = FrameResult(
+            frame_idx=self.frame_idx,
+            pts_seconds=self.pts_seconds,
+            size_hw=self.size_hw,
+            obj_ids=[self.obj_ids[row] for row in rows],
+            low_res_logits=self.low_res_logits[rows],
+            object_score_logits=self.object_score_logits[rows],
+            predicted_ious=self.predicted_ious[rows],
+            states=[self.states[row] for row in rows],
+            to_video_res=self._to_video_res,
+            object_pointers=None if self.object_pointers is None else self.object_pointers[rows],
+            labels=[self.labels[row] for row in rows],
+        )
+        if self._video_res_logits is not None:
+            some._video_res_logits = self._video_res_logits[rows]
+        return some
 
     def label_map(self) -> npt.NDArray[np.int32]:
         """int32 (H, W): the object id of each pixel, 0 for background.

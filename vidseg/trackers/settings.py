@@ -40,6 +40,8 @@ class EngineSettings(Strict):
 
     sampling: dict[str, Any] = Field(default={}, exclude=True)
     """Settings of samplers (`vidseg.samplers`) that fit the model's scores, where those of SAM do not."""
+    discovery: dict[str, Any] = Field(default={}, exclude=True)
+    """The same for discovery in videos, where a mask that is none costs more than one that comes late."""
 
 
 @dataclass(frozen=True)

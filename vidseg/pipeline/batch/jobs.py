@@ -24,7 +24,7 @@ from pydantic import Field
 from vidseg.errors import ConfigError, InputError, PromptError, VidsegError, one_line
 from vidseg.pipeline.batch import stores
 from vidseg.pipeline.formats import DEFAULT_FORMATS
-from vidseg.pipeline.plan import TrackOptions
+from vidseg.pipeline.plan import TrackOptions, discovery_of
 from vidseg.pipeline.prompt_forms import LongForm, ShortForm
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.registry import read_config
@@ -50,6 +50,8 @@ class JobOptions(TrackerOptions):
     reader: Literal["pyav", "decord"] = "pyav"
     save_every: Annotated[int, Field(ge=0)] = 100
     queue_frames: Annotated[int, Field(ge=1)] = 8
+    discover: bool | dict[str, Any] = False
+    """Whether to find objects besides those that are prompted, and how; see `vidseg.track`."""
 
     def for_track(self) -> TrackOptions:
         """The options that say how to run.
@@ -65,6 +67,7 @@ class JobOptions(TrackerOptions):
             reader=self.reader,
             save_every=self.save_every,
             queue_frames=self.queue_frames,
+            discover=discovery_of(self.discover),
         )
 
     def for_tracker(self) -> TrackerOptions:
@@ -77,7 +80,8 @@ class JobLine(Strict):
 
     id: str
     video: FileName
-    prompt: FileName | dict[str, Any]
+    prompt: FileName | dict[str, Any] | None = None
+    """May be left out where the options say `discover`."""
     tracker: Annotated[str, Field(min_length=1)] | None = None
     options: dict[str, Any] = Field(default_factory=dict)
 
@@ -88,8 +92,8 @@ class Job:
 
     id: str
     video: str
-    prompt: str | dict[str, Any]
-    """Address of a prompt file, or its content."""
+    prompt: str | dict[str, Any] | None
+    """Address of a prompt file, or its content; None: all objects are to be found."""
     options: JobOptions = field(default_factory=JobOptions)
 
 
@@ -236,7 +240,7 @@ class JobsFile:
             video=stores.resolve(said.video, self._folder),
             prompt=stores.resolve(prompt, self._folder)
             if isinstance(prompt, str)
-            else with_resolved_masks(prompt, self._folder),
+            else prompt and with_resolved_masks(prompt, self._folder),
             options=options,
         )
 
@@ -247,7 +251,14 @@ class JobsFile:
             read_config(job.options.tracker)
             self._good_trackers.add(job.options.tracker)
         stores.check_address(job.video)
-        if isinstance(job.prompt, str):
+        if job.prompt is None:
+            if not job.options.discover:
+                raise PromptError(
+                    "nothing says what to follow",
+                    where="field 'prompt'",
+                    hint='or "discover": true in options',
+                )
+        elif isinstance(job.prompt, str):
             stores.check_address(job.prompt)
         elif "objects" in job.prompt:
             parse(LongForm, job.prompt, where="prompt", error=PromptError)

@@ -205,7 +205,7 @@ class TrackingStage:
         self,
         job: Job,
         video: str,
-        prompt: str | dict[str, Any],
+        prompt: str | dict[str, Any] | None,
         tracker: Tracker,
         folder: Path,
         mark: Mapping[str, Any],
@@ -289,14 +289,16 @@ def _wait_for_no_one(folder: Path) -> None:
             out.release()
 
 
-def _asks_a_store(prompt: str | Mapping[str, Any]) -> bool:
+def _asks_a_store(prompt: str | Mapping[str, Any] | None) -> bool:
     if isinstance(prompt, str):
         return stores.is_remote(prompt)
     return "://" in json.dumps(prompt)
 
 
-def _bring_prompt(prompt: str | dict[str, Any], room: Path | None) -> str | dict[str, Any]:
+def _bring_prompt(prompt: str | dict[str, Any] | None, room: Path | None) -> str | dict[str, Any] | None:
     """The prompt, with its files on this machine."""
+    if prompt is None:
+        return None
     if isinstance(prompt, str):
         if not stores.is_remote(prompt):
             return str(stores.local_path(prompt))
@@ -329,11 +331,14 @@ def _bring_prompt(prompt: str | dict[str, Any], room: Path | None) -> str | dict
 def _fingerprint(job: Job, prompts: Prompts, tracker: Tracker) -> str:
     """A checksum of all that decides the masks."""
     about = tracker.describe()
+    options = job.options.model_dump(exclude=_NOT_IN_FINGERPRINT)
+    if not job.options.discover:
+        options.pop("discover")  # so that jobs that were done before there was discovery stay done
     facts = {
         "video": _contents(job.video),
         "prompts": prompts.document(),
         "tracker": [about["name"], about["config"], about["weights_sha256"]],
-        "options": job.options.model_dump(exclude=_NOT_IN_FINGERPRINT),
+        "options": options,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vidseg.pipeline.commands.discovery_arguments import add_discovery_arguments, said_of_discovery
 from vidseg.pipeline.commands.tracker_arguments import add_tracker_arguments, options_of
 from vidseg.pipeline.formats import DEFAULT_FORMATS, FORMATS
 from vidseg.pipeline.typed_prompts import add_prompt_arguments, combine
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tracking.add_argument("--start", type=int, metavar="F", help="first frame (default: 0)")
     tracking.add_argument("--end", type=int, metavar="F", help="the frame to stop before (default: all)")
 
+    add_discovery_arguments(parser)
     writing = parser.add_argument_group("writing")
     writing.add_argument(
         "--format",
@@ -74,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from vidseg.exit_codes import EXIT_INTERRUPTED
-    from vidseg.pipeline.plan import TrackOptions
+    from vidseg.pipeline.plan import TrackOptions, discovery_of
     from vidseg.pipeline.progress import bar
     from vidseg.pipeline.run import Run
     from vidseg.pipeline.stop import Stop
@@ -85,11 +87,13 @@ def run(args: argparse.Namespace) -> int:
         if not args.quiet:
             print(f"vidseg: warning: {line}", file=sys.stderr)
 
+    discover = said_of_discovery(args)
+    prompts = combine(args.prompts, args.start or 0) if args.prompts or discover is None else None
     stop = Stop()
     with stop.on_signals():
         summary = Run(
             _source(args.source),
-            combine(args.prompts, args.start or 0),
+            prompts,
             partial(build_tracker, asked),
             args.out,
             TrackOptions(
@@ -103,6 +107,7 @@ def run(args: argparse.Namespace) -> int:
                 queue_frames=args.queue,
                 reader=args.reader,
                 on_behind=args.on_behind,
+                discover=discovery_of(discover),
             ),
             asked=asked,
             warn=warn,

@@ -10,7 +10,6 @@ Each picture's file appears whole; `coco` is made of the `rle` files in the end.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ from vidseg.pipeline.stills.pictures import Picture
 from vidseg.pipeline.writers.finished import NO_LABEL, open_text
 from vidseg.pipeline.writers.json_stream import JsonStream
 from vidseg.pipeline.writers.pictures import write_picture
-from vidseg.pipeline.writers.png import MAX_LABEL, encode_label_png
+from vidseg.pipeline.writers.png import MAX_LABEL, encode_deep_label_png, encode_label_png
 from vidseg.pipeline.writers.rle import encode_rle
 from vidseg.trackers.label_map import mask_boxes
 from vidseg.trackers.painting import Painter
@@ -81,13 +80,9 @@ def write_coco(path: Path, records: Sequence[Path]) -> None:
 
 
 def _label_map(masks: PictureMasks) -> bytes:
-    from PIL import Image
-
     if max((thing.obj_id for thing in masks.things), default=0) <= MAX_LABEL:
         return encode_label_png(masks.label_map.astype(np.uint8))
-    file = io.BytesIO()
-    Image.fromarray(masks.label_map.astype(np.uint16)).save(file, "PNG")
-    return file.getvalue()
+    return encode_deep_label_png(masks.label_map)
 
 
 def _overlay(masks: PictureMasks, *, tags: bool) -> bytes:

@@ -28,6 +28,8 @@ MAX_LABEL = 254
 class PngWriter(PictureWriter):
     """One label map per frame, value = object id; with ids over 254, one folder of masks per object.
 
+    Objects that are found on the way may come to such ids later; then label maps have 16 bits.
+
     Of a folder of frames the masks take the frames' names, as the official exporters do. A frame's file
     appears whole, under its final name, when the frame is written: a run that is cut off leaves the frames it
     got to.
@@ -42,6 +44,9 @@ class PngWriter(PictureWriter):
 
     def write(self, frame: Frame, masks: FrameMasks) -> None:
         name = self.video.frame_name(masks.frame_idx)
+        if not self.is_per_object and max(masks.obj_ids, default=0) > MAX_LABEL:
+            write_picture(self.folder / f"{name}.png", encode_deep_label_png(masks.label_map()))
+            return
         for path, picture in label_pictures(masks, name, self.is_per_object):
             write_label_png(self.folder / path, picture)
 
@@ -73,6 +78,15 @@ def label_pictures(
             hint="name every object when the run starts, or number the new one lower",
         )
     yield f"{name}.png", masks.label_map().astype(np.uint8)
+
+
+def encode_deep_label_png(label_map: npt.NDArray[np.int32]) -> bytes:
+    """int32 (H, W) as a greyscale PNG of 16 bits, for ids that an indexed one cannot hold."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(label_map.astype(np.uint16)).save(file, "PNG")
+    return file.getvalue()
 
 
 def write_label_png(path: Path, label_map: npt.NDArray[np.uint8]) -> None:

@@ -64,7 +64,9 @@ def segmenter_of(tracker: EngineTracker) -> ImageSegmenter:
     sampling = tracker.settings.sampling
     if tracker.settings.family != "own":
         sampling = SAM2_SAMPLING | sampling
-    return ImageSegmenter(tracker.name, model, Stretch(model.image_size, resize), sampling)
+    return ImageSegmenter(
+        tracker.name, model, Stretch(model.image_size, resize), sampling, tracker.settings.discovery
+    )
 
 
 def _image(name: str, config: Mapping[str, Any], options: TrackerOptions) -> ImageSegmenter:

@@ -24,15 +24,22 @@ class ImageSegmenter:
 
     Args:
         sampling: settings of samplers that fit the model's scores, where those of SAM do not.
+        discovery: the same for discovery in videos, besides those of `sampling`.
     """
 
     def __init__(
-        self, name: str, model: ImageModel, framing: Framing, sampling: Mapping[str, Any] | None = None
+        self,
+        name: str,
+        model: ImageModel,
+        framing: Framing,
+        sampling: Mapping[str, Any] | None = None,
+        discovery: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = name
         self.model = model
         self.framing = framing
         self.sampling = dict(sampling or {})
+        self.discovery = {**self.sampling, **(discovery or {})}
 
     @property
     def device(self) -> torch.device:

@@ -1,0 +1,156 @@
+"""`vidseg track --discover`: objects are found and followed, runs are resumed, prompts come first."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+import vidseg
+from vidseg.cli import main
+from vidseg.errors import PromptError
+from vidseg.pipeline.writers.rle import decode_rle
+from vidseg.trackers.discovery import Discovery
+from vidseg.trackers.engine import Engine
+
+FRAMES = 24
+LOOK = ("--discover", "--every", "8", "--set", "points_per_side=6", "--quiet")
+
+
+def picture(index: int) -> tuple[npt.NDArray[np.uint8], list[npt.NDArray[np.bool_]]]:
+    """A red disk that moves, and a blue one that comes in from the right; and their masks."""
+    rows, columns = np.mgrid[:96, :128]
+    red = (columns - 30 - index / 2) ** 2 + (rows - 26) ** 2 < 15**2
+    blue = (columns - 150 + 3 * index) ** 2 + (rows - 68) ** 2 < 14**2
+    image = np.full((96, 128, 3), 120, np.uint8)
+    image[red] = (200, 30, 40)
+    image[blue] = (30, 40, 200)
+    return image, [red, blue]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("discover") / "clip"
+    folder.mkdir()
+    for index in range(FRAMES):
+        Image.fromarray(picture(index)[0]).save(folder / f"{index:05d}.png")
+    return folder
+
+
+def lines(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "masklets.jsonl").read_text().splitlines()]
+
+
+def best(objects: list[dict[str, Any]], truth: npt.NDArray[np.bool_]) -> tuple[float, int]:
+    """The IoU and the id of the object that fits best."""
+    found = [(decode_rle(item["rle"]), item["id"]) for item in objects]
+    return max(((float((m & truth).sum() / (m | truth).sum()), i) for m, i in found), default=(0.0, 0))
+
+
+def test_objects_are_found_as_they_come(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[int] = []
+    encode = Engine.encode
+    monkeypatch.setattr(
+        Engine, "encode", lambda self, frame: encoded.append(frame.index) or encode(self, frame)
+    )
+    assert main(["track", str(clip), "--out", str(tmp_path), *LOOK]) == 0
+    assert encoded == list(range(FRAMES)), "the encoder runs once a frame, although two ask for its features"
+    written = lines(tmp_path)
+    assert len(written) == FRAMES
+    assert written[0]["objects"] == [], "what was found is tentative at first"
+    (red, red_id), (blue, blue_id) = (best(written[-1]["objects"], mask) for mask in picture(FRAMES - 1)[1])
+    assert red > 0.7
+    assert blue > 0.7
+    assert red_id < blue_id, "in the order of coming"
+    assert best(written[10]["objects"], picture(10)[1][0])[1] == red_id
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert {red_id, blue_id} <= set(record["objects"])
+    assert record["options"]["discover"]["every"] == 8
+
+
+def test_a_killed_run_goes_on_to_the_same_files(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = ["track", str(clip), "--format", "png,rle", "--save-every", "5", *LOOK]
+    assert main([*call, "--out", str(tmp_path / "whole")]) == 0
+    step = Discovery.step
+
+    def step_until_killed(self: Any, session: Any, frame: Any) -> Any:
+        if frame.index == 13:  # between two looks, with an object that is still tentative
+            raise KeyboardInterrupt
+        return step(self, session, frame)
+
+    monkeypatch.setattr(Discovery, "step", step_until_killed)
+    assert main([*call, "--out", str(tmp_path / "cut")]) == 130
+    monkeypatch.setattr(Discovery, "step", step)
+    assert main([*call, "--out", str(tmp_path / "cut"), "--every", "9", "--resume"]) == 2, "another run"
+    assert main([*call, "--out", str(tmp_path / "cut"), "--resume"]) == 0
+    for path in (tmp_path / "whole").rglob("*.*"):
+        if path.name != "run.json":
+            assert path.read_bytes() == (tmp_path / "cut" / path.relative_to(tmp_path / "whole")).read_bytes()
+    records = [json.loads((tmp_path / name / "run.json").read_text()) for name in ("whole", "cut")]
+    assert set(records[0]["objects"]) == set(records[1]["objects"])
+
+
+def test_prompted_objects_come_first(clip: Path, tmp_path: Path) -> None:
+    summary = vidseg.track(
+        clip,
+        {"objects": [{"id": 5, "prompts": [{"frame": 0, "box": [14, 10, 46, 42]}]}]},
+        out=tmp_path,
+        formats=["rle"],
+        discover={"every": 8, "sampling": {"points_per_side": 6}},
+    )
+    assert summary.obj_ids[0] == 5
+    assert min(summary.obj_ids[1:]) > 5
+    for line in lines(tmp_path):
+        iou, obj_id = best(line["objects"], picture(line["frame"])[1][0])
+        assert (iou > 0.7, obj_id) == (True, 5)
+
+
+def test_another_model_finds_for_a_tracker_without_one(clip: Path, tmp_path: Path) -> None:
+    call = ["track", str(clip), "--tracker", "flow", "--out", str(tmp_path), "--format", "rle", *LOOK]
+    assert main(call) == 2
+    assert main([*call, "--discover-with", "vidseg-nano"]) == 0
+    iou, _ = best(lines(tmp_path)[-1]["objects"], picture(FRAMES - 1)[1][0])
+    assert iou > 0.7
+
+
+def test_batch_jobs_discover(clip: Path, tmp_path: Path) -> None:
+    options = {"discover": {"every": 8, "sampling": {"points_per_side": 6}}, "formats": ["rle"]}
+    jobs = [{"id": "a", "video": str(clip), "options": options}, {"id": "b", "video": str(clip)}]
+    for count, code in ((1, 0), (2, 2)):
+        (tmp_path / "jobs.jsonl").write_text("\n".join(json.dumps(job) for job in jobs[:count]))
+        assert (
+            main(["batch", str(tmp_path / "jobs.jsonl"), "--out", str(tmp_path / "out"), "--workers", "0"])
+            == code
+        )
+    iou, _ = best(lines(tmp_path / "out" / "a")[-1]["objects"], picture(FRAMES - 1)[1][0])
+    assert iou > 0.7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "nothing says what to follow"),
+        (["--every", "5", "--box", "1,1,9,9"], "--every is about discovery"),
+        (["--discover", "--every", "0"], "every"),
+        (["--discover", "--direction", "both"], "--discover goes forward alone"),
+        (["--discover", "--sampler", "gird"], "did you mean 'grid'"),
+    ],
+)
+def test_wrong_calls_are_told(
+    arguments: list[str], message: str, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["track", str(clip), "--out", str(tmp_path / "out"), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_python_needs_prompts_or_discovery(clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(PromptError, match="nothing says what to follow"):
+        vidseg.track(clip, out=tmp_path / "out")
