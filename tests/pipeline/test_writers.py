@@ -110,9 +110,11 @@ def test_png_with_higher_ids_has_a_folder_for_each_object(tmp_path: Path) -> Non
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "masks/3/00012.png")), np.eye(6))
 
 
-def test_png_refuses_a_high_id_that_was_not_announced(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="object id 300"):
-        write_all(png_writer(tmp_path, [1]), [frame_masks(0, np.ones((1, 5, 7)), [300])])
+def test_png_has_16_bits_where_an_id_that_was_found_needs_them(tmp_path: Path) -> None:
+    write_all(png_writer(tmp_path, [1]), [frame_masks(i, np.ones((1, 5, 7)), [299 * i + 1]) for i in (0, 1)])
+    with Image.open(tmp_path / "masks/00000.png") as low, Image.open(tmp_path / "masks/00001.png") as high:
+        assert (low.mode, high.mode) == ("P", "I;16")
+        assert (np.array(high) == 300).all()
 
 
 def test_png_names_grow_beyond_five_digits(tmp_path: Path) -> None:

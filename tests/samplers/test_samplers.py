@@ -15,6 +15,7 @@ from vidseg.masks import box_xywh, boxes_xyxy
 from vidseg.samplers import SAMPLERS, CutMask, Found, PointSettings, Sampler, propose, register_sampler
 from vidseg.samplers.nms import kept_by_nms
 from vidseg.samplers.selection import by_box, by_points, by_text
+from vidseg.trackers import choices
 
 SIZE_HW = (90, 120)
 
@@ -238,3 +239,7 @@ def test_a_text_chooses_by_the_scorer() -> None:
     chosen, _ = by_text(large, image, "a green thing", greenness)
     assert np.array_equal(chosen.mask, large[2].mask)
     assert seen == ["a green thing"]
+
+
+def test_help_names_every_sampler() -> None:
+    assert set(choices.SAMPLERS) == set(SAMPLERS.known)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +25,6 @@ class Loop:
     schedule: PromptSchedule
     obj_ids: list[int]
     """Objects to report, in this order; those that are not in the schedule are absent."""
-    discovery: Discovery | None
-    """Finds objects besides those that are prompted; these are reported while they are followed."""
     deliver: Callable[[Frame, FrameMasks], None]
     """Takes each frame with its masks; returns when there is room for the next one."""
     save_session: Callable[[Session | None, int], None]
@@ -37,6 +36,8 @@ class Loop:
     stop: Stop
     absent: Mapping[int, Sequence[tuple[int, int]]] = field(default_factory=dict)
     """Object id -> spans of frames, both ends inclusive, on which it has no mask."""
+    discovery: Discovery | None = None
+    """Finds objects besides those that are prompted; these are reported while they are followed."""
 
     def run(self, frames: Iterator[Frame], session: Session, previous_idx: int | None = None) -> int | None:
         """Track to the end of `frames`; returns the number of the last one, None if there was none.

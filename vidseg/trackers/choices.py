@@ -8,3 +8,5 @@ DEFAULT_TRACKER = "vidseg-nano"
 
 DType = Literal["float32", "bfloat16", "float16"]
 """Types that trackers compute in."""
+SAMPLERS = ("boxes", "grid", "two-round")
+"""The built-in rows of `vidseg.samplers.SAMPLERS`, for help texts, which load no torch."""

@@ -57,7 +57,7 @@ BAD: list[tuple[Any, str]] = [
     ("nope", "not JSON"),
     ("[1]", "not a JSON object"),
     ('{"id": "x", "id": "y", "video": "v", "prompt": "p"}', "stands twice"),
-    ({"id": "x", "video": "v.mp4"}, "field required (field 'prompt')"),
+    ({"id": "x", "video": "v.mp4"}, "nothing says what to follow (field 'prompt')"),
     ({**GOOD, "vidoe": "x"}, "did you mean 'video'"),
     ({**GOOD, "id": "../up"}, "cannot be a folder's name"),
     ({**GOOD, "id": "report.jsonl"}, "cannot be a folder's name"),

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from vidseg.pipeline.commands.stills_arguments import add_stills_arguments, run_stills
-from vidseg.samplers import SAMPLERS
+from vidseg.trackers.choices import SAMPLERS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,7 @@ def add_sampler_arguments(parser: argparse.ArgumentParser, *, default: str | Non
         "--sampler",
         default=default,
         metavar="NAME",
-        help=f"one of {', '.join(SAMPLERS.known)}" + (f" (default: {default})" if default else ""),
+        help=f"one of {', '.join(SAMPLERS)}, or a plug-in's" + (f" (default: {default})" if default else ""),
     )
     group.add_argument(
         "--set",
