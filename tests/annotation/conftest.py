@@ -58,9 +58,9 @@ def look(browser: Browser, clip: Clip) -> Iterator[Callable[..., Labeller]]:
 
 @pytest.fixture(scope="session")
 def project(clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server with a project of the clip. Tests share it, and leave it without objects."""
+    """The address of a server with a queue of two videos. Tests share it, and leave it without objects."""
     from support.annotation_page import serving
 
     out: Path = tmp_path_factory.mktemp("project") / "run"
-    with serving(clip.path, "--out", out) as server:
+    with serving(clip.path.parent, "--out", out) as server:
         yield server.address

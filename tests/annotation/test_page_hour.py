@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 from pycocotools import mask as coco_mask
@@ -57,13 +58,15 @@ def test_an_hour_of_work_is_exported_again_after_a_kill(
         person.expects_faults = True  # the browser will report that nobody answers
     finally:
         server.kill()
-    expect(person.page.locator("#cover")).to_contain_text("not reached")
-    person.close()
+    cover = person.page.locator("#cover")
+    expect(cover).to_contain_text("not reached")
 
     assert {frame for frame, obj_id in before if obj_id == 1} == set(range(FRAMES))
     assert area_of(before[CORRECTED, 1], clip) == first_area
 
-    with serving(clip.path, "--out", tmp_path / "run") as again:
+    with serving(clip.path, "--out", tmp_path / "run", "--port", urlsplit(server.address).port) as again:
+        expect(cover).to_contain_text("out of date")
+        person.close()
         person = look(again.address)
         expect(person.rows).to_have_count(2)
         expect(person.rows.first).to_contain_text("cup")

@@ -18,7 +18,7 @@ pytest.importorskip("playwright.sync_api")
 
 from playwright.sync_api import Route, expect
 
-from support.annotation_clip import FRAMES
+from support.annotation_clip import FRAMES, LATER_FRAMES
 
 LOUPE_TIMES = 4
 BESIDE_PX = 24
@@ -153,6 +153,44 @@ def test_a_second_page_sees_the_same_and_can_undo_it(
     expect(other.rows.first).to_contain_text("ball")
     with other.saving():
         other.press("Control+z", "Control+z")
+    expect(person.rows).to_have_count(0)
+
+
+def test_another_video_of_the_queue_is_opened_on_all_pages(
+    person: Labeller, look: Callable[..., Labeller], project: str
+) -> None:
+    other = look(project)
+    for page in (person, other):
+        page.expects_faults = True  # pictures of the video that was open may have been on their way
+    person.go_to(20)
+    person.press("Shift+Q")
+    person.page.get_by_role("button", name="Open later.mp4").click()
+    for page in (person.page, other.page):
+        expect(page.locator("#bar-video strong")).to_have_text("later.mp4")
+        expect(page.locator("#picture")).to_have_attribute("data-shown", "0")
+    person.press("End")
+    person.sees(LATER_FRAMES - 1)
+    other.press("Shift+Q")
+    other.page.get_by_role("button", name="Open cups.mp4").click()
+    expect(person.page.locator("#bar-video strong")).to_have_text("cups.mp4")
+    person.go_to(FRAMES - 1)
+
+
+def test_masks_from_before_tracking_are_taken_back(person: Labeller, clip: Clip) -> None:
+    person.click(*clip.point)
+    person.press("i")
+    person.go_to(3)
+    with person.saving():
+        person.press("o", "u")
+    person.wait_until_tracked()
+    expect(person.page.locator("#frame-facts dd").first).not_to_have_text("not tracked")
+    person.press("Shift+V")
+    dialog = person.page.get_by_role("dialog", name="Earlier versions")
+    with person.saving():
+        dialog.locator("li", has_text="Track").get_by_role("button", name="Take back").first.click()
+    expect(person.page.locator("#frame-facts dd").first).to_have_text("not tracked")
+    with person.saving():
+        person.press("Delete")
     expect(person.rows).to_have_count(0)
 
 

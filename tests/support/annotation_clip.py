@@ -14,6 +14,7 @@ from support.shared import shared_folder
 from vidseg.pipeline.made_video import MadeVideo
 
 FRAMES = 40
+LATER_FRAMES = 6
 REAL_WH = (640, 360)
 
 
@@ -32,14 +33,18 @@ class Clip:
 
 
 def write_clip(folder: Path) -> Clip:
+    """Into a folder of two videos: the clip, and a shorter one after it."""
     path = folder / "cups.mp4"
     real = shared_folder() / "data/clips/cups.mp4"
     if real.is_file():
-        encode(path, _resized(real), options={"g": "10"})
+        images = _resized(real)
+        encode(path, images, options={"g": "10"})
+        encode(folder / "later.mp4", images[:LATER_FRAMES])
         return Clip(path, REAL_WH, box=(284, 145, 369, 273), point=(200, 231), background=(100, 320))
     video = MadeVideo(num_frames=FRAMES, size_hw=(240, 320))
     images = [frame.image for frame, _ in video if frame.image is not None]
     encode(path, images, options={"g": "10"})
+    encode(folder / "later.mp4", images[:LATER_FRAMES])
     first, second = video.prompts()["objects"][:2]
     return Clip(path, (320, 240), _box_of(first), _centre_of(_box_of(second)), background=(4, 236))
 

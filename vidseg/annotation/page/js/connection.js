@@ -98,7 +98,7 @@ export class Connection {
   /** Whether there is a server that no longer knows this page: it was started again and has another token. */
   async #isRefused() {
     try {
-      return (await fetch(this.address("frame/0/0.jpg"), { method: "HEAD" })).status === 403;
+      return (await fetch(this.address("frame/0/0.jpg"), { method: "HEAD", cache: "no-store" })).status === 403;
     } catch {
       return false;
     }

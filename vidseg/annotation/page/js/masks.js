@@ -52,15 +52,25 @@ export function covers(mask, x, y) {
   return false;
 }
 
-/** The mask within its box, row by row, 1 on the object. @param {Mask} mask @returns {Uint8Array} */
-function bitsOf({ runs, frameHeight, left, top, width, height }) {
-  const bits = new Uint8Array(width * height);
+/**
+ * The mask within its box, row by row, 1 on the object, with a margin of zeros of some pixels around it.
+ *
+ * @param {Mask} mask
+ * @returns {Uint8Array} of (height + 2 margins) rows of (width + 2 margins)
+ */
+function bitsOf({ runs, frameHeight, left, top, width, height }, margin) {
+  const stride = width + 2 * margin;
+  const bits = new Uint8Array(stride * (height + 2 * margin));
   let place = 0;
   for (let run = 0; run < runs.length; run++) {
     const end = place + runs[run];
-    for (; run % 2 && place < end; place++) {
+    while (run % 2 && place < end) {
       const x = Math.floor(place / frameHeight);
-      bits[(place - x * frameHeight - top) * width + x - left] = 1;
+      const y = place - x * frameHeight;
+      const length = Math.min(end - place, frameHeight - y);
+      let at = (y - top + margin) * stride + x - left + margin;
+      for (const stop = at + length * stride; at < stop; at += stride) bits[at] = 1;
+      place += length;
     }
     place = end;
   }
@@ -77,7 +87,7 @@ function bitsOf({ runs, frameHeight, left, top, width, height }) {
  */
 function painted(mask, colour, { fill, edgePx }) {
   const { width, height } = mask;
-  const bits = bitsOf(mask);
+  const bits = bitsOf(mask, edgePx);
   const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext("2d");
   const data = context.createImageData(width, height);
@@ -85,11 +95,12 @@ function painted(mask, colour, { fill, edgePx }) {
   const [r, g, b] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
   const opaque = ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
   const inside = ((Math.round(fill * 255) << 24) | (b << 16) | (g << 8) | r) >>> 0;
-  const isOn = (x, y) => x >= 0 && y >= 0 && x < width && y < height && bits[y * width + x] === 1;
+  const stride = width + 2 * edgePx;
+  const down = edgePx * stride;
   for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
-      if (!bits[y * width + x]) continue;
-      const isInside = isOn(x - edgePx, y) && isOn(x + edgePx, y) && isOn(x, y - edgePx) && isOn(x, y + edgePx);
+    for (let x = 0, at = (y + edgePx) * stride + edgePx; x < width; x++, at++) {
+      if (!bits[at]) continue;
+      const isInside = bits[at - edgePx] && bits[at + edgePx] && bits[at - down] && bits[at + down];
       pixels[y * width + x] = isInside ? inside : opaque;
     }
   }

@@ -86,10 +86,12 @@ function takeTimeline({ object, first, kinds, scores, areas }) {
     rows.set(object, {
       kinds: new Array(count).fill("."),
       scores: new Uint8Array(count),
+      version: 0,
       areas: new Float32Array(count),
     });
   }
   const row = rows.get(object);
+  row.version++;
   for (let at = 0; at < kinds.length; at++) {
     row.kinds[first + at] = kinds[at];
     row.scores[first + at] = scores[at];

@@ -62,7 +62,7 @@ export const store = new Store({
   corrected: null, // {object, frame}: a correction that was not carried on to other frames yet
   drawn: [], // drawings that the server has not answered yet
   masks: new Map(), // frame -> {byId: Map(object id -> Mask), isStale}
-  rows: new Map(), // object id -> {kinds: string[], scores: Uint8Array, areas: Float32Array}
+  rows: new Map(), // object id -> {kinds: string[], scores: Uint8Array, areas: Float32Array, version}
   missing: null, // {frame, message}: a picture that cannot be had
 });
 

@@ -1,9 +1,12 @@
 // Draws the timeline: the ruler with what concerns the whole frame, and a row for each object.
 
 import { store } from "../state.js";
+import { RowPictures } from "./states.js";
 
 const TICK_STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000];
 const LEAST_TICK_PX = 64;
+
+const rowPictures = new RowPictures();
 
 /** The page's colours, read when they change: a canvas knows no CSS variables. */
 export function readColours() {
@@ -101,7 +104,7 @@ function paintFlag(context, x, colours) {
   context.fill();
 }
 
-/** A band for the state, a line for the sureness, a pale hill for the area, diamonds for a person's input. */
+/** A band for the state, a line for the certainty, a pale hill for the area, diamonds for a person's input. */
 function paintRow(context, view, object, top) {
   const { width, rowHeight, colours } = view;
   const row = store.state.rows.get(object.id);
@@ -109,7 +112,7 @@ function paintRow(context, view, object, top) {
   context.fillStyle = colours.track;
   context.fillRect(0, inner.top, width, inner.height);
   context.globalAlpha = object.visible ? 1 : 0.4;
-  if (row) paintStates(context, view, object, row, inner);
+  if (row) context.drawImage(rowPictures.get(object, row, view, inner.height), 0, inner.top, width, inner.height);
   for (const { object: id, first, last } of store.state.absent) {
     if (id === object.id) paintSetAbsent(context, span(view, first, last), inner, colours);
   }
@@ -121,58 +124,6 @@ function paintRow(context, view, object, top) {
   for (const prompt of store.state.prompts)
     if (prompt.object === object.id) paintPrompt(context, view, prompt, top + rowHeight / 2);
   context.globalAlpha = 1;
-}
-
-/** One column of pixels at a time: of the frames that share it the least sure one is shown, so that no doubt is lost. */
-function paintStates(context, view, object, row, { top, height }) {
-  const { scale, colours } = view;
-  const most = row.areas.reduce((a, b) => Math.max(a, b), 1);
-  const sureness = new Path2D();
-  let isDown = false;
-  const end = Math.min(scale.first + scale.seen, row.kinds.length);
-  const framesPerColumn = Math.max(1 / scale.pxPerFrame, 1);
-  for (let from = Math.floor(scale.first); from < end; from += framesPerColumn) {
-    const first = Math.floor(from);
-    const last = Math.max(Math.ceil(from + framesPerColumn) - 1, first);
-    // Whole pixels, or neighbours would overlap in stripes.
-    const x = Math.round(scale.placeOf(first));
-    const wide = Math.max(Math.round(scale.placeOf(last + 1)) - x, 1);
-    const at = worst(row, first, last);
-    if (at === null) {
-      isDown = false;
-      continue;
-    }
-    const { kind, score, area } = at;
-    if (kind === "a" || kind === "X") {
-      isDown = false;
-      context.fillStyle = colours.edge;
-      context.fillRect(x, top + height / 2 - 1, wide, 2);
-      continue;
-    }
-    context.fillStyle = object.colour;
-    context.globalAlpha *= kind === "u" ? 0.25 : 0.42;
-    context.fillRect(x, top, wide, height);
-    const hill = (height * area) / most;
-    context.fillRect(x, top + height - hill, wide, hill);
-    context.globalAlpha = object.visible ? 1 : 0.4;
-    const y = top + height - 1 - (height - 2) * score;
-    if (!isDown) sureness.moveTo(x, y);
-    sureness.lineTo(x + wide / 2, y);
-    isDown = true;
-  }
-  context.strokeStyle = colours.text;
-  context.lineWidth = 1.25;
-  context.stroke(sureness);
-}
-
-function worst({ kinds, scores, areas }, first, last) {
-  let found = null;
-  for (let frame = first; frame <= last && frame < kinds.length; frame++) {
-    if (kinds[frame] === ".") continue;
-    const score = scores[frame] / 100;
-    if (!found || score < found.score) found = { kind: kinds[frame], score, area: areas[frame] };
-  }
-  return found;
 }
 
 /** Where a person said that the object is out of sight: an empty track with a line in it. */
