@@ -83,6 +83,12 @@ def test_bare_states_are_read_whatever_the_suffix(state, tmp_path):
         assert_equal(read_checkpoint(str(tmp_path / name)), state)
 
 
+@pytest.mark.parametrize("key", ["model", "state_dict"])
+def test_states_under_a_key_are_read(key, state, tmp_path):
+    torch.save({key: state, "epoch": 3}, tmp_path / "a.pt")
+    assert_equal(read_checkpoint(tmp_path / "a.pt"), state)
+
+
 def test_a_state_dict_is_taken_as_it_is(state):
     assert_equal(read_checkpoint(state), state)
 

@@ -64,9 +64,9 @@ def read_checkpoint(source: str | PathLike[str] | Mapping[str, Tensor]) -> dict[
     """The state dict in a checkpoint, on the CPU, under the official names.
 
     Args:
-        source: a file of torch (`.pt`, `.pth`; the state dict itself, or under 'model' as the official
-            releases have it) or of safetensors; or a state dict. Names of the transformers library are taken,
-            too.
+        source: a file of torch (`.pt`, `.pth`; the state dict itself, or under 'model' or 'state_dict' as
+            official releases have it) or of safetensors; or a state dict. Names of the transformers library
+            are taken, too.
 
     Raises:
         CheckpointError: not a checkpoint, cut short, with more than tensors in it, or without weights.
@@ -77,9 +77,10 @@ def read_checkpoint(source: str | PathLike[str] | Mapping[str, Tensor]) -> dict[
     if file_kind(path) == "safetensors":
         return _tensors(_read_safetensors(path), str(path))
     content = _read_torch(path)
-    # The official releases keep the state dict under 'model', beside nothing or a trainer's state.
-    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
-        content = content["model"]
+    # Official releases keep the state dict under a key, beside nothing or a trainer's state.
+    for key in ("model", "state_dict"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
     return _tensors(content, str(path))
 
 
