@@ -29,7 +29,11 @@ def masks_of(labeller: Labeller) -> dict[tuple[int, int], str]:
     """Exported masks as RLE, by frame and object, read from the file that the page names."""
     dialog = labeller.page.get_by_role("dialog", name="Export is ready")
     folder = Path(dialog.locator(".path").inner_text())
-    document = json.loads((folder / "masklets.coco.json").read_text())
+    text = (folder / "masklets.coco.json").read_text()
+    with labeller.page.expect_download() as download:
+        dialog.get_by_role("link", name="Save").click()
+    assert Path(download.value.path()).read_text() == text, "a saved copy differs from the file"
+    document = json.loads(text)
     dialog.get_by_role("button", name="Done").click()
     frames = {image["id"]: image.get("frame", number) for number, image in enumerate(document["images"])}
     return {

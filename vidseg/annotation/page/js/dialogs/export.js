@@ -4,9 +4,14 @@ import { send } from "../actions.js";
 import { element, icon } from "../dom.js";
 import { connection } from "../session.js";
 import { store } from "../state.js";
+import { toast } from "../toasts.js";
 import { button, mainButton, openDialog } from "./dialog.js";
 
 const KEPT = "vidseg.formats";
+
+/** Whether this page waits for an export. */
+let isAsked = false;
+
 /** Formats in words; ones that are not here are shown by their names alone. */
 const WORDS = {
   png: "Masks as pictures",
@@ -68,6 +73,7 @@ export function openExport() {
         return false;
       }
       localStorage.setItem(KEPT, JSON.stringify(names));
+      isAsked = true;
       send("export", { formats: names, frames: checked("frames")[0] });
     },
   });
@@ -89,9 +95,15 @@ function choice(type, name, value, text, more, isChecked) {
   );
 }
 
-/** Show what an export wrote. @param {{files: {name: string, url: string, bytes: number}[], folder: string}} message */
+/**
+ * Show what an export wrote, or tell of it where another page asked for it.
+ *
+ * @param {{files: {name: string, url: string, bytes: number}[], folder: string}} message
+ */
 export function showExported({ files, folder }) {
-  const dialog = openDialog({
+  if (!isAsked) return toast(`Exported on another page, to ${folder}`, "good");
+  isAsked = false;
+  openDialog({
     title: "Export is ready",
     body: [
       element("p", {}, "The files are in this folder on your machine. You can also save a copy from here."),
@@ -100,7 +112,6 @@ export function showExported({ files, folder }) {
     ],
     feet: [mainButton("Done", { autofocus: true })],
   });
-  return dialog;
 }
 
 function fileRow({ name, url, bytes }) {
