@@ -82,6 +82,7 @@ class AnnotationServer:
                 ws_max_size=MAX_MESSAGE_BYTES,
                 h11_max_incomplete_event_size=1 << 16,
                 timeout_graceful_shutdown=2,
+                timeout_keep_alive=60,
                 server_header=False,
             )
         )
