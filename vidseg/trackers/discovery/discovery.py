@@ -164,7 +164,8 @@ class Discovery:
                 self._forget(session, obj_id)
 
     def _asked_at(self, picture: PromptedPicture, mask: Mask) -> list[Mask]:
-        settings = settings_of("grid", {}, defaults=self._look.sampling)
+        # The object was found by good scores before; now the places of the two answers must agree.
+        settings = settings_of("grid", {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0})
         asking = Asking(picture)
         proposals = asking.points(np.array([innermost_xy(mask)]), settings)
         self.num_asked += asking.num_asked

@@ -14,6 +14,8 @@ from vidseg.samplers import PromptedPicture
 from vidseg.trackers.choices import DEFAULT_TRACKER
 from vidseg.trackers.contract import Frame, Session, Tracker
 from vidseg.trackers.engine_tracker import EngineTracker
+from vidseg.trackers.following.session import FollowingSession
+from vidseg.trackers.following.tracker import FollowingTracker
 from vidseg.trackers.image.embedded_picture import EmbeddedPicture
 from vidseg.trackers.image.load import load_image, segmenter_of
 from vidseg.trackers.image.segmenter import ImageSegmenter
@@ -51,6 +53,19 @@ class OwnLook:
         )
 
 
+class FollowedLook:
+    """Looks with the image model that follows the video, at the embedding that it followed with."""
+
+    def __init__(self, tracker: FollowingTracker) -> None:
+        self._segmenter = tracker.segmenter
+        self.sampling = self._segmenter.discovery
+
+    def at(self, session: Session, frame: Frame) -> PromptedPicture:
+        assert isinstance(session, FollowingSession)
+        assert session.embedding is not None  # of the frame that was stepped to
+        return session.embedding.prompted()
+
+
 class OtherLook:
     """Looks with another model, which encodes the frames it is asked about."""
 
@@ -80,6 +95,8 @@ def look_of(tracker: Tracker, discover_with: str | None, device: str) -> Look:
     """
     if isinstance(tracker, EngineTracker) and discover_with in (None, tracker.name):
         return OwnLook(tracker)
+    if isinstance(tracker, FollowingTracker) and discover_with in (None, tracker.name):
+        return FollowedLook(tracker)
     if discover_with is None:
         raise ConfigError(
             f"the tracker '{tracker.name}' cannot find objects by itself",
