@@ -14,7 +14,6 @@ The page of `vidseg annotate` is a client of this class, which knows no server.
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,23 +22,21 @@ from os import PathLike
 from types import TracebackType
 from typing import Any
 
-from vidseg.annotation.answers import Answers
 from vidseg.annotation.database import Act
 from vidseg.annotation.events import Listeners, masks_message, timeline_message
 from vidseg.annotation.jobs import AnswersFirst, Jobs
 from vidseg.annotation.masks import Mask
 from vidseg.annotation.merging import merge_objects
 from vidseg.annotation.opening import OpenProject
-from vidseg.annotation.passes import Direction, Pass, Planner
+from vidseg.annotation.parts import build_parts
+from vidseg.annotation.passes import Direction, Pass
 from vidseg.annotation.project import MAX_VERSIONS, AnnotatedObject
-from vidseg.annotation.prompting import Points, Prompting
-from vidseg.annotation.run_folder import STATE, RunFolder
-from vidseg.annotation.saved_sessions import SavedSessions
-from vidseg.annotation.spans import Span
-from vidseg.annotation.starts import Starts
+from vidseg.annotation.prompting import Points
+from vidseg.annotation.run_folder import RunFolder
+from vidseg.annotation.spans import checked_span
 from vidseg.annotation.state import describe, describe_changing, describe_progress
 from vidseg.annotation.telling import Telling
-from vidseg.annotation.tracking import Tracking, TrackingJob
+from vidseg.annotation.tracking import TrackingJob
 from vidseg.errors import InputError, VidsegError
 from vidseg.pipeline.writers.masklets import FILE_NAME as MASKLETS
 from vidseg.trackers.choices import DEFAULT_TRACKER
@@ -98,45 +95,16 @@ class AnnotationSession:
         self._answers_first = AnswersFirst()
         self._timer: threading.Timer | None = None
         self._is_closed = False
-        self._build()
-        self.write_files()
-
-    def _build(self) -> None:
-        state = self.folder / STATE
-        keep_decoded = self.tracker.traits.takes_decoded
-        database = self.project.database
-        saved = SavedSessions(state / "sessions", database)
-        starts = Starts(self.project, saved)
-        # Each thread reads with a decoder of its own.
-        for_answers, for_tracking = (self.video.another(keep_decoded=keep_decoded) for _ in range(2))
-        self._scratch = state / "scratch"
-        self._scratch.mkdir(exist_ok=True)
-        self.answers = Answers(self.tracker, for_answers, self.project, starts, self._scratch)
-        self._prompting = Prompting(
-            self.project,
-            self.answers,
-            num_frames=self.num_frames,
-            size_hw=self.size_hw,
-            time_of=self.answers.time_of,
-        )
-        self._planner = Planner(
-            self.project,
-            starts,
-            num_frames=self.num_frames,
-            size_hw=self.size_hw,
-            read_frame=for_tracking.frame,
-            clicks_correct=self.tracker.traits.clicks_correct,
-        )
-        tracking = Tracking(
+        self._parts = build_parts(
             self.tracker,
-            for_tracking,
-            self.project,
-            saved,
+            opened,
             before_step=self._answers_first.let_pass,
             on_frame=lambda job, frame_idx: self._telling.frame(frame_idx, job.obj_ids),
         )
-        self._jobs = Jobs(tracking, self._job_ended)
-        self._readers = (self.video, for_answers, for_tracking)
+        self.answers = self._parts.answers
+        self._prompting = self._parts.prompting
+        self._jobs = Jobs(self._parts.tracking, self._job_ended)
+        self.write_files()
 
     # What is said of objects on frames. Each returns the object, a new one where `obj_id` is None.
 
@@ -206,7 +174,7 @@ class AnnotationSession:
 
     def set_absent(self, obj_id: int, first: int, last: int, *, on: bool = True) -> None:
         """Say that an object is not in sight on frames, or take that back."""
-        first, last = self._span(first, last)
+        first, last = checked_span(first, last, self.num_frames)
         with self._act(f"Set {self.project.object(obj_id).name} absent", [obj_id]):
             self.project.set_absent(obj_id, first, last, on=on)
         self._telling.frames([obj_id], (first, last))
@@ -214,14 +182,14 @@ class AnnotationSession:
 
     def set_reviewed(self, first: int, last: int, *, on: bool = True) -> None:
         """Mark frames as reviewed, or take it back; tracking does not change the masks of reviewed frames."""
-        first, last = self._span(first, last)
+        first, last = checked_span(first, last, self.num_frames)
         with self._act("Mark as reviewed" if on else "Take back the review"):
             self.project.set_reviewed(first, last, on=on)
         self._changed()
 
     def flag(self, frame_idx: int, note: str | None) -> None:
         """Flag a frame with a note; None takes it back."""
-        self._span(frame_idx, frame_idx)
+        checked_span(frame_idx, frame_idx, self.num_frames)
         with self._act("Flag a frame" if note is not None else "Take back a flag"):
             self.project.set_flag(frame_idx, note)
         self._changed()
@@ -248,7 +216,7 @@ class AnnotationSession:
             chosen = [thing for thing in self.project.objects() if self._is_tracked(thing, obj_ids)]
             if not chosen:
                 raise InputError("there is no object to track", hint="click an object, or unlock one")
-            passes = self._planner.track([thing.obj_id for thing in chosen], direction, first, last)
+            passes = self._parts.planner.track([thing.obj_id for thing in chosen], direction, first, last)
             more = f" and {len(chosen) - 1} more" if len(chosen) > 1 else ""
             self._begin_job(f"Track {chosen[0].name}{more}", passes)
 
@@ -260,7 +228,7 @@ class AnnotationSession:
             InputError: tracking is under way.
         """
         with self._lock:
-            passes = self._planner.retrack(obj_id, frame_idx)
+            passes = self._parts.planner.retrack(obj_id, frame_idx)
             is_correction = any(each.start is not None for each in passes)
             act_id = self._begin_job(
                 f"Correct {self.project.object(obj_id).name} from frame {frame_idx}", passes
@@ -346,9 +314,7 @@ class AnnotationSession:
             if self._timer is not None:
                 self._timer.cancel()
             self.write_files()
-            for reader in self._readers:
-                reader.close()
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._parts.close()
             self._opened.close()
 
     def __enter__(self) -> AnnotationSession:
@@ -410,19 +376,6 @@ class AnnotationSession:
             self._telling.everything(gone)
             self._changed()
         return act
-
-    def _span(self, first: int, last: int) -> Span:
-        """Frames in rising order.
-
-        Raises:
-            InputError: there are no such frames.
-        """
-        first, last = sorted((first, last))
-        if first < 0 or last >= self.num_frames:
-            raise InputError(
-                f"there are no frames {first} to {last}", hint=f"the last one is {self.num_frames - 1}"
-            )
-        return first, last
 
     def _changed_everything(self, gone: Sequence[int] = ()) -> None:
         with self._lock:

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from vidseg.errors import InputError
+
 Span = tuple[int, int]
+
+
+def checked_span(first: int, last: int, num_frames: int) -> Span:
+    """Two frames of a video, the lower one first.
+
+    Raises:
+        InputError: the video has no such frames.
+    """
+    first, last = sorted((first, last))
+    if first < 0 or last >= num_frames:
+        raise InputError(f"there are no frames {first} to {last}", hint=f"the last one is {num_frames - 1}")
+    return first, last
 
 
 def with_span(spans: Iterable[Span], first: int, last: int) -> list[Span]:
