@@ -42,7 +42,7 @@ class _Known:
 
 
 class Discovery:
-    """Finds the objects of one video, and gives them to a session to follow.
+    """Finds the objects of one video, and gives them to a session to follow::
 
         session = tracker.start()
         discovery = Discovery(tracker, every=15)
