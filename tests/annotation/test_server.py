@@ -157,7 +157,11 @@ def test_corrections_review_and_export_in_one_sitting(tmp_path: Path, video: Pat
             archive = zipfile.ZipFile(io.BytesIO(site.get(files["masks.zip"])[2]))
             assert len(archive.namelist()) == count
             said = json.loads(site.get(files["prompts.json"])[2])
-            assert said["objects"][0]["prompts"][1] == {"frame": 20, "mask": "prompts/1-00020.png"}
+            assert said["objects"][0]["prompts"][1] == {
+                "mask": "prompts/1-00020.png",
+                "frame": 20,
+                "in_turn": True,
+            }
 
 
 def test_a_queue_of_videos(tmp_path: Path, video: Path) -> None:
