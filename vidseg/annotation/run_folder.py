@@ -83,6 +83,11 @@ class RunFolder:
                 left.unlink()
         return path
 
+    def write_run(self, project: Project) -> None:
+        """Write masklets.jsonl and run.json."""
+        self.write_masklets(project, self.path / MASKLETS)
+        self.write_record(project, self.path / run_record.FILE_NAME)
+
     def write_masklets(self, project: Project, path: Path, *, reviewed_only: bool = False) -> None:
         """Write masklets.jsonl as `path`.
 

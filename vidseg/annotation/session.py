@@ -38,7 +38,6 @@ from vidseg.annotation.state import describe, describe_changing, describe_progre
 from vidseg.annotation.telling import Telling
 from vidseg.annotation.tracking import TrackingJob
 from vidseg.errors import InputError, VidsegError
-from vidseg.pipeline.writers.masklets import FILE_NAME as MASKLETS
 from vidseg.trackers.choices import DEFAULT_TRACKER
 from vidseg.trackers.contract import Tracker
 from vidseg.trackers.options import TrackerOptions
@@ -91,7 +90,7 @@ class AnnotationSession:
             state=lambda: describe_changing(self),
             progress=lambda: describe_progress(self),
         )
-        self._lock = threading.RLock()
+        self._lock, self._files_lock = threading.RLock(), threading.RLock()
         self._answers_first = AnswersFirst()
         self._timer: threading.Timer | None = None
         self._is_closed = False
@@ -298,11 +297,11 @@ class AnnotationSession:
         return self._jobs.document()
 
     def write_files(self) -> None:
-        """Write the files of the run and the prompts as they are now."""
+        """Write the files of the run and the prompts as they are now; acts need not wait for it."""
         with self._lock:
             self.files.write_prompts(self.project)
-            self.files.write_masklets(self.project, self.folder / MASKLETS)
-            self.files.write_record(self.project, self.folder / "run.json")
+        with self._files_lock:
+            self.files.write_run(self.project)
 
     def close(self) -> None:
         """Stop tracking, write the files of the run, let go of the project. It is safe to call it twice."""
@@ -313,9 +312,10 @@ class AnnotationSession:
         with self._lock:
             if self._timer is not None:
                 self._timer.cancel()
-            self.write_files()
-            self._parts.close()
-            self._opened.close()
+            with self._files_lock:
+                self.write_files()
+                self._parts.close()
+                self._opened.close()
 
     def __enter__(self) -> AnnotationSession:
         return self
@@ -396,5 +396,9 @@ class AnnotationSession:
 
     def _write_later(self) -> None:
         with self._lock:
-            if not self._is_closed and not self._jobs.is_busy:
-                self.write_files()
+            if self._is_closed or self._jobs.is_busy:
+                return
+            self.files.write_prompts(self.project)
+        with self._files_lock:
+            if not self._is_closed:
+                self.files.write_run(self.project)
