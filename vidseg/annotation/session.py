@@ -274,8 +274,6 @@ class AnnotationSession:
             self.project.restore(obj_id, version)
         self._changed_everything()
 
-    # What there is
-
     def masks(self, frame_idx: int) -> list[Mask]:
         """The masks of a frame; those of kind 'X' are set absent."""
         return self.project.masks_on(frame_idx)
@@ -324,8 +322,6 @@ class AnnotationSession:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-    # Within
 
     @contextmanager
     def _act(self, title: str, obj_ids: Sequence[int] = ()) -> Iterator[None]:
