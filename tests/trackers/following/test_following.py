@@ -19,6 +19,7 @@ from vidseg.eval.metrics import region_j
 from vidseg.pipeline.made_video import MadeVideo
 from vidseg.trackers.check_scene import iou, scene_box, scene_frame, scene_mask
 from vidseg.trackers.contract import Frame, Tracker
+from vidseg.trackers.discovery.looking import look_of
 from vidseg.trackers.following import FollowingTracker
 from vidseg.trackers.parts import BACKBONES
 
@@ -177,6 +178,15 @@ def test_stages_can_be_watched_by_whoever_comes_later() -> None:
     model.truth = scene_mask(1, 0).astype(np.uint8)
     session.step(scene_frame(0))
     assert seen[:2] == list(tracker.stages)
+
+
+def test_discovery_looks_at_what_was_encoded_for_following() -> None:
+    tracker = FollowingTracker(oracle()[1])
+    session, frame = tracker.start(), scene_frame(0)
+    session.step(frame)
+    looked = look_of(tracker, None, "cpu").at(session, frame)
+    assert session.embedding is not None
+    assert torch.equal(looked.features, session.embedding.encoded.top_1chw[0])
 
 
 def test_a_frame_without_a_picture_is_an_error() -> None:
