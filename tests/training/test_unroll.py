@@ -15,7 +15,7 @@ from support.seeded import seeded_weights
 from support.training import SIZE, clips, tracker_yaml, training_settings
 from vidseg.memory.bank import MemoryFrame
 from vidseg.memory.position import sine_grid
-from vidseg.memory.rope import _rotation, axial_rotation
+from vidseg.memory.rope import axial_rotation
 from vidseg.trackers.contract import ABSENT_LOGIT, Frame
 from vidseg.trackers.engine import Engine
 from vidseg.trackers.image_encoder import normalise
@@ -245,12 +245,11 @@ def test_gradients_are_cut_where_truncation_says(tmp_path: Path, monkeypatch: py
 
 def test_what_tracking_kept_serves_training() -> None:
     """Rotations and positions are kept by grid, whoever asks first; tracking runs in inference mode."""
-    _rotation.cache_clear()
-    sine_grid.cache_clear()
+    height, width = 3, 7  # a grid that no other test asks for, so that nothing of it is kept yet
     with torch.inference_mode():
-        kept = axial_rotation(8, 2, 2), sine_grid(8, 2, 2)
+        kept = axial_rotation(8, height, width), sine_grid(8, height, width)
     assert not any(tensor.is_inference() for tensor in kept)
-    weight = torch.ones(4, 4, 2, requires_grad=True)
+    weight = torch.ones(height * width, 4, 2, requires_grad=True)
     (weight * kept[0]).abs().sum().backward()
 
 
