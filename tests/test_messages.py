@@ -73,7 +73,7 @@ def test_a_device_of_torch_is_a_device() -> None:
         ({"formats": ["png,rle"]}, r"the format 'png,rle' is several\n  fix: formats=\['png', 'rle'\]"),
         ({"formats": [1]}, "the format 1 is not a name"),
         ({"prompts": [2, 2, 20, 20]}, r"JSON object, not \[2, 2, 20, 20\]\n.*\n  fix: \{.box.: \[x0"),
-        ({"prompts": None}, "JSON object, not null"),
+        ({"prompts": None}, "nothing says what to follow\n  fix: give prompts, or discover=True"),
         ({"tracker": None}, "a NoneType is no tracker\n  fix: give a name"),
         ({"start": "1"}, "start is '1'\n  fix: start is the number of a frame"),
     ],

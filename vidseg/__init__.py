@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from vidseg.trackers.check import check_tracker as check_tracker
     from vidseg.trackers.contract import Frame as Frame
     from vidseg.trackers.contract import FrameResult as FrameResult
-    from vidseg.trackers.discovery import Discovery as Discovery
+    from vidseg.trackers.discovery.discovery import Discovery as Discovery
     from vidseg.trackers.image.load import load_image as load_image
     from vidseg.trackers.registry import load as load
     from vidseg.trackers.registry import register_tracker as register_tracker
     from vidseg.trackers.registry import register_tracker_config as register_tracker_config
 
 _HOME = {
-    "Discovery": "vidseg.trackers.discovery",
+    "Discovery": "vidseg.trackers.discovery.discovery",
     "Frame": "vidseg.trackers.contract",
     "FrameResult": "vidseg.trackers.contract",
     "VidsegError": "vidseg.errors",

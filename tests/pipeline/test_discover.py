@@ -15,7 +15,7 @@ import vidseg
 from vidseg.cli import main
 from vidseg.errors import PromptError
 from vidseg.pipeline.writers.rle import decode_rle
-from vidseg.trackers.discovery import Discovery
+from vidseg.trackers.discovery.discovery import Discovery
 from vidseg.trackers.engine import Engine
 
 FRAMES = 24

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vidseg.errors import DecodeError, OutputError, PromptError, RunError, SourceError, VidsegError
 from vidseg.pipeline.build_writers import build_writers
@@ -23,7 +24,9 @@ from vidseg.pipeline.stop import Stop
 from vidseg.pipeline.video import Video
 from vidseg.pipeline.writers.contract import FrameMasks, Writer
 from vidseg.trackers.contract import Frame, Session, Tracker
-from vidseg.trackers.discovery import Discovery
+
+if TYPE_CHECKING:
+    from vidseg.trackers.discovery.discovery import Discovery
 
 RUN_STATE = "the run's state"
 """How errors call what is written besides the outputs."""
@@ -159,6 +162,8 @@ class Execution:
         if self.options.discover is None:
             return None
         first_id = 1 + max((thing.obj_id for thing in self.prompts.objects), default=0)
+        from vidseg.trackers.discovery.discovery import Discovery  # needs torch
+
         discovery = Discovery(self.tracker, self.options.discover, first_id=first_id, device=self.device)
         if self.resume_point.discovery is not None:
             discovery.take_state(self.resume_point.discovery)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,9 @@ from vidseg.pipeline.run_record import RunRecord
 from vidseg.pipeline.stop import Stop
 from vidseg.pipeline.writers.contract import FrameMasks
 from vidseg.trackers.contract import Frame, Session
-from vidseg.trackers.discovery import Discovery
+
+if TYPE_CHECKING:
+    from vidseg.trackers.discovery.discovery import Discovery
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from vidseg.errors import ConfigError, unknown
 from vidseg.pipeline.addresses import is_address, name_of, shown
 from vidseg.pipeline.formats import DEFAULT_FORMATS, check_formats
 from vidseg.pipeline.prompt_schedule import PromptSchedule
-from vidseg.trackers.discovery import DiscoverySettings
+from vidseg.trackers.discovery.settings import DiscoverySettings
 from vidseg.validation import parse
 
 Direction = Literal["forward", "backward", "both"]

@@ -71,7 +71,7 @@ def track(
         queue_frames: how many frames may wait to be tracked; half as many may wait to be written.
         reader, on_behind: see `vidseg.read`.
         discover: find objects besides those that are prompted, and follow them, too: True, or settings such
-            as `{"every": 30}` (`vidseg.trackers.discovery.DiscoverySettings`).
+            as `{"every": 30}` (`vidseg.trackers.discovery.settings.DiscoverySettings`).
         **tracker_options: of a tracker that is to be loaded: `weights`, `device`, `dtype`, ...; see
             `vidseg.load`.
 

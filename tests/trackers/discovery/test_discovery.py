@@ -13,8 +13,8 @@ from support.planted import decoder
 from vidseg.errors import ConfigError, InputError
 from vidseg.samplers.picture import DecodedPicture
 from vidseg.trackers.contract import Frame, FrameResult
-from vidseg.trackers.discovery import Discovery
 from vidseg.trackers.discovery.comparing import innermost_xy, is_known
+from vidseg.trackers.discovery.discovery import Discovery
 
 SIZE_HW = (48, 64)
 SAMPLING = {"points_per_side": 8}

@@ -5,7 +5,6 @@ settings    its settings
 looking     the picture of a frame as a sampler asks it, on features that tracking made where it can
 comparing   masks against masks: known, inside, the same
 scene       the colours of frames, by which a cut is noticed
-"""
 
-from vidseg.trackers.discovery.discovery import Discovery as Discovery
-from vidseg.trackers.discovery.settings import DiscoverySettings as DiscoverySettings
+Nothing is imported here: settings and scene cuts are needed where no model, and so no torch, is loaded.
+"""

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from vidseg.errors import ConfigError
-from vidseg.samplers.table import settings_of
 from vidseg.validation import Strict
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -53,4 +52,6 @@ class DiscoverySettings(Strict):
             raise ConfigError(
                 "the sampler 'boxes' needs boxes, and discovery has none", hint="--sampler grid or two-round"
             )
+        from vidseg.samplers.table import settings_of
+
         settings_of(self.sampler, self.sampling)
