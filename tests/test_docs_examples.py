@@ -24,6 +24,7 @@ ELSEWHERE = {
     "fiftyone",  # wants FiftyOne
     "annotate",  # serves until it is ended: annotation/test_page_hour.py
     "annotate_protocol",  # messages, no example: annotation/test_server.py
+    "export",  # wants published weights: export/test_export.py
     "annotation",  # wants a clip of 121 frames: annotation/test_session.py
 }
 """Pages whose first examples other tests run, or none can."""
