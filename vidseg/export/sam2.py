@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidseg.export.parts import Exportable, Part
-from vidseg.memory.attention import MemoryTokens
-from vidseg.memory.position import sine_grid, sine_times
+from vidseg.memory.position import sine_grid
 from vidseg.memory.widths import CHANNELS, MEMORY_CHANNELS
 from vidseg.trackers.model import MASK_LOGIT_BIAS, MASK_LOGIT_SCALE, Features
 from vidseg.trackers.sam2.video_model import Sam2VideoModel
@@ -49,29 +48,9 @@ class MemoryAttention(nn.Module):
         self, features: Tensor, memories: Tensor, slots: Tensor, pointers: Tensor, times: Tensor
     ) -> tuple[Tensor]:
         model = self.model
-        objects, frames = memories.shape[:2]
         _, channels, height, width = features.shape
-        if model.spatial_perceiver is None:
-            place = sine_grid(MEMORY_CHANNELS, height, width, memories.device).flatten(1).T
-        else:
-            place = model.spatial_perceiver.token_positions(memories.device)
-        place, dtype = place.to(features.dtype), features.dtype
-        slot_codes = model.maskmem_tpos_enc[:, 0][slots]  # B x T x 1 x 64
-        positions = (place + slot_codes).flatten(1, 2)
-        pieces = channels // MEMORY_CHANNELS
-        pointer_tokens = pointers.unflatten(-1, (pieces, MEMORY_CHANNELS)).flatten(1, 2)
-        if model.obj_ptr_tpos_proj is None:
-            pointer_positions = torch.zeros_like(pointer_tokens)
-        else:
-            codes = model.obj_ptr_tpos_proj(sine_times(times.flatten(), channels).to(dtype))
-            pointer_positions = codes.unflatten(0, (objects, -1)).repeat_interleave(pieces, dim=1)
-        memory = MemoryTokens(
-            torch.cat((memories.flatten(1, 2), pointer_tokens), dim=1),
-            torch.cat((positions, pointer_positions), dim=1),
-            pointer_tokens.shape[1],
-            frames,
-        )
-        position = sine_grid(channels, height, width, features.device).to(dtype)
+        memory = model.memory_tokens((height, width), memories, slots, pointers, times)
+        position = sine_grid(channels, height, width, features.device).to(features.dtype)
         return (model.memory_attention(features, position, memory),)
 
 

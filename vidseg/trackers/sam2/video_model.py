@@ -98,35 +98,57 @@ class Sam2VideoModel(Sam2ImageModel):
         )
 
     def _tokens(self, features: Features, recalls: Sequence[Recall], pointer_limit: int) -> MemoryTokens:
-        height, width = features.top_1chw.shape[-2:]
-        spatial = stack_tokens(recalls).to(self.dtype)
-        if self.spatial_perceiver is None:
-            place = sine_grid(MEMORY_CHANNELS, height, width, spatial.device).flatten(1).T
-        else:
-            place = self.spatial_perceiver.token_positions(spatial.device)
-        place = place.to(self.dtype)
-        times = self.maskmem_tpos_enc[:, 0]
-        positions = torch.stack([torch.cat([place + times[slot] for slot, _ in r.spatial]) for r in recalls])
         num_frames, num_pointers = len(recalls[0].spatial), len(recalls[0].pointers)
-        if not num_pointers:
-            return _scale_keys(MemoryTokens(spatial, positions, 0, num_frames), recalls)
-        pointers = torch.stack([torch.stack([f.pointer_c for _, f in r.pointers]) for r in recalls])
-        pieces = pointers.shape[-1] // MEMORY_CHANNELS
-        pointer_tokens = pointers.to(self.dtype).unflatten(-1, (pieces, -1)).flatten(1, 2)
+        memories = stack_tokens(recalls).to(self.dtype).unflatten(1, (num_frames, -1))
+        slots = torch.tensor([[slot for slot, _ in r.spatial] for r in recalls], device=memories.device)
+        pointers = times = None
+        if num_pointers:
+            pointers = torch.stack([torch.stack([f.pointer_c for _, f in r.pointers]) for r in recalls])
+            back = torch.tensor([[t for t, _ in r.pointers] for r in recalls], device=memories.device)
+            times = back / (pointer_limit - 1)
+        height, width = features.top_1chw.shape[-2:]
+        return _scale_keys(self.memory_tokens((height, width), memories, slots, pointers, times), recalls)
+
+    def memory_tokens(
+        self,
+        grid_hw: tuple[int, int],
+        memories_btnc: Tensor,
+        slots_bt: Tensor,
+        pointers_brc: Tensor | None,
+        times_br: Tensor | None,
+    ) -> MemoryTokens:
+        """Memories and object pointers with their places and times, as memory attention reads them.
+
+        Args:
+            grid_hw: height and width of the frame's features.
+            memories_btnc: T spatial memories of N tokens each.
+            slots_bt: number of the time code of each; -1 is that of conditioning frames.
+            pointers_brc: R object pointers; None: none is read.
+            times_br: how far back they are, as a share of the pointer limit less 1; float32.
+        """
+        if self.spatial_perceiver is None:
+            place = sine_grid(MEMORY_CHANNELS, *grid_hw, memories_btnc.device).flatten(1).T
+        else:
+            place = self.spatial_perceiver.token_positions(memories_btnc.device)
+        place = place.to(self.dtype)
+        positions = (place + self.maskmem_tpos_enc[:, 0][slots_bt]).flatten(1, 2)
+        spatial, num_frames = memories_btnc.flatten(1, 2), memories_btnc.shape[1]
+        if pointers_brc is None or times_br is None:
+            return MemoryTokens(spatial, positions, 0, num_frames)
+        pieces = pointers_brc.shape[-1] // MEMORY_CHANNELS
+        pointer_tokens = pointers_brc.to(self.dtype).unflatten(-1, (pieces, -1)).flatten(1, 2)
         if self.obj_ptr_tpos_proj is None:
             pointer_positions = torch.zeros_like(pointer_tokens)
         else:
-            back = torch.tensor([[t for t, _ in r.pointers] for r in recalls], device=spatial.device)
-            code = sine_times(back.flatten() / (pointer_limit - 1), pointers.shape[-1]).to(self.dtype)
-            code = self.obj_ptr_tpos_proj(code).unflatten(0, back.shape)
+            code = sine_times(times_br.flatten(), pointers_brc.shape[-1]).to(self.dtype)
+            code = self.obj_ptr_tpos_proj(code).unflatten(0, times_br.shape)
             pointer_positions = code.repeat_interleave(pieces, dim=1)
-        tokens = MemoryTokens(
+        return MemoryTokens(
             torch.cat((spatial, pointer_tokens), dim=1),
             torch.cat((positions, pointer_positions), dim=1),
-            num_pointers * pieces,
+            pointer_tokens.shape[1],
             num_frames,
         )
-        return _scale_keys(tokens, recalls)
 
     def all_passes(
         self,
