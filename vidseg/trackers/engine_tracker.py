@@ -12,12 +12,13 @@ from typing import Any
 import torch
 
 from vidseg.errors import ConfigError
+from vidseg.memory.bank import BankPolicy
 from vidseg.trackers.build import build_model
 from vidseg.trackers.contract import TrackerTraits
 from vidseg.trackers.device import pick_device
 from vidseg.trackers.engine import Engine
 from vidseg.trackers.load_weights import load_weights
-from vidseg.trackers.model import module_of
+from vidseg.trackers.model import MemoryModel, module_of
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.session import EngineSession, SessionOptions
 from vidseg.trackers.session_file import read_session, write_session
@@ -62,9 +63,7 @@ class EngineTracker:
         if asked.image_size is not None:
             changed = {**dict(config), "image_size": asked.image_size}
             settings = parse(EngineSettings, changed, where=f"{where}, --image-size", error=ConfigError)
-        if asked.max_conditioning is not None:
-            bank = {**settings.bank, "max_conditioning": asked.max_conditioning}
-            settings = settings.model_copy(update={"bank": bank})
+        settings = settings.with_conditioning(asked.max_conditioning)
         device = pick_device(asked.device)
         model, policy = build_model(settings, where)
         module = module_of(model)
@@ -73,6 +72,19 @@ class EngineTracker:
         module.to(device=device, dtype=getattr(torch, asked.dtype))
         if asked.compile:
             model.compile_parts()
+        return cls.around(name, settings, model, policy, asked, weights_sha256)
+
+    @classmethod
+    def around(
+        cls,
+        name: str,
+        settings: EngineSettings,
+        model: MemoryModel,
+        policy: BankPolicy,
+        asked: TrackerOptions,
+        weights_sha256: str | None,
+    ) -> EngineTracker:
+        """The tracker of a model that is ready to use, with the options that were asked for."""
         options = SessionOptions(
             non_overlap_masks=bool(asked.non_overlap_masks),
             remove_speck_area=asked.remove_speck_area or 0,

@@ -43,6 +43,12 @@ class EngineSettings(Strict):
     discovery: dict[str, Any] = Field(default={}, exclude=True)
     """The same for discovery in videos, where a mask that is none costs more than one that comes late."""
 
+    def with_conditioning(self, max_conditioning: int | None) -> EngineSettings:
+        """These settings with a bank that reads so many conditioning frames; None leaves it as it is."""
+        if max_conditioning is None:
+            return self
+        return self.model_copy(update={"bank": {**self.bank, "max_conditioning": max_conditioning}})
+
 
 @dataclass(frozen=True)
 class Given:

@@ -9,13 +9,11 @@ from typing import Any
 from pydantic import Field
 
 from vidseg.errors import ConfigError
-from vidseg.trackers.engine import Engine
 from vidseg.trackers.engine_tracker import EngineTracker
 from vidseg.trackers.onnx.graphs import Graphs
 from vidseg.trackers.onnx.model import OnnxSam2Model
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.parts import BANK_POLICIES, build_part
-from vidseg.trackers.session import SessionOptions
 from vidseg.trackers.settings import EngineSettings
 from vidseg.validation import parse
 
@@ -46,20 +44,11 @@ def build_onnx(name: str, config: Mapping[str, Any], asked: TrackerOptions) -> E
     taken = set(TrackerOptions.model_fields) - set(_CANNOT)
     asked.require_taken(taken, by=name, why=_CANNOT)
     settings = parse(OnnxSettings, dict(config), where=where, error=ConfigError)
-    if asked.max_conditioning is not None:
-        bank = {**settings.bank, "max_conditioning": asked.max_conditioning}
-        settings = settings.model_copy(update={"bank": bank})
     folder = asked.weights if isinstance(asked.weights, str) else settings.weights
     if folder is None:
         raise ConfigError("the folder of the graphs is not named", where=f"{where}, field 'weights'")
     graphs = Graphs(Path(folder), settings.providers)
-    policy = build_part(BANK_POLICIES, "bank", settings.bank, where)
-    options = SessionOptions(
-        non_overlap_masks=bool(asked.non_overlap_masks),
-        remove_speck_area=asked.remove_speck_area or 0,
-        keeps_corrections=settings.keeps_corrections,
-        corrections_condition=bool(asked.corrections_condition),
-        clear_memory_around_corrections=bool(asked.clear_memory_around_corrections),
-    )
-    engine = Engine(OnnxSam2Model(graphs), policy, fill_hole_area=asked.fill_hole_area or 0)
-    return EngineTracker(name, settings, engine, options, graphs.facts["weights_sha256"])
+    read = settings.with_conditioning(asked.max_conditioning)
+    policy = build_part(BANK_POLICIES, "bank", read.bank, where)
+    digest = graphs.facts["weights_sha256"]
+    return EngineTracker.around(name, read, OnnxSam2Model(graphs), policy, asked, digest)
