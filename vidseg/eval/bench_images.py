@@ -80,18 +80,12 @@ class _Subject:
         import torch
 
         from vidseg.pipeline.made_video import MadeVideo
-        from vidseg.trackers.image.load import load_image
+        from vidseg.trackers.image.load import build_segmenter
         from vidseg.trackers.model import module_of
 
         if options.threads is not None:
             torch.set_num_threads(options.threads)
-        self.segmenter = load_image(
-            choice.tracker,
-            weights=choice.weights,
-            device=choice.device,
-            dtype=choice.dtype,
-            allow_random_weights=bool(choice.allow_random_weights),
-        )
+        self.segmenter = build_segmenter(choice)
         self.module = module_of(self.segmenter.model).requires_grad_(False)
         video = MadeVideo(num_frames=options.pictures + 1, size_hw=options.size_hw)
         self.pictures = iter([frame.image for frame, _ in video if frame.image is not None])

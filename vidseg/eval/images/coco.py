@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vidseg.errors import InputError
+from vidseg.eval.json_file import read_json
+from vidseg.eval.metrics.coco import compressed
 
 ANNOTATIONS = "annotations/instances_val2017.json"
 PICTURES = ("val2017", "images", "")
@@ -112,28 +113,9 @@ def open_pictures(root: Path, annotations: Path | None = None) -> AnnotatedPictu
     return AnnotatedPictures(root, path, document)
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-        InputError: it is missing or no JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError("there is no such file", where=str(path)) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"the file cannot be read as JSON ({error})", where=str(path)) from None
-
-
 def mask_of(annotation: dict[str, Any], size_hw: tuple[int, int]) -> npt.NDArray[np.bool_]:
     """The mask of an annotation, bool H x W, from polygons or RLE."""
     from pycocotools import mask as rle
 
-    segmentation = annotation["segmentation"]
-    if isinstance(segmentation, list):
-        segmentation = rle.merge(rle.frPyObjects(segmentation, *size_hw))
-    elif isinstance(segmentation["counts"], list):
-        segmentation = rle.frPyObjects(segmentation, *size_hw)
-    mask: npt.NDArray[np.bool_] = rle.decode(segmentation).astype(bool)
+    mask: npt.NDArray[np.bool_] = rle.decode(compressed(annotation["segmentation"], size_hw)).astype(bool)
     return mask

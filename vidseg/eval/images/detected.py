@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vidseg.errors import InputError
-from vidseg.eval.images.coco import AnnotatedPictures, read_json
+from vidseg.eval.images.coco import AnnotatedPictures
 from vidseg.eval.images.prompted import PROMPTS_AT_ONCE, best_masks, box_of
+from vidseg.eval.json_file import read_json
+from vidseg.pipeline.writers.rle import encode_rle
 
 if TYPE_CHECKING:
     from vidseg.trackers.image.embedding import Embedding
@@ -57,8 +59,6 @@ def masks_of_picture(embedding: Embedding, detections: Sequence[dict[str, Any]])
 
     Boxes without area inside the picture get an empty mask.
     """
-    from pycocotools import mask as rle
-
     results = []
     for start in range(0, len(detections), PROMPTS_AT_ONCE):
         few = detections[start : start + PROMPTS_AT_ONCE]
@@ -67,9 +67,7 @@ def masks_of_picture(embedding: Embedding, detections: Sequence[dict[str, Any]])
         masks = iter(best_masks(embedding, prompts))
         for detection, box in zip(few, boxes, strict=True):
             mask = np.zeros(embedding.size_hw, bool) if box is None else next(masks)
-            encoded = rle.encode(np.asfortranarray(mask.astype(np.uint8)))
-            segmentation = {"size": encoded["size"], "counts": encoded["counts"].decode("ascii")}
-            results.append({**{key: detection[key] for key in KEYS}, "segmentation": segmentation})
+            results.append({**{key: detection[key] for key in KEYS}, "segmentation": encode_rle(mask)})
     return results
 
 

@@ -76,12 +76,14 @@ def evaluate_images(
     Raises:
         InputError: the data are not complete, the model cannot be loaded, or `out` holds something else.
     """
+    from vidseg.trackers.image.load import build_segmenter  # needs torch
+
     asked, options = asked or TrackerOptions(), options or ImageEvaluationOptions()
     _check(kind, options)
     pictures = open_pictures(root, options.annotations)
     answer = _question(kind, pictures, options)
     check_folder(out, resume=options.resume)
-    segmenter = _load(asked)
+    segmenter = build_segmenter(asked)
     about = _about(kind, pictures, segmenter, asked, options)
     claim(out, about)
     images = pictures.document["images"][: options.limit]
@@ -210,18 +212,6 @@ def _check(kind: str, options: ImageEvaluationOptions) -> None:
         )
     if options.limit is not None and options.limit < 1:
         raise InputError(f"--limit {options.limit}", hint="give 1 or more")
-
-
-def _load(asked: TrackerOptions) -> ImageSegmenter:
-    from vidseg.trackers.image.load import load_image
-
-    return load_image(
-        asked.tracker,
-        weights=asked.weights,
-        device=asked.device,
-        dtype=asked.dtype,
-        allow_random_weights=bool(asked.allow_random_weights),
-    )
 
 
 def _about(

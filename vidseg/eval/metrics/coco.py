@@ -71,3 +71,14 @@ def coco_ap(
         evaluation.accumulate()
         evaluation.summarize()
     return {name: float(value) for name, value in zip(NAMES, evaluation.stats, strict=True)}
+
+
+def compressed(segmentation: Any, size_hw: tuple[int, int]) -> dict[str, Any]:
+    """An annotation's mask, polygons or RLE of either kind, as compressed RLE."""
+    from pycocotools import mask as rle
+
+    if isinstance(segmentation, list):
+        return dict(rle.merge(rle.frPyObjects(segmentation, *size_hw)))
+    if isinstance(segmentation["counts"], list):
+        return dict(rle.frPyObjects(segmentation, *size_hw))
+    return dict(segmentation)

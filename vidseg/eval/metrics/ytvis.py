@@ -16,7 +16,7 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from vidseg.eval.metrics.coco import NAMES
+from vidseg.eval.metrics.coco import NAMES, compressed
 
 AREA_LIMITS = [0, 128**2, 256**2, 1e10]
 """Square pixels between small, medium and large objects: their mean area over the frames that show them."""
@@ -85,7 +85,8 @@ def _video_iou(a: Sequence[Any], b: Sequence[Any]) -> float:
 def _as_coco(
     track_id: int, track: Mapping[str, Any], size_hw: Mapping[Any, tuple[int, int]]
 ) -> dict[str, Any]:
-    masks = [_compressed(mask, size_hw[track["video_id"]]) for mask in track["segmentations"]]
+    size = size_hw[track["video_id"]]
+    masks = [compressed(mask, size) if mask else None for mask in track["segmentations"]]
     measured = [0 if mask is None else int(rle.area(mask)) for mask in masks]
     areas = [area for area in track.get("areas", measured) if area]
     return {
@@ -97,15 +98,6 @@ def _as_coco(
         "masks": masks,
         "area": sum(areas) / len(areas) if areas else 0,
     }
-
-
-def _compressed(mask: Any, size_hw: tuple[int, int]) -> Any:
-    """A mask as compressed RLE; None for none."""
-    if not mask:
-        return None
-    if isinstance(mask, list):
-        return rle.merge(rle.frPyObjects(mask, *size_hw))
-    return rle.frPyObjects(mask, *size_hw) if isinstance(mask["counts"], list) else mask
 
 
 def _indexed(images: list[dict[str, Any]], tracks: list[dict[str, Any]], category_id: int) -> COCO:

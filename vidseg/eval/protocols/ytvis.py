@@ -6,13 +6,13 @@ category_id, score and segmentations. What `vidseg track --format ytvis` writes 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from vidseg.errors import InputError
+from vidseg.eval.json_file import read_json
 from vidseg.eval.metrics.statistics import mean
 from vidseg.eval.protocols.contract import (
     Headline,
@@ -45,7 +45,7 @@ class YouTubeVis(ScoringProtocol):
     def score(self, job: SequenceJob) -> SequenceScore:
         from vidseg.eval.metrics.ytvis import ytvis_ap
 
-        truth = _read(job.truth)
+        truth = read_json(job.truth)
         keys = ("videos", "annotations", "categories")
         if not isinstance(truth, dict) or not all(isinstance(truth.get(key), list) for key in keys):
             raise InputError(f"the ground truth has no lists '{', '.join(keys)}'", where=str(job.truth))
@@ -78,15 +78,8 @@ def _json_file(path: Path, what: str) -> Path:
     return files[0]
 
 
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"the file cannot be read as JSON ({error})", where=str(path)) from None
-
-
 def _results(path: Path) -> list[Any]:
-    found = _read(path)
+    found = read_json(path)
     if isinstance(found, dict):  # as `vidseg track --format ytvis` writes it
         found = found.get("annotations")
     if not isinstance(found, list):

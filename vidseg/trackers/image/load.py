@@ -101,14 +101,24 @@ def load_image(
         ConfigError: an unknown name or option, or a method that segments no pictures.
         CheckpointError: weights are missing or do not fit.
     """
-    opencv.check(warnings.warn)
-    options = TrackerOptions.of(
-        name_or_yaml,
-        weights=weights,
-        device=device,
-        dtype="float32" if dtype == "auto" else dtype,
-        allow_random_weights=allow_random_weights,
+    return build_segmenter(
+        TrackerOptions.of(
+            name_or_yaml,
+            weights=weights,
+            device=device,
+            dtype="float32" if dtype == "auto" else dtype,
+            allow_random_weights=allow_random_weights,
+        )
     )
+
+
+def build_segmenter(options: TrackerOptions) -> ImageSegmenter:
+    """The image segmenter that options ask for.
+
+    Raises:
+        ConfigError, CheckpointError: see `load_image`.
+    """
+    opencv.check(warnings.warn)
     name, config = read_config(options.tracker)
     kind = config.pop("kind", None)
     config.pop("options", None)  # these options are about videos
