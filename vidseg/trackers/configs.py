@@ -8,6 +8,7 @@ from typing import Any
 
 from vidseg.errors import ConfigError
 from vidseg.registry import Registry
+from vidseg.yaml_file import read_mapping
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 TRACKERS: Registry[Path] = Registry("tracker", {path.stem: path for path in CONFIGS.glob("*.yaml")})
@@ -38,30 +39,12 @@ def read_config(name_or_yaml: str | PathLike[str]) -> tuple[str, dict[str, Any]]
     Raises:
         ConfigError: there is no such name or file, or the YAML is no mapping.
     """
-    import yaml
-
     text = str(name_or_yaml)
     if text.endswith((".yaml", ".yml")):
         path, name = Path(text), Path(text).stem
     else:
         path, name = TRACKERS.lookup(text, hint="give one of these names, or the path of a .yaml file"), text
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError("there is no such tracker configuration", where=str(path)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the tracker configuration cannot be read ({error})", where=str(path)) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise ConfigError(
-            f"the tracker configuration is not valid YAML: {problem}", where=f"{path}{line}"
-        ) from None
-    if not isinstance(config, dict):
-        raise ConfigError(
-            "a tracker configuration is a mapping", where=str(path), hint="see docs/backbones.md"
-        )
+    config = read_mapping(path, "tracker configuration", hint="see docs/backbones.md")
     if isinstance(config.get("weights"), str):
         config["weights"] = str(path.parent / config["weights"])
     return name, config

@@ -18,6 +18,7 @@ from vidseg.training.data.settings import ClipMix
 from vidseg.training.distil_settings import DistilSettings
 from vidseg.training.unroll import UnrollSettings
 from vidseg.validation import Strict, parse
+from vidseg.yaml_file import read_mapping
 
 
 class LearningRateSchedule(Strict):
@@ -184,21 +185,5 @@ def read_settings(path: str | PathLike[str], changes: dict[str, Any] | None = No
     Loader.add_implicit_resolver(
         "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
     )
-    try:
-        data = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
-    except FileNotFoundError:
-        raise ConfigError("there is no such training configuration", where=str(path)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the training configuration cannot be read ({error})", where=str(path)) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise ConfigError(
-            f"the training configuration is not valid YAML: {problem}", where=f"{path}{line}"
-        ) from None
-    if not isinstance(data, dict):
-        raise ConfigError(
-            "a training configuration is a mapping", where=str(path), hint="see docs/training.md"
-        )
+    data = read_mapping(Path(path), "training configuration", hint="see docs/training.md", loader=Loader)
     return parse(TrainSettings, {**data, **(changes or {})}, where=str(path), error=ConfigError)
