@@ -185,7 +185,7 @@ def test_all_is_done_without_a_mouse(person: Labeller, clip: Clip) -> None:
 
 
 def go_with_crosshair(person: Labeller, start: tuple[float, float], target: tuple[float, float]) -> None:
-    """By arrow keys: steps of twelve CSS pixels, and with Shift of one."""
+    """The arrow keys move the crosshair in steps of twelve CSS pixels, and with Shift of one."""
     keys = (("ArrowLeft", "ArrowRight"), ("ArrowUp", "ArrowDown"))
     for (back, on), from_px, to_px in zip(keys, person.place(*start), person.place(*target), strict=True):
         away = round(to_px - from_px)

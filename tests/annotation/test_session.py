@@ -101,7 +101,7 @@ def test_a_correction_costs_the_frames_that_it_changes(tmp_path: Path, video: tu
 def test_a_correction_goes_on_as_track_would(
     tmp_path: Path, video: tuple[Path, list[Box]], monkeypatch: pytest.MonkeyPatch, tracker: str
 ) -> None:
-    """Without the stop, tracking on from the saved session is tracking by the saved prompts."""
+    """Tracking on from the saved session is tracking by the saved prompts, if it does not stop early."""
     monkeypatch.setattr(tracking, "AGREEING_FRAMES", 1000)
     star = video[1][0]
     with begin(video, tmp_path / "run", tracker) as session:

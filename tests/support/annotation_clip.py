@@ -27,9 +27,9 @@ class Clip:
     box: tuple[int, int, int, int]
     """Around the first thing: x0, y0, x1, y1."""
     point: tuple[int, int]
-    """On the second thing."""
+    """A place on the second thing."""
     background: tuple[int, int]
-    """On neither."""
+    """A place on neither."""
 
 
 def write_clip(folder: Path) -> Clip:

@@ -58,7 +58,7 @@ class Server:
         self._has_address.set()
 
     def kill(self) -> None:
-        """As `kill -9` does: nothing can be tidied up."""
+        """The server ends as by `kill -9`: nothing can be tidied up."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
@@ -175,7 +175,7 @@ class Labeller:
         )
 
     def area(self) -> int:
-        """Of the chosen object's mask on this frame, in pixels, as the page says it."""
+        """The area of the chosen object's mask on this frame, in pixels, as the page says it."""
         return int(self.fact("Area").inner_text().removesuffix(" px").replace(",", ""))
 
     def wait_until_tracked(self) -> None:
@@ -216,7 +216,7 @@ class Labeller:
         return np.asarray(canvas.resize(self.size_wh, Image.Resampling.BOX, box), np.float32)
 
     def colour_at(self, x: float, y: float) -> tuple[int, int, int]:
-        """Of the canvas, masks and all."""
+        """The colour of the canvas, masks and all."""
         left, top = self.place(x, y)
         box = self.picture.bounding_box()
         assert box is not None

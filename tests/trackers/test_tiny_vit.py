@@ -97,7 +97,7 @@ def test_strips_of_rows_equal_the_whole_picture(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_norms_in_training_measure_the_whole_map(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also without gradients, as when their statistics are measured anew."""
+    """Norms see the whole map without gradients, too, as when their statistics are measured anew."""
     monkeypatch.setattr(pieces, "PIECE_ELEMENTS", 1000)
     with_gradients, without = backbone().train(), backbone().train()
     with_gradients(images(128))

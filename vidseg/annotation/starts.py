@@ -23,7 +23,7 @@ class Start:
     """The frame that was stepped to last; that of `mask`."""
     session_file: Path | None = None
     mask: Mask | None = None
-    """Without a session file: the mask from which an object is followed."""
+    """The mask from which an object is followed where there is no session file."""
 
 
 class Starts:

@@ -31,7 +31,7 @@ DEFAULT_SIDE = 640
 LETTERBOX_GREY = 114
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 NMS_IOU = 0.5
-"""Of two boxes of one class that overlap more, the one with the lower score is dropped (YOLO alone)."""
+"""Boxes of one class whose IoU is above this are one thing, and the best one stays (YOLO alone)."""
 
 
 class OnnxSettings(Strict):
@@ -43,7 +43,7 @@ class OnnxSettings(Strict):
     std: list[float] | None = Field(default=None, min_length=3, max_length=3)
     """Normalisation of pixels from 0 to 1; None: ImageNet's for DETR, none for others."""
     activation: Literal["softmax", "sigmoid"] = "softmax"
-    """Of DETR's class logits: softmax with "nothing" as the last class, or sigmoid (RT-DETR)."""
+    """How DETR's class logits become scores: softmax with "nothing" as the last class, or sigmoid."""
     threshold: float = Field(default=0.25, ge=0, le=1)
     """Detections of a lower score are left out."""
 

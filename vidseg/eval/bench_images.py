@@ -34,7 +34,7 @@ class ImageBenchOptions:
     pictures: int = 8
     """How many pictures of each model are measured, one a turn."""
     size_hw: tuple[int, int] = (480, 640)
-    """Of the pictures; most of COCO's have this size."""
+    """The pictures' height and width; most of COCO's have this size."""
     threads: int | None = None
     """How many threads a model computes with; None: as many as torch takes."""
 
@@ -49,12 +49,12 @@ class ImageMeasured:
     gflops_encoder: float
     """Operations of encoding one picture, 10^9, with the products of attention."""
     gflops_decoder: float
-    """Operations of one box."""
+    """Operations of answering one box."""
     gflops_survey: float
     """Operations of both as the survey counts them: without the products of attention."""
     encoder_ms: float
     decoder_ms: float
-    """Of one box, with its mask at the picture's size."""
+    """Time of one box, with its mask at the picture's size."""
     boxes_ms: dict[int, float]
     """Number of boxes -> time of encoding a picture and of these boxes, asked one after the other."""
     peak_memory_bytes: dict[str, int]

@@ -61,7 +61,7 @@ class Execution:
     streams: Sequence[Writer] = ()
     """Writers besides those of the formats."""
     device: str = "auto"
-    """Of a model that finds objects and does not track."""
+    """The device of a model that finds objects and does not track."""
 
     def first_frames(self) -> Iterator[Frame]:
         """The frames of the first pass; the first of them has been read.

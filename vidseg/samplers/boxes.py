@@ -33,7 +33,7 @@ class BoxSettings(PointSettings):
     box_score_thresh: Share = 0.4
     """Boxes whose score is below this are dropped."""
     box_nms_thresh: Share = 0.9
-    """Of two boxes with an IoU above this, the one with the higher score stays."""
+    """Boxes with an IoU above this are one thing, and the one with the highest score stays."""
     points_per_batch: Count = 320
     """The decoder answers at most this many boxes at once."""
     min_mask_region_area: Annotated[int, Field(ge=0)] = 0

@@ -33,8 +33,8 @@ class GridSettings(PointSettings):
     crop_n_layers: Annotated[int, Field(ge=0, le=5)] = 0
     """Layers of crops besides the whole picture: layer n has 2^n x 2^n crops, each encoded anew."""
     crop_nms_thresh: Share = 0.7
-    """Of two masks from different crops whose boxes have an IoU above this, the one from the smaller crop
-    stays."""
+    """Masks from different crops whose boxes have an IoU above this are one thing, and the one from the
+    smaller crop stays."""
     crop_overlap_ratio: Share = 512 / 1500
     """How far neighbouring crops overlap, as a share of the picture's short side."""
     crop_n_points_downscale_factor: Count = 1
@@ -60,7 +60,7 @@ def grid(asking: Asking, settings: GridSettings) -> list[Proposal]:
 
 
 def without_overlaps(proposals: Sequence[Proposal], max_iou: float) -> list[Proposal]:
-    """Of proposals whose boxes overlap too much, the one with the highest predicted IoU; best first."""
+    """The proposals, best first, without those whose box overlaps a better one's too much."""
     kept = kept_by_nms(boxes_of(proposals), scores_of(proposals), max_iou)
     return [proposals[place] for place in kept]
 

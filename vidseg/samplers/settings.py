@@ -33,6 +33,6 @@ class PointSettings:
     stability_score_offset: float = 1.0
     """Stability is the IoU of the mask cut at logits of plus and minus this."""
     box_nms_thresh: Share = 0.7
-    """Of two masks whose boxes have an IoU above this, the one with the higher predicted IoU stays."""
+    """Masks whose boxes have an IoU above this are one thing; the highest predicted IoU stays."""
     min_mask_region_area: Annotated[int, Field(ge=0)] = 0
     """Holes and islands smaller than this, in pixels, are removed from masks; 0 leaves masks alone."""

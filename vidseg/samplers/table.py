@@ -92,7 +92,7 @@ def everything(
     defaults: Mapping[str, Any] | None = None,
     skip: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[list[Found], int]:
-    """As `propose`, of any picture that answers prompts.
+    """All masks that a sampler finds in any picture that answers prompts; see `propose`.
 
     Args:
         defaults: the model's own; those that the sampler does not have are left out.

@@ -8,7 +8,7 @@ from vidseg.memory.bank import Moment, ObjectBank
 
 
 def keep_only(bank: ObjectBank, read: Set[int], moment: Moment, max_pointers: int) -> None:
-    """Of tracked frames that are not read, keep the pointers that are within reach, and drop the rest.
+    """Keep the pointers within reach of tracked frames that are not read, and drop the rest of these frames.
 
     Args:
         read: the frames whose spatial memories stay.

@@ -33,7 +33,7 @@ HEAD = 32
 FUSED_CHANNELS = 256
 """Channels of the fused map, as SAM's heads take them."""
 EPS = 1e-6
-"""Of all norms; the published models were trained with it."""
+"""The epsilon of all norms, with which the published models were trained."""
 
 Kind = Literal["residual", "fused", "inverted", "attention"]
 
@@ -145,7 +145,7 @@ class FusedBlock(nn.Module):
 
 
 class InvertedBlock(nn.Module):
-    """Like `FusedBlock`, but a 1x1 convolution widens, and a depthwise 3x3 one mixes space."""
+    """A block like `FusedBlock`, but a 1x1 convolution widens, and a depthwise 3x3 one mixes space."""
 
     def __init__(self, in_channels: int, out_channels: int, expansion: int, stride: int = 1) -> None:
         super().__init__()

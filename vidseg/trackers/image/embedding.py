@@ -134,7 +134,7 @@ class Embedding:
     def everything_asked(
         self, sampler: str = "grid", *, skip: BoolArray | None = None, **settings: Any
     ) -> tuple[list[Found], int]:
-        """As `everything`, and how many prompts the decoder answered for it."""
+        """What `everything` finds, and how many prompts the decoder answered for it."""
         return everything(self.prompted(), sampler, settings, defaults=self._sampling, skip=skip)
 
     def prompted(self) -> EmbeddedPicture:

@@ -20,7 +20,7 @@ from vidseg.trackers.image_encoder import normalise
 
 @dataclass(frozen=True)
 class NanoFraming:
-    """Like `LongSide`, except that sizes are truncated and not rounded, both axes of points have one scale,
+    """A framing like `LongSide`, but sizes are truncated and not rounded, both axes of points have one scale,
     and masks are cropped on the low-res grid and resized once; fulfils `Framing`."""
 
     size: int

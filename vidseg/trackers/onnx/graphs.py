@@ -16,7 +16,7 @@ from vidseg.trackers.weights import sha256_of
 
 FACTS = "facts.json"
 VERSION = 1
-"""Of the form of facts.json."""
+"""The number of the form that facts.json has; other forms are refused."""
 LOWEST_OPSET = 17
 """Graphs of earlier ONNX operators were not made by `vidseg export`."""
 

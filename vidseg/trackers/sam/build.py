@@ -31,7 +31,7 @@ class SamSettings(Strict):
     """Which candidates an ambiguous prompt is answered with: the 'three' that are meant for it, or 'all'.
     """
     norm_eps: float = Field(default=1e-5, gt=0)
-    """Of the layer norms in the mask decoder's transformer; EfficientViT-SAM was trained with 1e-6."""
+    """The epsilon of the layer norms in the mask decoder's transformer; EfficientViT-SAM's is 1e-6."""
     single_mask: bool = True
     """Whether candidate 0 answers an unambiguous prompt; else one of the other three always does (TinySAM).
     """
