@@ -8,7 +8,7 @@ import socket
 import tempfile
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from mimetypes import guess_type
 from pathlib import Path
 
@@ -88,9 +88,14 @@ class AnnotationServer:
         )
         self._thread: threading.Thread | None = None
 
-    def run(self) -> None:
-        """Serve until Ctrl-C or `stop`, then close the workbench."""
+    def run(self, announce: Callable[[], object] = lambda: None) -> None:
+        """Serve until Ctrl-C or `stop`, then close the workbench.
+
+        Args:
+            announce: tells people the address first; Ctrl-C closes the workbench from then on.
+        """
         try:
+            announce()
             self._uvicorn.run(sockets=[self._socket])
         finally:
             self._close()

@@ -41,16 +41,19 @@ def run(args: argparse.Namespace) -> int:
     check_extra()
     asked = options_of(args)
     _, server = serving(args.source, args.out, build_tracker(asked), asked, host=args.host, port=args.port)
-    print(server.address, flush=True)
-    if args.host not in ("127.0.0.1", "localhost", "::1"):
-        print(
-            "vidseg: warning: other machines can reach this server;"
-            " whoever has the address can change the project",
-            file=sys.stderr,
-        )
-    print("vidseg: Ctrl-C ends it; everything is saved as it is done", file=sys.stderr)
-    if not args.no_browser:
-        webbrowser.open(server.address)
+
+    def announce() -> None:
+        print(server.address, flush=True)
+        if args.host not in ("127.0.0.1", "localhost", "::1"):
+            print(
+                "vidseg: warning: other machines can reach this server;"
+                " whoever has the address can change the project",
+                file=sys.stderr,
+            )
+        print("vidseg: Ctrl-C ends it; everything is saved as it is done", file=sys.stderr)
+        if not args.no_browser:
+            webbrowser.open(server.address)
+
     with suppress(KeyboardInterrupt):  # the way to end it
-        server.run()
+        server.run(announce)
     return 0
