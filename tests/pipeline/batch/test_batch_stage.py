@@ -52,6 +52,17 @@ def test_done_job_is_not_done_again(tmp_path: Path, job: Job, stage: TrackingSta
     assert (tmp_path / "out/clip/run.json").stat().st_mtime_ns == before
 
 
+def test_done_job_whose_worker_was_killed_before_it_tidied_up_leaves_no_state(
+    tmp_path: Path, job: Job, stage: TrackingStage
+) -> None:
+    stage.process(job)
+    state = tmp_path / "out/clip/.state"
+    state.mkdir()
+    (state / "lock").touch()
+    assert stage.process(job).was_done_before
+    assert left_over(tmp_path / "out") == []
+
+
 @pytest.mark.parametrize("what", ["video", "prompt", "options"])
 def test_job_that_changed_is_done_again(tmp_path: Path, job: Job, stage: TrackingStage, what: str) -> None:
     stage.process(job)

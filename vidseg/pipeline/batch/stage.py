@@ -168,6 +168,8 @@ class TrackingStage:
         earlier = _earlier(address)
         is_same = earlier is not None and earlier.get("job", {}).get("fingerprint") == mark["fingerprint"]
         if is_same and earlier is not None and earlier["status"] == "done":
+            if not stores.is_remote(address):  # on a store, run.json is sent after all else is in order
+                _finish_ending(stores.local_path(address))
             return _done_before(earlier, address)
         remote: RemoteFolder | None = None
         folder = stores.local_path(address)
@@ -271,6 +273,17 @@ def _done_before(earlier: Mapping[str, Any], address: str) -> TrackSummary:
         obj_ids=[],
         was_done_before=True,
     )
+
+
+def _finish_ending(folder: Path) -> None:
+    """Remove the state of a run that is done: its worker may have been killed before it did so.
+
+    Raises:
+        OutputBusyError: the worker is still at it.
+    """
+    if (folder / STATE).is_dir():
+        _wait_for_no_one(folder)
+        OutFolder(folder).remove_state()
 
 
 def _wait_for_no_one(folder: Path) -> None:
