@@ -29,6 +29,7 @@ NOT_OFF: dict[str, Any] = {
     "non_overlap_masks": True,
     "fill_hole_area": 8,
     "remove_speck_area": 4,
+    "fast": True,
     "max_conditioning": 3,
     "corrections_condition": True,
     "clear_memory_around_corrections": True,
@@ -156,7 +157,8 @@ def test_a_run_records_its_options_and_goes_on_with_the_same(
     assert record["options"].items() >= {**said, "compile": None, "dtype": "float32"}.items()
     told = record["tracker_facts"]["options"]
     assert (told["fill_hole_area"], told["non_overlap_masks"]) == (8, True)
-    assert record["configuration"]["bank"]["max_conditioning"] == 3
+    bank = record["configuration"]["bank"]
+    assert (bank["recent_frames"], bank["stride"], bank["max_conditioning"]) == (2, 4, 3)
     asked = TrackerOptions(tracker=str(small), allow_random_weights=True, device="cpu", **said)
     again = {name: value for name, value in asked if name != "extra"}
     vidseg.track(frames, BOX, out=out, formats=["rle"], resume=True, **again)

@@ -63,7 +63,7 @@ class EngineTracker:
         if asked.image_size is not None:
             changed = {**dict(config), "image_size": asked.image_size}
             settings = parse(EngineSettings, changed, where=f"{where}, --image-size", error=ConfigError)
-        settings = settings.with_conditioning(asked.max_conditioning)
+        settings = settings.with_bank(asked, where)
         device = pick_device(asked.device)
         model, policy = build_model(settings, where)
         module = module_of(model)

@@ -11,6 +11,7 @@ from torch import nn
 from vidseg.errors import ConfigError
 from vidseg.memory.bank import BankPolicy
 from vidseg.trackers.image_encoder import STRIDES, Backbone
+from vidseg.trackers.options import EngineOptions
 from vidseg.validation import Strict
 
 
@@ -38,16 +39,30 @@ class EngineSettings(Strict):
     """Whether a corrected frame keeps its mask when tracking passes it again, as in SAM 2's first predictor,
     on which EdgeTAM and Surgical SAM 2 are built; else it is tracked anew (SAM 2.1, EfficientTAM)."""
 
+    fast: dict[str, Any] = Field(default={"recent_frames": 2, "stride": 4}, exclude=True)
+    """What the option `fast` changes in the bank: memory attention reads the first frame, the last and one
+    some frames earlier, in place of seven. Source: sam2-lite (pablopigue/sam2-lite)."""
     sampling: dict[str, Any] = Field(default={}, exclude=True)
     """Settings of samplers (`vidseg.samplers`) that fit the model's scores, where those of SAM do not."""
     discovery: dict[str, Any] = Field(default={}, exclude=True)
     """The same for discovery in videos, where a mask that is none costs more than one that comes late."""
 
-    def with_conditioning(self, max_conditioning: int | None) -> EngineSettings:
-        """These settings with a bank that reads so many conditioning frames; None leaves it as it is."""
-        if max_conditioning is None:
-            return self
-        return self.model_copy(update={"bank": {**self.bank, "max_conditioning": max_conditioning}})
+    def with_bank(self, asked: EngineOptions, where: str) -> EngineSettings:
+        """These settings with the bank that the options ask for; options left open leave it as it is.
+
+        Raises:
+            ConfigError: `fast` is asked of a tracker that has nothing to read less of.
+        """
+        bank = dict(self.bank)
+        if asked.max_conditioning is not None:
+            bank["max_conditioning"] = asked.max_conditioning
+        if asked.fast:
+            if not self.fast:
+                raise ConfigError(
+                    "the tracker has no faster way to read its memory", where=where, hint="leave 'fast' out"
+                )
+            bank |= self.fast
+        return self.model_copy(update={"bank": bank})
 
 
 @dataclass(frozen=True)

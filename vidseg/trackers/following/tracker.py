@@ -21,6 +21,7 @@ from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.weights import state_sha256
 
 _CANNOT = {
+    "fast": ("has no memory to read less of", "leave it out"),
     "max_conditioning": ("has no memory that conditions", "leave it out"),
     "corrections_condition": ("has no memory that conditions", "leave it out"),
     "clear_memory_around_corrections": ("has no memory to clear", "leave it out"),

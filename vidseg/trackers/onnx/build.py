@@ -48,7 +48,7 @@ def build_onnx(name: str, config: Mapping[str, Any], asked: TrackerOptions) -> E
     if folder is None:
         raise ConfigError("the folder of the graphs is not named", where=f"{where}, field 'weights'")
     graphs = Graphs(Path(folder), settings.providers)
-    read = settings.with_conditioning(asked.max_conditioning)
+    read = settings.with_bank(asked, where)
     policy = build_part(BANK_POLICIES, "bank", read.bank, where)
     digest = graphs.facts["weights_sha256"]
     return EngineTracker.around(name, read, OnnxSam2Model(graphs), policy, asked, digest)
