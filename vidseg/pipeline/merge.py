@@ -99,6 +99,6 @@ def _hidden(merged: FrameMasks, sources: Sequence[FrameMasks]) -> npt.NDArray[np
     # In each pass a remaining pixel belongs to one object at most, so only objects of two passes can meet.
     scores = np.asarray(merged.scores, np.float32)[:, None, None]
     strengths = np.broadcast_to(scores, merged.masks.shape)
-    across = hidden_pixels(merged.masks & ~within, strengths, merged.boxes)
+    across = hidden_pixels(merged.masks & ~within, lambda: strengths, merged.boxes)
     hidden = within if across is None else within | across
     return hidden if hidden.any() else None

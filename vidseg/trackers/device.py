@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from vidseg.errors import ConfigError
 
@@ -29,3 +35,27 @@ def pick_device(name: str) -> torch.device:
     if not is_here:
         raise ConfigError(f"the device '{name}' is not on this machine", hint="--device auto or --device cpu")
     return device
+
+
+def upload(values: Tensor | npt.NDArray[Any], device: torch.device) -> Tensor:
+    """A copy of values in the host's memory on a device. The caller does not wait until a GPU has it."""
+    if device.type != "cuda":
+        return torch.as_tensor(values).to(device)
+    if isinstance(values, Tensor):
+        return values.pin_memory().to(device, non_blocking=True)
+    dtype = torch.from_numpy(np.empty(0, values.dtype)).dtype
+    pinned = torch.empty(values.shape, dtype=dtype, pin_memory=True)
+    np.copyto(pinned.numpy(), values)  # arrays may be read-only, or have strides that tensors have not
+    return pinned.to(device, non_blocking=True)
+
+
+def download(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Copies in the host's memory; for tensors on a GPU, it is waited for but once."""
+    if not any(tensor.is_cuda for tensor in tensors):
+        return [tensor.cpu() for tensor in tensors]
+    copies = [
+        torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+        for tensor in tensors
+    ]
+    torch.cuda.current_stream(tensors[0].device).synchronize()
+    return copies

@@ -12,7 +12,7 @@ Layouts in shapes: N objects · H W video size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -36,14 +36,14 @@ def mask_boxes(masks_nhw: BoolArray) -> list[Box]:
 
 
 def hidden_pixels(
-    masks_nhw: BoolArray, strengths_nhw: npt.NDArray[np.float32], boxes: Sequence[Box]
+    masks_nhw: BoolArray, strengths: Callable[[], npt.NDArray[np.float32]], boxes: Sequence[Box]
 ) -> BoolArray | None:
     """The pixels of each mask that a label map gives to another object.
 
     Args:
         masks_nhw: bool (N, H, W).
-        strengths_nhw: float32 (N, H, W), usually the logits. Of the objects whose masks hold a pixel, the one
-            with the highest value there gets it; the first one on a tie.
+        strengths: gives float32 (N, H, W), usually the logits; called if masks overlap. Of the objects whose
+            masks hold a pixel, the one with the highest value there gets it; the first one on a tie.
         boxes: boxes of the masks.
 
     Returns:
@@ -56,7 +56,7 @@ def hidden_pixels(
         if not both.any():
             continue
         if hidden is None:
-            hidden = np.zeros_like(masks_nhw)
+            hidden, strengths_nhw = np.zeros_like(masks_nhw), strengths()
         is_second_higher = strengths_nhw[j][part] > strengths_nhw[i][part]
         hidden[i][part] |= both & is_second_higher
         hidden[j][part] |= both & ~is_second_higher

@@ -50,6 +50,7 @@ class FrameResult:
         to_video_res: Callable[[FloatArray, tuple[int, int]], FloatArray],
         object_pointers: FloatArray | None = None,
         labels: Sequence[str | None] | None = None,
+        masks: BoolArray | None = None,
     ) -> None:
         self.frame_idx = frame_idx
         self.pts_seconds = pts_seconds
@@ -69,7 +70,7 @@ class FrameResult:
         """(N,): the label of each object, from `prompt(..., label=)`; None without one."""
         self._to_video_res = to_video_res
         self._video_res_logits: FloatArray | None = None
-        self._masks: BoolArray | None = None
+        self._masks = masks
 
     @property
     def video_res_logits(self) -> FloatArray:
@@ -117,6 +118,8 @@ class FrameResult:
         )
         if self._video_res_logits is not None:
             some._video_res_logits = self._video_res_logits[rows]
+        if self._masks is not None:
+            some._masks = self._masks[rows]
         return some
 
     def label_map(self) -> npt.NDArray[np.int32]:
@@ -126,7 +129,7 @@ class FrameResult:
         `vidseg.trackers.label_map`.
         """
         boxes = mask_boxes(self.masks)
-        hidden = hidden_pixels(self.masks, self.video_res_logits, boxes)
+        hidden = hidden_pixels(self.masks, lambda: self.video_res_logits, boxes)
         return paint_label_map(self.obj_ids, self.masks, boxes, hidden)
 
     @property

@@ -15,10 +15,12 @@ from torch import Tensor
 from vidseg.errors import InputError, PromptError
 from vidseg.memory.bank import Moment, ObjectBank
 from vidseg.trackers.contract import Frame, FrameResult, Prompt
+from vidseg.trackers.device import download
 from vidseg.trackers.engine import Engine
 from vidseg.trackers.frame_order import check_frame_order
 from vidseg.trackers.given_frame import as_frame
 from vidseg.trackers.model import Features
+from vidseg.trackers.packed_masks import pack_masks, unpack_masks
 from vidseg.trackers.pending import PendingPrompts, checked_id
 from vidseg.trackers.postprocess import remove_specks, separate
 from vidseg.trackers.states import object_state
@@ -282,7 +284,10 @@ class EngineSession:
         pointers = torch.stack([m.pointer_c for _, m, _ in rows]) if rows else torch.zeros(0, channels)
         scores = np.array([m.object_score_logit for _, m, _ in rows], np.float32)
         ious = np.array([m.predicted_iou for _, m, _ in rows], np.float32)
-        low_res = logits.float().cpu().numpy()
+        wanted = [logits.float(), pointers.float()]
+        if logits.is_cuda:  # a bit for each pixel is cheaper to fetch than a logit
+            wanted.append(pack_masks(to_video_res(logits, frame.size_hw, self.options) > 0))
+        low_res, object_pointers, *packed = (tensor.numpy() for tensor in download(wanted))
         has_pixels = [bool((row > 0).any()) for row in low_res]
         return FrameResult(
             frame_idx=frame.index,
@@ -294,7 +299,8 @@ class EngineSession:
             predicted_ious=ious,
             states=[object_state(*facts) for facts in zip(scores, ious, has_pixels, strict=True)],
             to_video_res=self._to_video_res,
-            object_pointers=pointers.float().cpu().numpy(),
+            object_pointers=object_pointers,
+            masks=unpack_masks(packed[0], frame.size_hw) if packed else None,
             labels=self.pending.names_of(obj_id for obj_id, *_ in rows),
         )
 

@@ -78,7 +78,7 @@ def segment(
     )
     boxes = mask_boxes(masks)
     label_map = paint_label_map(
-        [thing.obj_id for thing in things], masks, boxes, hidden_pixels(masks, logits, boxes)
+        [thing.obj_id for thing in things], masks, boxes, hidden_pixels(masks, lambda: logits, boxes)
     )
     return PictureMasks(image, things, label_map)
 

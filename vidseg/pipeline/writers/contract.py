@@ -52,7 +52,7 @@ class FrameMasks:
             [float(score) for score in result.scores],
             list(result.states),
         )
-        masks.hidden = hidden_pixels(masks.masks, result.video_res_logits, masks.boxes)
+        masks.hidden = hidden_pixels(masks.masks, lambda: result.video_res_logits, masks.boxes)
         return masks
 
     @cached_property
