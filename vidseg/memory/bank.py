@@ -393,7 +393,5 @@ class RecentFrames:
 
 def stack_tokens(recalls: Sequence[Recall]) -> Tensor:
     """Spatial tokens of B objects whose recalls have one shape: B x (T·N) x C."""
-    rows = []
-    for recall in recalls:
-        rows.append(torch.cat([f.tokens_nc for _, f in recall.spatial if f.tokens_nc is not None]))
-    return torch.stack(rows)
+    every = [f.tokens_nc for recall in recalls for _, f in recall.spatial if f.tokens_nc is not None]
+    return torch.cat(every).unflatten(0, (len(recalls), -1))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache, wraps
 from typing import Any, ParamSpec
 
@@ -10,6 +12,8 @@ import torch
 from torch import Tensor
 
 Arguments = ParamSpec("Arguments")
+
+_users = threading.local()
 
 
 def cached(maxsize: int) -> Callable[[Callable[Arguments, Tensor]], Callable[Arguments, Tensor]]:
@@ -27,8 +31,35 @@ def cached(maxsize: int) -> Callable[[Callable[Arguments, Tensor]], Callable[Arg
             if torch.compiler.is_compiling():
                 return make(*args, **kwargs)
             tensor: Tensor = keep(*args, **kwargs)
+            note_use(tensor)
             return tensor
 
         return get
 
     return decorate
+
+
+@contextmanager
+def kept_alive() -> Iterator[list[Tensor]]:
+    """Collects the cached tensors that this thread uses: a recorded graph reads them where they lie, also
+    when the cache has dropped them."""
+    before = getattr(_users, "tensors", None)
+    tensors: list[Tensor] = []
+    _users.tensors = tensors
+    try:
+        yield tensors
+    finally:
+        _users.tensors = before
+
+
+def note_use(tensor: Tensor) -> None:
+    """Tell `kept_alive` that a cached tensor is used."""
+    tensors = getattr(_users, "tensors", None)
+    if tensors is not None:
+        tensors.append(tensor)
+
+
+@cached(maxsize=256)
+def constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Numbers as a tensor: 1-D, float32, or int64 if all are integers. On a GPU they are uploaded once."""
+    return torch.tensor(values, device=device)

@@ -21,8 +21,10 @@ from vidseg.errors import InputError
 from vidseg.memory.bank import BankPolicy, DecidingPolicy, MemoryFrame, Moment, ObjectBank, Offer, Recall
 from vidseg.memory.branching import Choice, branch
 from vidseg.trackers.contract import ABSENT_LOGIT, Frame, Prompt
+from vidseg.trackers.device import upload
 from vidseg.trackers.image_encoder import normalise
 from vidseg.trackers.model import Candidates, Decoded, Features, MemoryModel, Rows, cat, pick
+from vidseg.trackers.pillow_resize import can_resize, resize_bicubic
 from vidseg.trackers.postprocess import fill_holes
 
 EngineStage = Literal["encode", "attend", "decode", "remember"]
@@ -136,8 +138,8 @@ class Engine:
             tokens = self.model.remember(
                 features, filled if from_prompt else decoded, from_prompt=from_prompt
             )
-        scores = decoded.object_score_logits_b.tolist()
-        ious = decoded.predicted_ious_b.tolist()
+        # One tensor, as the host waits for a GPU at each that it reads.
+        scores, ious = torch.stack((decoded.object_score_logits_b, decoded.predicted_ious_b)).tolist()
         return [
             MemoryFrame(
                 moment.frame_idx,
@@ -171,6 +173,8 @@ class Engine:
             conditioned = self._attend(features, [recalls[row] for row in rows], moment)
             with self.watch("decode"):
                 parts.append(decode(features, conditioned))
+        if len(parts) == 1:
+            return parts[0]
         order = [row for rows in groups.values() for row in rows]
         return pick(cat(parts), np.argsort(order).tolist())
 
@@ -214,7 +218,12 @@ class Engine:
                 )
             return image.to(self.model.device)
         # Upload uint8 and normalise on the device: float32 would be four times as much to copy.
-        return normalise(torch.from_numpy(self._resized(frame, size)).to(self.model.device).permute(2, 0, 1))
+        device, is_resized = self.model.device, frame.decoded is not None and self.model.takes_decoded
+        if device.type == "cuda" and frame.image is not None and not is_resized and can_resize(frame.size_hw):
+            pixels = resize_bicubic(upload(frame.image, device), (size, size))
+        else:
+            pixels = upload(self._resized(frame, size), device)
+        return normalise(pixels.permute(2, 0, 1))
 
     def _resized(self, frame: Frame, size: int) -> npt.NDArray[np.uint8]:
         """The picture as S x S x 3, stretched.
@@ -239,8 +248,9 @@ class Engine:
         return points[None].to(device), torch.from_numpy(labels)[None].to(device)
 
     def _to_model_mask(self, prompt: Prompt) -> Tensor:
-        mask = torch.from_numpy(prompt.mask)[None, None].float().to(self.model.device)
+        # Resized on the CPU for every device: else pixels that are covered by half fall to either side.
+        mask = torch.from_numpy(prompt.mask)[None, None].float()
         size = (self.model.image_size, self.model.image_size)
         if mask.shape[-2:] != size:
             mask = F.interpolate(mask, size=size, mode="bilinear", align_corners=False, antialias=True)
-        return mask[0] >= 0.5
+        return (mask[0] >= 0.5).to(self.model.device)

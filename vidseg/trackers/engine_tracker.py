@@ -17,6 +17,8 @@ from vidseg.trackers.build import build_model
 from vidseg.trackers.contract import TrackerTraits
 from vidseg.trackers.device import pick_device
 from vidseg.trackers.engine import Engine
+from vidseg.trackers.graphs.recorder import CudaRecorder
+from vidseg.trackers.graphs.replays import Replays
 from vidseg.trackers.load_weights import load_weights
 from vidseg.trackers.model import MemoryModel, module_of
 from vidseg.trackers.options import TrackerOptions
@@ -72,6 +74,8 @@ class EngineTracker:
         module.to(device=device, dtype=getattr(torch, asked.dtype))
         if asked.compile:
             model.compile_parts()
+        elif device.type == "cuda":
+            model.record_parts(Replays(CudaRecorder()))
         return cls.around(name, settings, model, policy, asked, weights_sha256)
 
     @classmethod

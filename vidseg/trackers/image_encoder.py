@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vidseg.memory.cached import cached
+
 STRIDES = {"pyramid": (4, 8, 16, 32), "single-scale": (16,)}
 """Strides of the maps that a backbone of each mode makes."""
 
@@ -98,15 +100,28 @@ IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
 
 
+HIGHEST = 255.0
+"""The highest value of a pixel."""
+
+
+@cached(maxsize=8)
+def _constants(device: torch.device) -> Tensor:
+    """Mean, deviation and `HIGHEST` of each channel: 3 x 3 x 1 x 1. On a GPU they are uploaded once."""
+    values = torch.tensor([IMAGE_MEAN, IMAGE_STD, (HIGHEST,) * 3], device=device)
+    return values[..., None, None]
+
+
 def normalise(image_3ss: Tensor) -> Tensor:
-    """uint8 3 x S x S as float32 with ImageNet's mean and deviation, as all SAM 2 models expect."""
-    mean = torch.tensor(IMAGE_MEAN, device=image_3ss.device)[:, None, None]
-    std = torch.tensor(IMAGE_STD, device=image_3ss.device)[:, None, None]
-    return (image_3ss.float() / 255.0 - mean) / std
+    """uint8 3 x S x S as float32 with ImageNet's mean and deviation, as all SAM 2 models expect.
+
+    The result has the same bits on every device. Divisors are tensors, as a GPU multiplies by the reciprocal
+    of a number, which is not the same: a model that rounds pixels would see others there.
+    """
+    mean, std, highest = _constants(image_3ss.device)
+    return (image_3ss.float() / highest - mean) / std
 
 
 def pixels_of(normalised_b3ss: Tensor) -> Tensor:
     """Undo `normalise`: pixels from 0 to 255, in float32."""
-    mean = torch.tensor(IMAGE_MEAN, device=normalised_b3ss.device)[:, None, None]
-    std = torch.tensor(IMAGE_STD, device=normalised_b3ss.device)[:, None, None]
-    return (normalised_b3ss.float() * std + mean) * 255.0
+    mean, std, _ = _constants(normalised_b3ss.device)
+    return (normalised_b3ss.float() * std + mean) * HIGHEST

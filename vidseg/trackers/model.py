@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from vidseg.errors import ConfigError
 from vidseg.memory.bank import Recall
+from vidseg.trackers.graphs.replays import Replays
 
 MASK_LOGIT_SCALE, MASK_LOGIT_BIAS = 20.0, -10.0
 """A user's mask gets logits of 20·coverage - 10; SAM 2 also encodes masks into memory this way."""
@@ -166,6 +167,10 @@ class MemoryModel(ImageModel, Protocol):
     clicks_correct: bool
     """Whether clicks on the next frame correct the mask tracked into it; else they segment that frame anew.
     """
+
+    def record_parts(self, replays: Replays) -> None:
+        """Have the parts that run on every frame recorded and replayed on a GPU; call it after `fuse`."""
+        ...
 
     @property
     def pointer_channels(self) -> int:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from vidseg.memory.cached import note_use
+
 
 class KeptPositions:
     """Position embeddings resized to a grid.
@@ -30,4 +32,5 @@ class KeptPositions:
         key = (*grid_hw, *(w._version for w in weights), *(w.data_ptr() for w in weights))
         if torch.is_grad_enabled() or key != self._key:
             self._key, self._kept = key, make(*grid_hw)
+        note_use(self._kept)
         return self._kept

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vidseg.errors import ConfigError
 from vidseg.memory.bank import Recall, stack_tokens
+from vidseg.trackers.graphs.replays import Replays
 from vidseg.trackers.model import Candidates, Decoded, Features
 from vidseg.trackers.onnx.graphs import Graphs
 from vidseg.trackers.sam2.answers import Sam2Answers
@@ -44,6 +45,9 @@ class OnnxSam2Model(Sam2Answers, nn.Module):
 
     def compile_parts(self) -> None:
         """onnxruntime has compiled its graphs already."""
+
+    def record_parts(self, replays: Replays) -> None:
+        """onnxruntime runs graphs anyway."""
 
     def encode(self, image_3ss: Tensor) -> Features:
         return self.encode_batch(image_3ss[None])

@@ -9,7 +9,7 @@ low-res grid (4x that) · S the side of the model's square input.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -22,10 +22,24 @@ from vidseg.memory.encoder import MemoryEncoder
 from vidseg.memory.position import sine_grid, sine_times
 from vidseg.memory.widths import CHANNELS, MEMORY_CHANNELS
 from vidseg.trackers.compiled import compile_in_place
+from vidseg.trackers.device import upload
+from vidseg.trackers.graphs.replays import Replays
 from vidseg.trackers.image_encoder import ImageEncoder
 from vidseg.trackers.mlp import MLP
 from vidseg.trackers.model import MASK_LOGIT_BIAS, MASK_LOGIT_SCALE, Decoded, Features, cat, pick
 from vidseg.trackers.sam2.image_model import Sam2ImageModel
+
+
+@dataclass(frozen=True, slots=True)
+class _Recalled:
+    """What is recalled of B objects, as tensors on the model's device; see `Sam2VideoModel.memory_tokens`."""
+
+    memories_btnc: Tensor
+    slots_bt: Tensor
+    pointers_brc: Tensor | None
+    times_br: Tensor | None
+    key_scales_bm: Tensor | None
+    """`Recall.key_scales` for each memory token."""
 
 
 class Sam2VideoModel(Sam2ImageModel):
@@ -89,25 +103,44 @@ class Sam2VideoModel(Sam2ImageModel):
             # Sizes are dynamic, as banks grow over the first frames.
             compile_in_place(self.memory_attention, dynamic=True)
 
+    def record_parts(self, replays: Replays) -> None:
+        self.encode_batch = replays.of(self.encode_batch, shared=0)  # type: ignore[method-assign]
+        self._condition = replays.of(self._condition, shared=1)  # type: ignore[method-assign]
+        self.candidates = replays.of(self.candidates, shared=1)  # type: ignore[method-assign]
+        self.decode = replays.of(self.decode, shared=1)  # type: ignore[method-assign]
+        self.remember = replays.of(self.remember, shared=1)  # type: ignore[method-assign]
+
     def attend(self, features: Features, recalls: Sequence[Recall], pointer_limit: int) -> Tensor:
         """Features conditioned on the memory of each object: B x C x H x W."""
-        _, channels, height, width = features.top_1chw.shape
-        position = sine_grid(channels, height, width, features.top_1chw.device).to(self.dtype)
-        return self.memory_attention(
-            features.top_1chw, position, self._tokens(features, recalls, pointer_limit)
-        )
+        return self._condition(features, self._recalled(recalls, pointer_limit))
 
-    def _tokens(self, features: Features, recalls: Sequence[Recall], pointer_limit: int) -> MemoryTokens:
+    def _recalled(self, recalls: Sequence[Recall], pointer_limit: int) -> _Recalled:
         num_frames, num_pointers = len(recalls[0].spatial), len(recalls[0].pointers)
         memories = stack_tokens(recalls).to(self.dtype).unflatten(1, (num_frames, -1))
-        slots = torch.tensor([[slot for slot, _ in r.spatial] for r in recalls], device=memories.device)
+        slots = upload(torch.tensor([[slot for slot, _ in r.spatial] for r in recalls]), self.device)
         pointers = times = None
         if num_pointers:
-            pointers = torch.stack([torch.stack([f.pointer_c for _, f in r.pointers]) for r in recalls])
-            back = torch.tensor([[t for t, _ in r.pointers] for r in recalls], device=memories.device)
+            pointers = torch.stack([f.pointer_c for r in recalls for _, f in r.pointers])
+            pointers = pointers.unflatten(0, (len(recalls), num_pointers))
+            back = upload(torch.tensor([[t for t, _ in r.pointers] for r in recalls]), self.device)
             times = back / (pointer_limit - 1)
-        height, width = features.top_1chw.shape[-2:]
-        return _scale_keys(self.memory_tokens((height, width), memories, slots, pointers, times), recalls)
+        scales = _key_scales(recalls, memories.shape[2], CHANNELS // MEMORY_CHANNELS)
+        scales = None if scales is None else upload(scales, self.device).to(self.dtype)
+        return _Recalled(memories, slots, pointers, times, scales)
+
+    def _condition(self, features: Features, recalled: _Recalled) -> Tensor:
+        _, channels, height, width = features.top_1chw.shape
+        position = sine_grid(channels, height, width, features.top_1chw.device).to(self.dtype)
+        memory = self.memory_tokens(
+            (height, width),
+            recalled.memories_btnc,
+            recalled.slots_bt,
+            recalled.pointers_brc,
+            recalled.times_br,
+        )
+        if recalled.key_scales_bm is not None:
+            memory = _scale_keys(memory, recalled.key_scales_bm)
+        return self.memory_attention(features.top_1chw, position, memory)
 
     def memory_tokens(
         self,
@@ -250,21 +283,28 @@ class Sam2VideoModel(Sam2ImageModel):
         return self.spatial_perceiver(memory, place)[0].to(torch.bfloat16)
 
 
-def _scale_keys(memory: MemoryTokens, recalls: Sequence[Recall]) -> MemoryTokens:
-    """Apply `Recall.key_scales`, if there are any.
-
-    Keys are made of tokens plus positions, values of tokens alone; so positions are changed such that keys,
-    but not values, are scaled.
-    """
+def _key_scales(recalls: Sequence[Recall], tokens_per_frame: int, tokens_per_pointer: int) -> Tensor | None:
+    """`Recall.key_scales` for each memory token: B x M; None if there are none."""
     if all(recall.key_scales is None for recall in recalls):
-        return memory
-    tokens_bmc = memory.tokens_bmc
-    num_spatial = tokens_bmc.shape[1] - memory.num_pointer_tokens
-    scales_bm = tokens_bmc.new_ones(tokens_bmc.shape[:2])
-    for row, recall in zip(scales_bm, recalls, strict=True):
-        if recall.key_scales is not None:
-            for part, scales in zip((row[:num_spatial], row[num_spatial:]), recall.key_scales, strict=True):
-                if scales:
-                    part.copy_(part.new_tensor(scales).repeat_interleave(len(part) // len(scales)))
-    keyed_bmc = scales_bm[..., None] * (tokens_bmc + memory.positions_bmc)
-    return replace(memory, positions_bmc=keyed_bmc - tokens_bmc)
+        return None
+    rows = []
+    for recall in recalls:
+        of_frames, of_pointers = recall.key_scales or ((), ())
+        frames, pointers = (
+            torch.tensor(scales or [1.0] * count).repeat_interleave(tokens)
+            for scales, count, tokens in (
+                (of_frames, len(recall.spatial), tokens_per_frame),
+                (of_pointers, len(recall.pointers), tokens_per_pointer),
+            )
+        )
+        rows.append(torch.cat((frames, pointers)))
+    return torch.stack(rows)
+
+
+def _scale_keys(memory: MemoryTokens, scales_bm: Tensor) -> MemoryTokens:
+    """Scale keys, but not values.
+
+    Keys are made of tokens plus positions, values of tokens alone; so the positions are changed.
+    """
+    keyed_bmc = scales_bm[..., None] * (memory.tokens_bmc + memory.positions_bmc)
+    return replace(memory, positions_bmc=keyed_bmc - memory.tokens_bmc)

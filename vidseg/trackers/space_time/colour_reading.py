@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vidseg.memory.cached import constant
+
 LEVELS = 16, 16, 16
 """How many levels lightness and each of the two chromas are cut into."""
 UNSEEN_SHARE = 1e-4
@@ -90,7 +92,7 @@ def _bins(pixels_r3hw: Tensor, levels: tuple[int, int, int] = LEVELS, stretch: i
 
 
 def _smoothing(like: Tensor) -> Tensor:
-    line = torch.tensor([0.25, 0.5, 0.25], device=like.device, dtype=like.dtype)
+    line = constant((0.25, 0.5, 0.25), like.device).to(like.dtype)
     return (line[:, None, None] * line[:, None] * line).view(1, 1, 3, 3, 3)
 
 
@@ -117,7 +119,7 @@ def by_near_colour(now_r3hw: Tensor, before: tuple[Tensor, Tensor], places_rhw2:
     seen = F.avg_pool2d(counts, 3, 1, 1).view(rows, 2, levels, grid_h * grid_w)
     totals = seen.sum(dim=2)
 
-    size = torch.tensor([grid_w, grid_h], device=masks.device)
+    size = constant((grid_w, grid_h), masks.device)
     column, row = ((places_rhw2 + 1) / 2 * size).long().unbind(dim=-1)
     where = (row.clamp(0, grid_h - 1) * grid_w + column.clamp(0, grid_w - 1)).flatten(1)
     bins = _bins(now_r3hw, NEAR_LEVELS, NEAR_STRETCH).flatten(1)

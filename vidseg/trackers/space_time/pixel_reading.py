@@ -17,7 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vidseg.memory.cached import constant
 from vidseg.trackers.carrying.motion import flow_to_previous
+from vidseg.trackers.device import download, upload
 
 MISMATCH_RANGE = 64.0
 """Difference of pixel values that counts as a mismatch of 1."""
@@ -58,17 +60,16 @@ def mismatch(now_r3hw: Tensor, before_r3hw: Tensor, places_rhw2: Tensor) -> Tens
 
 def _follow(now_3hw: Tensor, before_3hw: Tensor) -> Tensor:
     height, width = now_3hw.shape[1:]
-    flow = flow_to_previous(_grey(now_3hw), _grey(before_3hw), finest=True)
+    flow = flow_to_previous(*_grey(now_3hw, before_3hw), finest=True)
     y, x = np.mgrid[:height, :width].astype(np.float32)
     x, y = x + flow[..., 0], y + flow[..., 1]
     places = np.stack(((2 * x + 1) / width - 1, (2 * y + 1) / height - 1), axis=-1)
-    return torch.from_numpy(places).to(now_3hw)
+    return upload(places, now_3hw.device)
 
 
-def _grey(pixels_3hw: Tensor) -> npt.NDArray[np.uint8]:
-    rgb = pixels_3hw.detach().permute(1, 2, 0).to(torch.uint8).contiguous().cpu().numpy()
-    grey: npt.NDArray[np.uint8] = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-    return grey
+def _grey(*pictures_3hw: Tensor) -> list[npt.NDArray[np.uint8]]:
+    rgb = [pixels.detach().permute(1, 2, 0).to(torch.uint8).contiguous() for pixels in pictures_3hw]
+    return [cv2.cvtColor(picture.numpy(), cv2.COLOR_RGB2GRAY) for picture in download(rgb)]
 
 
 def _sample(maps_rchw: Tensor, places_rhw2: Tensor) -> Tensor:
@@ -87,8 +88,8 @@ def by_motion(masks_r1hw: Tensor, places_rhw2: Tensor) -> Tensor:
         places_rhw2: of `follow`; one row if all objects share the frames.
     """
     height, width = masks_r1hw.shape[-2:]
-    half_size = torch.tensor([width / 2, height / 2], device=masks_r1hw.device)
-    moved = (places_rhw2.to(masks_r1hw) - _still(height, width, masks_r1hw)) * half_size
+    moved = places_rhw2.to(masks_r1hw) - _still(height, width, masks_r1hw)
+    moved = moved * constant((width / 2, height / 2), masks_r1hw.device)
     flow = moved.permute(0, 3, 1, 2)
     square = flow.square().sum(dim=1, keepdim=True)
     # Only the parts that are surely on a side count, away from the contour.

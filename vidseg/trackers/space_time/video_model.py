@@ -13,12 +13,14 @@ Layouts: R rows (objects) · N cells · C channels · D key channels · E value 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vidseg.memory.bank import CONDITIONING_SLOT, MemoryFrame, Recall
+from vidseg.trackers.graphs.replays import Replays
 from vidseg.trackers.model import MASK_LOGIT_BIAS, MASK_LOGIT_SCALE, Candidates, Decoded, Features
 from vidseg.trackers.space_time import prompt_maps
 from vidseg.trackers.space_time.colour_reading import by_colour, by_near_colour
@@ -36,6 +38,40 @@ Sources = tuple[list[MemoryFrame], MemoryFrame]
 """Conditioning frames, and the latest frame, which is carried over. Both are read by keys, from anywhere."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Now:
+    """The frame itself; 1 row if all objects share it."""
+
+    keys_rnd: Tensor
+    pixels_r3hw: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Frames:
+    """What is remembered of frames; 1 row if all objects remember the same ones."""
+
+    keys_rmd: Tensor
+    given_r3hw: list[Tensor]
+    """Pixels of each conditioning frame."""
+    before_r3hw: Tensor
+    """Pixels of the latest frame."""
+    places_rhw2: Tensor
+    """Where each pixel was in the latest frame; see `follow`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Objects:
+    """What is remembered of objects, one a row."""
+
+    values_rme: Tensor
+    given_r1hw: list[Tensor]
+    """Masks on each conditioning frame."""
+    before_r1hw: Tensor
+    """Masks on the latest frame."""
+    keys_r2d: Tensor
+    """Mean keys; see `SpaceTimeModel._object_keys`."""
+
+
 class SpaceTimeModel(SpaceTimeImageModel):
     """A space-time model with its memory; see `vidseg.trackers.model.MemoryModel`.
 
@@ -45,6 +81,13 @@ class SpaceTimeModel(SpaceTimeImageModel):
     clicks_correct = True
     """A click changes what keys and flow carry into the frame, as they know more of the object than a click
     says."""
+
+    def record_parts(self, replays: Replays) -> None:
+        self.encode_batch = replays.of(self.encode_batch, shared=0)  # type: ignore[method-assign]
+        self._read_shared = replays.of(self._read_shared, shared=2)  # type: ignore[method-assign]
+        self._read = replays.of(self._read, shared=1)  # type: ignore[method-assign]
+        self.decode = replays.of(self.decode, shared=1)  # type: ignore[method-assign]
+        self.remember = replays.of(self.remember, shared=1)  # type: ignore[method-assign]
 
     @property
     def pointer_channels(self) -> int:
@@ -96,22 +139,39 @@ class SpaceTimeModel(SpaceTimeImageModel):
         # Objects that remember the same frames share all that does not depend on their masks.
         is_shared = keys_rnd.shape[0] == 1 and len({_frames_of(source) for source in sources}) == 1
         keys, values = self._memories([frames_to_read(source) for source in sources], is_shared)
-        anywhere = self.reading(keys_rnd, keys, values).transpose(1, 2).unflatten(2, grid_hw)
-
         old = [[given[i] for given, _ in sources] for i in range(len(sources[0][0]))]
         shown_old = [_shown(of_rows, grid_hw, is_shared) for of_rows in old]
         before, masks = _shown([latest for _, latest in sources], grid_hw, is_shared)
-        now = now.expand(before.shape[0], -1, -1, -1)
-        places = follow(now, before)
-        carried = carry(masks, places)
-        apart = mismatch(now, before, places).expand(len(sources), -1, -1, -1)
+        places = follow(now.expand(before.shape[0], -1, -1, -1), before)
+        frames = _Frames(keys, [pixels for pixels, _ in shown_old], before, places)
+        objects = _Objects(values, [mask for _, mask in shown_old], masks, self._object_keys(recalls))
+        combine = self._read_shared if is_shared else self._read
+        return combine(_Now(keys_rnd, now), frames, objects)
+
+    def _read(self, now: _Now, frames: _Frames, objects: _Objects) -> Tensor:
+        """What `attend` returns, from what is seen and remembered.
+
+        Args:
+            frames: of a row for each object, or 1.
+        """
+        grid_hw = (now.pixels_r3hw.shape[2] // PATCH, now.pixels_r3hw.shape[3] // PATCH)
+        anywhere = self.reading(now.keys_rnd, frames.keys_rmd, objects.values_rme)
+        before, places = frames.before_r3hw, frames.places_rhw2
+        pixels = now.pixels_r3hw.expand(before.shape[0], -1, -1, -1)
+        carried = carry(objects.before_r1hw, places)
+        apart = mismatch(pixels, before, places).expand(len(carried), -1, -1, -1)
         # Whole-frame colours come from conditioning frames alone: a leak into a tracked mask would otherwise
         # be taken for the object's own colours.
-        colours = by_colour(now, shown_old), by_near_colour(now, (before, masks), places)
+        given = list(zip(frames.given_r3hw, objects.given_r1hw, strict=True))
+        colours = by_colour(pixels, given), by_near_colour(pixels, (before, objects.before_r1hw), places)
         maps = torch.cat((carried, apart, by_motion(carried, places), *colours), dim=1)
-        likeness = self._likeness(keys_rnd, recalls, grid_hw)
-        parts = (anywhere, likeness, F.pixel_unshuffle(maps, PATCH))
+        likeness = (objects.keys_r2d @ now.keys_rnd.transpose(1, 2)).unflatten(2, grid_hw)
+        parts = (anywhere.transpose(1, 2).unflatten(2, grid_hw), likeness, F.pixel_unshuffle(maps, PATCH))
         return torch.cat([part.to(self.dtype) for part in parts], dim=1)
+
+    def _read_shared(self, now: _Now, frames: _Frames, objects: _Objects) -> Tensor:
+        """`_read`, for objects that share one row of frames."""
+        return self._read(now, frames, objects)
 
     def masks_read(self, conditioned_rchw: Tensor) -> Tensor:
         masks = conditioned_rchw[:, self.value_channels - MASK_CHANNELS : self.value_channels]
@@ -124,8 +184,8 @@ class SpaceTimeModel(SpaceTimeImageModel):
         keys, values, _ = tokens.to(self.dtype).split(widths, dim=2)
         return (keys[:1] if is_shared else keys), values
 
-    def _likeness(self, keys_rnd: Tensor, recalls: Sequence[Recall], grid_hw: tuple[int, int]) -> Tensor:
-        """Cosine of every cell's key with that of the object, on conditioning frames and on tracked ones."""
+    def _object_keys(self, recalls: Sequence[Recall]) -> Tensor:
+        """The mean key of each object, on conditioning frames and on tracked ones: R x 2 x D, of length 1."""
         rows = []
         for recall in recalls:
             given = {id(frame) for slot, frame in recall.spatial if slot == CONDITIONING_SLOT}
@@ -133,8 +193,7 @@ class SpaceTimeModel(SpaceTimeImageModel):
             new = [frame.pointer_c for _, frame in recall.pointers if id(frame) not in given]
             both = [torch.stack(p).mean(dim=0) if p else self.no_object for p in (old or new, new or old)]
             rows.append(F.normalize(torch.stack(both).to(self.dtype), dim=1))
-        likeness = torch.stack(rows) @ keys_rnd.transpose(1, 2)
-        return likeness.unflatten(2, grid_hw)
+        return torch.stack(rows)
 
     def all_passes(
         self,
