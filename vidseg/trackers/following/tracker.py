@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cached_property
 from os import PathLike
 from typing import Any
 
@@ -127,10 +128,15 @@ class FollowingTracker:
             watch=lambda stage: self.watch(stage),  # whoever watches may come later
         )
 
+    @cached_property
+    def _digest(self) -> str:
+        """A digest of weights from no known file, made once, as it takes seconds for large models."""
+        return state_sha256(module_of(self.model).state_dict())
+
     def _fingerprint(self) -> str:
         """A digest of configuration, options, weights and type, which must be the same to go on with a
         session."""
         facts = {key: value for key, value in self.describe().items() if key != "device"}
         if self.weights_sha256 is None:
-            facts["weights_sha256"] = state_sha256(module_of(self.model).state_dict())
+            facts["weights_sha256"] = self._digest
         return fingerprint_of({"kind": "following", **facts})
