@@ -44,12 +44,17 @@ def use_blocks(x: Tensor) -> bool:
 
 
 def fused_lags(x: Tensor) -> bool:
-    """Whether the blocked kernels can be used, and beat PyTorch's fused attention at the same work.
+    """Whether the blocked kernels can be used, and beat PyTorch's fused attention at the same work."""
+    return lags_in_bfloat16(x) and x.shape[-2] >= MANY_ROWS
+
+
+def lags_in_bfloat16(x: Tensor) -> bool:
+    """Whether PyTorch's fused attention on `x` is slower than products with an exponential between them.
 
     On a processor that multiplies bfloat16 in vectors, not in tiles (AMX), products run at twice the rate of
     float32, but the fused kernel only at the rate of float32.
     """
-    return use_blocks(x) and x.dtype == torch.bfloat16 and x.shape[-2] >= MANY_ROWS and _has_only_vectors()
+    return use_blocks(x) and x.dtype == torch.bfloat16 and _has_only_vectors()
 
 
 @lru_cache(maxsize=1)

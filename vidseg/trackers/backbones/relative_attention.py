@@ -13,11 +13,11 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vidseg.memory.blocked_attention import LOG2_E, MANY_ROWS, use_blocks
 from vidseg.memory.threads import split_rows
+from vidseg.memory.window_attention import attend_in_windows
 
 ROW_BLOCK = 128
 """How many queries a block takes on the CPU: their scores for 4096 keys are 2 MB, and stay in the cache."""
@@ -44,7 +44,8 @@ def attend_with_biases(
         else:
             q, k, v, by_row, by_column = of_head
             biases = (by_row[..., :, None] + by_column[..., None, :]).flatten(2)
-            out_bhnd.append(F.scaled_dot_product_attention(q, k, v, attn_mask=biases))
+            one_head = (x[:, None] for x in (q, k, v, biases))
+            out_bhnd.append(attend_in_windows(*one_head)[:, 0])
     return torch.stack(out_bhnd, dim=1)
 
 

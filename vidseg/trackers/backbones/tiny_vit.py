@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from vidseg.errors import ConfigError, unknown
 from vidseg.memory.linear import Linear
+from vidseg.memory.window_attention import attend_in_windows
 from vidseg.trackers.backbones.conv_norm import ConvNorm
 from vidseg.trackers.backbones.pieces import by_rows, num_in_piece
 from vidseg.validation import Strict
@@ -157,7 +158,7 @@ class WindowAttention(nn.Module):
         # Checkpoints have the queries, keys and values of a head beside each other.
         q, k, v = self.qkv(x_wnc).unflatten(2, (self.heads, 3, -1)).permute(3, 0, 2, 1, 4)
         bias_mnn = self.attention_biases[:, self.index_nn] if self.bias_mnn is None else self.bias_mnn
-        out_wmnd = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_mnn[None])
+        out_wmnd = attend_in_windows(q, k, v, bias_mnn[None])
         return self.proj(out_wmnd.transpose(1, 2).flatten(2))
 
     def fuse(self) -> None:
