@@ -25,6 +25,8 @@ def row(name: str, parameters: int, gflops: float) -> ImageMeasured:
         gflops_survey=gflops / 2,
         encoder_ms=80.0,
         decoder_ms=20.0,
+        encoder_cpu_ms=80.0,
+        decoder_cpu_ms=20.0,
         boxes_ms={count: 80.0 + 20 * count for count in BOXES},
         peak_memory_bytes={"host": 2**30},
         published={"gpu_ms": 44, "cpu_ms": 424} if name == "mobile-sam" else {},
@@ -76,3 +78,4 @@ def test_a_model_is_measured_in_a_process_of_its_own(capsys: pytest.CaptureFixtu
     times = [model["boxes_ms"][str(count)] for count in BOXES]
     assert times == sorted(times)
     assert times[0] > model["encoder_ms"] > 0
+    assert model["encoder_cpu_ms"] > model["decoder_cpu_ms"] > 0

@@ -55,6 +55,9 @@ class ImageMeasured:
     encoder_ms: float
     decoder_ms: float
     """Time of one box, with its mask at the picture's size."""
+    encoder_cpu_ms: float
+    """CPU time of all threads, which other programs on the machine change less than the time by the clock."""
+    decoder_cpu_ms: float
     boxes_ms: dict[int, float]
     """Number of boxes -> time of encoding a picture and of these boxes, asked one after the other."""
     peak_memory_bytes: dict[str, int]
@@ -92,15 +95,19 @@ class _Subject:
         self.boxes = _boxes(options.size_hw)
         self.encoder_ms: list[float] = []
         self.boxes_ms: list[list[float]] = []
+        self.encoder_cpu_ms: list[float] = []
+        self.decoder_cpu_ms: list[float] = []
         self._count()
 
     def run(self, count: int) -> None:
         for _ in range(count):
-            began = now_ms()
+            began, began_cpu = now_ms(), time.process_time()
             embedding = self.segmenter.embed(next(self.pictures))
-            encoded = now_ms()
+            encoded, encoded_cpu = now_ms(), time.process_time()
             self.encoder_ms.append(encoded - began)
+            self.encoder_cpu_ms.append(1000 * (encoded_cpu - began_cpu))
             self.boxes_ms.append([_ms(embedding, box) for box in self.boxes])
+            self.decoder_cpu_ms.append(1000 * (time.process_time() - encoded_cpu) / len(self.boxes))
 
     def measured(self) -> ImageMeasured:
         from vidseg.pipeline.run_record import peak_memory_bytes
@@ -123,6 +130,8 @@ class _Subject:
             gflops_survey=self.counts[2] / 1e9,
             encoder_ms=statistics.median(self.encoder_ms),
             decoder_ms=statistics.median(each),
+            encoder_cpu_ms=statistics.median(self.encoder_cpu_ms),
+            decoder_cpu_ms=statistics.median(self.decoder_cpu_ms),
             boxes_ms=totals,
             peak_memory_bytes=peak_memory_bytes(),
             published=published_of(self.segmenter.name),
