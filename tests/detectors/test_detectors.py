@@ -169,7 +169,8 @@ def test_a_file_of_boxes_has_both_forms(tmp_path: Path) -> None:
     assert [d.label for d in open_detector(str(ours), "cup").detect(frame)] == ["cup"]
     assert [d.label for d in open_detector(str(ours), threshold=0.6).detect(frame)] == ["dog"]
     assert open_detector(str(coco)).detect(frame) == [Detection((10.0, 10.0, 30.0, 50.0), "7", 0.5)]
-    assert open_detector(f"boxes:{coco}").detect(Frame(9, 0.0, frame.image)) == []
+    assert open_detector(f"boxes:{coco}").detect(Frame(9, 0.0, frame.image)) is None, "nothing is known of it"
+    assert open_detector(str(coco), threshold=0.6).detect(frame) == [], "it is known that nothing is there"
 
 
 @pytest.mark.parametrize(

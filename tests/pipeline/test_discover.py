@@ -6,50 +6,21 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pytest
-from PIL import Image
 
 import vidseg
+from support.two_disks import FRAMES, best, lines, picture, write_clip
 from vidseg.cli import main
 from vidseg.errors import PromptError
-from vidseg.pipeline.writers.rle import decode_rle
 from vidseg.trackers.discovery.discovery import Discovery
 from vidseg.trackers.engine import Engine
 
-FRAMES = 24
 LOOK = ("--discover", "--every", "8", "--set", "points_per_side=6", "--quiet")
-
-
-def picture(index: int) -> tuple[npt.NDArray[np.uint8], list[npt.NDArray[np.bool_]]]:
-    """A red disk that moves, and a blue one that comes in from the right; and their masks."""
-    rows, columns = np.mgrid[:96, :128]
-    red = (columns - 30 - index / 2) ** 2 + (rows - 26) ** 2 < 15**2
-    blue = (columns - 150 + 3 * index) ** 2 + (rows - 68) ** 2 < 14**2
-    image = np.full((96, 128, 3), 120, np.uint8)
-    image[red] = (200, 30, 40)
-    image[blue] = (30, 40, 200)
-    return image, [red, blue]
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("discover") / "clip"
-    folder.mkdir()
-    for index in range(FRAMES):
-        Image.fromarray(picture(index)[0]).save(folder / f"{index:05d}.png")
-    return folder
-
-
-def lines(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / "masklets.jsonl").read_text().splitlines()]
-
-
-def best(objects: list[dict[str, Any]], truth: npt.NDArray[np.bool_]) -> tuple[float, int]:
-    """The IoU and the id of the object that fits best."""
-    found = [(decode_rle(item["rle"]), item["id"]) for item in objects]
-    return max(((float((m & truth).sum() / (m | truth).sum()), i) for m, i in found), default=(0.0, 0))
+    return write_clip(tmp_path_factory.mktemp("discover") / "clip")
 
 
 def test_objects_are_found_as_they_come(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class BoxesFile:
-    """The detector that reads boxes from a file; frames without an entry have none."""
+    """The detector that reads boxes from a file; of frames without an entry it knows nothing."""
 
     name = "boxes"
 
@@ -56,15 +56,18 @@ class BoxesFile:
                 where=str(path),
                 hint='{"detections": [{"frame": 0, "box": [x0, y0, x1, y1], "label": "cup"}]}',
             )
-        by_frame = defaultdict(list)
+        by_frame: dict[int, list[tuple[list[float], str, float]]] = defaultdict(list)
         for place, entry in enumerate(entries):
             frame, box, label, score = _parsed(entry, f"{path}, entry {place}")
+            of_frame = by_frame[frame]  # a frame whose boxes are all left out is known to have none
             if (not texts or label in texts) and score >= (threshold or 0.0):
-                by_frame[frame].append((box, label, score))
-        return cls(by_frame)
+                of_frame.append((box, label, score))
+        return cls(dict(by_frame))
 
-    def detect(self, frame: Frame) -> list[Detection]:
-        found = self._by_frame.get(frame.index, [])
+    def detect(self, frame: Frame) -> list[Detection] | None:
+        found = self._by_frame.get(frame.index)
+        if found is None:
+            return None
         return best_first([inside(box, label, score, frame.size_hw) for box, label, score in found])
 
 

@@ -28,8 +28,9 @@ class Detector(Protocol):
     @property
     def name(self) -> str: ...
 
-    def detect(self, frame: Frame) -> list[Detection]:
-        """The things in a frame, best first. `frame` carries an image."""
+    def detect(self, frame: Frame) -> list[Detection] | None:
+        """The things in a frame, best first; None if the detector knows nothing of this frame, as a file of
+        boxes may. `frame` carries an image."""
         ...
 
 

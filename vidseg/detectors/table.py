@@ -77,9 +77,18 @@ def open_detector(
         raise InputError(f"a detector's threshold of {threshold}", hint="give 0 to 1")
     if isinstance(texts, str):
         texts = tuple(text.strip() for text in texts.split(",") if text.strip())
-    suffix = Path(spec).suffix.lower()
-    name, _, argument = spec.partition(":")
-    if suffix in SUFFIXES and name not in DETECTORS:
-        name, argument = SUFFIXES[suffix], spec
+    name, argument = parts_of(spec)
     opener = DETECTORS.lookup(name, hint="or give a file: boxes.json, model.onnx")
     return opener(argument, texts, threshold)
+
+
+def is_file(name: str) -> bool:
+    """Whether the argument of the detectors of this name is a file: boxes, or a network."""
+    return name in SUFFIXES.values()
+
+
+def parts_of(spec: str) -> tuple[str, str]:
+    """A detector's name, which the table may not have, and its argument, which is empty without one."""
+    name, _, argument = spec.partition(":")
+    suffix = Path(spec).suffix.lower()
+    return (SUFFIXES[suffix], spec) if suffix in SUFFIXES and name not in DETECTORS else (name, argument)

@@ -63,6 +63,20 @@ class Execution:
     device: str = "auto"
     """The device of a model that finds objects and does not track."""
 
+    def begin_discovery(self) -> None:
+        """Open what finds objects, if the run asks for it, as it was at the resume point.
+
+        Raises:
+            ConfigError, InputError, MissingExtraError, CheckpointError: it cannot be opened.
+        """
+        self._discovery: Discovery | None = None
+        if self.options.discover is None:
+            return
+        first_id = 1 + max((thing.obj_id for thing in self.prompts.objects), default=0)
+        self._discovery = self.options.discover.discovery(self.tracker, first_id=first_id, device=self.device)
+        if self.resume_point.discovery is not None:
+            self._discovery.take_state(self.resume_point.discovery)
+
     def first_frames(self) -> Iterator[Frame]:
         """The frames of the first pass; the first of them has been read.
 
@@ -80,7 +94,6 @@ class Execution:
         self._store = ResumePointStore(self.folder.state)
         self._is_interrupted = False
         self._broke_at: int | None = None
-        self._discovery: Discovery | None = None
         status: Status = "done"
         error: BaseException | None = None
         # Writers are mostly faster than the tracker, so half as many frames are queued for them.
@@ -125,7 +138,6 @@ class Execution:
             else:
                 session, frames = None, self._frames(pass_idx, None)
             schedule = self.passes[pass_idx].schedule
-            self._discovery = self._begun_discovery()
             loop = Loop(
                 obj_ids=[thing.obj_id for thing in self.prompts.objects],
                 schedule=schedule,
@@ -156,18 +168,6 @@ class Execution:
         last_prompted = max(self.prompts.frames, default=0)
         if not self.passes[-1].reverse and last_idx is not None and last_idx < last_prompted:
             raise past_the_end(last_prompted, self.video.info.name, last_idx + 1, self.prompts.where)
-
-    def _begun_discovery(self) -> Discovery | None:
-        """Discovery as it was at the resume point; None for a run without it, which has one pass with it."""
-        if self.options.discover is None:
-            return None
-        first_id = 1 + max((thing.obj_id for thing in self.prompts.objects), default=0)
-        from vidseg.trackers.discovery.discovery import Discovery  # needs torch
-
-        discovery = Discovery(self.tracker, self.options.discover, first_id=first_id, device=self.device)
-        if self.resume_point.discovery is not None:
-            discovery.take_state(self.resume_point.discovery)
-        return discovery
 
     def _end(self, status: Status, error: BaseException | None) -> Ending:
         outputs: list[Path] = []
@@ -212,7 +212,7 @@ class Execution:
         writers = build_writers(
             self.options.formats,
             self.folder.path,
-            describe_video(self.record.facts, self.folder.path),
+            describe_video(self.record.facts, self.folder.path, self.record.found_labels),
             state=self.folder.state,
             read_again=None if comes_in_one_go else self._read_again,
         )
@@ -245,6 +245,8 @@ class Execution:
                 return
             if self._waiting is not None and not this.reverse:
                 masks = self._waiting.merged(masks)
+            if self._discovery is not None:  # before the frame, as its writers read the labels
+                self.record.found_labels.update(self._discovery.labels)
             self._outlet.put(frame, masks)
             self.record.review.see(frame, masks)
             self.record.frames_done += 1

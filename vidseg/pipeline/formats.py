@@ -87,7 +87,7 @@ def _rle(out: Path, video: VideoDescription) -> Writer:
 def _overlay(out: Path, video: VideoDescription) -> Writer:
     from vidseg.pipeline.writers.overlay import OverlayWriter
 
-    return OverlayWriter(out, frame_rate=video.frame_rate, labels=video.labels)
+    return OverlayWriter(out, frame_rate=video.frame_rate, labels=video.all_labels)
 
 
 def _coco(path: Path, masklets: Masklets) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -12,25 +12,12 @@ from urllib.parse import unquote, urlsplit
 
 from vidseg.errors import ConfigError, unknown
 from vidseg.pipeline.addresses import is_address, name_of, shown
+from vidseg.pipeline.discovery_options import DiscoveryOptions
 from vidseg.pipeline.formats import DEFAULT_FORMATS, check_formats
 from vidseg.pipeline.prompt_schedule import PromptSchedule
-from vidseg.trackers.discovery.settings import DiscoverySettings
-from vidseg.validation import parse
 
 Direction = Literal["forward", "backward", "both"]
 DIRECTIONS: tuple[Direction, ...] = ("forward", "backward", "both")
-
-
-def discovery_of(said: bool | Mapping[str, Any] | None) -> DiscoverySettings | None:
-    """The settings of discovery that a caller gave: True for the defaults, or some of the fields.
-
-    Raises:
-        ConfigError: a setting is unknown, or not allowed.
-    """
-    if said is None or said is False:
-        return None
-    fields = {} if said is True else dict(said)
-    return parse(DiscoverySettings, fields, where="discover", error=ConfigError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +34,7 @@ class TrackOptions:
     queue_frames: int = 8
     reader: Literal["pyav", "decord"] = "pyav"
     on_behind: Literal["wait", "drop"] | None = None
-    discover: DiscoverySettings | None = None
+    discover: DiscoveryOptions | None = None
     """How objects are found besides those that are prompted; None: they are not."""
 
     def __post_init__(self) -> None:
@@ -61,7 +48,7 @@ class TrackOptions:
         if self.resume and self.overwrite:
             raise ConfigError("--resume and --overwrite exclude each other", hint="give one of them")
         if self.discover is not None:
-            self.discover.check_sampler()
+            self.discover.check()
             if self.direction != "forward":
                 raise ConfigError(
                     f"--discover goes forward alone, not --direction {self.direction}",

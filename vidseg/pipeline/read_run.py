@@ -38,7 +38,7 @@ class Run:
     size_hw: tuple[int, int]
     """Height and width of the video."""
     labels: Mapping[int, str]
-    """Object id -> label, '' for none; all objects of the prompts, in their order."""
+    """Object id -> label, '' for none; all objects of the prompts, in their order, then those found."""
 
     @property
     def obj_ids(self) -> list[int]:
@@ -76,4 +76,6 @@ def read_run(folder: str | PathLike[str]) -> Run:
         )
     record = run_record.read_record(path / run_record.FILE_NAME)
     video = run_record.describe_video(record, path)
-    return Run(path, record, video.size_hw, video.labels)
+    found = {obj_id: video.found_labels.get(obj_id, "") for obj_id in record.get("objects", [])}
+    labels = {**video.labels, **found, **video.labels}  # in this order; a prompt's label goes first
+    return Run(path, record, video.size_hw, labels)

@@ -173,7 +173,7 @@ class Run:
                 "start": options.start,
                 "end": options.end,
                 "reader": options.reader,
-                **({} if options.discover is None else {"discover": options.discover.model_dump()}),
+                **({} if options.discover is None else {"discover": options.discover.document()}),
                 **self.asked.document(),
             },
             # Last, for people who read the file: there may be a hundred thousand.
@@ -204,6 +204,7 @@ class Run:
             progress=self.progress,
             stop=self.stop,
         )
+        execution.begin_discovery()
         frames = execution.first_frames()  # checks the source before anything is written
         for warning in self.prompts.warnings:
             self.warn(warning)

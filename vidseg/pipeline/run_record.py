@@ -49,6 +49,8 @@ class RunRecord:
         self.frames_done = 0
         self.found_ids: dict[int, None] = {}
         """Every object that was reported, in order: prompted ones, and those that were found."""
+        self.found_labels: dict[int, str] = {}
+        """Object id -> label, of objects that were found by a detector; it grows while writers read it."""
         self.status: Status = "running"
         self.review = Review()
         """Sees every frame that the writers are given."""
@@ -81,6 +83,7 @@ class RunRecord:
         """
         self.frames_done = frames_done
         self.found_ids.update(dict.fromkeys(earlier.get("objects", [])))
+        self.found_labels.update({int(i): label for i, label in earlier.get("labels", {}).items()})
         self.review.resume(earlier.get("review", []), is_done)
         self._started_at = earlier.get("started_at", self._started_at)
         for stage in self.seconds:
@@ -118,6 +121,7 @@ class RunRecord:
             "peak_memory_bytes": peak_memory_bytes(),
             "outputs": self._outputs,
             "objects": list(self.found_ids),
+            "labels": {str(obj_id): label for obj_id, label in self.found_labels.items()},
             "review": self.review.document(),
             "review_left_out": self.review.left_out,
             "started_at": self._started_at,
@@ -201,17 +205,22 @@ def source_facts(info: SourceInfo) -> dict[str, Any]:
     return facts
 
 
-def describe_video(facts: Mapping[str, Any], run: Path) -> VideoDescription:
+def describe_video(
+    facts: Mapping[str, Any], run: Path, found_labels: Mapping[int, str] | None = None
+) -> VideoDescription:
     """The description of its video in a run's record, for writers.
 
     Args:
         run: folder of the run. That of a job is named by the job's id, wherever it is being written.
+        found_labels: labels of objects that are still being found; None: those in the record.
 
     Raises:
         InputError: the record has no such description.
     """
     try:
         source, objects = facts["source"], facts["prompts"]["objects"]
+        if found_labels is None:
+            found_labels = {int(i): str(label) for i, label in facts.get("labels", {}).items()}
         height, width = source["size_hw"]
         path = Path(source["path"]) if source["path"] else None
         rate = Fraction(source["frame_rate"]) if source["frame_rate"] else None
@@ -223,6 +232,7 @@ def describe_video(facts: Mapping[str, Any], run: Path) -> VideoDescription:
             name=path.stem if path and source["kind"] == "video" else str(source["name"]),
             size_hw=(int(height), int(width)),
             labels={int(thing["id"]): str(thing.get("label") or "") for thing in objects},
+            found_labels=found_labels,
             frame_rate=rate,
             num_frames=source["num_frames"],
             frame_files=frame_files,

@@ -11,8 +11,9 @@ from typing import Any, Literal
 import numpy.typing as npt
 
 from vidseg.errors import ConfigError
+from vidseg.pipeline.discovery_options import discovery_of
 from vidseg.pipeline.formats import DEFAULT_FORMATS
-from vidseg.pipeline.plan import Direction, TrackOptions, discovery_of
+from vidseg.pipeline.plan import Direction, TrackOptions
 from vidseg.pipeline.run import Run, TrackSummary
 from vidseg.python_words import in_python
 from vidseg.trackers.choices import DEFAULT_TRACKER
@@ -70,8 +71,9 @@ def track(
         save_every: frames between two saved states to resume from; 0 for none.
         queue_frames: how many frames may wait to be tracked; half as many may wait to be written.
         reader, on_behind: see `vidseg.read`.
-        discover: find objects besides those that are prompted, and follow them, too: True, or settings such
-            as `{"every": 30}` (`vidseg.trackers.discovery.settings.DiscoverySettings`).
+        discover: find objects besides those that are prompted, and follow them, too: True, or options such
+            as `{"every": 30}` or `{"detector": "boxes.json"}`
+            (`vidseg.pipeline.discovery_options.DiscoveryOptions`).
         **tracker_options: of a tracker that is to be loaded: `weights`, `device`, `dtype`, ...; see
             `vidseg.load`.
 

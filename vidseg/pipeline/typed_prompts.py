@@ -64,7 +64,7 @@ def combine(typed: Sequence[Typed] | None, first_frame: int) -> Typed:
     if not typed:
         raise PromptError(
             "nothing says what to follow",
-            hint="--box X0,Y0,X1,Y1, --points X,Y, or --prompt FILE; or --discover",
+            hint="--box X0,Y0,X1,Y1, --points X,Y, or --prompt FILE; or --discover, or --detector",
         )
     if len(typed) == 1:
         return typed[0]

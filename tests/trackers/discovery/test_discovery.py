@@ -5,75 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 import vidseg.trackers.discovery.discovery as module
 from support.planted import decoder
+from support.planted_stream import LIFE, SIZE_HW, OracleSession, frame_of, scene
 from vidseg.errors import ConfigError, InputError
 from vidseg.samplers.picture import DecodedPicture
-from vidseg.trackers.contract import Frame, FrameResult
+from vidseg.trackers.contract import Frame
 from vidseg.trackers.discovery.comparing import innermost_xy, is_known
 from vidseg.trackers.discovery.discovery import Discovery
 
-SIZE_HW = (48, 64)
 SAMPLING = {"points_per_side": 8}
-LIFE = 40
-"""Frames for which an object of `scene` is in the picture."""
-
-
-def scene(index: int) -> npt.NDArray[np.int64]:
-    """A label map in which every 20 frames an object comes, wanders to the right, and goes."""
-    labels = np.zeros(SIZE_HW, int)
-    for number in range(index // 20 + 1):
-        age = index - 20 * number
-        if 0 <= age < LIFE:
-            top, left = 4 + 22 * (number % 2), 2 + age
-            labels[top : top + 16, left : left + 16] = number + 1
-    return labels
-
-
-class OracleSession:
-    """Follows whatever object of the label map a mask was mostly on."""
-
-    def __init__(self) -> None:
-        self.follows: dict[int, int] = {}
-        self.prompts: dict[int, int] = {}
-        self.labels = np.zeros(SIZE_HW, int)
-        self.last: Frame | None = None
-
-    @property
-    def obj_ids(self) -> list[int]:
-        return list(self.follows)
-
-    def step(self, frame: Frame) -> FrameResult:
-        self.labels, self.last = scene(frame.index), frame
-        return self._result()
-
-    def refine(self, obj_id: int, *, mask: Any) -> FrameResult:
-        self.follows[obj_id] = int(np.bincount(self.labels[mask]).argmax())
-        return self._result()
-
-    def remove(self, obj_id: int) -> None:
-        del self.follows[obj_id]
-
-    def _result(self) -> FrameResult:
-        assert self.last is not None
-        masks = [
-            self.labels == label if label else np.zeros(SIZE_HW, bool) for label in self.follows.values()
-        ]
-        logits = np.where(np.array(masks).reshape(-1, *SIZE_HW), 9, -9).astype(np.float32)
-        return FrameResult(
-            frame_idx=self.last.index,
-            pts_seconds=0.0,
-            size_hw=SIZE_HW,
-            obj_ids=self.obj_ids,
-            low_res_logits=logits,
-            object_score_logits=np.ones(len(masks), np.float32),
-            predicted_ious=np.ones(len(masks), np.float32),
-            states=["visible" if mask.any() else "absent" for mask in masks],
-            to_video_res=lambda logits, size_hw: logits,
-        )
 
 
 class RuleLook:
@@ -92,10 +35,6 @@ class RuleLook:
 def discovery(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(module, "look_of", lambda *_: RuleLook())
     return lambda **settings: Discovery(None, sampling=SAMPLING, **settings)  # type: ignore[arg-type]
-
-
-def frame_of(index: int) -> Frame:
-    return Frame(index, index / 25, np.zeros((*SIZE_HW, 3), np.uint8))
 
 
 def test_objects_come_and_go_in_bounded_memory(discovery: Any) -> None:

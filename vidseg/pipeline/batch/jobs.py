@@ -23,8 +23,10 @@ from pydantic import Field
 
 from vidseg.errors import ConfigError, InputError, PromptError, VidsegError, one_line
 from vidseg.pipeline.batch import stores
+from vidseg.pipeline.batch.detector_files import with_resolved_detector
+from vidseg.pipeline.discovery_options import discovery_of
 from vidseg.pipeline.formats import DEFAULT_FORMATS
-from vidseg.pipeline.plan import TrackOptions, discovery_of
+from vidseg.pipeline.plan import TrackOptions
 from vidseg.pipeline.prompt_forms import LongForm, ShortForm
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.registry import read_config
@@ -234,6 +236,9 @@ class JobsFile:
             options = options.model_copy(update={"weights": stores.resolve(options.weights, self._folder)})
         if "tracker" in own and options.tracker.endswith((".yaml", ".yml")):
             options = options.model_copy(update={"tracker": stores.resolve(options.tracker, self._folder)})
+        if "discover" in said.options:
+            discover = with_resolved_detector(options.discover, self._folder)
+            options = options.model_copy(update={"discover": discover})
         prompt = said.prompt
         return Job(
             id=said.id,

@@ -27,10 +27,11 @@ from vidseg.errors import (
     one_line,
 )
 from vidseg.pipeline.addresses import shown, without_secrets
-from vidseg.pipeline.batch import stores
+from vidseg.pipeline.batch import detector_files, stores
 from vidseg.pipeline.batch.jobs import Job, map_regions, with_resolved_masks
 from vidseg.pipeline.batch.remote_folder import RemoteFolder
 from vidseg.pipeline.batch.scratch import Scratch
+from vidseg.pipeline.discovery_options import discovery_of
 from vidseg.pipeline.out_folder import STATE, OutFolder
 from vidseg.pipeline.plan import TrackOptions
 from vidseg.pipeline.progress import Progress, Silent
@@ -147,7 +148,7 @@ class TrackingStage:
 
     def _do(self, job: Job) -> TrackSummary:
         room: Path | None = None
-        if stores.is_remote(self.out) or stores.is_remote(job.video) or _asks_a_store(job.prompt):
+        if stores.is_remote(self.out) or stores.is_remote(job.video) or _asks_a_store(job):
             room = self.scratch.folder(job.id)
         try:
             return self._do_with(job, room)
@@ -156,6 +157,8 @@ class TrackingStage:
                 shutil.rmtree(room, ignore_errors=True)
 
     def _do_with(self, job: Job, room: Path | None) -> TrackSummary:
+        discover = detector_files.bring_detector(job.options.discover, room)
+        job = replace(job, options=job.options.model_copy(update={"discover": discover}))
         prompt = _bring_prompt(job.prompt, room)
         prompts = read_prompts(prompt, job.options.start or 0)
         tracker = self._tracker_for(job)
@@ -302,10 +305,13 @@ def _wait_for_no_one(folder: Path) -> None:
             out.release()
 
 
-def _asks_a_store(prompt: str | Mapping[str, Any] | None) -> bool:
-    if isinstance(prompt, str):
-        return stores.is_remote(prompt)
-    return "://" in json.dumps(prompt)
+def _asks_a_store(job: Job) -> bool:
+    """Whether a job needs files from a store besides its video."""
+    if detector_files.asks_a_store(job.options.discover):
+        return True
+    if isinstance(job.prompt, str):
+        return stores.is_remote(job.prompt)
+    return "://" in json.dumps(job.prompt)
 
 
 def _bring_prompt(prompt: str | dict[str, Any] | None, room: Path | None) -> str | dict[str, Any] | None:
@@ -345,8 +351,9 @@ def _fingerprint(job: Job, prompts: Prompts, tracker: Tracker) -> str:
     """A checksum of all that decides the masks."""
     about = tracker.describe()
     options = job.options.model_dump(exclude=_NOT_IN_FINGERPRINT)
-    if not job.options.discover:
-        options.pop("discover")  # so that jobs that were done before there was discovery stay done
+    if discover := options.pop("discover"):  # else jobs that were done before there was discovery stay done
+        said = discovery_of(discover)
+        options["discover"] = said.document() if said is not None and said.detector else discover
     facts = {
         "video": _contents(job.video),
         "prompts": prompts.document(),

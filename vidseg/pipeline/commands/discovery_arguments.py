@@ -8,8 +8,17 @@ from typing import Any
 from vidseg.errors import ConfigError
 from vidseg.pipeline.commands.everything import add_sampler_arguments
 
-_FIELDS = ("every", "sampler", "discover_with", "max_objects", "min_area")
-"""Arguments that are fields of `DiscoverySettings` under their own names."""
+_FIELDS = (
+    "every",
+    "sampler",
+    "discover_with",
+    "max_objects",
+    "min_area",
+    "detector",
+    "text",
+    "threshold",
+)
+"""Arguments that are fields of `DiscoveryOptions` under their own names."""
 
 
 def add_discovery_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,11 +39,23 @@ def add_discovery_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--min-area", type=int, metavar="PIXELS", help="least area of an object (default: 0.1 %% of a frame)"
     )
+    group.add_argument(
+        "--detector",
+        metavar="SPEC",
+        help="find what a detector draws boxes around: boxes.json, model.onnx, owlv2:FOLDER, "
+        "grounding-dino:FOLDER, or a plug-in's NAME",
+    )
+    group.add_argument("--text", metavar="TEXT", help="what the detector looks for: 'red cup, dog'")
+    group.add_argument(
+        "--threshold", type=float, metavar="S", help="lowest score of a detection (default: the detector's)"
+    )
     add_sampler_arguments(parser, default=None)
 
 
 def said_of_discovery(args: argparse.Namespace) -> dict[str, Any] | None:
-    """The fields of `DiscoverySettings` that the arguments give; None without `--discover`.
+    """The fields of `DiscoveryOptions` that the arguments give; None if no objects are to be found.
+
+    A detector, and a text for one, ask for it as `--discover` does.
 
     Raises:
         ConfigError: arguments of discovery without it.
@@ -42,7 +63,7 @@ def said_of_discovery(args: argparse.Namespace) -> dict[str, Any] | None:
     said = {name: getattr(args, name) for name in _FIELDS if getattr(args, name) is not None}
     if args.set:
         said["sampling"] = dict(args.set)
-    if args.discover:
+    if args.discover or args.detector is not None or args.text is not None:
         return said
     if said:
         name = "set" if "sampling" in said else min(said)

@@ -76,7 +76,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from vidseg.exit_codes import EXIT_INTERRUPTED
-    from vidseg.pipeline.plan import TrackOptions, discovery_of
+    from vidseg.pipeline.discovery_options import discovery_of
+    from vidseg.pipeline.plan import TrackOptions
     from vidseg.pipeline.progress import bar
     from vidseg.pipeline.run import Run
     from vidseg.pipeline.stop import Stop

@@ -35,7 +35,7 @@ def everything(
     """
     given = dict(settings)
     if detector is not None:
-        detections = detector.detect(Frame(picture.number, 0.0, image))
+        detections = detector.detect(Frame(picture.number, 0.0, image)) or []
         given["boxes"] = [detection.box_xyxy for detection in detections]
         given["scores"] = [detection.score for detection in detections]
     found = segmenter.embed(image).everything(sampler, **given)

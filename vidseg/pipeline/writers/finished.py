@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +35,8 @@ class VideoDescription:
     size_hw: tuple[int, int]
     labels: Mapping[int, str]
     """Object id -> label, '' for none; for every object known when the run starts."""
+    found_labels: Mapping[int, str] = field(default_factory=dict)
+    """The same for objects that a detector finds on the way; it may grow while writers hold it."""
     frame_rate: Fraction | None = None
     num_frames: int | None = None
     """Number of frames of the whole video; None: the last frame of the masklets is taken for the last one."""
@@ -46,7 +49,13 @@ class VideoDescription:
     frames by its own name; of other sources, `--format frames` writes them to RUN/frames."""
 
     def label(self, obj_id: int) -> str:
-        return self.labels.get(obj_id) or NO_LABEL
+        return self.all_labels.get(obj_id) or NO_LABEL
+
+    @property
+    def all_labels(self) -> Mapping[int, str]:
+        """Labels of prompted and of found objects, as they are now and will be."""
+        # Nothing is written here: a ChainMap takes mutable mappings only because it could be.
+        return ChainMap(self.found_labels, self.labels)  # type: ignore[arg-type]
 
     def frame_name(self, frame_idx: int) -> str:
         """The name of a frame's picture, without suffix; of videos five digits, as DAVIS and SA-V have it."""

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
     Mask = npt.NDArray[np.bool_]
 
+SAME_IOU = 0.6
+"""Two masks are one object if their IoU is above this: an answer at the place of a tentative object, which it
+confirms, and two objects that have become one."""
+
 
 def iou(mask: Mask, other: Mask) -> float:
     """Intersection over union; 0 for two empty masks."""

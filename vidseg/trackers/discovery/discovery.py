@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vidseg.samplers import Found, PromptedPicture, everything
-from vidseg.samplers.asking import Asking
-from vidseg.samplers.table import settings_of
 from vidseg.trackers.contract import Frame, FrameResult, Session, Tracker
-from vidseg.trackers.discovery.comparing import innermost_xy, iou, is_known
-from vidseg.trackers.discovery.looking import Look, look_of
+from vidseg.trackers.discovery.comparing import SAME_IOU, iou
+from vidseg.trackers.discovery.detected import DetectorFinder
+from vidseg.trackers.discovery.finding import Finder
+from vidseg.trackers.discovery.looking import look_of
+from vidseg.trackers.discovery.sampled import SamplerFinder
 from vidseg.trackers.discovery.scene import colour_shares, is_cut
 from vidseg.trackers.discovery.settings import DiscoverySettings
 from vidseg.validation import parse
@@ -24,10 +24,9 @@ from vidseg.validation import parse
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    Mask = npt.NDArray[np.bool_]
+    from vidseg.detectors import Detector
 
-SAME_IOU = 0.6
-"""An answer at the place of an object confirms it, and two objects are one, if their IoU is above this."""
+    Mask = npt.NDArray[np.bool_]
 
 
 @dataclass
@@ -39,6 +38,7 @@ class _Known:
     is_confirmed: bool = False
     last_seen: int = 0
     """The last frame on which its mask was not empty."""
+    label: str = ""
 
 
 class Discovery:
@@ -54,14 +54,22 @@ class Discovery:
     Objects that were prompted stay what they are: they are never forgotten, and what is found of them is not
     new. What is held does not grow with the video.
 
+    With a detector, objects are what it draws boxes around: they are prompted by these boxes, and have its
+    labels in the results::
+
+        detector = vidseg.detectors.open_detector("owlv2", "red cup")
+        discovery = Discovery(tracker, detector=detector)
+
     Args:
         tracker: the tracker of the session.
         settings: a `DiscoverySettings`; or its fields as keyword arguments.
+        detector: finds the objects, in place of a sampler; then any tracker will do.
         first_id: new ids are at least this.
         device: of the model `discover_with`.
 
     Raises:
-        ConfigError: the tracker has no image model and `discover_with` names none; or a setting is wrong.
+        ConfigError: there is no detector, the tracker has no image model, and `discover_with` names none; or
+            a setting is wrong.
     """
 
     def __init__(
@@ -69,19 +77,33 @@ class Discovery:
         tracker: Tracker,
         settings: DiscoverySettings | None = None,
         *,
+        detector: Detector | None = None,
         first_id: int = 1,
         device: str = "auto",
         **said: Any,
     ) -> None:
         self.settings = settings or parse(DiscoverySettings, said, where="Discovery")
-        self.settings.check_sampler()
-        self._look: Look = look_of(tracker, self.settings.discover_with, device)
+        self._finder: Finder
+        if detector is not None:
+            self._finder = DetectorFinder(detector, self.settings)
+        else:
+            self.settings.check_sampler()
+            look = look_of(tracker, self.settings.discover_with, device)
+            self._finder = SamplerFinder(look, self.settings)
         self._next_id = first_id
         self._objects: dict[int, _Known] = {}
         self._last_look: int | None = None
         self._colours: npt.NDArray[np.float64] | None = None
-        self.num_asked = 0
+
+    @property
+    def num_asked(self) -> int:
         """Prompts that the decoder has answered so far to find objects."""
+        return self._finder.num_asked
+
+    @property
+    def labels(self) -> dict[int, str]:
+        """Object id -> label, of the objects that are followed and were found by a detector."""
+        return {obj_id: known.label for obj_id, known in self._objects.items() if known.label}
 
     def step(self, session: Session, frame: Frame) -> FrameResult:
         """Track into a frame, look for new objects if it is time to, and give the result without tentative
@@ -97,16 +119,13 @@ class Discovery:
             for obj_id, known in self._objects.items()
             if not known.is_confirmed and abs(frame.index - known.since) >= self.settings.confirm_after
         ]
-        is_due = self._is_due(frame)
-        if to_confirm or is_due:
-            picture = self._look.at(session, frame)
-            self._confirm(session, picture, to_confirm, result)
-            if is_due:
-                self._drop_doubles(session, result)
-                result = self._find(session, picture, frame, result)
-                self._last_look = frame.index
+        if to_confirm:
+            self._confirm(session, frame, to_confirm, result)
+        if self._is_due(frame):
+            self._drop_doubles(session, result)
+            result = self._find(session, frame, result)
         tentative = {obj_id for obj_id, known in self._objects.items() if not known.is_confirmed}
-        return result.of_objects(set(session.obj_ids) - tentative)
+        return self._named(result.of_objects(set(session.obj_ids) - tentative))
 
     def state(self) -> dict[str, Any]:
         """All that is needed to go on after `Session.save`, as JSON values."""
@@ -130,7 +149,7 @@ class Discovery:
         if frame.image is not None:
             self._colours = colour_shares(frame.image)
             if earlier is not None and is_cut(self._colours, earlier):
-                return True
+                self._last_look = None
         return self._last_look is None or abs(frame.index - self._last_look) >= self.settings.every
 
     def _note_seen(self, session: Session, result: FrameResult) -> None:
@@ -149,27 +168,15 @@ class Discovery:
             elif abs(now - known.last_seen) >= self.settings.forget_after:
                 self._forget(session, obj_id)
 
-    def _confirm(
-        self, session: Session, picture: PromptedPicture, obj_ids: list[int], result: FrameResult
-    ) -> None:
-        """Ask about tentative objects at their places; those that are not found again are forgotten."""
-        masks = _masks_in_sight(result)
+    def _confirm(self, session: Session, frame: Frame, obj_ids: list[int], result: FrameResult) -> None:
+        """Look for tentative objects at their places; those that are not found again are forgotten."""
+        masks = self._followed(session, result)
+        again = self._finder.seen_again(session, frame, masks, self.labels, obj_ids)
         for obj_id in obj_ids:
-            mask = masks.get(obj_id)
-            if mask is not None and any(
-                iou(mask, other) > SAME_IOU for other in self._asked_at(picture, mask)
-            ):
+            if obj_id in again:
                 self._objects[obj_id].is_confirmed = True
             else:
                 self._forget(session, obj_id)
-
-    def _asked_at(self, picture: PromptedPicture, mask: Mask) -> list[Mask]:
-        # The object was found by good scores before; now the places of the two answers must agree.
-        settings = settings_of("grid", {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0})
-        asking = Asking(picture)
-        proposals = asking.points(np.array([innermost_xy(mask)]), settings)
-        self.num_asked += asking.num_asked
-        return [proposal.mask.whole(picture.size_hw) for proposal in proposals]
 
     def _drop_doubles(self, session: Session, result: FrameResult) -> None:
         """Where two objects have become one, the one that was found later is forgotten."""
@@ -182,40 +189,38 @@ class Discovery:
                 self._forget(session, obj_id)
                 del masks[obj_id]
 
-    def _find(
-        self, session: Session, picture: PromptedPicture, frame: Frame, result: FrameResult
-    ) -> FrameResult:
+    def _find(self, session: Session, frame: Frame, result: FrameResult) -> FrameResult:
         """Add what is new in the picture to the session."""
-        known = [mask for obj_id, mask in _masks_in_sight(result).items() if obj_id in session.obj_ids]
         room = self.settings.max_objects - len(session.obj_ids)
-        if room <= 0:
-            return result
-        skip = np.logical_or.reduce(known) if known else None
-        for found in self._proposed(picture, skip):
-            if room and self._is_new(found.mask, known):
+        if room > 0:
+            masks = self._followed(session, result)
+            found = self._finder.new(session, frame, masks, self.labels, room)
+            if found is None:  # the next frame of which something is known is due
+                return result
+            for new in found:
                 self._next_id = max(self._next_id, *session.obj_ids, 0)
-                result = session.refine(self._next_id, mask=found.mask)
-                self._objects[self._next_id] = _Known(frame.index, last_seen=frame.index)
+                result = session.refine(self._next_id, **new.prompt)
+                if not _has_mask(result, self._next_id):
+                    session.remove(self._next_id)
+                    continue
+                is_confirmed = self.settings.confirm_after == 0
+                self._objects[self._next_id] = _Known(frame.index, is_confirmed, frame.index, new.label)
                 self._next_id += 1
-                known.append(found.mask)
-                room -= 1
+        self._last_look = frame.index
         return result
 
-    def _proposed(self, picture: PromptedPicture, skip: Mask | None) -> list[Found]:
-        settings = self.settings
-        found, asked = everything(
-            picture, settings.sampler, settings.sampling, defaults=self._look.sampling, skip=skip
-        )
-        self.num_asked += asked
-        return found
+    def _followed(self, session: Session, result: FrameResult) -> dict[int, Mask]:
+        """The masks in sight of objects that have not been forgotten since the session's step."""
+        masks = _masks_in_sight(result)
+        return {obj_id: mask for obj_id, mask in masks.items() if obj_id in session.obj_ids}
 
-    def _is_new(self, mask: Mask, known: list[Mask]) -> bool:
-        area, pixels = int(np.count_nonzero(mask)), mask.size
-        least = self.settings.min_area or max(1, pixels // 1000)
-        if not least <= area <= self.settings.max_share * pixels:
-            return False
-        limits = self.settings
-        return not is_known(mask, known, max_iou=limits.known_iou, max_inside=limits.known_inside)
+    def _named(self, result: FrameResult) -> FrameResult:
+        """The result, with the labels of objects that have one."""
+        labels = self.labels
+        result.labels = [
+            labels.get(obj_id, label) for obj_id, label in zip(result.obj_ids, result.labels, strict=True)
+        ]
+        return result
 
     def _forget(self, session: Session, obj_id: int) -> None:
         session.remove(obj_id)
@@ -225,3 +230,7 @@ class Discovery:
 def _masks_in_sight(result: FrameResult) -> dict[int, Mask]:
     """Object id -> its mask at the video's size, of all whose mask is not empty."""
     return {obj_id: mask for obj_id, mask in zip(result.obj_ids, result.masks, strict=True) if mask.any()}
+
+
+def _has_mask(result: FrameResult, obj_id: int) -> bool:
+    return obj_id in result.obj_ids and bool((result.low_res_logits[result.obj_ids.index(obj_id)] > 0).any())

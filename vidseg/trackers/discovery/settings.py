@@ -35,9 +35,9 @@ class DiscoverySettings(Strict):
     known_inside: Share = 0.8
     """A mask of which more than this share lies inside an object, or which holds more than this share of one,
     is no object of its own."""
-    confirm_after: Annotated[int, Field(ge=1)] = 5
-    """A new object is tentative until this many frames later, when the model is asked at its place again; it
-    is reported only if the answer is the mask that was tracked there."""
+    confirm_after: Annotated[int, Field(ge=0)] = 5
+    """A new object is tentative until this many frames later, when it is looked for at its place again; it
+    is reported only if it is found there once more. 0: it is reported from its first frame on."""
     forget_after: Annotated[int, Field(ge=1)] = 150
     """An object that was found and has been out of sight for this many frames is forgotten. Its id is not
     used again."""
@@ -50,7 +50,8 @@ class DiscoverySettings(Strict):
         """
         if self.sampler == "boxes":
             raise ConfigError(
-                "the sampler 'boxes' needs boxes, and discovery has none", hint="--sampler grid or two-round"
+                "the sampler 'boxes' needs boxes, and discovery has none",
+                hint="--detector boxes.json, or --sampler grid or two-round",
             )
         from vidseg.samplers.table import settings_of
 

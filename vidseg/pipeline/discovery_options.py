@@ -1,0 +1,113 @@
+"""How a run finds objects: by a sampler, or by a detector that is opened here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from vidseg.detectors.table import is_file, open_detector, parts_of
+from vidseg.errors import ConfigError, InputError, told
+from vidseg.trackers.discovery.settings import DiscoverySettings, Share
+from vidseg.validation import parse
+
+if TYPE_CHECKING:
+    from vidseg.detectors import Detector
+    from vidseg.trackers.contract import Tracker
+    from vidseg.trackers.discovery.discovery import Discovery
+
+BY_SAMPLER = ("sampler", "sampling", "discover_with")
+"""Fields that say how a model finds objects; with a detector they say nothing."""
+OF_DETECTOR = ("text", "threshold")
+
+
+class DiscoveryOptions(DiscoverySettings):
+    """When to look for objects, which to follow, and who finds them."""
+
+    detector: Annotated[str, Field(min_length=1)] | None = None
+    """What draws boxes around the objects, as `vidseg.detectors.open_detector` takes it; None: a sampler
+    finds them."""
+    text: Annotated[str, Field(min_length=1)] | None = None
+    """What the detector looks for: 'red cup, dog'; it is told again on each frame."""
+    threshold: Share | None = None
+    """Lowest score of a detection; None: the detector's own."""
+
+    def check(self) -> None:
+        """Check that the options go together.
+
+        Raises:
+            ConfigError: they do not, or the sampler or one of its settings is unknown.
+        """
+        if self.detector is None:
+            for name in OF_DETECTOR:
+                if getattr(self, name) is not None:
+                    raise ConfigError(
+                        f"--{name} is for a detector, and none is given",
+                        hint="--detector owlv2:FOLDER, model.onnx or boxes.json",
+                    )
+            self.check_sampler()
+        for name in BY_SAMPLER:
+            if self.detector is not None and name in self.model_fields_set:
+                said = "set" if name == "sampling" else name.replace("_", "-")
+                raise ConfigError(
+                    f"--{said} is about objects that a model finds, and --detector finds them here",
+                    hint="give one of the two",
+                )
+
+    def opened_detector(self) -> Detector | None:
+        """The detector; None if a sampler finds the objects.
+
+        Raises:
+            ConfigError, InputError, MissingExtraError: see `vidseg.detectors.open_detector`.
+        """
+        if self.detector is None:
+            return None
+        return open_detector(self.detector, self.text or (), threshold=self.threshold)
+
+    def discovery(self, tracker: Tracker, *, first_id: int, device: str) -> Discovery:
+        """The discovery of one run.
+
+        Raises:
+            ConfigError, InputError, MissingExtraError: the detector or the model that finds objects cannot be
+                opened.
+        """
+        from vidseg.trackers.discovery.discovery import Discovery  # needs torch
+
+        detector = self.opened_detector()
+        settings: DiscoverySettings = self
+        if detector is not None and detector.name == "boxes" and "confirm_after" not in self.model_fields_set:
+            # A file is what somebody has chosen, so its objects are followed from their first frame on.
+            settings = self.model_copy(update={"confirm_after": 0})
+        return Discovery(tracker, settings, detector=detector, first_id=first_id, device=device)
+
+    def document(self) -> dict[str, Any]:
+        """The options as JSON values that decide the masks: a file's name, and a checksum of its content.
+
+        Raises:
+            InputError: the file of a detector cannot be read.
+        """
+        said = self.model_dump()
+        name, argument = parts_of(self.detector or "")
+        if not is_file(name):
+            return said
+        path = Path(argument)
+        try:
+            checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as failure:
+            raise InputError(f"the detector '{path}' cannot be read ({told(failure)})") from None
+        return {**said, "detector": path.name, "detector_sha256": checksum}
+
+
+def discovery_of(said: bool | Mapping[str, Any] | None) -> DiscoveryOptions | None:
+    """The options of discovery that a caller gave: True for the defaults, or some of the fields.
+
+    Raises:
+        ConfigError: an option is unknown, or not allowed.
+    """
+    if said is None or said is False:
+        return None
+    fields = {} if said is True else dict(said)
+    return parse(DiscoveryOptions, fields, where="discover", error=ConfigError)
