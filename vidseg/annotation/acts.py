@@ -36,6 +36,7 @@ class Message(Strict):
 
 class Look(Message):
     frame: Frame
+    object: Id | None = None
     ahead: Annotated[int, Field(ge=0, le=MAX_AHEAD)] = 0
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vidseg.annotation.masks import Mask
@@ -16,6 +17,8 @@ from vidseg.trackers.contract import Frame, FrameResult, Session, Tracker
 
 KEPT_FRAMES = 4
 """How many frames stay encoded; a person goes to and fro between few."""
+KEPT_SESSIONS = 8
+"""How many sessions stay that were stepped up to a frame: a few objects on each of a few frames."""
 
 
 @dataclass
@@ -37,23 +40,38 @@ class Answers:
     Args:
         video: for this class alone, as it keeps its place.
         scratch: a folder for sessions that were stepped up to a frame.
+        is_awaited: whether somebody waits for an answer; what is prepared for later then gives way.
     """
 
     def __init__(
-        self, tracker: Tracker, video: RandomAccess, project: Project, starts: Starts, scratch: Path
+        self,
+        tracker: Tracker,
+        video: RandomAccess,
+        project: Project,
+        starts: Starts,
+        scratch: Path,
+        *,
+        is_awaited: Callable[[], bool] = lambda: False,
     ) -> None:
         self._tracker = tracker
         self._video = video
         self._project = project
         self._starts = starts
         self._scratch = scratch
+        self._is_awaited = is_awaited
         self._desks: OrderedDict[int, _Desk] = OrderedDict()
-        self._ready: tuple[tuple[int, int, Start], Path] | None = None
+        self._ready: OrderedDict[str, Path] = OrderedDict()
+        self._latest: tuple[str, Mask] | None = None
         self._lock = threading.Lock()
         self._next_id = 1
+        self._num_saved = 0
 
-    def prepare(self, frame_idx: int) -> None:
-        """Decode and encode a frame, so that the first answer on it comes at once."""
+    def prepare(self, frame_idx: int, obj_id: int | None = None) -> None:
+        """Decode and encode a frame, so that the first answer on it comes at once.
+
+        Args:
+            obj_id: an object whose session is stepped up to the frame, too, as it may be corrected there.
+        """
         with self._lock:
             desk = self._desk(frame_idx)
             if not desk.is_encoded:
@@ -61,6 +79,9 @@ class Answers:
                 desk.session.refine(self._next_id, points=[[width / 2, height / 2]], labels=[1])
                 desk.session.remove(self._next_id)
                 desk.is_encoded = True
+            followed = None if obj_id is None else self._followed(obj_id, frame_idx)
+            if obj_id is not None and followed is not None:
+                self._session_before(obj_id, frame_idx, *followed, gives_way=True)
 
     def time_of(self, frame_idx: int) -> float:
         """The presentation time of a frame in seconds."""
@@ -74,13 +95,18 @@ class Answers:
             PromptError: it does not fit the frame.
         """
         with self._lock:
-            reverse = self._starts.direction_at(said.obj_id, said.frame_idx)
-            start = None
-            if reverse is not None:
-                start = self._starts.before(said.obj_id, said.frame_idx, reverse=reverse)
-            if reverse is None or start is None:
-                return self._fresh(said)
-            return self._following(said, start, reverse=reverse)
+            followed = self._followed(said.obj_id, said.frame_idx)
+            asked = f"{said} {followed and self._key(said.obj_id, said.frame_idx, followed[0])}"
+            if self._latest is None or self._latest[0] != asked:  # a click often follows its own preview
+                mask = self._fresh(said) if followed is None else self._following(said, *followed)
+                self._latest = asked, mask
+            return self._latest[1]
+
+    def _followed(self, obj_id: int, frame_idx: int) -> tuple[Start, bool] | None:
+        """Where an object comes from that was tracked to a frame, and whether in reverse."""
+        reverse = self._starts.direction_at(obj_id, frame_idx)
+        start = None if reverse is None else self._starts.before(obj_id, frame_idx, reverse=reverse)
+        return None if reverse is None or start is None else (start, reverse)
 
     def _fresh(self, said: Said) -> Mask:
         desk = self._desk(said.frame_idx)
@@ -97,36 +123,59 @@ class Answers:
         desk.session.remove(temporary)
         return mask
 
-    def _following(self, said: Said, start: Start, *, reverse: bool) -> Mask:
+    def _following(self, said: Said, start: Start, reverse: bool) -> Mask:
         frame = self._desk(said.frame_idx).frame
-        session = self._tracker.restore(self._session_before(said, start, reverse=reverse))
+        path = self._session_before(said.obj_id, said.frame_idx, start, reverse)
+        assert path is not None
+        session = self._tracker.restore(path)
         give(session, said.obj_id, prompt_of(said, frame.size_hw))
         return _mask_of(session.step(frame), said.obj_id, said, reverse=reverse)
 
-    def _session_before(self, said: Said, start: Start, *, reverse: bool) -> Path:
-        """A file with the session of one object that is about to step to the frame."""
-        key = (said.obj_id, said.frame_idx, start)
-        if self._ready is not None and self._ready[0] == key:
-            return self._ready[1]
-        session, previous = begin_from(self._tracker, start, [said.obj_id], self._video, reverse=reverse)
-        others = [s for s in self._project.said(said.obj_id) if s.frame_idx != said.frame_idx]
-        seed = start.mask
+    def _session_before(
+        self, obj_id: int, frame_idx: int, start: Start, reverse: bool, *, gives_way: bool = False
+    ) -> Path | None:
+        """A file with the session of one object that is about to step to the frame.
+
+        Args:
+            gives_way: whether to stop, and return None, as soon as somebody waits for an answer.
+        """
+        key = self._key(obj_id, frame_idx, start)
+        if key in self._ready:
+            self._ready.move_to_end(key)
+            return self._ready[key]
+        session, previous = begin_from(self._tracker, start, [obj_id], self._video, reverse=reverse)
+        others = [said for said in self._project.said(obj_id) if said.frame_idx != frame_idx]
         schedule = in_turn(
-            [object_prompts(said.obj_id, others, self._video.info.size_hw, seed=seed)], reverse=reverse
+            [object_prompts(obj_id, others, self._video.info.size_hw, seed=start.mask)], reverse=reverse
         )
         step = -1 if reverse else 1
-        for frame_idx in range(start.frame_idx + (step if previous is not None else 0), said.frame_idx, step):
-            schedule.prompt(session, previous, frame_idx)
-            session.step(self._video.frame(frame_idx))
-            previous = frame_idx
-        path = self._scratch / "before.safetensors"
+        for number in range(start.frame_idx + (step if previous is not None else 0), frame_idx, step):
+            if gives_way and self._is_awaited():
+                return None
+            schedule.prompt(session, previous, number)
+            session.step(self._video.frame(number))
+            previous = number
+        self._num_saved += 1
+        path = self._scratch / f"before-{self._num_saved}.safetensors"
         session.save(path)
-        self._ready = (key, path)
+        self._ready[key] = path
+        while len(self._ready) > KEPT_SESSIONS:
+            self._ready.popitem(last=False)[1].unlink(missing_ok=True)
         return path
+
+    def _key(self, obj_id: int, frame_idx: int, start: Start) -> str:
+        """Names all that the session of an object, about to step to a frame, depends on."""
+        low, high = sorted((start.frame_idx, frame_idx))
+        passed = [
+            said
+            for said in self._project.said(obj_id)
+            if low <= said.frame_idx <= high and said.frame_idx != frame_idx
+        ]
+        return f"{obj_id} {frame_idx} {start} {passed}"
 
     def _desk(self, frame_idx: int) -> _Desk:
         if frame_idx not in self._desks:
-            frame = self._video.frame(frame_idx)
+            frame = replace(self._video.frame(frame_idx), kept={})
             session = self._tracker.start()
             session.step(frame)
             self._desks[frame_idx] = _Desk(frame, session)

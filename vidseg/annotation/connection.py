@@ -18,7 +18,7 @@ from vidseg.errors import InputError, PromptError, VidsegError
 MAX_WAITING = 4000
 """A page that has not fetched so many events is cut off; it connects again and gets the state anew."""
 RESTING_S = 0.15
-"""A frame that stays in sight this long is encoded, so that the first click on it is answered at once."""
+"""A frame that stays in sight this long is made ready, so that the first click on it is answered at once."""
 TOO_SLOW = 4408
 
 
@@ -45,7 +45,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._waiting: asyncio.Queue[Event] = asyncio.Queue()
         self._latest_hover: Hover | None = None
-        self._frame_in_sight = -1
+        self._latest_look: Look | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self) -> None:
@@ -102,7 +102,7 @@ class Connection:
     async def _done(self, message: Message) -> dict[str, Any] | None:
         if isinstance(message, Look):
             await self._in(self._threads.looks, lambda: self._look(message))
-            self._loop.call_later(RESTING_S, self._rest, message.frame)
+            self._loop.call_later(RESTING_S, self._rest, message)
             return {}
         if isinstance(message, Hover):
             return await self._in(self._threads.acts, lambda: self._hover(message))
@@ -115,7 +115,7 @@ class Connection:
     def _look(self, message: Look) -> None:
         session = self._bench.session
         last = min(message.frame + message.ahead, session.num_frames - 1)
-        self._frame_in_sight = message.frame
+        self._latest_look = message
         self._bench.pictures.look(message.frame)
         for frame_idx in range(message.frame, last + 1):
             self._tell(session.masks_message(frame_idx))
@@ -132,11 +132,11 @@ class Connection:
         self._tell(masks_message(message.frame, [mask], session.size_hw, type="preview", n=message.n))
         return {}
 
-    def _rest(self, frame_idx: int) -> None:
-        """Encode a frame if it is still in sight."""
+    def _rest(self, look: Look) -> None:
+        """Make a frame ready for clicks if it is still in sight."""
         session = self._bench.session
-        if self._frame_in_sight == frame_idx < session.num_frames:
-            self._threads.resting.submit(session.answers.prepare, frame_idx)
+        if self._latest_look is look and look.frame < session.num_frames:
+            self._threads.resting.submit(session.answers.prepare, look.frame, look.object)
 
     def _tell(self, event: Event) -> None:
         """Send an event; any thread may call this."""

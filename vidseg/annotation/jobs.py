@@ -34,6 +34,11 @@ class AnswersFirst:
                 self._count -= 1
                 self._changed.notify_all()
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether an answer is being made."""
+        return self._count > 0
+
     def let_pass(self) -> None:
         """Return when no answer is being made."""
         with self._changed:

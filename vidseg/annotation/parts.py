@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidseg.annotation.answers import Answers
+from vidseg.annotation.jobs import AnswersFirst
 from vidseg.annotation.opening import OpenProject
 from vidseg.annotation.passes import Planner
 from vidseg.annotation.prompting import Prompting
@@ -40,10 +41,10 @@ def build_parts(
     tracker: Tracker,
     opened: OpenProject,
     *,
-    before_step: Callable[[], None],
+    answers_first: AnswersFirst,
     on_frame: Callable[[TrackingJob, int], None],
 ) -> Parts:
-    """The parts of a session; for `before_step` and `on_frame` see `Tracking`."""
+    """The parts of a session; for `on_frame` see `Tracking`."""
     video, project, state = opened.video, opened.project, opened.folder / STATE
     size_hw, num_frames = video.info.size_hw, video.num_frames
     saved = SavedSessions(state / "sessions", project.database)
@@ -52,7 +53,14 @@ def build_parts(
     for_answers, for_tracking = (video.another(keep_decoded=tracker.traits.takes_decoded) for _ in range(2))
     scratch = state / "scratch"
     scratch.mkdir(exist_ok=True)
-    answers = Answers(tracker, for_answers, project, starts, scratch)
+    answers = Answers(
+        tracker,
+        for_answers,
+        project,
+        starts,
+        scratch,
+        is_awaited=lambda: answers_first.is_awaited,
+    )
     return Parts(
         answers=answers,
         prompting=Prompting(
@@ -66,7 +74,9 @@ def build_parts(
             read_frame=for_tracking.frame,
             clicks_correct=tracker.traits.clicks_correct,
         ),
-        tracking=Tracking(tracker, for_tracking, project, saved, before_step=before_step, on_frame=on_frame),
+        tracking=Tracking(
+            tracker, for_tracking, project, saved, before_step=answers_first.let_pass, on_frame=on_frame
+        ),
         readers=(video, for_answers, for_tracking),
         scratch=scratch,
     )

@@ -97,7 +97,7 @@ class AnnotationSession:
         self._parts = build_parts(
             self.tracker,
             opened,
-            before_step=self._answers_first.let_pass,
+            answers_first=self._answers_first,
             on_frame=lambda job, frame_idx: self._telling.frame(frame_idx, job.obj_ids),
         )
         self.answers = self._parts.answers

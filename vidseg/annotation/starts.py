@@ -98,4 +98,5 @@ def object_prompts(
 
 def in_turn(prompts: list[ObjectPrompts], *, reverse: bool) -> PromptSchedule:
     """A schedule that gives every prompt when its frame comes, to a session that has begun already."""
-    return PromptSchedule(objects=prompts, start_on="last" if reverse else "first", reverse=reverse)
+    said = [thing for thing in prompts if thing.on_frames]
+    return PromptSchedule(objects=said, start_on="last" if reverse else "first", reverse=reverse)

@@ -72,6 +72,9 @@ class Frame:
     """Height and width of the video; taken from `image` if that is given."""
     decoded: DecodedPicture | None = None
     """What `image` was made from, if it came from a video; dropped when a frame gets another image."""
+    kept: dict[Any, Any] | None = None
+    """What trackers computed of the picture, for a frame that several sessions are given; None: they keep
+    nothing with it."""
 
     def __post_init__(self) -> None:
         if self.decoded is not None and self.decoded.image is not self.image:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -10,7 +10,11 @@ from vidseg.errors import InputError
 from vidseg.trackers.contract import Frame
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
+
+Computed = TypeVar("Computed")
 
 FRAME_RATE = 24
 """Frames a second that pictures without times are taken to have, as folders of frames are."""
@@ -45,6 +49,20 @@ def as_frame(
         )
     index = 0 if last is None else last + (-1 if reverse else 1)
     return Frame(index, index / FRAME_RATE, np.ascontiguousarray(given[..., ::-1]) if bgr else given)
+
+
+def computed_once(frame: Frame, by: object, compute: Callable[[], Computed]) -> Computed:
+    """What a tracker computes of a picture: once for all its sessions, if the frame keeps it.
+
+    Args:
+        by: who computes; others do not get it.
+    """
+    if frame.kept is None:
+        return compute()
+    if by not in frame.kept:
+        frame.kept[by] = compute()
+    kept: Computed = frame.kept[by]
+    return kept
 
 
 def _told(given: Any) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +13,7 @@ from vidseg.trackers.grab_cut import grab_cut
 
 BoolMask = npt.NDArray[np.bool_]
 Picture = npt.NDArray[np.uint8]
+Lab = npt.NDArray[np.float32]
 
 _PADDING = 0.3
 """How far around a box GrabCut sees, as a share of the sides of the box."""
@@ -68,12 +71,13 @@ def _from_points(picture: Picture, prompt: Prompt) -> BoolMask:
     window = _padded_window(near, reach)
     seeds = np.full(picture.shape[:2], cv2.GC_BGD, np.uint8)
     seeds[window] = cv2.GC_PR_BGD
-    crop = picture[window]
-    border = np.ones(crop.shape[:2], bool)
+    lab = _lab(picture[window])
+    border = np.ones(lab.shape[:2], bool)
     rim = max(1, round(0.1 * min(border.shape)))
     border[rim:-rim, rim:-rim] = False
+    rivals = _rivals(lab, border)
     for point in prompt.points_xy[positive]:
-        seeds[window][_alike(crop, border, point - _corner(window))] = cv2.GC_PR_FGD
+        seeds[window][_alike(lab, rivals, point - _corner(window))] = cv2.GC_PR_FGD
     mask = _grab_cut(picture, seeds, prompt, window)
     return _components_at(mask, prompt.points_xy[positive])
 
@@ -84,9 +88,10 @@ def _corrected(picture: Picture, prompt: Prompt, current: BoolMask) -> BoolMask:
     window = _padded_window(_discs(current.shape, prompt.points_xy, 1.0), reach)
     seeds = np.where(current, cv2.GC_FGD, cv2.GC_BGD).astype(np.uint8)
     seeds[window] = np.where(current[window], cv2.GC_PR_FGD, cv2.GC_PR_BGD)
-    for point, label in zip(prompt.points_xy, prompt.labels, strict=True):
-        rivals = current[window] != bool(label)
-        alike = _alike(picture[window], rivals, point - _corner(window))
+    lab = _lab(picture[window])
+    rivals = {label: _rivals(lab, current[window] != bool(label)) for label in set(prompt.labels.tolist())}
+    for point, label in zip(prompt.points_xy, prompt.labels.tolist(), strict=True):
+        alike = _alike(lab, rivals[label], point - _corner(window))
         seeds[window][alike] = cv2.GC_FGD if label else cv2.GC_BGD
     return _grab_cut(picture, seeds, prompt, window)
 
@@ -112,35 +117,52 @@ def _grab_cut(picture: Picture, seeds: Picture, prompt: Prompt, window: tuple[sl
     return _honour_points(mask, prompt)
 
 
-def _alike(crop: Picture, rivals: BoolMask, point_xy: npt.NDArray[np.float32]) -> BoolMask:
+def _lab(crop: Picture) -> Lab:
+    """The colours of a crop in Lab, smoothed: float32 h x w x 3."""
+    lab = cv2.cvtColor(cv2.medianBlur(np.ascontiguousarray(crop), 5), cv2.COLOR_RGB2LAB).astype(np.float32)
+    lab[..., 0] *= 0.5  # shading and texture change lightness most
+    return lab
+
+
+def _rivals(lab: Lab, marked: BoolMask) -> Lab:
+    """The colours of marked pixels, or the chief ones of many: float32 N x 3."""
+    colours = lab[marked]
+    if len(colours) <= _RIVAL_COLOURS:
+        return colours
+    cv2.setRNGSeed(0)  # k-means starts at random; fix the seed
+    until = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_COUNT, 20, 0.5)
+    sample = colours[:: max(1, len(colours) // 2000)]
+    _, _, centres = cv2.kmeans(sample, _RIVAL_COLOURS, None, until, 1, cv2.KMEANS_PP_CENTERS)
+    return centres
+
+
+def _alike(lab: Lab, rivals: Lab, point_xy: npt.NDArray[np.float32]) -> BoolMask:
     """The pixels connected with a point whose colours are closer to the point's than to any rival's.
 
     Args:
-        rivals: pixels whose colours compete; those with the point's own colour do not count.
+        rivals: colours that compete; those near the point's own do not count.
         point_xy: in pixels of the crop.
     """
-    height, width = rivals.shape
-    lab = cv2.cvtColor(cv2.medianBlur(np.ascontiguousarray(crop), 5), cv2.COLOR_RGB2LAB).astype(np.float32)
-    lab[..., 0] *= 0.5  # shading and texture change lightness most
+    height, width = lab.shape[:2]
     disc = _discs((height, width), point_xy[None], max(2.0, 0.02 * max(height, width)))
     own = lab[disc].mean(0)
-    difference = _distance(lab, own)
+    planes = cv2.split(lab)
+    difference = _distance(planes, own)
     alike = difference < _FAR
-    colours = lab[rivals]
-    if len(colours) > _RIVAL_COLOURS:
-        cv2.setRNGSeed(0)  # k-means starts at random; fix the seed
-        until = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_COUNT, 20, 0.5)
-        sample = colours[:: max(1, len(colours) // 2000)]
-        _, _, colours = cv2.kmeans(sample, _RIVAL_COLOURS, None, until, 1, cv2.KMEANS_PP_CENTERS)
-    for colour in colours:
+    for colour in rivals:
         if float(np.linalg.norm(colour - own)) > _NEAR:
-            alike &= difference < _distance(lab, colour)
+            alike &= difference < _distance(planes, colour)
     alike = (cv2.medianBlur(alike.astype(np.uint8), 5) > 0) | disc
     return _components_at(alike, point_xy[None])
 
 
-def _distance(lab: npt.NDArray[np.float32], colour: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    distance: npt.NDArray[np.float32] = np.sqrt(((lab - colour) ** 2).sum(-1))
+def _distance(planes: Sequence[Lab], colour: Lab) -> Lab:
+    """How far each pixel's colour is from another: float32 h x w.
+
+    Planes are added up, as NumPy sums along three channels slowly.
+    """
+    first, second, third = ((plane - value) ** 2 for plane, value in zip(planes, colour, strict=True))
+    distance: Lab = np.sqrt(first + second + third)
     return distance
 
 
@@ -184,6 +206,8 @@ def _components_at(mask: BoolMask, points_xy: npt.NDArray[np.float32]) -> BoolMa
 
 def components_on(mask: BoolMask, marked: BoolMask) -> BoolMask:
     """The connected components (of 8 neighbours) of the mask that have a marked pixel."""
-    _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
-    kept: BoolMask = np.isin(labels, np.unique(labels[mask & marked]))
+    count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    is_kept = np.zeros(count, bool)
+    is_kept[labels[mask & marked]] = True
+    kept: BoolMask = is_kept[labels]
     return kept

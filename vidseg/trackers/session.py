@@ -18,7 +18,7 @@ from vidseg.trackers.contract import Frame, FrameResult, Prompt
 from vidseg.trackers.device import download
 from vidseg.trackers.engine import Engine
 from vidseg.trackers.frame_order import check_frame_order
-from vidseg.trackers.given_frame import as_frame
+from vidseg.trackers.given_frame import as_frame, computed_once
 from vidseg.trackers.model import Features
 from vidseg.trackers.packed_masks import pack_masks, unpack_masks
 from vidseg.trackers.pending import PendingPrompts, checked_id
@@ -170,7 +170,8 @@ class EngineSession:
     def features(self, frame: Frame) -> Features:
         """The frame's features; they are computed once and kept until another frame's are wanted."""
         if self._encoded is None or self._encoded[0] is not frame:
-            self._encoded = (frame, self.engine.encode(frame))
+            encoded = computed_once(frame, self.engine, lambda: self.engine.encode(frame))
+            self._encoded = (frame, encoded)
         return self._encoded[1]
 
     def save(self, path: str | PathLike[str]) -> None:

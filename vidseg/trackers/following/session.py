@@ -17,6 +17,7 @@ from vidseg.trackers.following.frame import SeenFrame, Watch
 from vidseg.trackers.following.objects import LARGEST_SCORE, FollowedObject
 from vidseg.trackers.following.placement import Placement, placement_of
 from vidseg.trackers.following.rules import FollowingRule
+from vidseg.trackers.given_frame import computed_once
 from vidseg.trackers.image.embedding import Embedding
 from vidseg.trackers.image.prompt import ImagePrompt
 from vidseg.trackers.image.segmenter import ImageSegmenter
@@ -67,12 +68,12 @@ class FollowingSession(CarryingSession[SeenFrame, FollowedObject]):
 
     def _look(self, frame: Frame, picture: Picture) -> SeenFrame:
         assert frame.image is not None
-        model = self._segmenter.model
+        image, model = frame.image, self._segmenter.model
         if self._placement is None:  # frames of a video have one size
             grid_hw = picture.shape[0], picture.shape[1]
             self._placement = placement_of(self._segmenter.framing, model.low_res_size, grid_hw)
         with self._watch("encode"):
-            embedding = self._segmenter.embed(frame.image)
+            embedding = computed_once(frame, self._segmenter, lambda: self._segmenter.embed(image))
         return SeenFrame(
             frame.size_hw,
             picture,

@@ -11,7 +11,7 @@ import { startObjects } from "./panels/objects.js";
 import { startToolbar } from "./panels/toolbar.js";
 import { startTracking } from "./panels/tracking.js";
 import { startTransport } from "./panels/transport.js";
-import { lookAgain, startVideo } from "./playback.js";
+import { look, lookAgain, startVideo } from "./playback.js";
 import { takePreview } from "./preview.js";
 import { connection, listen } from "./session.js";
 import { startStage } from "./stage.js";
@@ -38,5 +38,6 @@ store.on(
   Object.keys(store.state).filter((key) => key !== "pointer" && key !== "preview"),
   refreshButtons,
 );
+store.on(["chosen"], look);
 listen({ video: startVideo, stale: lookAgain, exported: showExported, preview: takePreview });
 connection.open();

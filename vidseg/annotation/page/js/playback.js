@@ -111,8 +111,8 @@ function hasMasksAhead() {
   return true;
 }
 
-/** Tell the server what is in sight; one message is on its way at a time, and the last one is always sent. */
-async function look() {
+/** Tell the server what is in sight and which object is chosen; one message is on its way at a time, and the last one is always sent. */
+export async function look() {
   if (store.state.connection !== "open") return;
   if (isLooking) {
     mustLook = true;
@@ -121,7 +121,8 @@ async function look() {
   isLooking = true;
   mustLook = false;
   try {
-    await connection.act("look", { frame: store.state.frame, ahead: store.state.isPlaying ? LOOK_AHEAD : 2 });
+    const { chosen, frame, isPlaying } = store.state;
+    await connection.act("look", { frame, ahead: isPlaying ? LOOK_AHEAD : 2, object: chosen });
   } catch {
     // The connection broke: with the new one comes the whole state, and this is asked again.
   } finally {
