@@ -95,6 +95,8 @@ def annotate(
         InputError: the source cannot be read or sought in, or the folder belongs to something else.
         MissingExtraError: the extra `annotate` is not installed.
     """
+    from vidseg.annotation.opening import asked_again
+
     with in_python():
         if isinstance(tracker, Tracker):
             if tracker_options:
@@ -103,7 +105,7 @@ def annotate(
                 )
             bench, server = serving(source, out, tracker, TrackerOptions(), host=host, port=port)
         else:
-            asked = TrackerOptions.of(tracker, **tracker_options)
+            asked = asked_again(TrackerOptions.of(tracker, **tracker_options), source, out)
             bench, server = serving(source, out, build_tracker(asked), asked, host=host, port=port)
     annotation = Annotation(bench, server)
     if browser:

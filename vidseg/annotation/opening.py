@@ -17,6 +17,7 @@ from vidseg.errors import OutputBusyError, OutputError, SourceError
 from vidseg.pipeline import run_record
 from vidseg.pipeline.plan import default_out
 from vidseg.pipeline.read.random_access import RandomAccess
+from vidseg.trackers.options import TrackerOptions
 
 _SOURCE_IDENTITY = ("kind", "size_hw", "bytes", "sha256_of_ends")
 
@@ -64,6 +65,20 @@ class OpenProject:
     def close(self) -> None:
         self.project.database.close()
         self.lock.release()
+
+
+def asked_again(
+    asked: TrackerOptions, source: str | PathLike[str], out: str | PathLike[str] | None
+) -> TrackerOptions:
+    """The options; where they leave the type open, it is that of the project which lies there already.
+
+    Its saved sessions go on in their type alone.
+
+    Raises:
+        OutputError: there is something else.
+    """
+    record = _record_in(Path(source)) or _record_in(default_out(source) if out is None else Path(out))
+    return asked if record is None else asked.with_dtype_of(record["options"].get("dtype"))
 
 
 def _record_in(folder: Path) -> Mapping[str, Any] | None:

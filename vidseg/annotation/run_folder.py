@@ -132,6 +132,7 @@ class RunFolder:
                     "end": None,
                     "reader": "pyav",
                     **self._asked.document(),
+                    "dtype": self._about.get("dtype", self._asked.dtype),
                 },
                 "annotation": self._marks(project),
                 "mask_names": "frame files" if self._info.frame_files else "frame numbers",

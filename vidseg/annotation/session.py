@@ -27,7 +27,7 @@ from vidseg.annotation.events import Listeners, masks_message, timeline_message
 from vidseg.annotation.jobs import AnswersFirst, Jobs
 from vidseg.annotation.masks import Mask
 from vidseg.annotation.merging import merge_objects
-from vidseg.annotation.opening import OpenProject
+from vidseg.annotation.opening import OpenProject, asked_again
 from vidseg.annotation.parts import build_parts
 from vidseg.annotation.passes import Direction, Pass
 from vidseg.annotation.project import MAX_VERSIONS, AnnotatedObject
@@ -72,7 +72,7 @@ class AnnotationSession:
         if isinstance(tracker, Tracker):
             self.tracker, asked = tracker, asked or TrackerOptions()
         else:
-            asked = asked or TrackerOptions.of(tracker)
+            asked = asked_again(asked or TrackerOptions.of(tracker), source, out)
             self.tracker = build_tracker(asked)
         opened = OpenProject.of(source, out)
         self._opened = opened

@@ -15,14 +15,15 @@ import json
 import os
 import platform
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vidseg.errors import InputError
+from vidseg.errors import InputError, VidsegError
 from vidseg.eval.datasets import open_dataset
 from vidseg.eval.datasets.contract import DataSet
-from vidseg.eval.evaluation_folder import RESULTS, check_folder, claim
+from vidseg.eval.evaluation_folder import RESULTS, about_before, check_folder, claim
 from vidseg.eval.protocols import build_protocol
 from vidseg.eval.protocols.contract import SequenceScore
 from vidseg.eval.report import write_report
@@ -39,7 +40,8 @@ from vidseg.eval.tracking import (
 )
 from vidseg.pipeline.atomic import write_bytes, write_json
 from vidseg.pipeline.file_names import ESCAPED
-from vidseg.pipeline.run_record import versions
+from vidseg.pipeline.run_record import FILE_NAME as RUN_RECORD
+from vidseg.pipeline.run_record import read_record, versions
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.registry import build_tracker
 
@@ -85,8 +87,10 @@ def evaluate(
     asked, options = asked or TrackerOptions(), options or EvaluationOptions()
     data = _chosen(open_dataset(dataset, root), options.sequences)
     check_folder(out, resume=options.resume)
+    asked = asked.with_dtype_of(about_before(out).get("dtype"))
     about = _about(data, asked, options)
     claim(out, about)
+    asked = asked.with_dtype_of(_dtype_of_runs(out))  # the sequences of an evaluation have one type
     outcomes = track_sequences(
         data, asked, out, prompt=options.prompt, workers=options.workers, on_outcome=on_outcome
     )
@@ -186,6 +190,14 @@ def _about(data: DataSet, asked: TrackerOptions, options: EvaluationOptions) -> 
     }
     result: dict[str, Any] = json.loads(json.dumps(about))
     return result
+
+
+def _dtype_of_runs(out: Path) -> object:
+    """The type that earlier calls tracked in; None if they left no run."""
+    for record in sorted((out / RUNS).glob(f"*/{RUN_RECORD}")):
+        with suppress(VidsegError):
+            return read_record(record)["options"].get("dtype")
+    return None
 
 
 def _tracker_facts(out: Path, done: list[str]) -> dict[str, Any]:

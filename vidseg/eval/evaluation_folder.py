@@ -30,6 +30,15 @@ def check_folder(out: Path, *, resume: bool) -> None:
         )
 
 
+def about_before(out: Path) -> dict[str, Any]:
+    """What the evaluation in a folder is about; empty if none is there, or it cannot be read."""
+    try:
+        about = json.loads((out / ABOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
 def claim(out: Path, about: dict[str, Any]) -> None:
     """Write what is evaluated; if it is written already, check that it is the same.
 
@@ -37,10 +46,7 @@ def claim(out: Path, about: dict[str, Any]) -> None:
         OutputError: it is another evaluation, or the folder cannot be used.
     """
     if (out / ABOUT).is_file():
-        try:
-            earlier = json.loads((out / ABOUT).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            earlier = {}
+        earlier = about_before(out)
         differing = [key for key, value in about.items() if earlier.get(key) != value]
         if differing:
             raise OutputError(

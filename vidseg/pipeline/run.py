@@ -55,8 +55,9 @@ class Run:
     Nothing is written before the prompts, the source's first frame and the tracker have proved usable.
 
     Args:
-        get_tracker: builds the tracker; called after the cheaper checks.
-        asked: options that the tracker was given; kept in run.json.
+        get_tracker: builds the tracker of options; called after the cheaper checks.
+        asked: options of the tracker; kept in run.json. A run that is resumed keeps its type where this
+            leaves the type open.
         warn: called with a line for each change in the prompts that made them fit and, in the end, for each
             thing that was odd about the source.
         job: facts by which a batch knows the run; kept in run.json.
@@ -67,7 +68,7 @@ class Run:
         self,
         source: str | PathLike[str] | int | Iterable[Any],
         prompts: Any,
-        get_tracker: Callable[[], Tracker],
+        get_tracker: Callable[[TrackerOptions], Tracker],
         out: str | PathLike[str] | None,
         options: TrackOptions,
         *,
@@ -112,7 +113,9 @@ class Run:
         )
         try:
             self._check_source_and_prompts()
-            self.tracker = self.get_tracker()
+            if earlier is not None and not self.options.overwrite:
+                self.asked = self.asked.with_dtype_of(earlier["options"].get("dtype"))
+            self.tracker = self.get_tracker(self.asked)
             self.passes = self._planned()
             self.video.keep_decoded = self.tracker.traits.takes_decoded
             self.facts = self._facts()
@@ -175,6 +178,7 @@ class Run:
                 "reader": options.reader,
                 **({} if options.discover is None else {"discover": options.discover.document()}),
                 **self.asked.document(),
+                "dtype": about.get("dtype", self.asked.dtype),
             },
             # Last, for people who read the file: there may be a hundred thousand.
             "mask_names": "frame files" if self.video.info.frame_files else "frame numbers",

@@ -89,6 +89,9 @@ class RunRecord:
         for stage in self.seconds:
             self.seconds[stage] += float(earlier.get("seconds", {}).get(stage, 0.0))
         self.facts["resumed"] = int(earlier.get("resumed", 0)) + 1
+        reason = earlier.get("tracker_facts", {}).get("dtype_reason")
+        if reason is not None:  # the type is that of the earlier run, so its reason holds
+            self.facts["tracker_facts"] = {**self.facts["tracker_facts"], "dtype_reason": reason}
 
     def add_warnings(self, lines: list[str]) -> None:
         self.facts["warnings"] = [*self.facts.get("warnings", []), *lines]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from os import PathLike
 from typing import Any, Literal
 
@@ -98,10 +97,9 @@ def track(
         on_behind=on_behind,
         discover=discovery_of(discover),
     )
-    get_tracker: Callable[[], Tracker]
+    get_tracker: Callable[[TrackerOptions], Tracker] = build_tracker
     if isinstance(tracker, str | PathLike):
         asked = TrackerOptions.of(tracker, **tracker_options)
-        get_tracker = partial(build_tracker, asked)
     elif not isinstance(tracker, Tracker):
         raise ConfigError(
             f"a {type(tracker).__name__} is no tracker",
@@ -113,7 +111,7 @@ def track(
         )
     else:
         asked, loaded = TrackerOptions(), tracker
-        get_tracker = lambda: loaded  # noqa: E731
+        get_tracker = lambda asked: loaded  # noqa: E731
     with in_python():
         summary = Run(source, prompts, get_tracker, out, options, asked=asked, warn=warnings.warn).run()
         if summary.error is not None:

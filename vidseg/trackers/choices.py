@@ -6,7 +6,7 @@ from typing import Literal
 
 DEFAULT_TRACKER = "vidseg-nano"
 
-DType = Literal["float32", "bfloat16", "float16"]
-"""Types that trackers compute in."""
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+"""Types that trackers compute in; 'auto': see `vidseg.trackers.precision`."""
 SAMPLERS = ("boxes", "grid", "two-round")
 """The built-in rows of `vidseg.samplers.SAMPLERS`, for help texts, which load no torch."""

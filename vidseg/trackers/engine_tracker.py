@@ -9,8 +9,6 @@ from dataclasses import asdict
 from os import PathLike
 from typing import Any
 
-import torch
-
 from vidseg.errors import ConfigError
 from vidseg.memory.bank import BankPolicy
 from vidseg.trackers.build import build_model
@@ -22,11 +20,15 @@ from vidseg.trackers.graphs.replays import Replays
 from vidseg.trackers.load_weights import load_weights
 from vidseg.trackers.model import MemoryModel, module_of
 from vidseg.trackers.options import TrackerOptions
+from vidseg.trackers.precision import choose_precision
 from vidseg.trackers.session import EngineSession, SessionOptions
 from vidseg.trackers.session_file import read_session, write_session
 from vidseg.trackers.settings import EngineSettings
 from vidseg.trackers.weights import state_sha256
 from vidseg.validation import parse
+
+OF_THE_MACHINE = ("device", "dtype_reason")
+"""Facts about a tracker that may differ where a session goes on."""
 
 
 class EngineTracker:
@@ -39,12 +41,15 @@ class EngineTracker:
         engine: Engine,
         options: SessionOptions,
         weights_sha256: str | None,
+        *,
+        dtype_reason: str | None = None,
     ) -> None:
         self.name = name
         self.settings = settings
         self.engine = engine
         self.options = options
         self.weights_sha256 = weights_sha256
+        self.dtype_reason = dtype_reason
 
     @property
     def traits(self) -> TrackerTraits:
@@ -71,12 +76,13 @@ class EngineTracker:
         module = module_of(model)
         weights_sha256 = load_weights(module, name, asked, settings.weights)
         model.fuse()
-        module.to(device=device, dtype=getattr(torch, asked.dtype))
+        precision = choose_precision(asked.dtype, device, bfloat16_is_proven=settings.bfloat16_is_proven)
+        module.to(device=device, dtype=precision.dtype)
         if asked.compile:
             model.compile_parts()
         elif device.type == "cuda":
             model.record_parts(Replays(CudaRecorder()))
-        return cls.around(name, settings, model, policy, asked, weights_sha256)
+        return cls.around(name, settings, model, policy, asked, weights_sha256, dtype_reason=precision.reason)
 
     @classmethod
     def around(
@@ -87,6 +93,8 @@ class EngineTracker:
         policy: BankPolicy,
         asked: TrackerOptions,
         weights_sha256: str | None,
+        *,
+        dtype_reason: str | None = None,
     ) -> EngineTracker:
         """The tracker of a model that is ready to use, with the options that were asked for."""
         options = SessionOptions(
@@ -97,7 +105,7 @@ class EngineTracker:
             clear_memory_around_corrections=bool(asked.clear_memory_around_corrections),
         )
         engine = Engine(model, policy, fill_hole_area=asked.fill_hole_area or 0)
-        return cls(name, settings, engine, options, weights_sha256)
+        return cls(name, settings, engine, options, weights_sha256, dtype_reason=dtype_reason)
 
     def start(
         self, num_frames: int | None = None, reverse: bool = False, *, keep_all: bool = False
@@ -135,12 +143,13 @@ class EngineTracker:
             "parameters": sum(p.numel() for p in module_of(model).parameters()),
             "device": str(model.device),
             "dtype": str(model.dtype).removeprefix("torch."),
+            "dtype_reason": self.dtype_reason,
         }
 
     def fingerprint(self) -> str:
         """A digest of configuration, options, weights and type, which must be the same to go on with a
         session."""
-        facts = {key: value for key, value in self.describe().items() if key != "device"}
+        facts = {key: value for key, value in self.describe().items() if key not in OF_THE_MACHINE}
         if self.weights_sha256 is None:
             facts["weights_sha256"] = state_sha256(module_of(self.engine.model).state_dict())
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import Field, field_validator
 
@@ -52,7 +52,9 @@ class TrackerOptions(EngineOptions):
     """A path (.pt, .safetensors) or a state dict under the official names; None: the YAML's own."""
     device: str = "auto"
     """'auto' (CUDA, then MPS, then the CPU), 'cpu', 'cuda', 'cuda:1', 'mps'."""
-    dtype: DType = "float32"
+    dtype: DType = "auto"
+    """'auto' is bfloat16 for trackers whose masks were found the same in it, where the device multiplies it
+    fast, and else float32."""
     image_size: Annotated[int, Field(ge=1)] | None = None
     """Side of the square model input."""
     allow_random_weights: bool = False
@@ -110,6 +112,16 @@ class TrackerOptions(EngineOptions):
         """All that may change masks besides the tracker and its weights, as JSON values for run.json."""
         return self.model_dump(mode="json", exclude={"tracker", "weights", "allow_random_weights"})
 
+    def with_dtype_of(self, earlier: object) -> TrackerOptions:
+        """These options; where the type is left open, it is the one that an earlier run was made in.
+
+        Args:
+            earlier: the type in the record of that run; anything else than a name of a type is left alone.
+        """
+        if self.dtype != "auto" or earlier not in get_args(DType):
+            return self
+        return self.model_copy(update={"dtype": earlier})
+
     def require_taken(
         self,
         taken: Collection[str],
@@ -120,7 +132,7 @@ class TrackerOptions(EngineOptions):
     ) -> None:
         """Refuse options that a kind of tracker cannot honour.
 
-        Options that are off or at their default are not refused.
+        Options that are off or at their default are not refused, nor is float32, in which all compute.
 
         Args:
             taken: names of the fields that it honours, besides `tracker` and `allow_random_weights`.
@@ -135,7 +147,7 @@ class TrackerOptions(EngineOptions):
             if name in {*taken, "tracker", "allow_random_weights", "extra"}:
                 continue
             value = getattr(self, name)
-            if value and value != field.get_default():
+            if value and value != field.get_default() and (name, value) != ("dtype", "float32"):
                 what, hint = why.get(name, (f"has no option '{name}'", "leave it out"))
                 raise ConfigError(f"the tracker '{by}' {what}", hint=hint)
         for name in self.extra:

@@ -89,7 +89,9 @@ def load(name_or_yaml: str | PathLike[str] = DEFAULT_TRACKER, **options: Any) ->
         name_or_yaml: a name that `vidseg models` lists, or the path of a .yaml file.
         **options: the fields of `vidseg.trackers.options.TrackerOptions`: `weights`, `device`, `dtype`,
             `image_size`, `compile`, `allow_random_weights`, `fill_hole_area`, ...; and those of the tracker's
-            kind alone.
+            kind alone. `dtype` is float32 where it is not given: what `load` returns leaves no record of its
+            type, and in float32 it gives the same on every machine. Commands, which keep a record, take
+            'auto'.
 
     Raises:
         ConfigError: an unknown name or option, or a configuration that does not hold together.
@@ -98,7 +100,7 @@ def load(name_or_yaml: str | PathLike[str] = DEFAULT_TRACKER, **options: Any) ->
     from vidseg.trackers.options import TrackerOptions
 
     with in_python():
-        return build_tracker(TrackerOptions.of(name_or_yaml, **options))
+        return build_tracker(TrackerOptions.of(name_or_yaml, **{"dtype": "float32", **options}))
 
 
 def build_tracker(options: TrackerOptions) -> Tracker:

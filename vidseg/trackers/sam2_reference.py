@@ -82,7 +82,8 @@ class Sam2ReferenceTracker:
     def build(cls, name: str, config: Mapping[str, Any], options: TrackerOptions) -> Sam2ReferenceTracker:
         """The tracker of a YAML, with weights.
 
-        `dtype='bfloat16'` is the official use: weights in float32, autocast to bfloat16.
+        `dtype='bfloat16'` is the official use: weights in float32, autocast to bfloat16. 'auto' is float32,
+        as others are compared with this tracker.
 
         Raises:
             MissingExtraError: the package `sam2` is not installed.
@@ -123,7 +124,8 @@ class Sam2ReferenceTracker:
             fill_hole_area=checked.fill_hole_area,
         )
         digest = state_sha256(predictor.state_dict()) if state is not None else None
-        return cls(name, checked, predictor, getattr(torch, options.dtype), digest)
+        dtype = torch.float32 if options.dtype == "auto" else getattr(torch, options.dtype)
+        return cls(name, checked, predictor, dtype, digest)
 
     def start(self, num_frames: int | None = None, reverse: bool = False) -> Sam2ReferenceSession:
         return Sam2ReferenceSession(

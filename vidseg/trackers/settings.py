@@ -35,6 +35,8 @@ class EngineSettings(Strict):
     """Whether the memory of an absent object is marked (SAM 2.1)."""
     pointer_times: Literal["none", "projected"] = "none"
     """Time code of object pointers: none (SAM 2), or signed and projected (SAM 2.1)."""
+    bfloat16_is_proven: bool = Field(default=False, exclude=True)
+    """Whether masks were found the same in bfloat16 (docs/speed.md), so that `dtype: auto` may choose it."""
     keeps_corrections: bool = False
     """Whether a corrected frame keeps its mask when tracking passes it again, as in SAM 2's first predictor,
     on which EdgeTAM and Surgical SAM 2 are built; else it is tracked anew (SAM 2.1, EfficientTAM)."""

@@ -39,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     check_extra()
-    asked = options_of(args)
+    from vidseg.annotation.opening import asked_again
+
+    asked = asked_again(options_of(args), args.source, args.out)
     _, server = serving(args.source, args.out, build_tracker(asked), asked, host=args.host, port=args.port)
 
     def announce() -> None:

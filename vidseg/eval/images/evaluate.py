@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from vidseg.errors import InputError, VidsegError
 from vidseg.eval.evaluate import machine
-from vidseg.eval.evaluation_folder import RESULTS, check_folder, claim
+from vidseg.eval.evaluation_folder import RESULTS, about_before, check_folder, claim
 from vidseg.eval.images.coco import AnnotatedPictures, open_pictures
 from vidseg.eval.images.detected import average_precision, masks_of_picture, read_detections
 from vidseg.eval.images.names import COCO_DETECTIONS, COCO_PROMPTS
@@ -83,6 +83,7 @@ def evaluate_images(
     pictures = open_pictures(root, options.annotations)
     answer = _question(kind, pictures, options)
     check_folder(out, resume=options.resume)
+    asked = asked.with_dtype_of(about_before(out).get("dtype"))
     segmenter = build_segmenter(asked)
     about = _about(kind, pictures, segmenter, asked, options)
     claim(out, about)

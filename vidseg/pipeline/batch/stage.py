@@ -6,7 +6,6 @@ OUT/<id>/run.json  the done-mark; its `job.fingerprint` covers video, prompt, tr
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
@@ -22,31 +21,25 @@ from vidseg.errors import (
     OutputBusyError,
     OutputError,
     RunError,
-    SourceError,
     VidsegError,
     one_line,
 )
 from vidseg.pipeline.addresses import shown, without_secrets
 from vidseg.pipeline.batch import detector_files, stores
+from vidseg.pipeline.batch.begun import Begun, begun
 from vidseg.pipeline.batch.jobs import Job, map_regions, with_resolved_masks
 from vidseg.pipeline.batch.remote_folder import RemoteFolder
 from vidseg.pipeline.batch.scratch import Scratch
-from vidseg.pipeline.discovery_options import discovery_of
 from vidseg.pipeline.out_folder import STATE, OutFolder
 from vidseg.pipeline.plan import TrackOptions
 from vidseg.pipeline.progress import Progress, Silent
-from vidseg.pipeline.prompts import Prompts, read_prompts
+from vidseg.pipeline.prompts import read_prompts
 from vidseg.pipeline.run import Run, TrackSummary
-from vidseg.pipeline.run_record import FILE_NAME, RunStage
+from vidseg.pipeline.run_record import RunStage
 from vidseg.pipeline.stop import Stop
 from vidseg.trackers.contract import Tracker
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.registry import build_tracker
-
-_SAMPLE_BYTES = 1 << 20
-_NOT_IN_FINGERPRINT = {"tracker", "weights", "save_every", "queue_frames"}
-"""Options that change no mask, or are covered otherwise: the tracker by its configuration, weights by their
-checksum."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +103,7 @@ class TrackingStage:
 
             torch.set_num_threads(self.threads)
             cv2.setNumThreads(self.threads)
-        self._tracker_for(job)
+        self._tracker_for(job.options.for_tracker())
 
     def process(self, job: Job) -> JobOutcome:
         """Do a job, resume it, or find it done. Every error of the job itself is in the outcome."""
@@ -161,19 +154,12 @@ class TrackingStage:
         job = replace(job, options=job.options.model_copy(update={"discover": discover}))
         prompt = _bring_prompt(job.prompt, room)
         prompts = read_prompts(prompt, job.options.start or 0)
-        tracker = self._tracker_for(job)
-        mark = {
-            "id": job.id,
-            "video": shown(job.video),
-            "fingerprint": _fingerprint(job, prompts, tracker),
-        }
         address = stores.join(self.out, job.id)
-        earlier = _earlier(address)
-        is_same = earlier is not None and earlier.get("job", {}).get("fingerprint") == mark["fingerprint"]
-        if is_same and earlier is not None and earlier["status"] == "done":
+        now = begun(job, address, prompts, self._tracker_for(job.options.for_tracker()))
+        if now.is_same and now.record is not None and now.record["status"] == "done":
             if not stores.is_remote(address):  # on a store, run.json is sent after all else is in order
                 _finish_ending(stores.local_path(address))
-            return _done_before(earlier, address)
+            return _done_before(now.record, address)
         remote: RemoteFolder | None = None
         folder = stores.local_path(address)
         if stores.is_remote(address):
@@ -181,11 +167,11 @@ class TrackingStage:
             folder = room / "run"
             folder.mkdir()
             remote = RemoteFolder(address, folder, send_every_s=self.send_every_s)
-            if is_same:
+            if now.is_same:
                 remote.fetch()
-            elif earlier is not None:
+            elif now.record is not None:
                 stores.remove(address)
-                earlier = None
+                now = replace(now, record=None)
         else:
             _wait_for_no_one(folder)
         video = job.video
@@ -197,8 +183,7 @@ class TrackingStage:
         elif not stores.is_remote(video):
             video = str(stores.local_path(video))
         try:
-            resume = is_same or earlier is None
-            summary = self._run(job, video, prompt, tracker, folder, mark, resume=resume, progress=remote)
+            summary = self._run(job, video, prompt, folder, now, progress=remote)
             if summary.error is not None and not may_pass(summary.error):
                 shutil.rmtree(folder / STATE, ignore_errors=True)  # the run is done, so nobody will resume it
             return summary
@@ -211,32 +196,32 @@ class TrackingStage:
         job: Job,
         video: str,
         prompt: str | dict[str, Any] | None,
-        tracker: Tracker,
         folder: Path,
-        mark: Mapping[str, Any],
+        now: Begun,
         *,
-        resume: bool,
         progress: Progress | None,
     ) -> TrackSummary:
         self._stop = Stop()
         self._stop.is_requested = self._is_stopping
+        tracker = self._tracker_for(now.asked)
+        mark = {"id": job.id, "video": shown(job.video), "fingerprint": now.fingerprint}
 
         def run(resume: bool) -> TrackSummary:
             options = job.options.for_track()
             return Run(
                 video,
                 prompt,
-                lambda: tracker,
+                lambda asked: tracker,
                 folder,
                 _with_ending(options, resume),
-                asked=job.options.for_tracker(),
+                asked=now.asked,
                 warn=lambda line: None,  # warnings are in run.json
                 job=mark,
                 progress=progress or Silent(),
                 stop=self._stop,
             ).run()
 
-        if not resume:
+        if now.record is not None and not now.is_same:
             return run(resume=False)
         try:
             return run(resume=True)
@@ -245,25 +230,21 @@ class TrackingStage:
         except OutputError:  # the earlier try left nothing that can be resumed
             return run(resume=False)
 
-    def _tracker_for(self, job: Job) -> Tracker:
-        asked = job.options.for_tracker()
-        if self._tracker is None or self._tracker[0] != asked:
+    def _tracker_for(self, asked: TrackerOptions) -> Tracker:
+        """The loaded tracker, if it is what is asked for; else that one is loaded instead."""
+        if self._tracker is None or asked not in _names_of(*self._tracker):
             self._tracker = None  # memory may not hold two trackers
             self._tracker = (asked, build_tracker(asked))
         return self._tracker[1]
 
 
+def _names_of(asked: TrackerOptions, tracker: Tracker) -> list[TrackerOptions]:
+    """The options that give this very tracker: as asked for, and with the type that it chose."""
+    return [asked, asked.with_dtype_of(tracker.describe().get("dtype"))]
+
+
 def _with_ending(options: TrackOptions, resume: bool) -> TrackOptions:
     return replace(options, resume=resume, overwrite=not resume)
-
-
-def _earlier(address: str) -> dict[str, Any] | None:
-    """The record of the run at an address; None if none can be read."""
-    try:
-        record = json.loads(stores.read_bytes(stores.join(address, FILE_NAME)))
-    except (SourceError, ValueError):
-        return None
-    return record if isinstance(record, dict) and "status" in record else None
 
 
 def _done_before(earlier: Mapping[str, Any], address: str) -> TrackSummary:
@@ -345,34 +326,6 @@ def _bring_prompt(prompt: str | dict[str, Any] | None, room: Path | None) -> str
         return {**region, "mask": brought.get(mask, str(stores.local_path(mask)))}
 
     return map_regions(prompt, bring)
-
-
-def _fingerprint(job: Job, prompts: Prompts, tracker: Tracker) -> str:
-    """A checksum of all that decides the masks."""
-    about = tracker.describe()
-    options = job.options.model_dump(exclude=_NOT_IN_FINGERPRINT)
-    if discover := options.pop("discover"):  # else jobs that were done before there was discovery stay done
-        said = discovery_of(discover)
-        options["discover"] = said.document() if said is not None and said.detector else discover
-    facts = {
-        "video": _contents(job.video),
-        "prompts": prompts.document(),
-        "tracker": [about["name"], about["config"], about["weights_sha256"]],
-        "options": options,
-    }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _contents(video: str) -> dict[str, Any]:
-    """The size of a video and a checksum of its ends; for a folder of frames, of file names and sizes."""
-    if stores.is_folder(video):
-        files = json.dumps(stores.list_files(video))
-        return {"files": hashlib.sha256(files.encode(errors="surrogateescape")).hexdigest()}
-    size = stores.size_of(video)
-    digest = hashlib.sha256(stores.read_bytes(video, 0, min(size, _SAMPLE_BYTES)))
-    if size > _SAMPLE_BYTES:
-        digest.update(stores.read_bytes(video, size - _SAMPLE_BYTES, size))
-    return {"bytes": size, "sha256_of_ends": digest.hexdigest()}
 
 
 def _failure(job_id: str, error: Exception) -> JobOutcome:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from vidseg.exit_codes import EXIT_INTERRUPTED, EXIT_SOME_FAILED
+from vidseg.pipeline.commands.tracker_arguments import DTYPE_HELP
 from vidseg.trackers.choices import DEFAULT_TRACKER, DType
 from vidseg.trackers.registry import TRACKERS
 
@@ -41,7 +42,7 @@ def add_stills_arguments(parser: argparse.ArgumentParser) -> None:
     )
     model.add_argument("--weights", metavar="FILE", help=".pt or .safetensors; default: the model's own")
     model.add_argument("--device", metavar="D", default="auto", help="auto, cpu, cuda, mps (default: auto)")
-    model.add_argument("--dtype", choices=get_args(DType), default="float32", help="default: float32")
+    model.add_argument("--dtype", choices=get_args(DType), default="auto", help=DTYPE_HELP)
     model.add_argument(
         "--allow-random-weights", action="store_true", help="run without weights; the masks mean nothing"
     )
@@ -79,26 +80,33 @@ def run_stills(
     from vidseg.pipeline.stills.folder import StillsFolder
     from vidseg.pipeline.stills.formats import check_formats
     from vidseg.pipeline.stills.run import StillsRun
-    from vidseg.trackers.image.load import load_image
+    from vidseg.trackers.image.load import build_segmenter
+    from vidseg.trackers.options import TrackerOptions
 
     if args.resume and args.overwrite:
         raise ConfigError("--resume and --overwrite exclude each other", hint="give one of them")
     formats = [name.strip() for name in args.format.split(",") if name.strip()]
     check_formats(formats)
-    segmenter = load_image(
+    folder = StillsFolder(args.out or default_out(args.source), formats)
+    asked = TrackerOptions.of(
         args.tracker,
         weights=args.weights,
         device=args.device,
         dtype=args.dtype,
         allow_random_weights=args.allow_random_weights,
     )
-    model = {"tracker": segmenter.name, "weights": args.weights, "dtype": args.dtype}
+    if args.resume and (earlier := folder.earlier()) is not None:
+        asked = asked.with_dtype_of(earlier.get("dtype"))
+    segmenter = build_segmenter(asked)
+    dtype = str(segmenter.dtype).removeprefix("torch.")
+    model = {"tracker": segmenter.name, "weights": args.weights, "dtype": dtype}
     summary = StillsRun(
         pictures=pictures,
         source=args.source,
-        folder=StillsFolder(args.out or default_out(args.source), formats),
+        folder=folder,
         facts={**model, **facts},
         find=partial(find, segmenter),
+        told={"dtype_reason": segmenter.dtype_reason},
         tags=tags,
         progress=bar(quiet=args.quiet, of="pictures"),
         resume=args.resume,

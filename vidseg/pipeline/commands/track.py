@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         summary = Run(
             _source(args.source),
             prompts,
-            partial(build_tracker, asked),
+            build_tracker,
             args.out,
             TrackOptions(
                 formats=[name.strip() for name in args.format.split(",")],

@@ -43,7 +43,7 @@ class StillsFolder:
         """
         if source.resolve() in [(self.path / folder).resolve() for folder, _ in FILES.values()]:
             raise OutputError(f"'{source}' would be written into", hint="choose another --out")
-        earlier = self._earlier()
+        earlier = self.earlier()
         if earlier is None and (foreign := next(filter(Path.exists, self._outputs()), None)):
             raise OutputError(
                 f"'{self.path}' holds '{foreign.name}', but no run.json to say what it is",
@@ -101,7 +101,12 @@ class StillsFolder:
     def _outputs(self) -> list[Path]:
         return [*(self.path / folder for folder, _ in FILES.values()), self.path / COCO]
 
-    def _earlier(self) -> dict[str, Any] | None:
+    def earlier(self) -> dict[str, Any] | None:
+        """The record of the run that lies there; None if there is none.
+
+        Raises:
+            OutputError: it is not of a run over pictures.
+        """
         if not self.record_path.exists():
             return None
         try:

@@ -52,6 +52,8 @@ class StillsRun:
     facts: Mapping[str, Any]
     """What decides the masks: model, settings, prompts."""
     find: Find
+    told: Mapping[str, Any] = field(default_factory=dict)
+    """Further facts for run.json, which decide nothing."""
     tags: bool
     """Whether overlays name their objects."""
     progress: Progress
@@ -74,7 +76,8 @@ class StillsRun:
         found = 0
         status: Status = "done"
         try:
-            self.folder.save({"status": "running", **facts, "versions": versions()})
+            told = {**facts, **self.told, "versions": versions()}
+            self.folder.save({"status": "running", **told})
             try:
                 found = self._go_through(failed)
             except KeyboardInterrupt:
@@ -87,10 +90,9 @@ class StillsRun:
             self.folder.save(
                 {
                     "status": status,
-                    **facts,
+                    **told,
                     "done": len(done),
                     "failed": told_failures,
-                    "versions": versions(),
                 }
             )
         finally:

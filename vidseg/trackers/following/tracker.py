@@ -11,6 +11,7 @@ from typing import Any
 from vidseg.trackers.carrying.state import SessionState, fingerprint_of, load_state
 from vidseg.trackers.contract import TrackerTraits
 from vidseg.trackers.engine import unwatched
+from vidseg.trackers.engine_tracker import OF_THE_MACHINE
 from vidseg.trackers.following.frame import Watch
 from vidseg.trackers.following.objects import FollowedObject
 from vidseg.trackers.following.rules import build_rule
@@ -115,6 +116,7 @@ class FollowingTracker:
             "parameters": sum(parameter.numel() for parameter in module.parameters()),
             "device": str(self.segmenter.device),
             "dtype": str(self.segmenter.dtype).removeprefix("torch."),
+            "dtype_reason": self.segmenter.dtype_reason,
         }
 
     def _session(self, state: SessionState[FollowedObject]) -> FollowingSession:
@@ -136,7 +138,7 @@ class FollowingTracker:
     def _fingerprint(self) -> str:
         """A digest of configuration, options, weights and type, which must be the same to go on with a
         session."""
-        facts = {key: value for key, value in self.describe().items() if key != "device"}
+        facts = {key: value for key, value in self.describe().items() if key not in OF_THE_MACHINE}
         if self.weights_sha256 is None:
             facts["weights_sha256"] = self._digest
         return fingerprint_of({"kind": "following", **facts})

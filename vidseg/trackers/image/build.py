@@ -29,6 +29,7 @@ from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.parts import Part, build_backbone, build_part
 from vidseg.trackers.pico_sam2.build import PicoSettings, build_pico_sam2
 from vidseg.trackers.pico_sam2.framing import WholePicture
+from vidseg.trackers.precision import choose_precision
 from vidseg.trackers.sam.build import SamSettings, build_sam
 from vidseg.trackers.sam.efficient_sam import build_efficient_sam
 from vidseg.trackers.weights.renames import renames_of
@@ -134,7 +135,9 @@ def build_image(name: str, config: Mapping[str, Any], asked: TrackerOptions) -> 
     module = module_of(model)
     digest = load_weights(module, name, asked, settings.weights, renames_of(settings.family))
     model.fuse()
-    module.to(device=device, dtype=getattr(torch, asked.dtype))
+    precision = choose_precision(asked.dtype, device, bfloat16_is_proven=False)
+    module.to(device=device, dtype=precision.dtype)
     if asked.compile:
         model.compile_parts()
-    return BuiltImage(ImageSegmenter(name, model, framing), settings, digest)
+    segmenter = ImageSegmenter(name, model, framing, dtype_reason=precision.reason)
+    return BuiltImage(segmenter, settings, digest)

@@ -12,7 +12,7 @@ import torch
 from vidseg import opencv
 from vidseg.errors import ConfigError
 from vidseg.registry import Registry
-from vidseg.trackers.choices import DEFAULT_TRACKER
+from vidseg.trackers.choices import DEFAULT_TRACKER, DType
 from vidseg.trackers.configs import read_config
 from vidseg.trackers.image.framing import Stretch
 from vidseg.trackers.image.segmenter import ImageSegmenter
@@ -35,6 +35,8 @@ ImageBuilder = Callable[[str, Mapping[str, Any], TrackerOptions], ImageSegmenter
 def _of_tracker(name: str, config: Mapping[str, Any], options: TrackerOptions) -> ImageSegmenter:
     from vidseg.trackers.engine_tracker import EngineTracker
 
+    # What is proven of bfloat16 is proven of videos.
+    config = {**config, "bfloat16_is_proven": False}
     return segmenter_of(EngineTracker.build(name, config, _completed(name, config, options)))
 
 
@@ -65,7 +67,12 @@ def segmenter_of(tracker: EngineTracker) -> ImageSegmenter:
     if tracker.settings.family != "own":
         sampling = SAM2_SAMPLING | sampling
     return ImageSegmenter(
-        tracker.name, model, Stretch(model.image_size, resize), sampling, tracker.settings.discovery
+        tracker.name,
+        model,
+        Stretch(model.image_size, resize),
+        sampling,
+        tracker.settings.discovery,
+        dtype_reason=tracker.dtype_reason,
     )
 
 
@@ -83,7 +90,7 @@ def load_image(
     *,
     weights: str | PathLike[str] | Mapping[str, torch.Tensor] | None = None,
     device: str = "auto",
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    dtype: DType = "auto",
     allow_random_weights: bool = False,
 ) -> ImageSegmenter:
     """Build an image segmenter from a name or from a YAML file: masks of pictures, without memory.
@@ -106,7 +113,7 @@ def load_image(
             name_or_yaml,
             weights=weights,
             device=device,
-            dtype="float32" if dtype == "auto" else dtype,
+            dtype=dtype,
             allow_random_weights=allow_random_weights,
         )
     )

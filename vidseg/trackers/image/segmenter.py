@@ -25,6 +25,7 @@ class ImageSegmenter:
     Args:
         sampling: settings of samplers that fit the model's scores, where those of SAM do not.
         discovery: the same for discovery in videos, besides those of `sampling`.
+        dtype_reason: why the model computes in its type, for records of runs.
     """
 
     def __init__(
@@ -34,12 +35,15 @@ class ImageSegmenter:
         framing: Framing,
         sampling: Mapping[str, Any] | None = None,
         discovery: Mapping[str, Any] | None = None,
+        *,
+        dtype_reason: str | None = None,
     ) -> None:
         self.name = name
         self.model = model
         self.framing = framing
         self.sampling = dict(sampling or {})
         self.discovery = {**self.sampling, **(discovery or {})}
+        self.dtype_reason = dtype_reason
 
     @property
     def device(self) -> torch.device:

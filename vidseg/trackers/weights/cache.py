@@ -16,19 +16,13 @@ from os import PathLike
 from pathlib import Path
 
 from vidseg.errors import CheckpointError, OutputError
+from vidseg.kept_figures import CACHE_VARIABLE, cache_root
 from vidseg.trackers.weights.published import PUBLISHED, Published, published
-
-CACHE_VARIABLE = "VIDSEG_CACHE"
 
 
 def cache_folder() -> Path:
     """The folder for weights, which may not exist: $VIDSEG_CACHE/weights, or else in the platform's cache."""
-    named = os.environ.get(CACHE_VARIABLE)
-    if named:
-        return Path(named).expanduser() / "weights"
-    from platformdirs import user_cache_dir
-
-    return Path(user_cache_dir("vidseg", appauthor=False)) / "weights"
+    return cache_root() / "weights"
 
 
 def cached_path(name: str) -> Path | None:
