@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vidseg.memory.blocked_attention import attend_in_blocks, fused_lags, read_tokens, use_blocks
+from vidseg.memory.gpu_kernels import has_read_kernel, has_triton, read_by_kernel, turn_first
 from vidseg.memory.linear import Linear
 from vidseg.memory.rope import axial_rotation, rotate
 from vidseg.memory.rotary_attention import read_spatial_memory
@@ -40,12 +41,29 @@ class MemoryTokens:
 class _Projections(nn.Module):
     """The four projections of single-head attention, named as in the official checkpoints."""
 
+    uses_kernels = False
+    """Whether kernels in Triton are used on a GPU; see `use_kernels`."""
+
     def __init__(self, channels: int, kv_channels: int) -> None:
         super().__init__()
         self.q_proj = Linear(channels, channels)
         self.k_proj = Linear(kv_channels, channels)
         self.v_proj = Linear(kv_channels, channels)
         self.out_proj = Linear(channels, channels)
+
+    def _turned(self, x_bnc: Tensor, rotation: Tensor) -> Tensor:
+        """A token for each cell, turned with its cell."""
+        if self.uses_kernels:
+            return turn_first(x_bnc, rotation, x_bnc.shape[1], by_kernel=True)
+        return rotate(x_bnc, rotation)
+
+
+def use_kernels(model: nn.Module) -> None:
+    """Have memory attention use kernels in Triton on a GPU, where they can be built."""
+    attentions = [part for part in model.modules() if isinstance(part, _Projections)]
+    if attentions and has_triton():
+        for attention in attentions:
+            attention.uses_kernels = True
 
 
 def attend(q_bnc: Tensor, k_bmc: Tensor, v_bmc: Tensor) -> Tensor:
@@ -63,8 +81,7 @@ class RotarySelfAttention(_Projections):
 
     def forward(self, x_bnc: Tensor, grid_hw: tuple[int, int]) -> Tensor:
         rotation = axial_rotation(x_bnc.shape[-1], *grid_hw, device=x_bnc.device)
-        q = rotate(self.q_proj(x_bnc), rotation)
-        k = rotate(self.k_proj(x_bnc), rotation)
+        q, k = self._turned(self.q_proj(x_bnc), rotation), self._turned(self.k_proj(x_bnc), rotation)
         return self.out_proj(attend(q, k, self.v_proj(x_bnc)))
 
 
@@ -84,7 +101,7 @@ class MemoryCrossAttention(_Projections, ABC):
     def queries(self, x_bnc: Tensor, grid_hw: tuple[int, int]) -> Tensor:
         """Queries of the frame's features, projected and turned: B x N x C."""
         rotation = axial_rotation(self.q_proj.out_features, *grid_hw, device=x_bnc.device)
-        return rotate(self.q_proj(x_bnc), rotation)
+        return self._turned(self.q_proj(x_bnc), rotation)
 
     def forward(self, x_bnc: Tensor, memory: MemoryTokens, grid_hw: tuple[int, int]) -> Tensor:
         q, k = self.queries(x_bnc, grid_hw), self.keys(memory, grid_hw)
@@ -92,6 +109,8 @@ class MemoryCrossAttention(_Projections, ABC):
             # Projection and average commute; averaging tokens of 64 channels is a quarter of the work.
             rows = zip(q, k, memory.tokens_bmc, strict=True)
             return self.out_proj(self.v_proj(torch.stack([read_tokens(*row) for row in rows])))
+        if self.uses_kernels and has_read_kernel(q):
+            return self.out_proj(self.v_proj(read_by_kernel(q, k, memory.tokens_bmc)))
         return self.out_proj(attend(q, k, self.v_proj(memory.tokens_bmc)))
 
 
@@ -105,9 +124,8 @@ class RotaryCrossAttention(MemoryCrossAttention):
     def keys(self, memory: MemoryTokens, grid_hw: tuple[int, int]) -> Tensor:
         rotation = axial_rotation(self.q_proj.out_features, *grid_hw, device=memory.tokens_bmc.device)
         k = self.k_proj(memory.tokens_bmc + memory.positions_bmc)
-        num_spatial = k.shape[1] - memory.num_pointer_tokens
-        spatial = rotate(k[:, :num_spatial].unflatten(1, (memory.num_frames, -1)), rotation)
-        return torch.cat((spatial.flatten(1, 2), k[:, num_spatial:]), dim=1)
+        num_turned = k.shape[1] - memory.num_pointer_tokens
+        return turn_first(k, rotation, num_turned, by_kernel=self.uses_kernels)
 
     def forward(self, x_bnc: Tensor, memory: MemoryTokens, grid_hw: tuple[int, int]) -> Tensor:
         if not use_blocks(x_bnc):

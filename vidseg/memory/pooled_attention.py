@@ -20,6 +20,7 @@ from torch import Tensor
 
 from vidseg.memory.attention import AttentionSettings, MemoryTokens, RotaryCrossAttention
 from vidseg.memory.blocked_attention import read_tokens, use_blocks
+from vidseg.memory.gpu_kernels import has_read_kernel, read_by_kernel
 
 SizeTerm = Literal["logits", "keys"]
 
@@ -70,9 +71,12 @@ class PooledCrossAttention(RotaryCrossAttention):
             return super().forward(x_bnc, memory, grid_hw)
         q, k = self.queries(x_bnc, grid_hw), self.keys(memory, grid_hw)
         how = (memory.num_frames, grid_hw, self.size_term)
-        if use_blocks(q):
+        by_kernel = self.uses_kernels and has_read_kernel(q)
+        if use_blocks(q) or by_kernel:
             # Projection and average commute; averaging tokens of 64 channels is a quarter of the work.
-            return self.out_proj(self.v_proj(attend_pooled(q, k, memory.tokens_bmc, *how)))
+            return self.out_proj(
+                self.v_proj(attend_pooled(q, k, memory.tokens_bmc, *how, by_kernel=by_kernel))
+            )
         return self.out_proj(attend_pooled(q, k, self.v_proj(memory.tokens_bmc), *how))
 
 
@@ -83,6 +87,8 @@ def attend_pooled(
     num_frames: int,
     grid_hw: tuple[int, int],
     size_term: SizeTerm = "logits",
+    *,
+    by_kernel: bool = False,
 ) -> Tensor:
     """Single-head attention to the pooled tokens of `num_frames` frames and to whatever follows them.
 
@@ -90,6 +96,7 @@ def attend_pooled(
         q_bnc: queries, projected and turned.
         k_bmc: keys, projected and turned: T·H·W of the frames, then those of object pointers.
         v_bmd: their values.
+        by_kernel: whether to use `read_by_kernel`, which weighs keys without a mask.
 
     Returns:
         what each query reads, B x N x D.
@@ -108,6 +115,8 @@ def attend_pooled(
     if use_blocks(q_bnc):
         log2_cells = None if cells is None else cells.log2()
         return torch.stack([read_tokens(*row, log2_cells) for row in zip(q_bnc, k, v, strict=True)])
+    if by_kernel:
+        return read_by_kernel(q_bnc, k, v, None if cells is None else cells.float().log2())
     # One row of biases serves all queries; attention broadcasts it and never writes N x M numbers.
     bias = None if cells is None else cells.log().expand(q_bnc.shape[0], 1, 1, -1)
     return F.scaled_dot_product_attention(q_bnc[:, None], k[:, None], v[:, None], attn_mask=bias)[:, 0]

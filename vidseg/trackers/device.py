@@ -57,5 +57,7 @@ def download(tensors: Sequence[Tensor]) -> list[Tensor]:
         torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
         for tensor in tensors
     ]
-    torch.cuda.current_stream(tensors[0].device).synchronize()
-    return copies
+    for device in {tensor.device for tensor in tensors if tensor.is_cuda}:
+        torch.cuda.current_stream(device).synchronize()
+    # Page-locked memory is scarce, and callers may keep what they get.
+    return [copy.clone() for copy in copies]

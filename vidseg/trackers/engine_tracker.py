@@ -9,7 +9,10 @@ from dataclasses import asdict
 from os import PathLike
 from typing import Any
 
+import torch
+
 from vidseg.errors import ConfigError
+from vidseg.memory.attention import use_kernels
 from vidseg.memory.bank import BankPolicy
 from vidseg.trackers.build import build_model
 from vidseg.trackers.contract import TrackerTraits
@@ -72,6 +75,7 @@ class EngineTracker:
             settings = parse(EngineSettings, changed, where=f"{where}, --image-size", error=ConfigError)
         settings = settings.with_bank(asked, where)
         device = pick_device(asked.device)
+        _check_graphs(asked, device, where)
         model, policy = build_model(settings, where)
         module = module_of(model)
         weights_sha256 = load_weights(module, name, asked, settings.weights)
@@ -80,7 +84,8 @@ class EngineTracker:
         module.to(device=device, dtype=precision.dtype)
         if asked.compile:
             model.compile_parts()
-        elif device.type == "cuda":
+        elif asked.graphs:
+            use_kernels(module)
             model.record_parts(Replays(CudaRecorder()))
         return cls.around(name, settings, model, policy, asked, weights_sha256, dtype_reason=precision.reason)
 
@@ -157,3 +162,13 @@ class EngineTracker:
     def _write(self, session: EngineSession, path: str | PathLike[str]) -> None:
         tensors, facts = session.state()
         write_session(path, tracker=self.name, fingerprint=self.fingerprint(), tensors=tensors, facts=facts)
+
+
+def _check_graphs(asked: TrackerOptions, device: torch.device, where: str) -> None:
+    """Refuse to record graphs where there are none, or twice."""
+    if asked.graphs and device.type != "cuda":
+        raise ConfigError(
+            f"CUDA graphs on the device '{device}'", where=where, hint="leave 'graphs' out, or --device cuda"
+        )
+    if asked.graphs and asked.compile:
+        raise ConfigError("'graphs' and 'compile' at once", where=where, hint="choose one; both use graphs")

@@ -24,6 +24,9 @@ class EngineOptions(Strict):
     compile: bool | None = None
     """Whether to compile the parts that run on every frame (default: no); on a GPU they are replayed as CUDA
     graphs. The first frames take minutes."""
+    graphs: bool | None = None
+    """Whether to record what every frame computes as CUDA graphs, and to use kernels in Triton where it is
+    installed (default: no). Unlike `compile`, it takes no time; each recording is checked once."""
     non_overlap_masks: bool | None = None
     """Whether to give each pixel to at most one object in masks, too, and not only in label maps (default:
     no)."""

@@ -39,9 +39,10 @@ def resize_bicubic(pixels_hwc: Tensor, size_hw: tuple[int, int]) -> Tensor:
 
 
 def _resize_columns(pixels_hwc: Tensor, width: int) -> Tensor:
-    columns_kw, weights_kw = _taps(pixels_hwc.shape[1], width, pixels_hwc.device)
-    weighted = pixels_hwc[:, columns_kw.flatten()].unflatten(1, (-1, width)) * weights_kw[..., None]
-    sums = weighted.sum(dim=1, dtype=torch.int32) + (1 << (BITS - 1))
+    height, _, channels = pixels_hwc.shape
+    sums = pixels_hwc.new_full((height, width, channels), 1 << (BITS - 1), dtype=torch.int32)
+    for columns_w, weights_w in zip(*_taps(pixels_hwc.shape[1], width, pixels_hwc.device), strict=True):
+        sums += pixels_hwc.index_select(1, columns_w) * weights_w[:, None]
     return (sums >> BITS).clamp(0, 255).to(torch.uint8)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def test_replays_what_was_seen_before(recorder: FakeRecorder) -> None:
     for _ in range(SEEN_BEFORE + 3):
         features, rows = features_of(5, 2), torch.randn(1, 5)
         kept.append((call(features, rows), add(features, rows)))
-    assert (recorder.num_recorded, recorder.num_replayed) == (1, 3)
+    assert (recorder.num_recorded, recorder.num_replayed) == (1, 1 + 3)  # one more to check the recording
     for got, want in kept:  # later replays have not overwritten earlier results
         torch.testing.assert_close(got, want, rtol=0, atol=0)
 
@@ -97,6 +98,23 @@ def test_what_cannot_be_recorded_runs_as_it_is_with_one_warning() -> None:
     with pytest.warns(RuntimeWarning, match="add runs without a recorded CUDA graph.*not permitted"):
         torch.testing.assert_close(call(features, rows), add(features, rows))
     torch.testing.assert_close(call(features, rows), add(features, rows))  # warnings are errors here
+
+
+@torch.inference_mode()
+def test_a_recording_that_gives_other_results_is_not_used() -> None:
+    class Forgetful(FakeRecorder):
+        """Computes with the inputs of the first call for ever."""
+
+        def record(self, function: Any, inputs: Any) -> Any:
+            recording = super().record(function, inputs)
+            return replace(recording, inputs=[x.clone() for x in recording.inputs], replay=lambda: None)
+
+    call = Replays(Forgetful()).of(add, shared=1)
+    features, rows = features_of(5), torch.randn(1, 5)
+    for _ in range(SEEN_BEFORE):
+        call(features, rows)
+    with pytest.warns(RuntimeWarning, match="its replay gives other results"):
+        torch.testing.assert_close(call(features, rows), add(features, rows))
 
 
 def tracked(tracker: Any) -> list[Any]:

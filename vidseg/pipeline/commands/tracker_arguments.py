@@ -41,6 +41,7 @@ def add_tracker_arguments(
 
 _SWITCHES = {
     "compile": "compile what every frame goes through; the first frames take minutes",
+    "graphs": "on an NVIDIA GPU, record what every frame computes, and replay it",
     "non-overlap-masks": "give each pixel to one object, in masks too (label maps do so always)",
     "fast": "read fewer memories, as the tracker's YAML says; masks change a little",
     "corrections-condition": "a corrected frame becomes a conditioning frame",

@@ -23,6 +23,7 @@ from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.weights import state_sha256
 
 _CANNOT = {
+    "graphs": ("records no CUDA graphs", "leave it out"),
     "fast": ("has no memory to read less of", "leave it out"),
     "max_conditioning": ("has no memory that conditions", "leave it out"),
     "corrections_condition": ("has no memory that conditions", "leave it out"),

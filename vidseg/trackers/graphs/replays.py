@@ -27,6 +27,9 @@ SEEN_BEFORE = 2
 running, and shapes that pass by while banks grow are not worth it."""
 MAX_BYTES = 1 << 30
 """Most bytes of inputs and outputs that recordings hold; those replayed longest ago are dropped."""
+MOST_APART = 1e-3
+"""How far a replay may be from the call itself, as a share of the result's norm: sums of floats by atomic
+additions differ in their last bits."""
 MAX_SIGNATURES = 256
 """How many signatures are remembered as seen."""
 
@@ -111,6 +114,7 @@ class Replays:
 
         try:
             recording = self._recorder.record(run, leaves(args))
+            _check(recording, args, leaves(function(*args, **plain)))
         except RuntimeError as error:  # also out of memory: what runs as it is may still fit
             self._refused.add(function)
             if isinstance(error, torch.OutOfMemoryError):
@@ -129,6 +133,20 @@ class Replays:
 
     def _num_bytes(self) -> int:
         return sum(recording.num_bytes for recording, _ in self._recordings.values())
+
+
+def _check(recording: Recording, args: tuple[Any, ...], wanted: Sequence[Tensor]) -> None:
+    """Replay a recording once beside the same call as it is.
+
+    Raises:
+        RuntimeError: the results are not the same.
+    """
+    torch._foreach_copy_(list(recording.inputs), leaves(args))
+    recording.replay()
+    for got, want in zip(recording.outputs, wanted, strict=True):
+        apart = (got.double() - want.double()).norm()
+        if not apart <= MOST_APART * want.double().norm():
+            raise RuntimeError(f"its replay gives other results, {float(apart):.1e} apart")
 
 
 def _pieces(rows: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
