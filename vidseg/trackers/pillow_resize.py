@@ -34,7 +34,7 @@ def resize_bicubic(pixels_hwc: Tensor, size_hw: tuple[int, int]) -> Tensor:
     if width != size_hw[1]:
         pixels_hwc = _resize_columns(pixels_hwc, size_hw[1])
     if height != size_hw[0]:
-        pixels_hwc = _resize_columns(pixels_hwc.transpose(0, 1), size_hw[0]).transpose(0, 1)
+        pixels_hwc = _resize_columns(pixels_hwc.transpose(0, 1), size_hw[0]).transpose(0, 1).contiguous()
     return pixels_hwc
 
 
