@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import itertools
 import json
 import random
 import re
@@ -78,6 +79,18 @@ class Page:
         self.http.getresponse().read()
         return time.perf_counter() - began
 
+    def near(self, frame: int) -> tuple[int, float]:
+        """The frame whose picture is nearest of those that are ready, and the seconds until it has come."""
+        began = time.perf_counter()
+        found = None
+        while found is None:  # at the very beginning, none may be there
+            self.http.request("GET", f"/near/0/{frame}.jpg?token={self.token}")
+            answer = self.http.getresponse()
+            answer.read()
+            found = re.search(r"/(\d+)\.jpg", answer.headers.get("location", ""))
+        self.picture(int(found[1]))
+        return int(found[1]), time.perf_counter() - began
+
     def memory_mib(self) -> float:
         status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
         return int(status.partition("VmRSS:")[2].split()[0]) / 1024
@@ -117,9 +130,10 @@ def main() -> None:
             answers(opened, count, options.repeats)
     if options.long_frames:
         with tempfile.TemporaryDirectory() as folder:
-            video = write_long(options.video, Path(folder) / "long.mp4", options.long_frames)
+            video = Path(folder) / "long.mp4"
+            frames = write_long(options.video, video, options.long_frames)
             with page(video, "flow") as opened:
-                watching(opened, options.long_frames, options.repeats)
+                watching(opened, frames, options.repeats)
     if options.acts:
         with page(options.video, options.tracker) as opened:
             memory(opened, options.acts)
@@ -182,22 +196,33 @@ def answers(opened: Page, count: int, repeats: int) -> None:
 def watching(opened: Page, frames: int, repeats: int) -> None:
     """Scrubbing and playing in a long video."""
     spread = random.Random(1)
-    tell("scrubbing, video just opened", lambda: opened.picture(spread.randrange(frames)), repeats)
+    began = time.perf_counter()
+
+    def anywhere() -> int:
+        return spread.randrange(frames)
+
+    time.sleep(1)  # a person looks before she scrubs; pictures of keyframes are made meanwhile
+    tell("jump, video just opened, nearest picture", lambda: opened.near(anywhere())[1], repeats)
+    tell("jump, video just opened, the frame's own picture", lambda: opened.picture(anywhere()), repeats)
+    frame = spread.randrange(frames // 2, frames)
+    opened.picture(frame)
+    opened.act("look", frame=frame)
+    steps = itertools.accumulate([-1] * repeats, initial=frame)
+    tell("stepping back from there", lambda: opened.picture(next(steps)), repeats)
     frame = spread.randrange(frames // 2)
     opened.act("look", frame=frame)
     time.sleep(1)
-    began = time.perf_counter()
+    played = time.perf_counter()
     for number in range(frame, frame + 300):
         if number % 30 == 0:
             opened.act("look", frame=number)
         opened.picture(number)
-    print(f"playing: {300 / (time.perf_counter() - began):.0f} frames/s")
-    began = time.perf_counter()
-    opened.picture(frames - 1)
-    while opened.picture(frames - 2) > 0.02 or opened.picture(frames // 2 + 1) > 0.02:
-        time.sleep(5)
-    time.sleep(max(0.0, frames * 0.02 - (time.perf_counter() - began)))
-    tell("scrubbing, pictures made at rest", lambda: opened.picture(spread.randrange(frames)), repeats)
+    print(f"playing: {300 / (time.perf_counter() - played):.0f} frames/s")
+    sample = [anywhere() for _ in range(repeats)]
+    while any(opened.near(number)[0] != number for number in sample):
+        time.sleep(1)
+    print(f"pictures of all frames were there after {time.perf_counter() - began:.0f} s")
+    tell("jump, pictures there", lambda: opened.picture(anywhere()), repeats)
 
 
 def memory(opened: Page, acts: int) -> None:
@@ -244,21 +269,36 @@ def percentile(rising: Sequence[float], share: float) -> float:
     return rising[min(len(rising) - 1, round(share * (len(rising) - 1)))]
 
 
-def write_long(video: Path, path: Path, frames: int) -> Path:
-    """A video of so many frames, which plays another one to and fro."""
+def write_long(video: Path, path: Path, frames: int) -> int:
+    """Write a video that plays another one to and fro again and again; returns how many frames it has.
+
+    Args:
+        frames: how many it has at least.
+    """
     images = [frame.image for frame in vidseg.read(video, keep_decoded=False)]
     images += images[-2:0:-1]
-    with av.open(str(path), "w") as output:
+    once = path.with_name("once.mp4")
+    with av.open(str(once), "w") as output:
         stream: Any = output.add_stream("libx264", rate=30, options={"preset": "veryfast", "g": "250"})
         stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = "yuv420p"
-        for number in range(frames):
-            picture = av.VideoFrame.from_ndarray(images[number % len(images)], format="rgb24")
-            for packet in stream.encode(picture):
-                output.mux(packet)
-        for packet in stream.encode():
-            output.mux(packet)
-    return path
+        for image in images:
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        output.mux(stream.encode())
+    times = -(-frames // len(images))
+    with av.open(str(path), "w") as output:
+        copied: Any = None
+        for number in range(times):
+            with av.open(str(once)) as source:
+                original = source.streams.video[0]
+                copied = copied or output.add_stream_from_template(original)
+                lasts = round(len(images) / (30 * original.time_base))
+                for packet in source.demux(original):
+                    if packet.dts is not None:
+                        packet.stream = copied
+                        packet.pts, packet.dts = packet.pts + number * lasts, packet.dts + number * lasts
+                        output.mux(packet)
+    return times * len(images)
 
 
 if __name__ == "__main__":

@@ -76,6 +76,24 @@ def test_scrubbing_shows_the_frame_under_the_hand(person: Labeller) -> None:
     person.sees(17)
 
 
+def test_the_nearest_picture_stands_in_for_one_that_is_not_there_yet(person: Labeller) -> None:
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    person.page.route("**/frame/0/33.jpg*", hold)
+    nearest = {"location": "/frame/0/31.jpg"}
+    person.page.route("**/near/0/33.jpg*", lambda route: route.fulfill(status=307, headers=nearest))
+    person.press("g")
+    person.page.keyboard.type("33")
+    person.press("Enter")
+    expect(person.picture).to_have_attribute("data-shown", "31")
+    for route in held:
+        route.continue_()
+    person.sees(33)
+
+
 def test_zooming_keeps_the_place_under_the_pointer(person: Labeller, clip: Clip) -> None:
     person.press("h")  # with this tool no preview is painted
     person.page.mouse.move(*person.place(*clip.point))

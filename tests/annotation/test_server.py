@@ -54,9 +54,12 @@ def test_pictures_are_made_ahead_and_while_nothing_else_is_to_do(tmp_path: Path,
             page.act("look", frame=30)
             while pictures.num_ready < NUM_FRAMES:  # the test's time limit ends this if they never come
                 pass
-        sizes = pictures._size
+        num_bytes = pictures._file.num_bytes
         site.get("/frame/0/3.jpg")
-        assert pictures._size == sizes  # it was there
+        assert pictures._file.num_bytes == num_bytes  # it was there
+        assert site.get("/near/0/3.jpg")[1]["location"].startswith("/frame/0/3.jpg?token=")
+        assert site.get("/near/0/99.jpg")[1]["location"].startswith(f"/frame/0/{NUM_FRAMES - 1}.jpg")
+        assert site.get("/near/1/3.jpg")[0] == 404
 
 
 def test_a_full_file_of_pictures_is_begun_anew(tmp_path: Path, video: Path) -> None:
@@ -68,7 +71,7 @@ def test_a_full_file_of_pictures_is_begun_anew(tmp_path: Path, video: Path) -> N
         for number in [*range(NUM_FRAMES), 0, 5]:
             data = pictures.get(number).result(30)
             assert data == pictures.get(number).result(30)
-            assert pictures._size <= 20_000
+            assert pictures._file.num_bytes <= 20_000
     finally:
         pictures.close()
 

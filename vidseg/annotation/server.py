@@ -15,7 +15,13 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import (
+    FileResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
@@ -32,6 +38,8 @@ LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 NOTEBOOKS = "'self' http://localhost:* http://127.0.0.1:*"
 """Pages of one's own machine, which may hold the page in a frame."""
 CHUNK_BYTES = 1 << 20
+GONE_S = 0.05
+"""How often the server looks whether somebody still waits for a picture."""
 
 _NEVER_CHANGES = {"Cache-Control": "private, max-age=31536000, immutable"}
 _MAY_CHANGE = {"Cache-Control": "no-cache"}
@@ -69,6 +77,7 @@ class AnnotationServer:
                 Route("/", self._index),
                 Route("/page/{name:path}", self._page_file),
                 Route("/frame/{video:int}/{number:int}.jpg", self._frame),
+                Route("/near/{video:int}/{number:int}.jpg", self._near),
                 Route("/download/{name}", self._download),
                 WebSocketRoute("/socket", self._serve_socket),
             ]
@@ -133,12 +142,24 @@ class AnnotationServer:
     async def _frame(self, request: Request) -> Response:
         if request.path_params["video"] != self._bench.index:
             return PlainTextResponse("another video is open\n", status_code=404)
+        waiting = asyncio.wrap_future(self._bench.pictures.get(request.path_params["number"]))
+        while not (await asyncio.wait({waiting}, timeout=GONE_S))[0]:
+            if await request.is_disconnected():  # the playhead went on
+                waiting.cancel()
+                return Response(status_code=499)
         try:
-            future = self._bench.pictures.get(request.path_params["number"])
-            data = await asyncio.wrap_future(future)
+            return Response(waiting.result(), media_type="image/jpeg", headers=_NEVER_CHANGES)
         except VidsegError as error:
             return PlainTextResponse(f"{error.message}\n", status_code=404)
-        return Response(data, media_type="image/jpeg", headers=_NEVER_CHANGES)
+
+    async def _near(self, request: Request) -> Response:
+        """Leads to the nearest picture that is ready."""
+        video = request.path_params["video"]
+        ready = self._bench.pictures.nearest(request.path_params["number"])
+        if video != self._bench.index or ready is None:
+            return PlainTextResponse("no picture is ready\n", status_code=404)
+        query = f"?{request.url.query}" if request.url.query else ""
+        return RedirectResponse(f"/frame/{video}/{ready}.jpg{query}", headers={"Cache-Control": "no-store"})
 
     async def _download(self, request: Request) -> Response:
         name = request.path_params["name"]

@@ -76,12 +76,23 @@ class IndexDisagreesError(VidsegError):
     """The pictures of the decoder are not those in the index; frames must be counted instead."""
 
 
-class ByIndex:
-    """Decodes from the keyframe before the start; the time of a picture tells its frame."""
+HURRIED_CODECS = ("h264",)
+"""Codecs in which pictures that FFmpeg calls non-reference are needed by no other one at all. In HEVC some of
+them are."""
 
-    def __init__(self, path: Path, index: PacketIndex) -> None:
+
+class ByIndex:
+    """Decodes from the keyframe before the start; the time of a picture tells its frame.
+
+    Args:
+        hurries: whether to leave out pictures before the start that no other one needs; damage among the
+            others is not noticed then.
+    """
+
+    def __init__(self, path: Path, index: PacketIndex, *, hurries: bool = False) -> None:
         self._path = path
         self._index = index
+        self._hurries = hurries
         self._is_trusted = False
         self.damage: Damage | None = None
         self.joined_at: int | None = None
@@ -105,6 +116,8 @@ class ByIndex:
                     f"file:{self._path}", self._path.name, threading="AUTO" if threaded else "NONE"
                 )
                 packets = packets_from_start(container, stream, keyframe)
+            if self._hurries:
+                packets = _hurried(stream, packets, self._index.pts[start])
             return container, stream, packets
 
         decoder = Decoder(
@@ -116,7 +129,11 @@ class ByIndex:
         expected = keyframe.number
         for picture in decoder.frames():
             number = self._index.number_of(picture.pts)
-            self.damage = self.damage or decoder.damage
+            if self._hurries:
+                if number is not None and keyframe.number < expected < number <= start:
+                    expected = number  # those between were left out
+            else:
+                self.damage = self.damage or decoder.damage
             if number != expected and self.damage is None:
                 if not self._is_trusted:
                     raise IndexDisagreesError("the index disagrees")
@@ -127,5 +144,16 @@ class ByIndex:
             if number >= start:
                 self._is_trusted = True
                 yield Numbered(number, time_of(picture) or 0.0, picture)
-        self.damage = self.damage or decoder.damage
+        if not self._hurries:
+            self.damage = self.damage or decoder.damage
         self.joined_at = decoder.joined_at
+
+
+def _hurried(
+    stream: VideoStream, packets: Iterator[Packet[VideoStream]], until_pts: int
+) -> Iterator[Packet[VideoStream]]:
+    """Packets, with the decoder told to leave out pictures before a time that no other one needs."""
+    for packet in packets:
+        is_passed = packet.pts is not None and packet.pts < until_pts
+        stream.codec_context.skip_frame = "NONREF" if is_passed else "DEFAULT"
+        yield packet

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
+from itertools import pairwise
 from os import PathLike, fspath
 from pathlib import Path
 
 from vidseg.errors import SourceError
 from vidseg.pipeline.read import read
 from vidseg.pipeline.read.info import SourceInfo
-from vidseg.pipeline.read.numbering import ByCounting, ByIndex, IndexDisagreesError, Numbered, Numbering
+from vidseg.pipeline.read.numbering import (
+    HURRIED_CODECS,
+    ByCounting,
+    ByIndex,
+    IndexDisagreesError,
+    Numbered,
+    Numbering,
+)
 from vidseg.pipeline.read.packet_index import PacketIndex
 from vidseg.pipeline.read.pyav_video import FrameMaker, VideoFile
 from vidseg.trackers.contract import Frame
 
 REOPENING_FRAMES = 8
 """Opening a file and seeking in it costs about as much as decoding this many frames."""
+HURRIED_SHARE = 0.6
+"""Frames that are only passed through cost about this share of others, where some can be left out."""
+LEAST_GROUP_FRAMES = 32
 
 
 class RandomAccess:
@@ -70,6 +81,20 @@ class RandomAccess:
         with read(self.source, start=number, end=number + 1, keep_decoded=self.keep_decoded) as opened:
             return next(iter(opened))
 
+    def groups(self) -> list[range]:
+        """The frames in groups that are best read together, as decoding begins at the first frame of each.
+
+        Groups are at least `LEAST_GROUP_FRAMES` long, but for the last one.
+        """
+        starts: Iterable[int] = range(0, self.num_frames, LEAST_GROUP_FRAMES)
+        if self._video is not None:
+            starts = [0] if self._video.index is None else self._video.index.keyframes
+        kept: list[int] = []
+        for start in starts:
+            if not kept or start - kept[-1] >= LEAST_GROUP_FRAMES:
+                kept.append(start)
+        return [range(a, b) for a, b in pairwise([*kept, self.num_frames])]
+
     def close(self) -> None:
         if self._video is not None:
             self._video.close()
@@ -91,6 +116,7 @@ class _Video:
         self.index = None if counts else index or file.index()
         self.counts = self.index is None
         """Whether frames must be counted from the first one on, as the packets do not tell their numbers."""
+        self._hurries = file.info.codec in HURRIED_CODECS
         self._maker = FrameMaker(file)
         self._pictures: Generator[Numbered, None, None] | None = None
         self._next = 0
@@ -108,12 +134,16 @@ class _Video:
             return self._maker.frame(self._picture(number))
         except IndexDisagreesError:
             self.close()
-            self.index, self.counts = None, True
-            return self._maker.frame(self._picture(number))
+            if self._hurries:
+                self._hurries = False
+            else:
+                self.index, self.counts = None, True
+            return self.frame(number)
 
     def _picture(self, number: int) -> Numbered:
         keyframe = 0 if self.index is None else self.index.keyframe_for(number).number
-        if self._pictures is None or number < self._next or keyframe > self._next + REOPENING_FRAMES:
+        passed = (number - keyframe) * (HURRIED_SHARE if self._hurries else 1)
+        if self._pictures is None or number < self._next or passed + REOPENING_FRAMES < number - self._next:
             self.close()
             self._pictures, self._next = self._open(number), number
         for numbered in self._pictures:
@@ -133,7 +163,7 @@ class _Video:
         if self.index is None:
             numbering = ByCounting(self.file.path, self.file.info.frame_rate)
         else:
-            numbering = ByIndex(self.file.path, self.index)
+            numbering = ByIndex(self.file.path, self.index, hurries=self._hurries)
         return numbering.pictures(number)
 
     def close(self) -> None:

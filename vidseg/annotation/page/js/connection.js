@@ -73,6 +73,14 @@ export class Connection {
     return createImageBitmap(await answer.blob());
   }
 
+  /** The ready picture nearest to a frame, and whose it is. @returns {Promise<{frame: number, picture: ImageBitmap} | null>} */
+  async nearPicture(video, frame) {
+    const answer = await fetch(this.address(`near/${video}/${frame}.jpg`));
+    if (!answer.ok) return null;
+    const own = Number(/(\d+)\.jpg/.exec(answer.url)[1]);
+    return { frame: own, picture: await createImageBitmap(await answer.blob()) };
+  }
+
   #receive(data) {
     if (data instanceof ArrayBuffer) return this.listeners.onMasks(data);
     const message = JSON.parse(data);

@@ -5,6 +5,8 @@ const MOST_BYTES = 256 * 2 ** 20;
 const LEAST_KEPT = 12;
 const MOST_KEPT = 96;
 const MOST_AT_ONCE = 4;
+/** A picture that does not come in this time is stood in for by the nearest one that the server has ready. */
+const STAND_IN_MS = 40;
 /** How many pictures behind the playhead stay, as a share of those ahead. */
 const BEHIND_SHARE = 0.25;
 
@@ -15,16 +17,22 @@ export class Pictures {
   #direction = 1;
   #count = 0;
   #most = LEAST_KEPT;
+  #standInTimer = 0;
+  #video = 0;
 
   /**
    * @param {(frame: number, signal: AbortSignal) => Promise<ImageBitmap>} fetchPicture
+   * @param {(frame: number) => Promise<{frame: number, picture: ImageBitmap} | null>} fetchNear
    * @param {(frame: number) => void} onArrival called after a picture came
    * @param {(frame: number, error: Error) => void} onFailure called where one cannot be had
    */
-  constructor(fetchPicture, onArrival, onFailure) {
+  constructor(fetchPicture, fetchNear, onArrival, onFailure) {
     this.fetchPicture = fetchPicture;
+    this.fetchNear = fetchNear;
     this.onArrival = onArrival;
     this.onFailure = onFailure;
+    /** The frame on the screen, whose picture stays. */
+    this.shown = 0;
   }
 
   /** Begin with another video. */
@@ -33,6 +41,7 @@ export class Pictures {
     for (const picture of this.#cache.values()) picture?.close?.();
     this.#cache.clear();
     this.#running.clear();
+    this.#video++;
     this.#count = count;
     this.#playhead = 0;
     this.#most = Math.min(Math.max(Math.floor(MOST_BYTES / (4 * width * height || 1)), LEAST_KEPT), MOST_KEPT);
@@ -52,6 +61,30 @@ export class Pictures {
     if (frame !== this.#playhead) this.#direction = frame < this.#playhead ? -1 : 1;
     this.#playhead = frame;
     this.#fill();
+    this.#standInLater();
+  }
+
+  #standInLater() {
+    if (!this.#standInTimer && !this.#cache.has(this.#playhead))
+      this.#standInTimer = setTimeout(() => this.#standIn(), STAND_IN_MS);
+  }
+
+  /** Fetch what is ready near the playhead, and again while it moves on. */
+  async #standIn() {
+    const wanted = this.#playhead;
+    const video = this.#video;
+    try {
+      if (this.#cache.has(wanted)) return;
+      const found = await this.fetchNear(wanted);
+      if (!found || video !== this.#video || this.#cache.has(found.frame)) return found?.picture.close();
+      this.#cache.set(found.frame, found.picture);
+      this.onArrival(found.frame);
+    } catch {
+      // It is a help: where there is none, the frame's own picture comes all the same.
+    } finally {
+      this.#standInTimer = 0;
+      if (this.#playhead !== wanted) this.#standInLater();
+    }
   }
 
   #wanted() {
@@ -77,7 +110,7 @@ export class Pictures {
 
   #forget(kept) {
     for (const [frame, picture] of this.#cache) {
-      if (kept.has(frame)) continue;
+      if (kept.has(frame) || frame === this.shown) continue;
       picture?.close?.();
       this.#cache.delete(frame);
     }

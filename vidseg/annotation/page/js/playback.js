@@ -14,6 +14,7 @@ export const SPEEDS = [0.25, 0.5, 1, 2];
 
 export const pictures = new Pictures(
   (frame, signal) => connection.picture(store.state.video.index, frame, signal),
+  (frame) => connection.nearPicture(store.state.video.index, frame),
   onArrival,
   (frame, { message }) => {
     if (frame === store.state.frame) store.set({ shown: frame, missing: { frame, message } });
@@ -93,6 +94,7 @@ function isNearer(frame) {
 }
 
 function show(frame) {
+  pictures.shown = frame;
   store.set({ shown: frame, preview: null });
   // The frame may have been in sight already, without its picture.
   redraw();
