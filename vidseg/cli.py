@@ -17,6 +17,7 @@ from typing import NoReturn
 from vidseg import opencv, plugins
 from vidseg.errors import VidsegError, one_line, unknown
 from vidseg.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
+from vidseg.out_of_memory import explained
 from vidseg.pipeline.terminal import flush_output, steady_output
 from vidseg.version import __version__
 
@@ -185,6 +186,9 @@ def _run(argv: list[str]) -> int:
     except Exception as error:
         if options.debug:
             raise
+        if (told := explained(error)) is not None:
+            print(f"vidseg: {told}", file=sys.stderr)
+            return told.exit_code
         kind = type(error).__name__
         print(
             f"vidseg: {kind}: {one_line(' '.join(str(error).split()))}\n"

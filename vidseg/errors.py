@@ -11,6 +11,7 @@
     │   └── MissingExtraError an optional dependency is not installed
     └── RunError              something failed while running             exit code 1
         ├── DecodeError       a source broke in the middle; what came before it is good
+        ├── OutOfMemoryError  the memory of a device or of the machine ran out
         └── ContractError     a tracker does not do what every tracker promises
 
 An error says three things: what is wrong, where, and how to mend it; each on a line of its own.
@@ -137,6 +138,10 @@ class DecodeError(RunError):
     ) -> None:
         super().__init__(message, where=where, hint=hint)
         self.frames_read = frames_read
+
+
+class OutOfMemoryError(RunError):
+    """The memory of a device or of the machine ran out; see `vidseg.out_of_memory.explained`."""
 
 
 def one_line(text: str, limit: int = 500) -> str:

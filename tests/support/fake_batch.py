@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +81,33 @@ def left_over(out: Path) -> list[str]:
         for path in out.rglob("*")
         if path.name.startswith(".") or ".part" in path.name or path.name == "lock"
     ]
+
+
+class CrowdedStage(NoOpStage):
+    """A job runs out of memory where another worker is on the same node of a Ray cluster.
+
+    Args:
+        folder: gets a file for each worker.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(seconds_a_job=0.2)
+        self.folder = folder
+
+    def setup(self, job: Job) -> None:
+        import ray
+
+        self.node = str(ray.get_runtime_context().get_node_id())
+        (self.folder / f"{self.node}-{os.getpid()}").touch()
+
+    def process(self, job: Job) -> JobOutcome:
+        outcome = super().process(job)
+        pids = [int(path.name.rpartition("-")[2]) for path in self.folder.glob(f"{self.node}-*")]
+        if any(pid != os.getpid() and _is_alive(pid) for pid in pids):
+            failed = JobOutcome(id=job.id, status="failed", kind="OutOfMemoryError", may_pass=True)
+            return replace(failed, ran_out_of_memory=True)
+        return outcome
+
+
+def _is_alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").is_dir()

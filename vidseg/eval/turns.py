@@ -9,6 +9,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Protocol, TypeVar
 
 from vidseg.errors import RunError, VidsegError
+from vidseg.out_of_memory import explained
 from vidseg.trackers.options import TrackerOptions
 
 Result = TypeVar("Result", covariant=True)
@@ -88,4 +89,5 @@ def _serve(line: Connection, make: Callable[[TrackerOptions], Subject[Any]], cho
     except VidsegError as error:
         line.send(error)
     except Exception as error:
-        line.send(RunError(f"tracker '{choice.tracker}' failed ({type(error).__name__}: {error})"))
+        failure = RunError(f"tracker '{choice.tracker}' failed ({type(error).__name__}: {error})")
+        line.send(explained(error) or failure)

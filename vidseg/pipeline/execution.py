@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidseg.errors import DecodeError, OutputError, PromptError, RunError, SourceError, VidsegError
+from vidseg.out_of_memory import explained
 from vidseg.pipeline.build_writers import build_writers
 from vidseg.pipeline.loop import Loop
 from vidseg.pipeline.merge import WaitingMasks
@@ -116,7 +117,7 @@ class Execution:
         except PromptError as missed:  # the prompted frame never came
             status, error = "partial", missed
         except BaseException as failed:
-            status, error = "failed", failed
+            status, error = "failed", explained(failed) or failed
         finally:
             self.progress.close()
         return self._end(status, error)

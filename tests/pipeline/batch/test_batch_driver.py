@@ -28,6 +28,7 @@ class ToldPool:
         self.in_hand: list[tuple[Ticket, Job]] = []
         self.most_in_hand = 0
         self.tries: list[str] = []
+        self.room_made_after: list[int] = []
 
     def has_room(self) -> bool:
         return len(self.in_hand) < self.num_workers
@@ -40,6 +41,10 @@ class ToldPool:
     def wait(self, timeout_s: float) -> list[tuple[Ticket, JobOutcome | Lost]]:
         ticket, job = self.in_hand.pop()
         return [(ticket, self.answer(job, self.tries.count(job.id)))]
+
+    def make_room(self) -> None:
+        assert not self.in_hand
+        self.room_made_after.append(len(self.tries))
 
     def request_stop(self) -> None:
         pass
@@ -69,6 +74,26 @@ def done(job: Job) -> JobOutcome:
 
 def failed(job: Job, *, may_pass: bool) -> JobOutcome:
     return JobOutcome(id=job.id, status="failed", kind="RunError", reason="because", may_pass=may_pass)
+
+
+def crowded(job: Job) -> JobOutcome:
+    kind = "OutOfMemoryError"
+    return JobOutcome(id=job.id, status="failed", kind=kind, may_pass=True, ran_out_of_memory=True)
+
+
+def test_jobs_that_run_out_of_memory_are_tried_alone_when_the_others_have_ended(tmp_path: Path) -> None:
+    lost = Lost(reason="no memory left", is_by_node=False, ran_out_of_memory=True)
+    answers: dict[str, Answer] = {
+        "j1": lambda job, tries: crowded(job) if tries == 1 else done(job),
+        "j2": lambda job, tries: crowded(job),
+        "j3": lambda job, tries: lost if tries == 1 else done(job),
+        "j4": lambda job, tries: failed(job, may_pass=True) if tries == 1 else done(job),
+    }
+    driver, pool = drive(tmp_path, lambda job, tries: answers.get(job.id, lambda j, t: done(j))(job, tries))
+    assert pool.room_made_after == [7]  # each once, and j4 twice
+    assert sorted(pool.tries[7:]) == ["j1", "j2", "j3"]
+    assert (driver.tally.done, driver.tally.failed, driver.tally.retries) == (5, 1, 4)
+    assert report_of(tmp_path / "out")["j2"]["tries"] == 2
 
 
 def test_every_job_is_done_once_with_no_more_in_hand_than_workers(tmp_path: Path) -> None:

@@ -16,13 +16,14 @@ from typing import Any
 
 import pytest
 
-from support.fake_batch import BOX, left_over, make_jobs, masks_of, report_of
+from support.fake_batch import BOX, CrowdedStage, left_over, make_jobs, masks_of, report_of
 from support.hard_videos import numbered, truncated
 from support.short_clips import write_short_clips
 from support.trackers import fake_yaml
 from vidseg.pipeline.batch import stores
-from vidseg.pipeline.batch.driver import Ticket
+from vidseg.pipeline.batch.driver import Driver, Ticket
 from vidseg.pipeline.batch.jobs import JobsFile
+from vidseg.pipeline.batch.pool import JobStage
 from vidseg.pipeline.batch.stage import TrackingStage
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -205,13 +206,33 @@ def workers_at_work(cluster: Any) -> list[int]:
     return sorted(found)
 
 
-def start_pool(stage: TrackingStage, jobs: JobsFile, address: str, workers: int | None = 2) -> Any:
+def start_pool(
+    stage: JobStage, jobs: JobsFile, address: str, workers: int | None = 2, cpus: float = 1.0
+) -> Any:
     from vidseg.pipeline.batch.ray_pool import Needs, RayPool
 
     pool: RayPool[Ticket] = RayPool(
-        stage, next(iter(jobs))[1], workers=workers, needs=Needs(cpus=1), address=address
+        stage, next(iter(jobs))[1], workers=workers, needs=Needs(cpus=cpus), address=address
     )
     return pool
+
+
+def test_jobs_that_ran_out_of_memory_get_a_machine_to_themselves(cluster: Any, tmp_path: Path) -> None:
+    jobs = JobsFile(make_jobs(tmp_path / "jobs", dict.fromkeys("abcdef", 3)))
+    (tmp_path / "workers").mkdir()
+    pool = start_pool(CrowdedStage(tmp_path / "workers"), jobs, cluster.address, workers=4, cpus=0.5)
+    try:
+        until = time.monotonic() + 240
+        while pool.num_workers < 4:
+            assert time.monotonic() < until
+            pool.wait(1.0)
+        assert Driver(jobs, jobs.check(), str(tmp_path / "out"), pool).run() == "done"
+    finally:
+        pool.close()
+    report = report_of(tmp_path / "out")
+    assert {job_id: (line["status"], line["tries"]) for job_id, line in report.items()} == dict.fromkeys(
+        "abcdef", ("done", 2)
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])

@@ -1,7 +1,8 @@
 """Hands jobs to a pool, decides about those that fail, and writes down the state of the run.
 
 The driver holds the jobs in flight and those that wait for another try, never the whole list, so its memory
-does not grow with the number of jobs. It may be killed at any time. Started again, it hands out every job
+does not grow with the number of jobs. A job that ran out of memory waits until all others have ended, and is
+then tried with no other one beside it. It may be killed at any time. Started again, it hands out every job
 anew, and workers recognise finished ones by their done-marks.
 """
 
@@ -48,6 +49,8 @@ class Ticket:
     tries: int = 0
     kills: int = 0
     node_losses: int = 0
+    is_alone: bool = False
+    """Whether no other job is beside it on its GPU or machine."""
 
 
 class Jobs(Protocol):
@@ -92,6 +95,8 @@ class Driver:
         self._is_stopping = False
         self._waiting: list[tuple[float, int, Ticket]] = []
         """(time of the next try, a number that settles ties, the job)"""
+        self._crowded_out: list[Ticket] = []
+        """Jobs that ran out of memory, to be tried alone when all others have ended."""
         self._ties = count()
 
     def run(self) -> Literal["done", "interrupted"]:
@@ -141,7 +146,9 @@ class Driver:
                 self.pool.submit(ticket, job)
                 self.tally.running += 1
             if self.tally.running == 0 and (self._is_stopping or (is_all_begun and not self._waiting)):
-                return
+                if self._is_stopping or not self._crowded_out:
+                    return
+                self._begin_alone()
             if self.tally.running == 0 and self.pool.has_room():
                 time.sleep(max(0.0, min(WAIT_S, self._waiting[0][0] - time.monotonic())))
                 continue
@@ -149,6 +156,13 @@ class Driver:
                 self.tally.running -= 1
                 self._take(ticket, result)
             self._show()
+
+    def _begin_alone(self) -> None:
+        self.pool.make_room()
+        for ticket in self._crowded_out:
+            ticket.is_alone = True
+            heapq.heappush(self._waiting, (time.monotonic(), next(self._ties), ticket))
+        self._crowded_out.clear()
 
     def _show(self) -> None:
         self.tally.workers = self.pool.num_workers
@@ -167,7 +181,12 @@ class Driver:
                 self.tally.count(result.frames, result.stage_seconds)
             self._tell(ticket, result)
         elif result.status == "failed":
-            if result.may_pass and ticket.tries - ticket.node_losses - ticket.kills <= self.retries:
+            if result.ran_out_of_memory and self.retries:
+                if ticket.is_alone:
+                    self._fail(ticket, result)
+                else:
+                    self._leave_for_last(ticket)
+            elif result.may_pass and ticket.tries - ticket.node_losses - ticket.kills <= self.retries:
                 self._try_again(ticket)
             else:
                 self._fail(ticket, result)
@@ -177,7 +196,9 @@ class Driver:
             ticket.node_losses += 1
         else:
             ticket.kills += 1
-        if ticket.kills >= MAX_KILLS or ticket.node_losses >= MAX_NODE_LOSSES:
+        if loss.ran_out_of_memory and self.retries and not ticket.is_alone:
+            self._leave_for_last(ticket)
+        elif ticket.kills >= MAX_KILLS or ticket.node_losses >= MAX_NODE_LOSSES:
             what = "workers" if ticket.kills >= MAX_KILLS else "machines"
             times = max(ticket.kills, ticket.node_losses)
             reason = f"it was set aside: {times} {what} ended while they were at it; the last: {loss.reason}"
@@ -193,6 +214,10 @@ class Driver:
             )
         else:
             self._try_again(ticket)
+
+    def _leave_for_last(self, ticket: Ticket) -> None:
+        self.tally.retries += 1
+        self._crowded_out.append(ticket)
 
     def _try_again(self, ticket: Ticket) -> None:
         self.tally.retries += 1

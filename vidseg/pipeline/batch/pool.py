@@ -30,6 +30,8 @@ class Lost:
     reason: str
     is_by_node: bool
     """Whether the whole machine failed or is out of reach, which is not the fault of the job."""
+    ran_out_of_memory: bool = False
+    """Whether the worker was ended because its machine had no memory left."""
 
 
 class Pool(Protocol[T]):
@@ -48,6 +50,13 @@ class Pool(Protocol[T]):
 
     def wait(self, timeout_s: float) -> list[tuple[T, JobOutcome | Lost]]:
         """The results of jobs that have ended; empty if none ends within the time."""
+        ...
+
+    def make_room(self) -> None:
+        """From now on no job has another one beside it on its GPU or, without GPUs, on its machine.
+
+        Called while no job is in hand.
+        """
         ...
 
     def request_stop(self) -> None:
@@ -79,6 +88,9 @@ class InProcessPool(Generic[T]):
         ticket, job = self._next
         self._next = None
         return [(ticket, self._stage.process(job))]
+
+    def make_room(self) -> None:
+        """Nothing is beside a job of the only worker."""
 
     def request_stop(self) -> None:
         self._stage.request_stop()

@@ -11,7 +11,8 @@ import math
 import os
 import re
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from vidseg import plugins
@@ -22,7 +23,7 @@ from vidseg.pipeline.batch.stage import JobOutcome
 
 try:
     import ray
-    from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
+    from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayError, RayTaskError
 except ModuleNotFoundError:
     raise MissingExtraError(
         "ray", "ray", needed_for="a pool of workers", instead="--workers 0, which tracks in this process"
@@ -59,6 +60,16 @@ class Needs:
         """How many workers fit into some resources."""
         wants = {"CPU": self.cpus, "GPU": self.gpus or 0.0, "memory": float(self.memory_bytes or 0)}
         return min(math.floor(have.get(name, 0.0) / want + 1e-9) for name, want in wants.items() if want)
+
+    def alone(self, machines: Sequence[Mapping[str, float]]) -> Needs:
+        """What a worker takes that is to have its GPU or, without one, its machine to itself.
+
+        Args:
+            machines: the resources of each machine.
+        """
+        if self.gpus:
+            return replace(self, gpus=float(math.ceil(self.gpus)))
+        return replace(self, cpus=max(self.cpus, *(machine.get("CPU", 0.0) for machine in machines)))
 
 
 class _Worker:
@@ -127,18 +138,11 @@ class RayPool(Generic[T]):
             has_any = ray.cluster_resources().get("GPU", 0) > 0
             needs = Needs(cpus=needs.cpus, gpus=float(has_any), memory_bytes=needs.memory_bytes)
         self._needs = needs
+        self._is_alone = False
         self._workers = workers
         self._first_job = first_job
         # The stage is sent once; otherwise it would be sent to each actor anew.
         self._stage = ray.put(stage)
-        self._actor_class = ray.remote(_Worker).options(
-            num_cpus=needs.cpus,
-            num_gpus=needs.gpus,
-            memory=needs.memory_bytes,
-            max_restarts=0,
-            max_concurrency=2,  # a job, and the request to stop it
-            scheduling_strategy="SPREAD",
-        )
         self._in_flight: dict[Any, tuple[_Member, T | None]] = {}
         """Reference -> its worker, and the ticket of the job; None while the worker starts."""
         self._free: list[_Member] = []
@@ -193,6 +197,13 @@ class RayPool(Generic[T]):
                 results.append((ticket, result))
         return results
 
+    def make_room(self) -> None:
+        """Start anew with workers that each have a whole GPU or, without GPUs, a whole machine."""
+        self._let_go()
+        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        self._needs, self._is_alone = self._needs.alone(machines), True
+        self._hire()
+
     def request_stop(self) -> None:
         self._is_stopping = True
         for member, ticket in self._in_flight.values():
@@ -201,6 +212,11 @@ class RayPool(Generic[T]):
 
     def close(self) -> None:
         """Let the workers go; also stop Ray if it was started here."""
+        self._let_go()
+        if self._is_ours:
+            ray.shutdown()
+
+    def _let_go(self) -> None:
         farewells = [member.actor.close.remote() for member in self._free]
         if farewells:
             ray.wait(farewells, num_returns=len(farewells), timeout=10)
@@ -208,18 +224,25 @@ class RayPool(Generic[T]):
             ray.kill(member.actor)
         self._free.clear()
         self._in_flight.clear()
-        if self._is_ours:
-            ray.shutdown()
 
     def _hire(self) -> None:
         """Start workers where some are missing."""
         self._next_look_s = time.monotonic() + LOOK_AGAIN_S
         target = self._workers
-        if target is None:
+        if target is None or self._is_alone:
             # Ask for at least one: an autoscaler starts machines only for workers that wait.
-            target = max(1, self._needs.fit_in(ray.cluster_resources()))
+            fitting = max(1, self._needs.fit_in(ray.cluster_resources()))
+            target = min(fitting, target or fitting)
+        actor_class = ray.remote(_Worker).options(
+            num_cpus=self._needs.cpus,
+            num_gpus=self._needs.gpus,
+            memory=self._needs.memory_bytes,
+            max_restarts=0,
+            max_concurrency=2,  # a job, and the request to stop it
+            scheduling_strategy="SPREAD",
+        )
         for _ in range(target - len(self._free) - len(self._in_flight)):
-            member = _Member(self._actor_class.remote(self._stage, plugins.named()))
+            member = _Member(actor_class.remote(self._stage, plugins.named()))
             self._in_flight[member.actor.setup.remote(self._first_job)] = (member, None)
 
     def _started(self, member: _Member, result: Any) -> None:
@@ -251,7 +274,11 @@ class RayPool(Generic[T]):
             if isinstance(error, ActorUnavailableError):
                 ray.kill(member.actor)  # or it may return and do the job a second time
             self._next_look_s = 0.0
-            return Lost(reason=_in_one_line(error), is_by_node=_is_node_gone(member, error))
+            return Lost(
+                reason=_in_one_line(error),
+                is_by_node=_is_node_gone(member, error),
+                ran_out_of_memory=isinstance(error, OutOfMemoryError),
+            )
 
 
 def _is_node_gone(member: _Member, error: RayError) -> bool:

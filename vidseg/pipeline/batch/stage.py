@@ -6,8 +6,10 @@ OUT/<id>/run.json  the done-mark; its `job.fingerprint` covers video, prompt, tr
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -18,12 +20,14 @@ from vidseg.errors import (
     ContractError,
     DecodeError,
     InputError,
+    OutOfMemoryError,
     OutputBusyError,
     OutputError,
     RunError,
     VidsegError,
     one_line,
 )
+from vidseg.out_of_memory import explained
 from vidseg.pipeline.addresses import shown, without_secrets
 from vidseg.pipeline.batch import detector_files, stores
 from vidseg.pipeline.batch.begun import Begun, begun
@@ -63,6 +67,8 @@ class JobOutcome:
     hint: str | None = None
     may_pass: bool = False
     """Whether another try may succeed."""
+    ran_out_of_memory: bool = False
+    """Whether memory ran out, which may suffice where no other job is beside it."""
 
 
 class TrackingStage:
@@ -95,7 +101,7 @@ class TrackingStage:
         """Load the tracker that a job asks for.
 
         Raises:
-            VidsegError: it cannot be built, so no job that wants it can be done.
+            VidsegError: it cannot be built, so no job that wants it can be done; or memory ran out.
         """
         if self.threads is not None:
             import cv2
@@ -103,7 +109,12 @@ class TrackingStage:
 
             torch.set_num_threads(self.threads)
             cv2.setNumThreads(self.threads)
-        self._tracker_for(job.options.for_tracker())
+        try:
+            self._tracker_for(job.options.for_tracker())
+        except Exception as error:
+            if (told := explained(error)) is None:
+                raise
+            raise told from error
 
     def process(self, job: Job) -> JobOutcome:
         """Do a job, resume it, or find it done. Every error of the job itself is in the outcome."""
@@ -114,13 +125,17 @@ class TrackingStage:
             summary: TrackSummary | None = self._do(job)
             error: Exception | None = None if summary is None else summary.error
         except Exception as raised:  # whatever went wrong with this job, the next one must run
-            summary, error = None, raised
+            summary, error = None, explained(raised) or raised
         seconds = round(time.perf_counter() - began, 3)
         frames, stage_seconds = (0, {}) if summary is None else (summary.frames_done, summary.seconds)
         if error is not None:
-            return replace(
+            failure = replace(
                 _failure(job.id, error), frames=frames, seconds=seconds, stage_seconds=stage_seconds
             )
+            if failure.ran_out_of_memory:
+                del error, summary  # they hold on to the tensors of the job
+                self._free_memory()
+            return failure
         assert summary is not None
         return JobOutcome(
             id=job.id,
@@ -130,6 +145,14 @@ class TrackingStage:
             seconds=seconds,
             stage_seconds=stage_seconds,
         )
+
+    def _free_memory(self) -> None:
+        """Let go of all that was loaded or kept for reuse."""
+        self._tracker = None
+        gc.collect()
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def request_stop(self) -> None:
         """Have the job in hand saved and ended after its present frame; callable from any thread."""
@@ -339,6 +362,7 @@ def _failure(job_id: str, error: Exception) -> JobOutcome:
         where=error.where if isinstance(error, VidsegError) else None,
         hint=error.hint if isinstance(error, VidsegError) else None,
         may_pass=may_pass(error),
+        ran_out_of_memory=isinstance(error, OutOfMemoryError),
     )
 
 
@@ -353,4 +377,4 @@ def may_pass(error: Exception) -> bool:
         return False
     if isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError | IsADirectoryError):
         return False
-    return isinstance(error, RunError | OSError | MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return isinstance(error, RunError | OSError)

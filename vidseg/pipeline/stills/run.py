@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vidseg.errors import OutputError, RunError, VidsegError, told
+from vidseg.out_of_memory import explained
 from vidseg.pipeline.progress import Progress
 from vidseg.pipeline.run_record import versions
 from vidseg.pipeline.stills.folder import StillsFolder
@@ -112,7 +113,7 @@ class StillsRun:
             except VidsegError as error:
                 failed[picture.path.name] = error
             except Exception as error:  # whatever one picture does, the others are worth their turn
-                failed[picture.path.name] = RunError(
+                failed[picture.path.name] = explained(error) or RunError(
                     f"{type(error).__name__}: {told(error)}", where=str(picture.path)
                 )
             self.progress.advance()
