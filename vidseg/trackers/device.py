@@ -49,15 +49,39 @@ def upload(values: Tensor | npt.NDArray[Any], device: torch.device) -> Tensor:
     return pinned.to(device, non_blocking=True)
 
 
+class Download:
+    """Tensors on their way to the host; who asks for them waits, and nobody else."""
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        if not any(tensor.is_cuda for tensor in tensors):
+            self._arrived = [tensor.cpu() for tensor in tensors]
+            self._events: list[torch.cuda.Event] = []
+            return
+        # A copy to page-locked memory goes on while the host does other things.
+        self._arrived = [
+            torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+            for tensor in tensors
+        ]
+        self._events = [
+            torch.cuda.current_stream(device).record_event()
+            for device in {tensor.device for tensor in tensors if tensor.is_cuda}
+        ]
+
+    def tensors(self) -> list[Tensor]:
+        """The tensors in the host's memory."""
+        if self._events:
+            for event in self._events:
+                event.synchronize()
+            # Page-locked memory is scarce, and callers may keep what they get.
+            self._arrived, self._events = [tensor.clone() for tensor in self._arrived], []
+        return self._arrived
+
+
 def download(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Copies in the host's memory; for tensors on a GPU, it is waited for but once."""
-    if not any(tensor.is_cuda for tensor in tensors):
-        return [tensor.cpu() for tensor in tensors]
-    copies = [
-        torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
-        for tensor in tensors
-    ]
-    for device in {tensor.device for tensor in tensors if tensor.is_cuda}:
-        torch.cuda.current_stream(device).synchronize()
-    # Page-locked memory is scarce, and callers may keep what they get.
-    return [copy.clone() for copy in copies]
+    return Download(tensors).tensors()
+
+
+def computes_apart(device: torch.device) -> bool:
+    """Whether a device computes while the host goes on, so that answers are better fetched later."""
+    return device.type == "cuda"

@@ -20,8 +20,9 @@ from torch import Tensor
 from vidseg.errors import InputError
 from vidseg.memory.bank import BankPolicy, DecidingPolicy, MemoryFrame, Moment, ObjectBank, Offer, Recall
 from vidseg.memory.branching import Choice, branch
+from vidseg.trackers.coming import ComingFrame
 from vidseg.trackers.contract import ABSENT_LOGIT, Frame, Prompt
-from vidseg.trackers.device import upload
+from vidseg.trackers.device import Download, computes_apart, upload
 from vidseg.trackers.image_encoder import normalise
 from vidseg.trackers.model import Candidates, Decoded, Features, MemoryModel, Rows, cat, pick
 from vidseg.trackers.pillow_resize import can_resize, resize_bicubic
@@ -138,8 +139,15 @@ class Engine:
             tokens = self.model.remember(
                 features, filled if from_prompt else decoded, from_prompt=from_prompt
             )
-        # One tensor, as the host waits for a GPU at each that it reads.
-        scores, ious = torch.stack((decoded.object_score_logits_b, decoded.predicted_ious_b)).tolist()
+        if computes_apart(self.model.device):
+            judged = Download((decoded.object_score_logits_b, decoded.predicted_ious_b))
+            logits = filled.low_res_logits_bhw
+            return [
+                ComingFrame(moment.frame_idx, own, decoded.pointers_bc[row], logits[row], judged, row)
+                for row, own in enumerate(tokens)
+            ]
+        scores = decoded.object_score_logits_b.tolist()
+        ious = decoded.predicted_ious_b.tolist()
         return [
             MemoryFrame(
                 moment.frame_idx,

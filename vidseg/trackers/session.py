@@ -14,8 +14,9 @@ from torch import Tensor
 
 from vidseg.errors import InputError, PromptError
 from vidseg.memory.bank import Moment, ObjectBank
+from vidseg.trackers.coming import ComingResult
 from vidseg.trackers.contract import Frame, FrameResult, Prompt
-from vidseg.trackers.device import download
+from vidseg.trackers.device import Download, computes_apart
 from vidseg.trackers.engine import Engine
 from vidseg.trackers.frame_order import check_frame_order
 from vidseg.trackers.given_frame import as_frame, computed_once
@@ -283,27 +284,35 @@ class EngineSession:
         side, channels = self.engine.model.low_res_size, self.engine.model.pointer_channels
         logits = torch.stack([hw for *_, hw in rows]) if rows else torch.zeros(0, side, side)
         pointers = torch.stack([m.pointer_c for _, m, _ in rows]) if rows else torch.zeros(0, channels)
-        scores = np.array([m.object_score_logit for _, m, _ in rows], np.float32)
-        ious = np.array([m.predicted_iou for _, m, _ in rows], np.float32)
         wanted = [logits.float(), pointers.float()]
-        if logits.is_cuda:  # a bit for each pixel is cheaper to fetch than a logit
+        is_apart = computes_apart(logits.device)
+        if is_apart:  # a bit for each pixel is cheaper to fetch than a logit
             wanted.append(pack_masks(to_video_res(logits, frame.size_hw, self.options) > 0))
-        low_res, object_pointers, *packed = (tensor.numpy() for tensor in download(wanted))
-        has_pixels = [bool((row > 0).any()) for row in low_res]
-        return FrameResult(
-            frame_idx=frame.index,
-            pts_seconds=frame.pts_seconds,
-            size_hw=frame.size_hw,
-            obj_ids=[obj_id for obj_id, *_ in rows],
-            low_res_logits=low_res,
-            object_score_logits=scores,
-            predicted_ious=ious,
-            states=[object_state(*facts) for facts in zip(scores, ious, has_pixels, strict=True)],
-            to_video_res=self._to_video_res,
-            object_pointers=object_pointers,
-            masks=unpack_masks(packed[0], frame.size_hw) if packed else None,
-            labels=self.pending.names_of(obj_id for obj_id, *_ in rows),
-        )
+        coming = Download(wanted)
+        memories, obj_ids = [memory for _, memory, _ in rows], [obj_id for obj_id, *_ in rows]
+        labels = self.pending.names_of(obj_ids)
+
+        def arrived() -> dict[str, Any]:
+            low_res, object_pointers, *packed = (tensor.numpy() for tensor in coming.tensors())
+            scores = np.array([m.object_score_logit for m in memories], np.float32)
+            ious = np.array([m.predicted_iou for m in memories], np.float32)
+            has_pixels = [bool((row > 0).any()) for row in low_res]
+            return {
+                "frame_idx": frame.index,
+                "pts_seconds": frame.pts_seconds,
+                "size_hw": frame.size_hw,
+                "obj_ids": obj_ids,
+                "low_res_logits": low_res,
+                "object_score_logits": scores,
+                "predicted_ious": ious,
+                "states": [object_state(*facts) for facts in zip(scores, ious, has_pixels, strict=True)],
+                "to_video_res": self._to_video_res,
+                "object_pointers": object_pointers,
+                "masks": unpack_masks(packed[0], frame.size_hw) if packed else None,
+                "labels": labels,
+            }
+
+        return ComingResult(arrived) if is_apart else FrameResult(**arrived())
 
     def _to_video_res(self, low_res_logits: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
         logits = torch.from_numpy(low_res_logits).to(self.engine.model.device)
