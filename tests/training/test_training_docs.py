@@ -22,14 +22,14 @@ from vidseg.trackers.registry import read_config
 from vidseg.trackers.settings import EngineSettings
 from vidseg.training.data import ClipSettings
 from vidseg.training.distil_settings import DistilSettings
-from vidseg.training.settings import TrainSettings, read_settings
+from vidseg.training.settings import Lockstep, TrainSettings, read_settings
 from vidseg.training.trainee import read_engine_config, settings_of_sizes
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 EXAMPLES = {text.splitlines()[0].removeprefix("# "): text for text in BLOCKS}
-RECIPES = ["vidseg-nano.yaml", "distil-nano-half.yaml"]
+RECIPES = ["vidseg-nano.yaml", "vidseg-nano-gpu.yaml", "distil-nano-half.yaml"]
 
 
 def numbers(name: str) -> int:
@@ -77,11 +77,13 @@ def test_every_setting_is_shown_with_its_default(tmp_path: Path) -> None:
 
     said = shown.model_dump()
     default = TrainSettings(tracker=shown.tracker, steps=shown.steps, data=ClipSettings()).model_dump()
-    for section, examples in {"": ("init", "distil", "stages"), "data": ("stills", "videos", "vos")}.items():
+    of_run = ("init", "minutes", "lockstep", "distil", "stages")
+    for section, examples in {"": of_run, "data": ("stills", "videos", "vos")}.items():
         for values in (said, default):
             for name in examples:
                 del (values[section] if section else values)[name]
     assert said == default
+    assert shown.lockstep == Lockstep()
 
     assert shown.distil is not None
     plain = DistilSettings(teacher=shown.distil.teacher, masks=1.0)

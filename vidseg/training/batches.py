@@ -68,14 +68,14 @@ class Batches:
             clips,
             batch_sampler=(list(range(i, i + batch)) for i in range(start, len(clips), batch)),
             num_workers=settings.workers,
-            worker_init_fn=_start_worker if settings.workers else None,
+            worker_init_fn=start_worker if settings.workers else None,
             pin_memory=pin_memory,
             prefetch_factor=4 if settings.workers else None,
         )
         return map(tuple, loader)
 
 
-def _start_worker(number: int) -> None:
+def start_worker(number: int) -> None:
     """Give a worker one thread, and leave Ctrl-C, which a terminal sends to all processes, to the trainer."""
     import cv2
 

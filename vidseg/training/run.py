@@ -35,7 +35,7 @@ from vidseg.training.log import Log
 from vidseg.training.settings import TrainSettings
 from vidseg.training.sheet import write_sheet
 from vidseg.training.trainee import build_trainee
-from vidseg.training.trainer import Trainer, Unroll
+from vidseg.training.trainer import Clips, Trainer, Unroll
 from vidseg.training.training_state import (
     FOLDER,
     TrainingState,
@@ -105,7 +105,7 @@ class _Run:
         self.settings, self.out, self.stop, self.tell = settings, out, stop, tell
         earlier = read_training_state(out)
         self.trainer = _trainer(settings, unroll)
-        self.batches = Batches(settings)
+        self.batches = _batches(settings, self.trainer.device)
         facts: dict[str, Any] = {"seconds": 0.0, "window": None, "sittings": []}
         now = settings.model_dump(mode="json")
         changed: dict[str, Any] = {}
@@ -136,25 +136,32 @@ class _Run:
         waiting_since = began
         for passes in clips:
             waited = time.monotonic() - waiting_since
+            trainer.time_share = self._time_share(before + waiting_since - began)
             told, result = trainer.take_step(passes)
             step = trainer.step
             now = waiting_since = time.monotonic()
             self.seconds = before + now - began
             self.log.add({**told, "waited": waited})
-            is_last = step == settings.steps
+            is_last = step == settings.steps or self._time_share(self.seconds) >= 1
             if step % settings.log_every == 0 or is_last:
                 row = self.log.write_row(step, self.seconds, settings.clips_before(step))
                 self.tell(_line(row, settings.steps, (now - began) / (step - first)))
             if step % settings.sheet_every == 0 or is_last:
                 sheet = self.out / "sheets" / f"step-{step:08d}.png"
-                write_sheet(sheet, *passes[-1], result.predictions_btss)
+                write_sheet(sheet, *_shown(passes), result.predictions_btss)
             if self._is_due(now - saved_at) or is_last or self.stop.is_requested:
                 self.save()
                 saved_at = time.monotonic()
             if self.stop.is_requested:
                 return self._write_record("interrupted")
+            if is_last:
+                break
         self._write_average(WEIGHTS, getattr(torch, settings.weights_dtype))
         return self._write_record("done")
+
+    def _time_share(self, seconds: float) -> float:
+        minutes = self.settings.minutes
+        return 0.0 if minutes is None else min(1.0, seconds / (60 * minutes))
 
     def _is_due(self, seconds: float) -> bool:
         every = self.settings.save_every
@@ -215,15 +222,35 @@ class _Run:
         return record
 
 
+def _shown(passes: Any) -> Clips:
+    """The clips of a step that a sheet shows."""
+    if isinstance(passes, tuple):
+        return passes[0]["images"], passes[0]["masks"]
+    clips: Clips = passes[-1]
+    return clips
+
+
 def _trainer(settings: TrainSettings, unroll: Unroll) -> Trainer:
     if read_config(settings.tracker)[1].get("kind") == "image":
         return _image_trainer(settings)
     engine = build_trainee(settings)
+    if settings.lockstep is not None:
+        from vidseg.training.lockstep.trainer import LockstepTrainer
+
+        return LockstepTrainer(settings, engine)
     if settings.distil is None:
         return Trainer(settings, engine, unroll)
     teacher = build_teacher(settings.distil, settings.sizes(), settings.device)
     distillation = Distillation(settings.distil, teacher, engine, settings.seed)
     return Trainer(settings, engine, distillation, distillation.projections)
+
+
+def _batches(settings: TrainSettings, device: torch.device) -> Any:
+    if settings.lockstep is None:
+        return Batches(settings)
+    from vidseg.training.lockstep.batches import PooledBatches
+
+    return PooledBatches(settings, device)
 
 
 def _image_trainer(settings: TrainSettings) -> Trainer:

@@ -66,6 +66,20 @@ class FirstFrames(Strict):
     mix: ClipMix = ClipMix()
 
 
+class Lockstep(Strict):
+    """How a space-time model is trained on a GPU; see `vidseg.training.lockstep`."""
+
+    pool: int = Field(default=4096, ge=1)
+    """How many clips are kept on the device to draw from, and as many of one frame."""
+    still_share: float = Field(default=0.5, gt=0, le=1)
+    """How many clips of one frame are made for each clip, as a share of what steps take."""
+    stills_corrected: float = Field(default=0.25, ge=0, le=1)
+    """Share of the clips of one frame that teach corrections; the others teach first answers."""
+    young: float = Field(default=0.0, ge=0, le=1)
+    """For this share of the run scores are not heeded, and masks are forced as often as `young_forcing`."""
+    young_forcing: float = Field(default=0.5, ge=0, le=1)
+
+
 class TrainSettings(Strict):
     """A training run. Paths are taken from the working directory."""
 
@@ -77,6 +91,8 @@ class TrainSettings(Strict):
     """Parts of the model to train, given as the first part of the names of their weights; the rest stays as
     it is. Empty: all."""
     steps: int = Field(ge=1)
+    minutes: float | None = Field(default=None, gt=0)
+    """The run also ends after this time, if not all `steps` are done; the schedule then follows the clock."""
     batch: int = Field(default=8, ge=1)
     """How many clips a pass takes."""
     accumulate: int = Field(default=1, ge=1)
@@ -102,6 +118,8 @@ class TrainSettings(Strict):
     data: ClipSettings
     first_frames: FirstFrames = FirstFrames()
     unroll: UnrollSettings = Field(default_factory=UnrollSettings)
+    lockstep: Lockstep | None = None
+    """Given, space-time models are trained in tensors of fixed shape, much faster on a GPU."""
     distil: DistilSettings | None = None
     """A teacher to learn from; None: training learns from true masks alone."""
     stages: list[TrainingStage] = Field(default=[])
@@ -113,16 +131,25 @@ class TrainSettings(Strict):
             raise ValueError("stages: each from_step must be greater than the one before")
         return self
 
-    def lr_at(self, step: int) -> float:
-        """The learning rate of a step (0-based)."""
+    def done(self, step: int, time_share: float = 0.0) -> float:
+        """How much of the run is done before a step (0-based), by steps or by the clock, from 0 to 1."""
+        return min(1.0, max(step / self.steps, time_share))
+
+    def lr_at(self, step: int, time_share: float = 0.0) -> float:
+        """The learning rate of a step (0-based).
+
+        Args:
+            time_share: how much of `minutes` is over, from 0 to 1.
+        """
         plan = self.schedule
         if step < plan.warm_up:
             return self.lr * (step + 1) / plan.warm_up
         if plan.shape == "cosine":
             done = (step - plan.warm_up) / max(self.steps - plan.warm_up, 1)
-            share = 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+            share = 0.5 * (1 + math.cos(math.pi * min(max(done, time_share), 1.0)))
         else:
-            share = min(1.0, (self.steps - step) / max(plan.decay * self.steps, 1))
+            left = min(self.steps - step, (1 - time_share) * self.steps)
+            share = min(1.0, left / max(plan.decay * self.steps, 1))
         return self.lr * (plan.floor + (1 - plan.floor) * share)
 
     def spans(self) -> list[StepRange]:

@@ -22,23 +22,25 @@ REACH = 0.25
 """How far a patch of one colour reaches from its seed, as a share of the side of the image."""
 
 
-def spoil(masks_bhw: Tensor, pixels_b3hw: Tensor, generator: torch.Generator) -> Tensor:
+def spoil(masks_bhw: Tensor, pixels_b3hw: Tensor, generator: torch.Generator | None) -> Tensor:
     """Mask logits of spoilt masks: B x h x w; empty masks stay empty.
 
     Args:
         masks_bhw: true coverage, from 0 to 1.
         pixels_b3hw: the frame, from 0 to 1; patches that are wrongly taken or missed are mostly of one
             colour.
-        generator: random numbers, on the CPU.
+        generator: random numbers; None: the default ones of the masks' device.
     """
     batch, height, width = masks_bhw.shape
     device = masks_bhw.device
 
+    source = device if generator is None else generator.device
+
     def drawn(*shape: int) -> Tensor:
-        return torch.randn(batch, *shape, generator=generator).to(device)
+        return torch.randn(batch, *shape, generator=generator, device=source).to(device)
 
     def happens(share: float) -> Tensor:
-        return torch.rand(batch, 1, 1, generator=generator).to(device) < share
+        return torch.rand(batch, 1, 1, generator=generator, device=source).to(device) < share
 
     def waves(channels: int, cells: int) -> Tensor:
         coarse = drawn(channels, cells, cells)
@@ -62,11 +64,13 @@ def spoil(masks_bhw: Tensor, pixels_b3hw: Tensor, generator: torch.Generator) ->
     return torch.where(is_there, logits, -10.0)
 
 
-def _patch(seeds_bhw: Tensor, pixels_b3hw: Tensor, generator: torch.Generator) -> Tensor:
+def _patch(seeds_bhw: Tensor, pixels_b3hw: Tensor, generator: torch.Generator | None) -> Tensor:
     """Membership (0 to 1) in a patch around the seeds of about their colour; 0 where there are no seeds."""
     batch, height, width = seeds_bhw.shape
     device = seeds_bhw.device
-    odds = torch.rand(batch, height * width, generator=generator).to(device) * seeds_bhw.flatten(1)
+    source = device if generator is None else generator.device
+    odds = torch.rand(batch, height * width, generator=generator, device=source).to(device)
+    odds = odds * seeds_bhw.flatten(1)
     at = odds.argmax(dim=1)
     seed = pixels_b3hw.flatten(2).gather(2, at[:, None, None].expand(-1, 3, 1))[..., None]
     apart = (pixels_b3hw - seed).square().sum(dim=1) / ALIKE**2

@@ -74,6 +74,8 @@ class Trainer:
         }
         self.optimiser = _optimiser(list(self._trained.values()), settings)
         self.step = 0
+        self.time_share = 0.0
+        """How much of the time of a run that ends by the clock is over, from 0 to 1."""
         self.skipped = 0
         """How many steps in a row, up to the last, had no finite gradient and changed nothing."""
         self._unroll = unroll
@@ -106,7 +108,13 @@ class Trainer:
             (result.loss / len(passes)).backward()
             for name, value in {"loss": float(result.loss.detach()), **result.parts}.items():
                 told.setdefault(name, []).append(value)
-        lr = self.settings.lr_at(self.step)
+        lr = self.settings.lr_at(self.step, self.time_share)
+        norm = self._finish(lr)
+        means = {name: _mean(values) for name, values in told.items()}
+        return {"lr": lr, **means, "grad_norm": norm}, result
+
+    def _finish(self, lr: float) -> float:
+        """Change the weights by their gradients, unless these are not finite; returns the gradients' norm."""
         norm = float(torch.nn.utils.clip_grad_norm_(self._trained.values(), self.settings.clip_grad_norm))
         if math.isfinite(norm):
             for group in self.optimiser.param_groups:
@@ -118,8 +126,7 @@ class Trainer:
             self._skip()
         self.optimiser.zero_grad()
         self.step += 1
-        means = {name: _mean(values) for name, values in told.items()}
-        return {"lr": lr, **means, "grad_norm": norm}, result
+        return norm
 
     def _skip(self) -> None:
         self.skipped += 1

@@ -320,27 +320,13 @@ def judge(
     scores = torch.cat([answer.decoded.object_score_logits_b for answer in answers])
     ious = torch.cat([answer.decoded.predicted_ious_b for answer in answers])
     masks = torch.cat([masks_btss[answer.rows, answer.frame_idx] for answer in answers])
-    targets = on_grid(masks, logits.shape[-1])
-    is_there = masks.flatten(1).any(dim=1)
-    true = true_iou(logits.detach(), targets)
-    # As in SAM 2, the mask says where the object is if it is there, and the score says whether it is. Masks
-    # are not judged where there is no object: they would grow faint wherever it may be absent, and so also
-    # when it returns.
-    of_masks = {
-        "focal": focal(logits, targets),
-        "dice": dice(logits, targets),
-        "hardest": hardest(logits, targets, settings.hardest_share),
-        "iou": (ious - true).abs(),
-    }
-    rows = {name: row * is_there for name, row in of_masks.items()}
-    rows["score"] = F.binary_cross_entropy_with_logits(scores, is_there.float(), reduction="none")
-    weights = settings.losses.model_dump()
+    rows, true, is_there = judge_rows(logits, scores, ious, masks, settings)
     reads = [(answer.read_rhw, answer.rows, answer.frame_idx) for answer in answers]
     known = [(read, masks_btss[of, t]) for read, of, t in reads if read is not None]
     if known:
         read = torch.cat([read for read, _ in known])
         rows["read"] = read_loss(read, on_grid(torch.cat([mask for _, mask in known]), read.shape[-1]))
-    loss = torch.stack([weights[name] * row.mean() for name, row in rows.items()]).sum()
+    loss = total(rows, settings)
     parts = {name: float(row.detach().mean()) for name, row in rows.items()}
     kinds = [answer.kind for answer in answers for _ in answer.rows]
     rows_of_all = list(zip(true.tolist(), kinds, is_there.tolist(), strict=True))
@@ -348,6 +334,33 @@ def judge(
         of_kind = [j for j, k, here in rows_of_all if k == kind and here]
         parts[f"J_{kind}"] = sum(of_kind) / len(of_kind) if of_kind else float("nan")
     return loss, parts
+
+
+def judge_rows(
+    logits_rhw: Tensor, scores_r: Tensor, ious_r: Tensor, masks_rss: Tensor, settings: UnrollSettings
+) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """Losses of each answer by name, the true IoU of its mask, and whether the object is there at all."""
+    targets = on_grid(masks_rss, logits_rhw.shape[-1])
+    is_there = masks_rss.flatten(1).any(dim=1)
+    true = true_iou(logits_rhw.detach(), targets)
+    # As in SAM 2, the mask says where the object is if it is there, and the score says whether it is. Masks
+    # are not judged where there is no object: they would grow faint wherever it may be absent, and so also
+    # when it returns.
+    of_masks = {
+        "focal": focal(logits_rhw, targets),
+        "dice": dice(logits_rhw, targets),
+        "hardest": hardest(logits_rhw, targets, settings.hardest_share),
+        "iou": (ious_r - true).abs(),
+    }
+    rows = {name: row * is_there for name, row in of_masks.items()}
+    rows["score"] = F.binary_cross_entropy_with_logits(scores_r, is_there.float(), reduction="none")
+    return rows, true, is_there
+
+
+def total(rows: dict[str, Tensor], settings: UnrollSettings) -> Tensor:
+    """The weighted sum of the mean of each loss."""
+    weights = settings.losses.model_dump()
+    return torch.stack([weights[name] * row.mean() for name, row in rows.items()]).sum()
 
 
 def on_grid(masks_rss: Tensor, side: int) -> Tensor:

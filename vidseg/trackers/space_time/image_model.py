@@ -139,9 +139,7 @@ class SpaceTimeImageModel(nn.Module):
         x = F.relu(x + self.smooth(F.relu(x)))
         keys = F.normalize(self.to_key(x), dim=1)
         fine = [self.to_fine_2(images), self.to_fine_4(maps[0])]
-        # Pixels are rounded, as memories keep them in bfloat16, which is exact up to 255.
-        pixels = F.avg_pool2d(pixels_of(images_b3ss), LOW_RES_STRIDE).round()
-        patches = F.pixel_unshuffle(pixels, PATCH).to(keys.dtype)
+        patches = F.pixel_unshuffle(low_res_pixels(images_b3ss), PATCH).to(keys.dtype)
         return Features(fine, torch.cat((keys, self.to_context(x), patches), dim=1))
 
     def without_memory(self, features: Features) -> Tensor:
@@ -160,7 +158,7 @@ class SpaceTimeImageModel(nn.Module):
         passes = self._passes(
             features, conditioned_bchw, points_bp2, labels_bp, previous_logits_bhw, is_tracking=True
         )
-        return self._decoded(features, passes[-1])
+        return self.decoded(features, passes[-1])
 
     def num_prompt_tokens(self, labels_bp: Tensor) -> int:
         """Always 0, as prompts are drawn as maps."""
@@ -211,12 +209,29 @@ class SpaceTimeImageModel(nn.Module):
             clicks &= ~box.flatten(1).any(dim=1)[:, None, None]  # with a box, nothing outside it is asked for
         answers: list[Answer] = []
         for _ in range(passes):
-            read = self._read_prompt(features, drawn, mask.to(self.dtype))
-            conditioned = conditioned_bchw.expand(read.shape[0], -1, -1, -1)
-            answer = self._decode_maps(features, torch.cat((conditioned, read), dim=1), known)
+            answer = self.answer_prompt(features, conditioned_bchw, drawn, mask, known)
             answers.append(answer.settled(clicks, beyond) if is_tracking else answer)
             mask = (answers[-1].heeded() if is_tracking else answer.logits_rhw).detach().sigmoid()
         return answers
+
+    def answer_prompt(
+        self,
+        features: Features,
+        conditioned_bchw: Tensor,
+        drawn_rchw: Tensor,
+        mask_rhw: Tensor,
+        known_rhw: Tensor | None = None,
+    ) -> Answer:
+        """The decoder's answer to a prompt in one pass.
+
+        Args:
+            drawn_rchw: maps of `prompt_maps.draw` on the key grid.
+            mask_rhw: how likely each pixel is on the object, from 0 to 1, as far as is known.
+            known_rhw: what is added to mask logits; see `KNOWN`.
+        """
+        read = self._read_prompt(features, drawn_rchw, mask_rhw.to(self.dtype))
+        conditioned = conditioned_bchw.expand(read.shape[0], -1, -1, -1)
+        return self._decode_maps(features, torch.cat((conditioned, read), dim=1), known_rhw)
 
     def _read_prompt(self, features: Features, drawn_rchw: Tensor, mask_rhw: Tensor) -> Tensor:
         """What is read of a prompt: its mask is remembered on the frame and read back, and its drawing is
@@ -247,7 +262,8 @@ class SpaceTimeImageModel(nn.Module):
         logits = maps.logits_rhw if known_rhw is None else maps.logits_rhw + known_rhw
         return Answer(logits, maps.score_logits_r, maps.iou_logits_r, carried, apart)
 
-    def _decoded(self, features: Features, answer: Answer) -> Decoded:
+    def decoded(self, features: Features, answer: Answer) -> Decoded:
+        """An answer as the engine takes it, with the object's pointer."""
         pointers = self._pointers(features, answer.logits_rhw)
         return Decoded(answer.logits_rhw, pointers, answer.score_logits_r, answer.iou_logits_r.sigmoid())
 
@@ -304,6 +320,14 @@ class SpaceTimeImageModel(nn.Module):
         context = self._context(features).expand(masks_rhw.shape[0], -1, -1, -1)
         x = F.relu(self.remember_enter(torch.cat((context, patches, marks_rchw), dim=1)))
         return torch.cat((self.remember_leave(x), patches), dim=1)
+
+
+def low_res_pixels(images_b3ss: Tensor) -> Tensor:
+    """RGB pixels, 0 to 255, on the low-res grid: B x 3 x h x w.
+
+    They are rounded, as memories keep them in bfloat16, which is exact up to 255.
+    """
+    return F.avg_pool2d(pixels_of(images_b3ss), LOW_RES_STRIDE).round()
 
 
 def grid_of(features: Features) -> tuple[int, int]:

@@ -32,13 +32,21 @@ class LabelReading(nn.Module):
         super().__init__()
         self.log_sharpness = nn.Parameter(torch.tensor(math.log(14.0)))
 
-    def forward(self, keys_rnd: Tensor, memory_rmd: Tensor, values_rme: Tensor) -> Tensor:
+    def forward(
+        self, keys_rnd: Tensor, memory_rmd: Tensor, values_rme: Tensor, is_read_rm: Tensor | None = None
+    ) -> Tensor:
         """What each cell reads: R x N x E.
 
         Keys and memories may have 1 row if they are the same for all objects.
+
+        Args:
+            is_read_rm: which tokens are read, at least one in a row; None: all.
         """
         sharpness = self.log_sharpness.exp().clamp(max=MAX_SHARPNESS)
-        return _read(keys_rnd * sharpness, memory_rmd, values_rme)
+        if is_read_rm is None:
+            return _read(keys_rnd * sharpness, memory_rmd, values_rme)
+        scores = (keys_rnd * sharpness) @ memory_rmd.transpose(1, 2)
+        return scores.masked_fill(~is_read_rm[:, None], -torch.inf).softmax(dim=2) @ values_rme
 
 
 def _read(query_rnd: Tensor, keys_rmd: Tensor, values_rme: Tensor) -> Tensor:

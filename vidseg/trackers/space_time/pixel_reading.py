@@ -60,11 +60,16 @@ def mismatch(now_r3hw: Tensor, before_r3hw: Tensor, places_rhw2: Tensor) -> Tens
 
 def _follow(now_3hw: Tensor, before_3hw: Tensor) -> Tensor:
     height, width = now_3hw.shape[1:]
-    flow = flow_to_previous(*_grey(now_3hw, before_3hw), finest=True)
+    flow = flow_between(now_3hw, before_3hw)
     y, x = np.mgrid[:height, :width].astype(np.float32)
     x, y = x + flow[..., 0], y + flow[..., 1]
     places = np.stack(((2 * x + 1) / width - 1, (2 * y + 1) / height - 1), axis=-1)
     return upload(places, now_3hw.device)
+
+
+def flow_between(now_3hw: Tensor, before_3hw: Tensor) -> npt.NDArray[np.float32]:
+    """The optical flow from the pixels of a frame to those of the one before: h x w x 2 (x, y), in pixels."""
+    return flow_to_previous(*_grey(now_3hw, before_3hw), finest=True)
 
 
 def _grey(*pictures_3hw: Tensor) -> list[npt.NDArray[np.uint8]]:

@@ -154,8 +154,13 @@ class SpaceTimeModel(SpaceTimeImageModel):
         Args:
             frames: of a row for each object, or 1.
         """
+        return self._combine(
+            self.reading(now.keys_rnd, frames.keys_rmd, objects.values_rme), now, frames, objects
+        )
+
+    def _combine(self, anywhere_rne: Tensor, now: _Now, frames: _Frames, objects: _Objects) -> Tensor:
+        """What keys have read, and the other reads beside it."""
         grid_hw = (now.pixels_r3hw.shape[2] // PATCH, now.pixels_r3hw.shape[3] // PATCH)
-        anywhere = self.reading(now.keys_rnd, frames.keys_rmd, objects.values_rme)
         before, places = frames.before_r3hw, frames.places_rhw2
         pixels = now.pixels_r3hw.expand(before.shape[0], -1, -1, -1)
         carried = carry(objects.before_r1hw, places)
@@ -166,12 +171,41 @@ class SpaceTimeModel(SpaceTimeImageModel):
         colours = by_colour(pixels, given), by_near_colour(pixels, (before, objects.before_r1hw), places)
         maps = torch.cat((carried, apart, by_motion(carried, places), *colours), dim=1)
         likeness = (objects.keys_r2d @ now.keys_rnd.transpose(1, 2)).unflatten(2, grid_hw)
-        parts = (anywhere.transpose(1, 2).unflatten(2, grid_hw), likeness, F.pixel_unshuffle(maps, PATCH))
+        parts = (anywhere_rne.transpose(1, 2).unflatten(2, grid_hw), likeness, F.pixel_unshuffle(maps, PATCH))
         return torch.cat([part.to(self.dtype) for part in parts], dim=1)
 
     def _read_shared(self, now: _Now, frames: _Frames, objects: _Objects) -> Tensor:
         """`_read`, for objects that share one row of frames."""
         return self._read(now, frames, objects)
+
+    def attend_rows(
+        self,
+        features: Features,
+        given_rnc: Tensor,
+        latest_rnc: Tensor,
+        is_latest_read_r: Tensor,
+        pointers_r2c: Tensor,
+        places_rhw2: Tensor,
+    ) -> Tensor:
+        """What `attend` returns, for objects with one conditioning frame each.
+
+        No value is looked at, so that the processor never waits for a GPU.
+
+        Args:
+            given_rnc, latest_rnc: memory tokens of that frame and of the latest one, which may be the same.
+            is_latest_read_r: whether the latest frame is read by keys, too; see `frames_to_read`.
+            pointers_r2c: the object on the conditioning frame, and on tracked ones.
+            places_rhw2: where each pixel was on the latest frame; see `follow`.
+        """
+        grid_hw = grid_of(features)
+        keys, values = self._keys_and_values(torch.cat((given_rnc, latest_rnc), dim=1))
+        is_read = is_latest_read_r[:, None].expand(-1, given_rnc.shape[1])
+        is_read = torch.cat((torch.ones_like(is_read), is_read), dim=1)
+        now = _Now(self._keys(features).flatten(2).transpose(1, 2), self._pixels(features))
+        (given, given_masks), (before, masks) = (shown_by(x, grid_hw) for x in (given_rnc, latest_rnc))
+        frames = _Frames(keys, [given], before, places_rhw2)
+        objects = _Objects(values, [given_masks], masks, F.normalize(pointers_r2c.to(self.dtype), dim=2))
+        return self._combine(self.reading(now.keys_rnd, keys, values, is_read), now, frames, objects)
 
     def masks_read(self, conditioned_rchw: Tensor) -> Tensor:
         masks = conditioned_rchw[:, self.value_channels - MASK_CHANNELS : self.value_channels]
@@ -180,9 +214,13 @@ class SpaceTimeModel(SpaceTimeImageModel):
     def _memories(self, frames: Sequence[Sequence[MemoryFrame]], is_shared: bool) -> tuple[Tensor, Tensor]:
         """Keys (1 row if shared) and values of each row's frames, one frame after the other."""
         tokens = torch.stack([_tokens(of_row) for of_row in frames])
-        widths = (self.key_channels, self.value_channels, PIXEL_CHANNELS)
-        keys, values, _ = tokens.to(self.dtype).split(widths, dim=2)
+        keys, values = self._keys_and_values(tokens)
         return (keys[:1] if is_shared else keys), values
+
+    def _keys_and_values(self, tokens_rnc: Tensor) -> tuple[Tensor, Tensor]:
+        widths = (self.key_channels, self.value_channels, PIXEL_CHANNELS)
+        keys, values, _ = tokens_rnc.to(self.dtype).split(widths, dim=2)
+        return keys, values
 
     def _object_keys(self, recalls: Sequence[Recall]) -> Tensor:
         """The mean key of each object, on conditioning frames and on tracked ones: R x 2 x D, of length 1."""
@@ -208,7 +246,7 @@ class SpaceTimeModel(SpaceTimeImageModel):
         passes = self._passes(
             features, conditioned_bchw, points_bp2, labels_bp, previous_logits_bhw, is_tracking=False
         )
-        return [self._decoded(features, answer) for answer in passes]
+        return [self.decoded(features, answer) for answer in passes]
 
     def take(self, candidates: Candidates, chosen_b: Tensor) -> Decoded:
         row = torch.arange(chosen_b.shape[0], device=chosen_b.device)
@@ -255,9 +293,14 @@ def _tokens(frames: Sequence[MemoryFrame]) -> Tensor:
 
 def _shown(frames: Sequence[MemoryFrame], grid_hw: tuple[int, int], is_shared: bool) -> tuple[Tensor, Tensor]:
     """Pixels (1 row if shared) and masks of one remembered frame for each object."""
-    tokens = torch.stack([_tokens([frame]) for frame in frames])
-    patches = tokens.float().transpose(1, 2).unflatten(2, grid_hw)
-    pixels = patches[: 1 if is_shared else None, -PIXEL_CHANNELS:]
+    pixels, masks = shown_by(torch.stack([_tokens([frame]) for frame in frames]), grid_hw)
+    return (pixels[:1] if is_shared else pixels), masks
+
+
+def shown_by(tokens_rnc: Tensor, grid_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Pixels and masks (R x 1 x h x w) that memory tokens of one frame hold."""
+    patches = tokens_rnc.float().transpose(1, 2).unflatten(2, grid_hw)
+    pixels = patches[:, -PIXEL_CHANNELS:]
     masks = patches[:, -PIXEL_CHANNELS - MASK_CHANNELS : -PIXEL_CHANNELS]
     return F.pixel_shuffle(pixels, PATCH), F.pixel_shuffle(masks, PATCH)
 

@@ -1,0 +1,150 @@
+"""Training in lockstep: the pass over a batch in fixed shapes answers as the engine does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import vidseg
+from support.training import tracker_yaml, training_settings
+from vidseg.errors import ConfigError
+from vidseg.trackers.engine import Engine
+from vidseg.trackers.image_encoder import normalise
+from vidseg.trackers.space_time.image_model import low_res_pixels
+from vidseg.trackers.space_time.pixel_reading import flow_between
+from vidseg.training.data import ClipMaker, ClipSettings
+from vidseg.training.lockstep.graph import Recorded
+from vidseg.training.lockstep.pool import Pool, mirrored
+from vidseg.training.lockstep.prepared import Rows, prepare
+from vidseg.training.lockstep.unroll import Dials, Shares, places_of, unroll
+from vidseg.training.prompts import PromptShares, sample
+from vidseg.training.run import train
+from vidseg.training.trainee import build_trainee
+from vidseg.training.unroll import Script, UnrollSettings, play
+
+BOXES = PromptShares(mask=0.0, box=1.0)
+LENGTH, COUNT = 6, 3
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    weights = Path(vidseg.__file__).parent / "weights/vidseg-nano.safetensors"
+    folder = tmp_path_factory.mktemp("engine")
+    engine = build_trainee(training_settings(folder, tracker="vidseg-nano", init=str(weights)))
+    engine.model.eval()
+    return engine
+
+
+def rows_of(num_frames: int) -> Rows:
+    maker = ClipMaker(ClipSettings(size=96, num_frames=num_frames, vanish=1.0))
+    made = [prepare(maker.make(seed), BOXES, seed) for seed in range(COUNT)]
+    return {name: torch.cat([row[name] for row in made]) for name in made[0]}
+
+
+@pytest.mark.parametrize("heeds_score", [True, False])
+@pytest.mark.parametrize("given", [COUNT, 0], ids=["mask", "box"])
+def test_a_batch_is_tracked_as_by_the_engine(engine: Engine, heeds_score: bool, given: int) -> None:
+    clips, stills = rows_of(LENGTH), rows_of(1)
+    # In full precision: clips keep their flow in half of it.
+    pixels = low_res_pixels(normalise(clips["images"].flatten(0, 1))).unflatten(0, (COUNT, LENGTH))
+    flows = [[flow_between(row[t], row[t - 1]) for t in range(1, LENGTH)] for row in pixels]
+    clips["flows"] = torch.tensor(np.array(flows)).permute(0, 1, 4, 2, 3)
+    settings = UnrollSettings(heeds_score=heeds_score, truncate=3, corrections=0.0)
+    dials = Dials(torch.tensor(0.0), torch.tensor(heeds_score))
+    generators = [torch.Generator().manual_seed(seed) for seed in range(COUNT)]
+    asked = [sample(clips["masks"][row, :1], BOXES, g) for row, g in enumerate(generators)]
+    points, labels = (torch.cat([each[k] for each in asked]) for k in (1, 2))
+    script = Script(torch.full((COUNT,), given == COUNT), points, labels, corrected=-1)
+    with torch.no_grad():
+        told = unroll(engine.model, clips, stills, Shares(given, 0, 0), dials, settings)
+        played = play(engine, clips["images"], clips["masks"], script, settings, torch.Generator())
+    wanted = torch.stack(played.shown, dim=1)
+    assert 0.01 < (wanted > 0).float().mean() < 0.9
+    print([a.decoded.object_score_logits_b for a in played.answers])
+    torch.testing.assert_close(told.shown_bthw, wanted, atol=2e-2, rtol=1e-3)
+
+
+def test_mirrored_rows_are_what_a_mirror_shows() -> None:
+    """The flow of mirrored pictures is the mirrored flow, against the x axis."""
+    rows = rows_of(3)
+    is_mirrored = torch.tensor([True] * COUNT)
+    seen = mirrored(rows, is_mirrored)
+    assert torch.equal(seen["images"], rows["images"].flip(-1))
+    assert torch.equal(seen["guess"], rows["guess"].flip(-1))
+    there, back = places_of(rows["flows"]), places_of(seen["flows"])
+    assert torch.equal(mirrored(rows, ~is_mirrored)["flows"], rows["flows"])
+    torch.testing.assert_close(back.flip(3) * torch.tensor([-1.0, 1.0]), there, atol=1e-6, rtol=0)
+
+
+def test_a_pool_keeps_the_newest_rows() -> None:
+    pool = Pool(4, torch.device("cpu"))
+    for number in range(3):
+        images = torch.full((2, 1, 3, 4, 4), number, dtype=torch.uint8)
+        pool.put({"images": images, "number": torch.full((2, 1), number)})
+    assert (pool.size, pool.taken_in) == (4, 6)
+    drawn = pool.draw(4)["number"].flatten()
+    assert sorted(drawn.tolist()) == [1, 1, 2, 2]
+
+
+def test_a_correction_asks_for_what_is_wrong() -> None:
+    """Clicks to be learned from lie where the mask so far is wrong, more often than not."""
+    rows = rows_of(1)
+    assert rows["click"].flatten(1).amax(dim=1).gt(0.5).all()
+    assert rows["so_far"].shape == rows["guess"].shape
+
+
+def test_training_ends_by_the_clock(tmp_path: Path) -> None:
+    """Steps without end are ended by the minutes, with the last rate near the floor."""
+    settings = training_settings(
+        tmp_path,
+        tracker=tracker_yaml(tmp_path),
+        steps=10**6,
+        minutes=0.05,
+        workers=0,
+        lockstep={"pool": 8},
+        first_frames={"batch": 2},
+    )
+    record = train(settings, tmp_path / "run")
+    assert record["status"] == "done"
+    assert 0 < record["steps_done"] < 10**6
+    assert (tmp_path / "run/weights.safetensors").is_file()
+
+
+def test_models_of_another_kind_are_named(tmp_path: Path) -> None:
+    settings = training_settings(tmp_path, tracker=tracker_yaml(tmp_path, sam2=True), lockstep={})
+    with pytest.raises(ConfigError, match="cannot be trained in lockstep"):
+        train(settings, tmp_path / "run")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_recorded_pass_gives_the_gradients_of_a_direct_one(engine: Engine) -> None:
+    """Twice, with other clips the second time: what was recorded must read its inputs anew."""
+    model = engine.model.cuda()
+    parameters = list(model.parameters())
+    shares, settings = Shares(COUNT, 1, 1), UnrollSettings(heeds_score=True)
+    dials = Dials(torch.tensor(0.0, device="cuda"), torch.tensor(True, device="cuda"))
+
+    def compute(clips: Rows, stills: Rows) -> torch.Tensor:
+        told = unroll(model, clips, stills, shares, dials, settings)
+        told.loss.backward()
+        return told.loss.detach()
+
+    recorded = Recorded(compute, parameters, torch.device("cuda"))
+    for turned in (False, True):
+        batch = [
+            {name: (value.flip(0) if turned else value).cuda() for name, value in rows_of(length).items()}
+            for length in (LENGTH, 1)
+        ]
+        loss = recorded(*batch).clone()
+        found = [None if p.grad is None else p.grad.clone() for p in parameters]
+        for parameter in parameters:
+            parameter.grad = None
+        torch.testing.assert_close(loss, compute(*batch), rtol=1e-2, atol=1e-3)
+        for parameter, gradient in zip(parameters, found, strict=True):
+            assert (gradient is None) == (parameter.grad is None)
+            if gradient is not None and parameter.grad is not None:
+                apart = (gradient - parameter.grad).norm() / parameter.grad.norm().clamp(min=1e-3)
+                assert apart < 0.05

@@ -1,0 +1,288 @@
+"""The forward pass of a space-time model over a batch, in tensors of fixed shape; compare `training.unroll`.
+
+It computes what the engine does on clips with one object, row by row the same. But a row's place in the batch
+says what it is asked, and no value is looked at, so that the pass can be recorded as a CUDA graph.
+
+Layouts: B clips · T frames · F clips of one frame · R rows · H W the key grid · h w the low-res grid · S the
+side of a clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vidseg.trackers.contract import ABSENT_LOGIT
+from vidseg.trackers.image_encoder import normalise
+from vidseg.trackers.model import Decoded, Features, cat
+from vidseg.trackers.space_time.answer import KNOWN, Answer
+from vidseg.trackers.space_time.image_model import LOW_RES_STRIDE
+from vidseg.trackers.space_time.video_model import SpaceTimeModel
+from vidseg.training.lockstep.prepared import Rows
+from vidseg.training.losses import read_loss
+from vidseg.training.spoil import spoil
+from vidseg.training.unroll import UnrollSettings, judge_rows, on_grid, total
+
+POINTERS = 3
+"""How many tracked frames' pointers are read, as the bank of vidseg-nano keeps them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Which rows of a batch are asked what, by their place."""
+
+    given: int
+    """So many clips, the first ones, begin with their true mask; the others with a box or clicks."""
+    corrected: int
+    """So many clips, the last ones, are corrected on their last frame."""
+    stills_corrected: int
+    """So many rows of one frame, the last ones, are corrections; the others are first answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dials:
+    """What changes in a run, in tensors of one value, which a recorded graph reads anew each time."""
+
+    forcing: Tensor
+    """How often a spoilt true mask is remembered in place of the answer."""
+    heeds_score: Tensor
+    """Bool: whether objects that are called absent are remembered so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Result of a pass: the loss, values for the log (each a scalar), and mask logits B x T x h x w."""
+
+    loss: Tensor
+    parts: dict[str, Tensor]
+    shown_bthw: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    kind: str
+    decoded: Decoded
+    masks_rss: Tensor
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What is remembered of each row: the first frame, the latest one, and pointers."""
+
+    first_rnc: Tensor
+    latest_rnc: Tensor
+    is_latest_read_r: Tensor
+    first_pointer_rc: Tensor
+    pointers: list[Tensor]
+
+    def pointers_r2c(self) -> Tensor:
+        new = torch.stack(self.pointers).mean(dim=0) if self.pointers else self.first_pointer_rc
+        return torch.stack((self.first_pointer_rc, new), dim=1)
+
+    def cut(self) -> None:
+        """Let no gradient flow into what has been remembered so far."""
+        self.first_rnc, self.latest_rnc = self.first_rnc.detach(), self.latest_rnc.detach()
+        self.first_pointer_rc = self.first_pointer_rc.detach()
+        self.pointers = [pointer.detach() for pointer in self.pointers]
+
+
+def unroll(
+    model: SpaceTimeModel, clips: Rows, stills: Rows, shares: Shares, dials: Dials, settings: UnrollSettings
+) -> Told:
+    """Track all clips, answer all prompts, and judge every answer."""
+    batch, length = clips["masks"].shape[:2]
+    images = torch.cat((clips["images"].flatten(0, 1), stills["images"].flatten(0, 1)))
+    every = model.encode_batch(normalise(images))
+    frames = [_rows(every, slice(t, batch * length, length)) for t in range(length)]
+    judged, reads, shown = _track(model, frames, clips, shares, dials, settings)
+    of_stills = _answer_stills(model, _rows(every, slice(batch * length, None)), stills, shares)
+    loss, parts = _judge(judged, settings)
+    read = read_loss(torch.cat(reads), _grids(clips["masks"][:, 1:], reads[0].shape[-1]))
+    still_loss, still_parts = _judge(of_stills, settings)
+    parts = {**parts, **{f"{name}_stills": value for name, value in still_parts.items()}, "read": read.mean()}
+    loss = loss + settings.losses.read * read.mean() + still_loss
+    return Told(
+        loss, {name: value.detach() for name, value in parts.items()}, torch.stack(shown, dim=1).detach()
+    )
+
+
+def _track(
+    model: SpaceTimeModel,
+    frames: Sequence[Features],
+    clips: Rows,
+    shares: Shares,
+    dials: Dials,
+    settings: UnrollSettings,
+) -> tuple[list[_Judged], list[Tensor], list[Tensor]]:
+    """The answers on clips, the masks that keys read on each frame after the first, and all mask logits."""
+    masks = clips["masks"]
+    length, given = masks.shape[1], shares.given
+    places = places_of(clips["flows"])
+    pixels = F.avg_pool2d(clips["images"].flatten(0, 1).float() / 255, LOW_RES_STRIDE).unflatten(
+        0, (-1, length)
+    )
+    taken, judged = [], []
+    if given:
+        taken.append(model.take_mask(_rows(frames[0], slice(given)), masks[:given, 0]))
+    if given < len(masks):
+        asked = _rows(frames[0], slice(given, None))
+        passes = _answers(model, asked, clips["drawn"][given:], clips["guess"][given:])
+        judged = [_Judged("prompt", answer, masks[given:, 0]) for answer in passes]
+        taken.append(passes[-1])
+    first = cat(taken)
+    is_asked = torch.arange(len(masks), device=masks.device) >= given
+    memory = _begin(model, frames[0], _forced(first, masks[:, 0], pixels[:, 0], dials, is_asked))
+    shown, reads = [first.low_res_logits_bhw], []
+    for t in range(1, length):
+        if t % settings.truncate == 0:
+            memory.cut()
+        conditioned = model.attend_rows(
+            frames[t],
+            memory.first_rnc,
+            memory.latest_rnc,
+            memory.is_latest_read_r,
+            memory.pointers_r2c(),
+            places[:, t - 1],
+        )
+        decoded = model.all_passes(frames[t], conditioned)[-1]
+        judged.append(_Judged("track", decoded, masks[:, t]))
+        reads.append(model.masks_read(conditioned))
+        shown.append(decoded.low_res_logits_bhw)
+        if t == length - 1:
+            judged += _corrections(model, frames[t], conditioned, clips, len(masks) - shares.corrected)
+            break
+        kept = _settled(decoded, model.absent_pointer_c, dials)
+        _go_on(memory, model, frames[t], _forced(kept, masks[:, t], pixels[:, t], dials))
+    return judged, reads, shown
+
+
+def _corrections(
+    model: SpaceTimeModel, features: Features, conditioned_bchw: Tensor, clips: Rows, first: int
+) -> list[_Judged]:
+    """Answers to clicks on the last frame, of the rows from `first` on."""
+    masks = clips["masks"][first:, -1]
+    if not len(masks):
+        return []
+    features = _rows(features, slice(first, None))
+    answer = _correction(
+        model, features, conditioned_bchw[first:], clips["click"][first:], clips["so_far"][first:]
+    )
+    return [_Judged("correct", answer, masks)]
+
+
+def _answer_stills(model: SpaceTimeModel, features: Features, stills: Rows, shares: Shares) -> list[_Judged]:
+    masks = stills["masks"][:, 0]
+    first = len(masks) - shares.stills_corrected
+    judged = []
+    if first:
+        asked = _rows(features, slice(first))
+        for answer in _answers(model, asked, stills["drawn"][:first], stills["guess"][:first]):
+            judged.append(_Judged("prompt", answer, masks[:first]))
+    if shares.stills_corrected:
+        some = _rows(features, slice(first, None))
+        conditioned = model.without_memory(some)
+        answer = _correction(model, some, conditioned, stills["click"][first:], stills["so_far"][first:])
+        judged.append(_Judged("correct", answer, masks[first:]))
+    return judged
+
+
+def _answers(model: SpaceTimeModel, features: Features, drawn: Tensor, guess: Tensor) -> list[Decoded]:
+    """The answers to first prompts in all passes."""
+    conditioned, mask = model.without_memory(features), guess.float()
+    answers: list[Answer] = []
+    for _ in range(model.prompt_passes):
+        answers.append(model.answer_prompt(features, conditioned, drawn.float(), mask))
+        mask = answers[-1].logits_rhw.detach().sigmoid()
+    return [model.decoded(features, answer) for answer in answers]
+
+
+def _correction(
+    model: SpaceTimeModel, features: Features, conditioned: Tensor, drawn: Tensor, so_far: Tensor
+) -> Decoded:
+    mask = so_far.float()
+    answer = model.answer_prompt(features, conditioned, drawn.float(), mask, KNOWN * (mask - 0.5))
+    return model.decoded(features, answer)
+
+
+def _begin(model: SpaceTimeModel, features: Features, decoded: Decoded) -> _Memory:
+    tokens = model.remember(features, decoded, from_prompt=True)
+    is_read = torch.zeros(
+        len(tokens), dtype=torch.bool, device=tokens.device
+    )  # it is read as the first frame
+    return _Memory(tokens, tokens, is_read, decoded.pointers_bc, [])
+
+
+def _go_on(memory: _Memory, model: SpaceTimeModel, features: Features, decoded: Decoded) -> None:
+    memory.latest_rnc = model.remember(features, decoded, from_prompt=False)
+    memory.is_latest_read_r = decoded.object_score_logits_b.detach() > 0
+    memory.pointers = [decoded.pointers_bc, *memory.pointers[: POINTERS - 1]]
+
+
+def _settled(decoded: Decoded, absent_c: Tensor, dials: Dials) -> Decoded:
+    """Absence applied as by `Engine.settle`, if scores are heeded."""
+    is_present = (decoded.object_score_logits_b > 0) | ~dials.heeds_score
+    return replace(
+        decoded,
+        low_res_logits_bhw=torch.where(is_present[:, None, None], decoded.low_res_logits_bhw, ABSENT_LOGIT),
+        pointers_bc=torch.where(is_present[:, None], decoded.pointers_bc, absent_c),
+    )
+
+
+def _forced(
+    decoded: Decoded,
+    masks_bss: Tensor,
+    pixels_b3hw: Tensor,
+    dials: Dials,
+    may_force_b: Tensor | None = None,
+) -> Decoded:
+    """What is remembered: in some rows (of `may_force_b`; None: of all) spoilt true masks in place of the
+    answers."""
+    logits = decoded.low_res_logits_bhw
+    with torch.no_grad():
+        is_forced = torch.rand(len(logits), device=logits.device) < dials.forcing
+        if may_force_b is not None:
+            is_forced &= may_force_b
+        spoilt = spoil(on_grid(masks_bss, logits.shape[-1]), pixels_b3hw, None)
+    return replace(decoded, low_res_logits_bhw=torch.where(is_forced[:, None, None], spoilt, logits))
+
+
+def _judge(judged: Sequence[_Judged], settings: UnrollSettings) -> tuple[Tensor, dict[str, Tensor]]:
+    answers = [each.decoded for each in judged]
+    rows, true, is_there = judge_rows(
+        torch.cat([answer.low_res_logits_bhw for answer in answers]),
+        torch.cat([answer.object_score_logits_b for answer in answers]),
+        torch.cat([answer.predicted_ious_b for answer in answers]),
+        torch.cat([each.masks_rss for each in judged]),
+        settings,
+    )
+    parts = {name: row.mean() for name, row in rows.items()}
+    start = 0
+    totals: dict[str, tuple[Tensor, Tensor]] = {}
+    for each in judged:
+        part = slice(start, start := start + len(each.masks_rss))
+        sums = (true[part] * is_there[part]).sum(), is_there[part].sum()
+        before = totals.get(each.kind)
+        totals[each.kind] = sums if before is None else (before[0] + sums[0], before[1] + sums[1])
+    parts.update({f"J_{kind}": found / count for kind, (found, count) in totals.items()})
+    return total(rows, settings), parts
+
+
+def places_of(flows_bt2hw: Tensor) -> Tensor:
+    """Where pixels were in the frame before, as `pixel_reading.follow` says: B x T x h x w x 2."""
+    height, width = flows_bt2hw.shape[-2:]
+    x = torch.arange(width, device=flows_bt2hw.device) + flows_bt2hw[:, :, 0].float()
+    y = torch.arange(height, device=flows_bt2hw.device)[:, None] + flows_bt2hw[:, :, 1].float()
+    return torch.stack(((2 * x + 1) / width - 1, (2 * y + 1) / height - 1), dim=-1)
+
+
+def _grids(masks_btss: Tensor, side: int) -> Tensor:
+    """True coverage of all frames, those of the first time step first."""
+    return on_grid(masks_btss.transpose(0, 1).flatten(0, 1), side)
+
+
+def _rows(features: Features, part: slice) -> Features:
+    return Features([x[part] for x in features.high_res], features.top_1chw[part])
