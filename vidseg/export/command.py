@@ -10,7 +10,7 @@ from vidseg.pipeline.commands.tracker_arguments import add_tracker_arguments, op
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", nargs="?", help="the tracker, as --tracker")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="the tracker or image model, as --tracker")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
     parser.add_argument("--format", choices=["onnx", "pt2"], default="onnx", help="default: onnx")
     parser.add_argument(

@@ -6,7 +6,10 @@ from typing import Any
 
 from vidseg.errors import ConfigError
 from vidseg.export.parts import Exportable
+from vidseg.export.sam import describe_pico_sam2, describe_sam
 from vidseg.export.sam2 import describe_sam2
+from vidseg.trackers.pico_sam2.image_model import PicoImageModel
+from vidseg.trackers.sam.image_model import SamImageModel
 from vidseg.trackers.sam2.video_model import Sam2VideoModel
 
 
@@ -18,4 +21,8 @@ def exportable(model: Any) -> Exportable:
     """
     if isinstance(model, Sam2VideoModel):
         return describe_sam2(model)
+    if isinstance(model, SamImageModel):
+        return describe_sam(model)
+    if isinstance(model, PicoImageModel):
+        return describe_pico_sam2(model)
     raise ConfigError(f"models of the class {type(model).__name__} cannot be exported")

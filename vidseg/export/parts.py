@@ -8,6 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+OBJECTS, FRAMES, POINTERS, POINTS, PICTURES = "objects", "frames", "pointers", "points", "pictures"
+"""Names of free sizes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:

@@ -10,14 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidseg.export.parts import Exportable, Part
+from vidseg.export.parts import FRAMES, OBJECTS, PICTURES, POINTERS, POINTS, Exportable, Part
 from vidseg.memory.position import sine_grid
 from vidseg.memory.widths import CHANNELS, MEMORY_CHANNELS
 from vidseg.trackers.model import MASK_LOGIT_BIAS, MASK_LOGIT_SCALE, Features
 from vidseg.trackers.sam2.video_model import Sam2VideoModel
-
-OBJECTS, FRAMES, POINTERS, POINTS, PICTURES = "objects", "frames", "pointers", "points", "pictures"
-"""Names of free sizes."""
 
 
 class ImageEncoder(nn.Module):
@@ -221,6 +218,7 @@ def describe_sam2(model: Sam2VideoModel) -> Exportable:
         ),
     ]
     facts = {
+        "model": "sam2",
         "image_size": size,
         "grid": side,
         "low_res": 4 * side,

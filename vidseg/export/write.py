@@ -2,7 +2,8 @@
 
 OUT/facts.json            sizes, constants, types, names and digests of files and weights
 OUT/<part>.onnx or .pt2   a graph each
-OUT/tracker.yaml          (onnx) a tracker of `kind: onnx` with the same bank and options
+OUT/tracker.yaml          (onnx) a tracker or image model of `kind: onnx` with the same bank, framing and
+                          rules
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from vidseg.export.models import exportable
 from vidseg.export.parts import Part
 from vidseg.pipeline.atomic import replacing, write_json
 from vidseg.trackers.engine_tracker import EngineTracker
+from vidseg.trackers.following import FollowingTracker
 from vidseg.trackers.onnx.graphs import FACTS, VERSION
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.registry import build_tracker
@@ -66,9 +68,12 @@ def export(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"the output '{out}' is there already", hint="choose another --out")
     tracker = build_tracker(asked.model_copy(update={"device": "cpu", "dtype": "float32"}))
-    if not isinstance(tracker, EngineTracker):
+    if isinstance(tracker, EngineTracker):
+        model = exportable(tracker.engine.model)
+    elif isinstance(tracker, FollowingTracker):
+        model = exportable(tracker.model)
+    else:
         raise ConfigError(f"the tracker '{tracker.name}' has no model to export")
-    model = exportable(tracker.engine.model)
     facts = {
         "version": VERSION,
         "format": format,
@@ -93,8 +98,8 @@ def export(
             }
             on_part(part.name, path)
         if format == "onnx":
-            settings = {**tracker.settings.model_dump(), "weights": "."}
-            text = yaml.safe_dump({"kind": "onnx", **settings}, sort_keys=False)
+            settings = {**tracker.describe()["config"], "kind": "onnx", "weights": "."}
+            text = yaml.safe_dump(settings, sort_keys=False)
             (folder / "tracker.yaml").write_text(text, encoding="utf-8")
         write_json(folder / FACTS, facts)
     return facts

@@ -13,12 +13,12 @@ import yaml
 from safetensors import safe_open
 
 import vidseg
+from support.image_models import IMAGE_MODELS, in_small
 from support.oracle import oracle
 from vidseg.errors import ConfigError, InputError
 from vidseg.eval.metrics import region_j
 from vidseg.pipeline.made_video import MadeVideo
 from vidseg.trackers.check_scene import iou, scene_box, scene_frame, scene_mask
-from vidseg.trackers.configs import read_config, tracker_names
 from vidseg.trackers.contract import Frame, Tracker
 from vidseg.trackers.discovery.looking import look_of
 from vidseg.trackers.following import FollowingTracker
@@ -39,21 +39,6 @@ SMALL_PICO = {
     "framing": {"name": "pico-sam2"},
     "model": {"name": "pico-sam2"},
 }
-
-IMAGE_MODELS = [name for name in tracker_names() if read_config(name)[1]["kind"] == "image"]
-
-
-def in_small(name: str) -> dict[str, Any]:
-    """The configuration of a named model for pictures of 32 pixels.
-
-    A transformer of SAM's keeps its widths and has one block of each sort, as all of ViT-H take minutes.
-    """
-    config = read_config(name)[1]
-    if config.get("model") != {"name": "pico-sam2"}:  # which looks at 96 pixels anyway
-        config["image_size"] = 32
-    if config.get("backbone", {}).get("name") == "sam-vit":
-        config["backbone"] |= {"depth": 2, "global_blocks": [1], "window": 2}
-    return config
 
 
 def loaded(folder: Path, config: dict[str, Any], **options: Any) -> Tracker:

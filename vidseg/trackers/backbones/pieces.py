@@ -15,9 +15,11 @@ PIECE_ELEMENTS = 1 << 20
 
 def num_in_piece(elements: int) -> int:
     """How many things (rows, windows) of `elements` elements each fit into one piece; at least 1."""
-    # A compiled model is not split (`cpu_kernels_serve`), and compilers cannot trace the number of threads.
-    threads = 1 if torch.compiler.is_compiling() else torch.get_num_threads()
-    return max(1, PIECE_ELEMENTS * threads // elements)
+    if torch.compiler.is_compiling():
+        # A compiled model is not split (`cpu_kernels_serve`), compilers cannot trace the number of threads,
+        # and a graph for any number of pictures must not depend on how many are in the example.
+        return 1
+    return max(1, PIECE_ELEMENTS * torch.get_num_threads() // elements)
 
 
 def in_pieces(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

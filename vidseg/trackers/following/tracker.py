@@ -18,11 +18,12 @@ from vidseg.trackers.following.rules import build_rule
 from vidseg.trackers.following.session import FollowingOptions, FollowingSession
 from vidseg.trackers.image.build import build_image
 from vidseg.trackers.image.segmenter import ImageSegmenter
+from vidseg.trackers.image_settings import ImageSettings
 from vidseg.trackers.model import ImageModel, module_of
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.weights import state_sha256
 
-_CANNOT = {
+CANNOT = {
     "graphs": ("records no CUDA graphs", "leave it out"),
     "fast": ("has no memory to read less of", "leave it out"),
     "max_conditioning": ("has no memory that conditions", "leave it out"),
@@ -30,7 +31,6 @@ _CANNOT = {
     "clear_memory_around_corrections": ("has no memory to clear", "leave it out"),
 }
 """Options that mean nothing without a memory -> what to say of the tracker, and how to mend it."""
-_TAKEN = set(TrackerOptions.model_fields) - set(_CANNOT)
 
 
 class FollowingTracker:
@@ -77,19 +77,30 @@ class FollowingTracker:
             ConfigError: the configuration or an option is wrong, or the device is missing.
             CheckpointError: weights are missing or do not fit.
         """
-        asked.require_taken(_TAKEN, by=name, why=_CANNOT)
+        asked.require_taken(set(TrackerOptions.model_fields) - set(CANNOT), by=name, why=CANNOT)
         built = build_image(name, config, asked)
+        return cls.around(built.segmenter, built.settings, asked, built.weights_sha256)
+
+    @classmethod
+    def around(
+        cls,
+        segmenter: ImageSegmenter,
+        settings: ImageSettings,
+        asked: TrackerOptions,
+        weights_sha256: str | None,
+    ) -> FollowingTracker:
+        """The tracker of a segmenter that is ready to use, with the options that were asked for."""
         options = FollowingOptions(
             non_overlap_masks=bool(asked.non_overlap_masks),
             fill_hole_area=asked.fill_hole_area or 0,
             remove_speck_area=asked.remove_speck_area or 0,
         )
         return cls(
-            built.segmenter,
-            built.settings.following,
-            config={"kind": "image", **built.settings.model_dump()},
+            segmenter,
+            settings.following,
+            config={"kind": "image", **settings.model_dump()},
             options=options,
-            weights_sha256=built.weights_sha256,
+            weights_sha256=weights_sha256,
         )
 
     @property

@@ -88,13 +88,25 @@ def build_image_model(settings: ImageSettings, where: str) -> tuple[ImageModel, 
     row = IMAGE_MODELS.lookup(settings.model.get("name"), where=f"{where}, field 'model.name'")
     rest = {key: value for key, value in settings.model.items() if key != "name"}
     own = parse(row.settings, rest, where=f"{where}, in 'model'", error=ConfigError)
-    framing = build_part(FRAMINGS, "framing", {"size": settings.image_size, **settings.framing}, where)
+    framing = build_framing(settings, where)
     backbone = None
     if settings.backbone is not None:
         backbone = build_backbone(settings.backbone, settings.image_size, where)
     model = row.build(own, GivenImage(settings.image_size, backbone, where))
     module_of(model).eval()
     return model, framing
+
+
+def build_framing(settings: ImageSettings, where: str) -> Framing:
+    """The framing of a YAML.
+
+    Raises:
+        ConfigError: it is unknown, or has no such settings.
+    """
+    framing: Framing = build_part(
+        FRAMINGS, "framing", {"size": settings.image_size, **settings.framing}, where
+    )
+    return framing
 
 
 def public_shapes(settings: ImageSettings, where: str) -> dict[str, tuple[int, ...]]:

@@ -82,7 +82,17 @@ def _image(name: str, config: Mapping[str, Any], options: TrackerOptions) -> Ima
     return build_image(name, config, options).segmenter
 
 
-IMAGE_KINDS: Registry[ImageBuilder] = Registry("image model kind", {"engine": _of_tracker, "image": _image})
+def _onnx(name: str, config: Mapping[str, Any], options: TrackerOptions) -> ImageSegmenter:
+    from vidseg.trackers.following import FollowingTracker
+    from vidseg.trackers.onnx.build import build_onnx
+
+    tracker = build_onnx(name, config, options)
+    return tracker.segmenter if isinstance(tracker, FollowingTracker) else segmenter_of(tracker)
+
+
+IMAGE_KINDS: Registry[ImageBuilder] = Registry(
+    "image model kind", {"engine": _of_tracker, "image": _image, "onnx": _onnx}
+)
 
 
 def load_image(

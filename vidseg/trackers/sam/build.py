@@ -12,7 +12,8 @@ from vidseg.memory.widths import CHANNELS
 from vidseg.trackers.backbones.single_scale_neck import SingleScaleNeck
 from vidseg.trackers.image_encoder import ImageEncoder
 from vidseg.trackers.image_settings import GivenImage
-from vidseg.trackers.sam.image_model import Choice, Ranks, SamImageModel
+from vidseg.trackers.sam.answers import Choice, Ranks
+from vidseg.trackers.sam.image_model import SamImageModel
 from vidseg.validation import Strict
 
 

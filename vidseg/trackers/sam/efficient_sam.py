@@ -61,6 +61,10 @@ class EfficientSamPromptEncoder(nn.Module):
         missing = MAX_POINTS - num_points
         xy_bp2 = torch.cat((xy_bp2, xy_bp2.new_full((batch, missing, 2), -1.0)), dim=1)
         labels_bp = torch.cat((labels_bp, labels_bp.new_full((batch, missing), -1)), dim=1)
+        return self.as_given(xy_bp2, labels_bp, image_size)
+
+    def as_given(self, xy_bp2: Tensor, labels_bp: Tensor, image_size: int) -> Tensor:
+        """Embeddings of six points as in `points`: B x 6 x C."""
         dtype = self.invalid_points.weight.dtype
         embedded = self.pe_layer((xy_bp2 + 0.5) / image_size).to(dtype)
         for label, embedding in (

@@ -10,9 +10,6 @@ side of the model's square input.
 
 from __future__ import annotations
 
-import math
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
@@ -21,16 +18,12 @@ from vidseg.memory.widths import CHANNELS
 from vidseg.trackers.compiled import compile_in_place
 from vidseg.trackers.image_encoder import ImageEncoder
 from vidseg.trackers.model import Candidates, Features
-from vidseg.trackers.sam2.mask_decoder import MaskDecoder, stability
+from vidseg.trackers.sam.answers import Choice, Ranks, SamAnswers
+from vidseg.trackers.sam2.mask_decoder import MaskDecoder
 from vidseg.trackers.sam2.prompt_encoder import PromptEncoder
 
-Choice = Literal["predicted-iou", "stability"]
-Ranks = Literal["three", "all"]
-STABILITY_OFFSET = 1.0
-"""Logits above and below 0 at which a low-res mask is cut, where masks are chosen by their stability."""
 
-
-class SamImageModel(nn.Module):
+class SamImageModel(SamAnswers, nn.Module):
     """An image model of the first SAM's kind; see `vidseg.trackers.model.ImageModel`.
 
     Args:
@@ -39,16 +32,8 @@ class SamImageModel(nn.Module):
         stride: of that map.
         prompt_size: side of the square on which the prompt encoder places points; EfficientViT-SAM encodes
             pictures of 512 pixels and places points on 1024.
-        choice: what the best of several candidates is chosen by.
-        single_mask: whether candidate 0 answers an unambiguous prompt.
-        ranks: which candidates compete otherwise: the three for an ambiguous prompt, or all four (NanoSAM).
+        choice, single_mask, ranks: see `SamAnswers`.
     """
-
-    takes_masks = True
-    takes_decoded = False
-    """Pictures keep their aspect ratio, which frames resized by a decoder do not."""
-    feedback_limit = math.inf
-    """SAM's predictors feed logits back as they are."""
 
     def __init__(
         self,
@@ -65,7 +50,7 @@ class SamImageModel(nn.Module):
         self.image_size = image_size
         self.stride = stride
         self.prompt_size = prompt_size
-        self.choice = choice
+        self.choice: Choice = choice
         self.single_mask = single_mask
         self.ranks: Ranks = ranks
         self.unanswerable: CheckpointError | None = None
@@ -104,9 +89,6 @@ class SamImageModel(nn.Module):
         compile_in_place(self.image_encoder)
         compile_in_place(self.mask_decoder)
 
-    def without_memory(self, features: Features) -> Tensor:
-        return features.top_1chw
-
     def candidates(
         self,
         features: Features,
@@ -143,12 +125,3 @@ class SamImageModel(nn.Module):
 
     def num_prompt_tokens(self, labels_bp: Tensor) -> int:
         return labels_bp.shape[1] + int(self.prompt_encoder.pads(labels_bp))
-
-    def best_first(self, logits_khw: Tensor, predicted_ious_k: Tensor, *, multimask: bool) -> list[int]:
-        if self.single_mask and not multimask:
-            return [0]
-        by_stability = self.choice == "stability"
-        quality_k = stability(logits_khw, STABILITY_OFFSET) if by_stability else predicted_ious_k
-        first = 0 if self.ranks == "all" else 1
-        ranked: list[int] = (quality_k[first:].argsort(descending=True, stable=True) + first).tolist()
-        return ranked if multimask else ranked[:1]

@@ -17,6 +17,11 @@ FIRST_CORNER = 2
 """The label of a box's first corner, which comes before all other points."""
 
 
+def have_boxes(labels_bp: Tensor) -> bool:
+    """Whether each of several prompts, which have points, has a box."""
+    return bool((labels_bp[:, 0] == FIRST_CORNER).all())
+
+
 class RandomFourierEncoding(nn.Module):
     """Features of places in [0, 1]², by a fixed random matrix that is part of the checkpoint."""
 
@@ -67,8 +72,7 @@ class PromptEncoder(nn.Module):
 
     def pads(self, labels_bp: Tensor) -> bool:
         """Whether a padding point is added to such prompts, all of which have a box, or none."""
-        has_points = labels_bp.shape[1] > 0
-        return has_points and (self.pads_boxes or not bool((labels_bp[:, 0] == FIRST_CORNER).all()))
+        return labels_bp.shape[1] > 0 and (self.pads_boxes or not have_boxes(labels_bp))
 
     def points(self, xy_bp2: Tensor, labels_bp: Tensor, image_size: int) -> Tensor:
         """Embeddings of points and of a padding point at the end, if `pads` says so: B x (P or P + 1) x C.
@@ -80,13 +84,16 @@ class PromptEncoder(nn.Module):
         batch, num_points, _ = xy_bp2.shape
         if not num_points:
             return self.not_a_point_embed.weight.new_zeros(batch, 0, self.not_a_point_embed.embedding_dim)
-        xy, labels = xy_bp2 + 0.5, labels_bp
-        if self.pads(labels):
-            xy = torch.cat((xy, xy.new_zeros(batch, 1, 2)), dim=1)
-            labels = torch.cat((labels, labels.new_full((batch, 1), -1)), dim=1)
-        labels = labels[..., None]
+        if self.pads(labels_bp):
+            xy_bp2 = torch.cat((xy_bp2, xy_bp2.new_zeros(batch, 1, 2)), dim=1)
+            labels_bp = torch.cat((labels_bp, labels_bp.new_full((batch, 1), -1)), dim=1)
+        return self.as_given(xy_bp2, labels_bp, image_size)
+
+    def as_given(self, xy_bp2: Tensor, labels_bp: Tensor, image_size: int) -> Tensor:
+        """Embeddings of points as in `points`, without padding: B x P x C."""
+        labels = labels_bp[..., None]
         dtype = self.not_a_point_embed.weight.dtype
-        embedded = self.pe_layer(xy / image_size).to(dtype)
+        embedded = self.pe_layer((xy_bp2 + 0.5) / image_size).to(dtype)
         embedded = torch.where(labels == -1, self.not_a_point_embed.weight, embedded)
         weights = torch.cat(list(self.point_embeddings.parameters()))
         for label, weight in enumerate(weights):

@@ -1,0 +1,46 @@
+"""Named image models in small, with random weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from vidseg.errors import ConfigError
+from vidseg.trackers.configs import read_config, tracker_names
+from vidseg.trackers.image.build import build_image_model
+from vidseg.trackers.image_settings import ImageSettings
+from vidseg.trackers.model import module_of
+from vidseg.trackers.weights.renames import renames_of
+from vidseg.validation import parse
+
+IMAGE_MODELS = [name for name in tracker_names() if read_config(name)[1]["kind"] == "image"]
+
+
+def in_small(name: str) -> dict[str, Any]:
+    """The configuration of a named model for pictures of 32 pixels.
+
+    A transformer of SAM's keeps its widths and has one block of each sort, as all of ViT-H take minutes.
+    """
+    config = read_config(name)[1]
+    if config.get("model") != {"name": "pico-sam2"}:  # which looks at 96 pixels anyway
+        config["image_size"] = 32
+    if config.get("backbone", {}).get("name") == "sam-vit":
+        config["backbone"] |= {"depth": 2, "global_blocks": [1], "window": 2}
+    return config
+
+
+def written_small(name: str, folder: Path) -> tuple[Path, Path]:
+    """A YAML of the small model, and a checkpoint of random weights under official names."""
+    config = in_small(name)
+    path, weights = folder / "small.yaml", folder / "weights.pt"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    rest = {key: value for key, value in config.items() if key != "kind"}
+    settings = parse(ImageSettings, rest, where=name, error=ConfigError)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model, _ = build_image_model(settings, name)
+    torch.save(renames_of(settings.family).to_public(module_of(model).state_dict()), weights)
+    return path, weights
