@@ -47,9 +47,13 @@ def _flow(name: str, config: Mapping[str, Any], options: TrackerOptions) -> Trac
 
 
 def _onnx(name: str, config: Mapping[str, Any], options: TrackerOptions) -> Tracker:
-    from vidseg.trackers.onnx.build import build_onnx
+    from vidseg.trackers.onnx.build import build_onnx, folder_of, has_memory
 
-    return build_onnx(name, config, options)
+    if has_memory(folder_of(name, config, options)):
+        return build_onnx(name, config, options)
+    from vidseg.trackers.following import FollowingTracker
+
+    return FollowingTracker.build_exported(name, config, options)
 
 
 def _image(name: str, config: Mapping[str, Any], options: TrackerOptions) -> Tracker:

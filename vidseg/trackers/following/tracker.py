@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cached_property
 from os import PathLike
@@ -16,14 +16,14 @@ from vidseg.trackers.following.frame import Watch
 from vidseg.trackers.following.objects import FollowedObject
 from vidseg.trackers.following.rules import build_rule
 from vidseg.trackers.following.session import FollowingOptions, FollowingSession
-from vidseg.trackers.image.build import build_image
+from vidseg.trackers.image.build import BuiltImage, build_image
+from vidseg.trackers.image.exported import build_exported
 from vidseg.trackers.image.segmenter import ImageSegmenter
-from vidseg.trackers.image_settings import ImageSettings
 from vidseg.trackers.model import ImageModel, module_of
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.weights import state_sha256
 
-CANNOT = {
+_CANNOT = {
     "graphs": ("records no CUDA graphs", "leave it out"),
     "fast": ("has no memory to read less of", "leave it out"),
     "max_conditioning": ("has no memory that conditions", "leave it out"),
@@ -77,30 +77,39 @@ class FollowingTracker:
             ConfigError: the configuration or an option is wrong, or the device is missing.
             CheckpointError: weights are missing or do not fit.
         """
-        asked.require_taken(set(TrackerOptions.model_fields) - set(CANNOT), by=name, why=CANNOT)
-        built = build_image(name, config, asked)
-        return cls.around(built.segmenter, built.settings, asked, built.weights_sha256)
+        return cls._around(build_image, name, config, asked)
 
     @classmethod
-    def around(
+    def build_exported(cls, name: str, config: Mapping[str, Any], asked: TrackerOptions) -> FollowingTracker:
+        """The tracker of a YAML of `kind: onnx` whose model is one of pictures.
+
+        Raises:
+            ConfigError: the configuration or an option is wrong.
+            CheckpointError: a graph is missing, damaged, or does not run here.
+        """
+        return cls._around(build_exported, name, config, asked)
+
+    @classmethod
+    def _around(
         cls,
-        segmenter: ImageSegmenter,
-        settings: ImageSettings,
+        build: Callable[[str, Mapping[str, Any], TrackerOptions], BuiltImage],
+        name: str,
+        config: Mapping[str, Any],
         asked: TrackerOptions,
-        weights_sha256: str | None,
     ) -> FollowingTracker:
-        """The tracker of a segmenter that is ready to use, with the options that were asked for."""
+        asked.require_taken(set(TrackerOptions.model_fields) - set(_CANNOT), by=name, why=_CANNOT)
+        built = build(name, config, asked)
         options = FollowingOptions(
             non_overlap_masks=bool(asked.non_overlap_masks),
             fill_hole_area=asked.fill_hole_area or 0,
             remove_speck_area=asked.remove_speck_area or 0,
         )
         return cls(
-            segmenter,
-            settings.following,
-            config={"kind": "image", **settings.model_dump()},
+            built.segmenter,
+            built.settings.following,
+            config={"kind": "image", **built.settings.model_dump()},
             options=options,
-            weights_sha256=weights_sha256,
+            weights_sha256=built.weights_sha256,
         )
 
     @property

@@ -83,11 +83,12 @@ def _image(name: str, config: Mapping[str, Any], options: TrackerOptions) -> Ima
 
 
 def _onnx(name: str, config: Mapping[str, Any], options: TrackerOptions) -> ImageSegmenter:
-    from vidseg.trackers.following import FollowingTracker
-    from vidseg.trackers.onnx.build import build_onnx
+    from vidseg.trackers.image.exported import build_exported
+    from vidseg.trackers.onnx.build import build_onnx, folder_of, has_memory
 
-    tracker = build_onnx(name, config, options)
-    return tracker.segmenter if isinstance(tracker, FollowingTracker) else segmenter_of(tracker)
+    if has_memory(folder_of(name, config, options)):
+        return segmenter_of(build_onnx(name, config, options))
+    return build_exported(name, config, options).segmenter
 
 
 IMAGE_KINDS: Registry[ImageBuilder] = Registry(
