@@ -3,6 +3,7 @@
 parts      what a part is: a module, its inputs and outputs, and which sizes are free
 sam2       the parts of SAM 2's family
 sam        those of image models
+space_time those of vidseg-nano
 models     which models can be exported
 write      parts to files, with the facts that whoever runs them needs
 """

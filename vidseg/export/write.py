@@ -98,11 +98,19 @@ def export(
             }
             on_part(part.name, path)
         if format == "onnx":
-            settings = {**tracker.describe()["config"], "kind": "onnx", "weights": "."}
+            settings = {**tracker.describe()["config"], **_unsaid(tracker), "kind": "onnx", "weights": "."}
             text = yaml.safe_dump(settings, sort_keys=False)
             (folder / "tracker.yaml").write_text(text, encoding="utf-8")
         write_json(folder / FACTS, facts)
     return facts
+
+
+def _unsaid(tracker: EngineTracker | FollowingTracker) -> dict[str, Any]:
+    """Settings that change no tracking, and so are left out where a tracker describes itself."""
+    if isinstance(tracker, FollowingTracker):
+        return {}
+    settings = tracker.settings
+    return {"fast": settings.fast, "sampling": settings.sampling, "discovery": settings.discovery}
 
 
 def _write_part(part: Part, path: Path, dtype: DType) -> None:

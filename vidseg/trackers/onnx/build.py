@@ -17,12 +17,16 @@ from vidseg.trackers.model import ImageModel, MemoryModel
 from vidseg.trackers.onnx.graphs import Graphs, read_facts
 from vidseg.trackers.onnx.image_model import OnnxPicoModel, OnnxSamModel
 from vidseg.trackers.onnx.model import OnnxSam2Model
+from vidseg.trackers.onnx.space_time import OnnxSpaceTimeModel
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.parts import BANK_POLICIES, build_part
 from vidseg.trackers.settings import EngineSettings
 from vidseg.validation import Strict, parse
 
-MEMORY_MODELS: dict[str, Callable[[Graphs], MemoryModel]] = {"sam2": OnnxSam2Model}
+MEMORY_MODELS: dict[str, Callable[[Graphs], MemoryModel]] = {
+    "sam2": OnnxSam2Model,
+    "space-time": OnnxSpaceTimeModel,
+}
 IMAGE_MODELS: dict[str, Callable[[Graphs], ImageModel]] = {"pico-sam2": OnnxPicoModel, "sam": OnnxSamModel}
 """What `model` says in facts.json -> the model that runs such graphs."""
 

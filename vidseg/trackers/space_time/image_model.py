@@ -318,8 +318,13 @@ class SpaceTimeImageModel(nn.Module):
         """Values of memory tokens: R x E x H x W; the last 16 channels are the mask."""
         patches = F.pixel_unshuffle(masks_rhw[:, None], PATCH)
         context = self._context(features).expand(masks_rhw.shape[0], -1, -1, -1)
-        x = F.relu(self.remember_enter(torch.cat((context, patches, marks_rchw), dim=1)))
-        return torch.cat((self.remember_leave(x), patches), dim=1)
+        seen = torch.cat((context, patches, marks_rchw), dim=1)
+        return torch.cat((self.remembered(seen), patches), dim=1)
+
+    def remembered(self, seen_rchw: Tensor) -> Tensor:
+        """The learned channels of values, from context, masks and marks."""
+        out: Tensor = self.remember_leave(F.relu(self.remember_enter(seen_rchw)))
+        return out
 
 
 def low_res_pixels(images_b3ss: Tensor) -> Tensor:

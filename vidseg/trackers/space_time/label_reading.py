@@ -42,11 +42,14 @@ class LabelReading(nn.Module):
         Args:
             is_read_rm: which tokens are read, at least one in a row; None: all.
         """
-        sharpness = self.log_sharpness.exp().clamp(max=MAX_SHARPNESS)
         if is_read_rm is None:
-            return _read(keys_rnd * sharpness, memory_rmd, values_rme)
-        scores = (keys_rnd * sharpness) @ memory_rmd.transpose(1, 2)
+            return _read(keys_rnd * self.sharpness(), memory_rmd, values_rme)
+        scores = (keys_rnd * self.sharpness()) @ memory_rmd.transpose(1, 2)
         return scores.masked_fill(~is_read_rm[:, None], -torch.inf).softmax(dim=2) @ values_rme
+
+    def sharpness(self) -> Tensor:
+        """The factor on cosines in the exponent."""
+        return self.log_sharpness.exp().clamp(max=MAX_SHARPNESS)
 
 
 def _read(query_rnd: Tensor, keys_rmd: Tensor, values_rme: Tensor) -> Tensor:

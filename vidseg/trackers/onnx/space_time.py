@@ -1,0 +1,109 @@
+"""Space-time models over exported graphs; see `vidseg.export.space_time` for what these take and give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from vidseg.errors import ConfigError
+from vidseg.trackers.graphs.replays import Replays
+from vidseg.trackers.model import Decoded, Features
+from vidseg.trackers.onnx.graphs import Graphs
+from vidseg.trackers.space_time.decoder import DecodedMaps
+from vidseg.trackers.space_time.video_model import SpaceTimeModel
+
+
+class OnnxSpaceTimeModel(SpaceTimeModel):
+    """A `MemoryModel` whose learned parts compute in onnxruntime; it has no weights of its own."""
+
+    def __init__(self, graphs: Graphs) -> None:
+        # The parent's parts are not made: graphs take their place.
+        nn.Module.__init__(self)
+        facts = graphs.facts
+        self._graphs = graphs
+        self.image_size = facts["image_size"]
+        self.key_channels = facts["key_channels"]
+        self.value_channels = facts["value_channels"]
+        self.context_channels = facts["context_channels"]
+        self.prompt_passes = facts["prompt_passes"]
+        for name in ("no_memory", "no_prompt", "no_object"):
+            self.register_buffer(name, torch.tensor(facts[name]), persistent=False)
+        self.reading = _Reading(graphs)  # type: ignore[assignment]
+        self.decoder = _Decoder(graphs)  # type: ignore[assignment]
+
+    def fuse(self) -> None:
+        """Graphs are exported in their fastest form."""
+
+    def compile_parts(self) -> None:
+        """onnxruntime has compiled its graphs already."""
+
+    def record_parts(self, replays: Replays) -> None:
+        """onnxruntime runs its graphs by itself."""
+
+    def encode_batch(self, images_b3ss: Tensor) -> Features:
+        top, *finer = self._graphs.run("image_encoder", image=images_b3ss)
+        return Features(finer[::-1], top)
+
+    def remembered(self, seen_rchw: Tensor) -> Tensor:
+        return self._graphs.run("remembering", seen=seen_rchw)[0]
+
+    def all_passes(
+        self,
+        features: Features,
+        conditioned_bchw: Tensor,
+        points_bp2: Tensor | None = None,
+        labels_bp: Tensor | None = None,
+        *,
+        previous_logits_bhw: Tensor | None = None,
+    ) -> list[Decoded]:
+        raise ConfigError("an exported model cannot be trained", hint="train the tracker that was exported")
+
+
+class _Reading(nn.Module):
+    """`vidseg.trackers.space_time.label_reading.LabelReading` over its graph."""
+
+    def __init__(self, graphs: Graphs) -> None:
+        super().__init__()
+        self._graphs = graphs
+
+    def forward(self, keys_rnd: Tensor, memory_rmd: Tensor, values_rme: Tensor) -> Tensor:
+        rows = values_rme.shape[0]
+        if keys_rnd.shape[0] == 1 and memory_rmd.shape[0] == 1:
+            side_by_side = values_rme.transpose(0, 1).flatten(1)[None]
+            read_1nf = self._run(keys_rnd, memory_rmd, side_by_side)
+            return read_1nf[0].unflatten(1, (rows, -1)).transpose(0, 1)
+        return self._run(keys_rnd.expand(rows, -1, -1), memory_rmd.expand(rows, -1, -1), values_rme)
+
+    def _run(self, keys: Tensor, memory: Tensor, values: Tensor) -> Tensor:
+        return self._graphs.run("reading", keys=keys, memory=memory, values=values)[0]
+
+
+class _Decoder(nn.Module):
+    """`vidseg.trackers.space_time.decoder.LabelDecoder` over its graph."""
+
+    def __init__(self, graphs: Graphs) -> None:
+        super().__init__()
+        self._graphs = graphs
+
+    def forward(
+        self,
+        read_rchw: Tensor,
+        maps_rmhw: Tensor,
+        likeness_rkhw: Tensor,
+        context_1chw: Tensor,
+        fine: Sequence[Tensor],
+    ) -> DecodedMaps:
+        fine_2, fine_4 = fine
+        return DecodedMaps(
+            *self._graphs.run(
+                "decoder",
+                read=read_rchw,
+                maps=maps_rmhw,
+                likeness=likeness_rkhw,
+                context=context_1chw,
+                fine_2=fine_2,
+                fine_4=fine_4,
+            )
+        )
