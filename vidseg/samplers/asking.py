@@ -61,7 +61,7 @@ class Asking:
         kept: list[Proposal] = []
         for chunk in self._chunks(self._to_ask(points_xy), settings):
             self.num_asked += len(chunk)
-            logits_nkhw, ious_nk = self.picture.at_points(chunk)
+            logits_nkhw, ious_nk = self.picture.at_points(chunk, settings.first_iou_thresh)
             sources = np.repeat(np.arange(len(chunk)), ious_nk.shape[1])
             logits, ious = logits_nkhw.flatten(0, 1), ious_nk.flatten()
             if settings.pred_iou_thresh > 0:

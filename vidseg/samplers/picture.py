@@ -44,8 +44,13 @@ class PromptedPicture(Protocol):
         """The encoder's output, float32 C x h x w; None if there is no encoder."""
         ...
 
-    def at_points(self, points_xy: Array) -> tuple[Tensor, Tensor]:
-        """The candidates for one point each: logits N x K x h x w and predicted IoUs N x K, float32."""
+    def at_points(self, points_xy: Array, least_first_iou: float = 0.0) -> tuple[Tensor, Tensor]:
+        """The candidates for one point each: logits N x K x h x w and predicted IoUs N x K, float32.
+
+        Args:
+            least_first_iou: a model that answers in several steps need not go on with a point whose first
+                answer predicts an IoU that is not above this.
+        """
         ...
 
     def in_boxes(self, boxes_xyxy: Array) -> tuple[Tensor, Tensor]:
@@ -86,7 +91,7 @@ class DecodedPicture:
     def grid_hw(self) -> tuple[int, int]:
         return self.size_hw
 
-    def at_points(self, points_xy: Array) -> tuple[Tensor, Tensor]:
+    def at_points(self, points_xy: Array, least_first_iou: float = 0.0) -> tuple[Tensor, Tensor]:
         logits, ious = (torch.as_tensor(x).float() for x in self._decode(points_xy))
         wanted = (len(points_xy), ious.shape[-1], *self.size_hw)
         if tuple(logits.shape) != wanted or tuple(ious.shape) != wanted[:2]:

@@ -28,6 +28,9 @@ class PointSettings:
     pred_iou_thresh: Share = 0.88
     """Masks whose predicted IoU is not above this are dropped; 0 keeps all. It is a model's own: models
     with other defaults bring them."""
+    first_iou_thresh: Share = 0.0
+    """Models that answer a prompt in several steps give up points whose first answer predicts an IoU that is
+    not above this: a model's own, and below `pred_iou_thresh`. 0 asks all points to the end."""
     stability_score_thresh: Share = 0.95
     """Masks whose stability is below this are dropped; 0 keeps all."""
     stability_score_offset: float = 1.0

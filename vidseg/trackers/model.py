@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -158,6 +158,25 @@ class ImageModel(Protocol):
         Args:
             multimask: whether to offer alternatives, for an ambiguous prompt; else one mask.
         """
+        ...
+
+
+@runtime_checkable
+class ScreensPrompts(Protocol):
+    """An image model that answers a prompt in several steps, and can stop where that is not worth it."""
+
+    def screened_candidates(
+        self,
+        features: Features,
+        conditioned_bchw: Tensor,
+        *,
+        points_bp2: Tensor,
+        labels_bp: Tensor,
+        least_iou: float,
+    ) -> Candidates:
+        """Like `ImageModel.candidates`, but a prompt whose quick answer predicts an IoU that is not above
+        `least_iou` keeps that answer. Arguments have one row a prompt; `conditioned_bchw` and the features
+        belong to one picture."""
         ...
 
 

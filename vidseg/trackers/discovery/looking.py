@@ -6,7 +6,6 @@ there already: no frame goes through an encoder twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 from vidseg.errors import ConfigError, InputError
@@ -26,7 +25,7 @@ class Look(Protocol):
     """Looks at frames with one model."""
 
     @property
-    def sampling(self) -> Mapping[str, Any]:
+    def sampling(self) -> dict[str, Any]:
         """The settings of samplers that fit the model, for discovery."""
         ...
 

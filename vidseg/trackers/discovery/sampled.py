@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     Mask = npt.NDArray[np.bool_]
 
 
+DEFAULTS = {"points_per_side": 16}
+"""Fewer points than on pictures: what one look misses, a later one may find."""
+
+
 class SamplerFinder:
     """See `vidseg.trackers.discovery.finding.Finder`. Pixels that are tracked already are not asked."""
 
@@ -42,7 +46,7 @@ class SamplerFinder:
         skip = np.logical_or.reduce(known) if known else None
         picture, settings = self._look.at(session, frame), self.settings
         found, asked = everything(
-            picture, settings.sampler, settings.sampling, defaults=self._look.sampling, skip=skip
+            picture, settings.sampler, settings.sampling, defaults=DEFAULTS | self._look.sampling, skip=skip
         )
         self.num_asked += asked
         new: list[New] = []

@@ -19,8 +19,9 @@ class DiscoverySettings(Strict):
     """Frames from one look at the whole picture to the next; a scene cut brings one at once."""
     sampler: str = "grid"
     """A name of `vidseg.samplers.SAMPLERS`."""
-    sampling: dict[str, Any] = Field(default_factory=lambda: {"points_per_side": 16})
-    """Settings of the sampler, which go before those of the model."""
+    sampling: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the sampler, which go before those of the model; `points_per_side` is 16 where neither says
+    it."""
     discover_with: str | None = None
     """The image model that finds objects, a name or a YAML; None: the tracker's own, on the very features it
     tracks with."""

@@ -16,7 +16,7 @@ from vidseg.errors import ConfigError
 from vidseg.samplers.picture import PromptedPicture
 from vidseg.trackers.image.framing import Framing
 from vidseg.trackers.image.prompt import BOX_LABELS
-from vidseg.trackers.model import Features, ImageModel
+from vidseg.trackers.model import Features, ImageModel, ScreensPrompts
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -46,9 +46,10 @@ class EmbeddedPicture:
     def features(self) -> Tensor:
         return self.encoded.top_1chw[0].float()
 
-    def at_points(self, points_xy: Array) -> tuple[Tensor, Tensor]:
+    def at_points(self, points_xy: Array, least_first_iou: float = 0.0) -> tuple[Tensor, Tensor]:
         labels = torch.ones(len(points_xy), 1, dtype=torch.int32)
-        logits, ious = self._candidates(torch.from_numpy(points_xy).float()[:, None], labels)
+        points = torch.from_numpy(points_xy).float()[:, None]
+        logits, ious = self._candidates(points, labels, least_first_iou)
         offered = [
             # In the decoder's own order, so that of equal masks the same one stays as in SAM's generator.
             sorted(self.model.best_first(one, its_ious, multimask=True))
@@ -80,13 +81,18 @@ class EmbeddedPicture:
         return self.embed_crop(crop)
 
     @torch.inference_mode()
-    def _candidates(self, points_np2: Tensor, labels_np: Tensor) -> tuple[Tensor, Tensor]:
-        candidates = self.model.candidates(
-            self.encoded,
-            self.model.without_memory(self.encoded).expand(len(points_np2), -1, -1, -1),
-            points_bp2=self.framing.to_model_points(points_np2, self.size_hw).to(self.model.device),
-            labels_bp=labels_np.to(self.model.device),
-        )
+    def _candidates(
+        self, points_np2: Tensor, labels_np: Tensor, least_first_iou: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
+        conditioned = self.model.without_memory(self.encoded).expand(len(points_np2), -1, -1, -1)
+        points = self.framing.to_model_points(points_np2, self.size_hw).to(self.model.device)
+        labels = labels_np.to(self.model.device)
+        if least_first_iou and isinstance(self.model, ScreensPrompts):
+            candidates = self.model.screened_candidates(
+                self.encoded, conditioned, points_bp2=points, labels_bp=labels, least_iou=least_first_iou
+            )
+        else:
+            candidates = self.model.candidates(self.encoded, conditioned, points_bp2=points, labels_bp=labels)
         return candidates.logits_bkhw, candidates.predicted_ious_bk
 
 

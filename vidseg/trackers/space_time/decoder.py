@@ -43,7 +43,7 @@ class Block(nn.Module):
         self.second = conv(channels, channels)
 
     def forward(self, x_rchw: Tensor) -> Tensor:
-        return F.relu(x_rchw + self.second(F.relu(self.first(x_rchw))))
+        return F.relu(self.second(F.relu(self.first(x_rchw), inplace=True)).add_(x_rchw), inplace=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,17 +111,20 @@ class LabelDecoder(nn.Module):
             fine: the frame's features at strides 2 and 4; 1 or R rows.
         """
         at_8 = F.avg_pool2d(maps_rmhw, 4)
-        x = self.merge(F.relu(self.enter(torch.cat((read_rchw, at_8), dim=1)) + context_rchw))
-        wide = self.coarse(F.relu(self.down(x)))
+        entered = self.enter(torch.cat((read_rchw, at_8), dim=1))
+        x = self.merge(F.relu(entered + context_rchw, inplace=True))
+        wide = self.coarse(F.relu(self.down(x), inplace=True))
         x = self.leave(x + F.interpolate(wide, scale_factor=2.0, mode="bilinear"))
         coarse_logits = self.coarse_mask(x)
         at_4 = fine[1] + self.enter_4(F.avg_pool2d(maps_rmhw, 2))
-        at_4 = F.relu(F.interpolate(self.to_4(x), scale_factor=2.0, mode="bilinear") + at_4)
-        at_4 = F.relu(at_4 + self.refine_4(at_4))
-        at_2 = fine[0] + self.enter_2(maps_rmhw)
-        at_2 = F.relu(F.interpolate(self.to_2(at_4), scale_factor=2.0, mode="bilinear") + at_2)
-        at_2 = F.relu(at_2 + self.refine_2(at_2))
-        logits = self.mask(at_2) + self.carry(maps_rmhw)
+        at_4 = F.relu(at_4.add_(F.interpolate(self.to_4(x), scale_factor=2.0, mode="bilinear")), inplace=True)
+        at_4 = F.relu(self.refine_4(at_4).add_(at_4), inplace=True)
+        at_2 = self.enter_2(maps_rmhw).add_(fine[0])
+        at_2 = F.relu(
+            at_2.add_(F.interpolate(self.to_2(at_4), scale_factor=2.0, mode="bilinear")), inplace=True
+        )
+        at_2 = F.relu(self.refine_2(at_2).add_(at_2), inplace=True)
+        logits = self.mask(at_2).add_(self.carry(maps_rmhw))
         logits = logits + F.interpolate(coarse_logits, scale_factor=4.0, mode="bilinear")
         logits = logits[:, 0].float()
 

@@ -20,7 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vidseg.trackers.compiled import compile_in_place
 from vidseg.trackers.image_encoder import fused, pixels_of
-from vidseg.trackers.model import Candidates, Decoded, Features
+from vidseg.trackers.model import Candidates, Decoded, Features, cat, pick
 from vidseg.trackers.space_time import prompt_maps
 from vidseg.trackers.space_time.answer import KNOWN, Answer
 from vidseg.trackers.space_time.colour_reading import by_colour
@@ -35,6 +35,9 @@ LOW_RES_STRIDE = 2
 PATCH = STRIDE // LOW_RES_STRIDE
 MASK_CHANNELS = PATCH * PATCH
 PIXEL_CHANNELS = 3 * PATCH * PATCH
+ROWS_AT_ONCE = 8
+"""So many prompts are answered at once on a CPU: the maps of more leave its cache, and a prompt then takes
+half as long again."""
 MEMORY_MAPS = 5
 """How many maps are read from memory pixel by pixel: the mask carried from the previous frame, where that
 does not fit, what moves with the object, colours by conditioning frames, and colours by what was close by."""
@@ -176,6 +179,7 @@ class SpaceTimeImageModel(nn.Module):
         previous_logits_bhw: Tensor | None,
         *,
         is_tracking: bool,
+        passes: int | None = None,
     ) -> list[Answer]:
         """Answers in passes, each of which begins with the mask of the one before.
 
@@ -183,6 +187,7 @@ class SpaceTimeImageModel(nn.Module):
             is_tracking: whether rules that need no training change each answer, and an object that is judged
                 absent has no mask in the next pass; else the decoder's own answers are returned, for training
                 to judge.
+            passes: how many to make of a prompt that corrects nothing; None: `prompt_passes`.
         """
         if points_bp2 is None or labels_bp is None:
             rows, _, *grid_hw = conditioned_bchw.shape
@@ -195,7 +200,7 @@ class SpaceTimeImageModel(nn.Module):
         drawn = prompt_maps.draw(points_bp2, labels_bp, (height, width), STRIDE).to(self.dtype)
         has_clicks = bool(((labels_bp == 0) | (labels_bp == 1)).any())
         asks_anew = bool((labels_bp == 2).any()) and not has_clicks  # the prompt is a box alone
-        known, clicks, beyond, passes = None, None, None, self.prompt_passes
+        known, clicks, beyond = None, None, None
         if previous_logits_bhw is not None and not asks_anew:
             mask = previous_logits_bhw.sigmoid()
             mask = corrected(self._pixels(features), mask, points_bp2, labels_bp, LOW_RES_STRIDE)
@@ -208,7 +213,7 @@ class SpaceTimeImageModel(nn.Module):
             box, clicks = finely[:, 0] > 0.5, finely[:, 1] > 0.5
             clicks &= ~box.flatten(1).any(dim=1)[:, None, None]  # with a box, nothing outside it is asked for
         answers: list[Answer] = []
-        for _ in range(passes):
+        for _ in range(passes or self.prompt_passes):
             answer = self.answer_prompt(features, conditioned_bchw, drawn, mask, known)
             answers.append(answer.settled(clicks, beyond) if is_tracking else answer)
             mask = (answers[-1].heeded() if is_tracking else answer.logits_rhw).detach().sigmoid()
@@ -297,12 +302,36 @@ class SpaceTimeImageModel(nn.Module):
             labels_bp=labels_bp,
             previous_logits_bhw=previous_logits_bhw,
         )
-        return Candidates(
-            decoded.low_res_logits_bhw[:, None],
-            decoded.predicted_ious_b[:, None],
-            decoded.pointers_bc[:, None],
-            decoded.object_score_logits_b,
-        )
+        return _as_candidates(decoded)
+
+    def screened_candidates(
+        self,
+        features: Features,
+        conditioned_bchw: Tensor,
+        *,
+        points_bp2: Tensor,
+        labels_bp: Tensor,
+        least_iou: float,
+    ) -> Candidates:
+        """See `vidseg.trackers.model.ScreensPrompts`; the quick answer is that of the first pass."""
+        at_once = ROWS_AT_ONCE if self.device.type == "cpu" else len(points_bp2)
+        parts = []
+        for points, labels in zip(points_bp2.split(at_once), labels_bp.split(at_once), strict=True):
+            (first,) = self._passes(
+                features, conditioned_bchw[:1], points, labels, None, is_tracking=True, passes=1
+            )
+            answers = _as_candidates(self.decoded(features, first))
+            worth = answers.predicted_ious_bk[:, 0] > least_iou
+            if worth.any():
+                better = self.candidates(
+                    features, conditioned_bchw[:1], points_bp2=points[worth], labels_bp=labels[worth]
+                )
+                order = torch.where(
+                    worth, len(points) + worth.cumsum(0) - 1, torch.arange(len(points), device=worth.device)
+                )
+                answers = pick(cat([answers, better]), order.tolist())
+            parts.append(answers)
+        return cat(parts)
 
     def _keys(self, features: Features) -> Tensor:
         return features.top_1chw[:, : self.key_channels]
@@ -339,3 +368,12 @@ def grid_of(features: Features) -> tuple[int, int]:
     """Height and width of the key grid, H and W."""
     height, width = features.top_1chw.shape[-2:]
     return height, width
+
+
+def _as_candidates(decoded: Decoded) -> Candidates:
+    return Candidates(
+        decoded.low_res_logits_bhw[:, None],
+        decoded.predicted_ious_b[:, None],
+        decoded.pointers_bc[:, None],
+        decoded.object_score_logits_b,
+    )
