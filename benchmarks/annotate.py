@@ -255,7 +255,7 @@ def memory(opened: Page, acts: int) -> None:
             opened.act("undo")
         if number % (acts // 10) == acts // 10 - 1:
             sizes.append(opened.memory_mib())
-            print(f"memory after {number + 1} acts: {sizes[-1]:.0f} MiB")
+            print(f"memory after {number + 1} acts: {sizes[-1]:.0f} MiB", flush=True)
     print(f"memory from a tenth of the acts on: {max(sizes) - sizes[0]:+.0f} MiB")
 
 

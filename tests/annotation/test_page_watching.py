@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 import vidseg
+from vidseg.annotation.annotate import Annotation
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from support.annotation_clip import Clip
     from support.annotation_page import Labeller
 
@@ -92,6 +98,41 @@ def test_the_nearest_picture_stands_in_for_one_that_is_not_there_yet(person: Lab
     for route in held:
         route.continue_()
     person.sees(33)
+
+
+@pytest.fixture
+def notebook(project: str) -> Iterator[str]:
+    """The address of another site of this machine, which shows the page in a frame."""
+    frame = Annotation._repr_html_(SimpleNamespace(address=project))  # type: ignore[arg-type]
+
+    class Notebook(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(f"<!doctype html><body>{frame}".encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Notebook) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://localhost:{server.server_address[1]}/"
+        server.shutdown()
+
+
+def test_the_page_works_in_a_frame_of_a_notebook(browser: Browser, notebook: str) -> None:
+    """Such a frame has neither cookies nor a store that is kept, as it belongs to another site."""
+    with browser.new_page(viewport={"width": 1280, "height": 800}) as page:
+        page.goto(notebook)
+        frame = page.frame_locator("iframe")
+        picture = frame.locator("#picture")
+        expect(picture).to_have_attribute("data-shown", "0")
+        picture.focus()
+        page.keyboard.press("End")
+        expect(picture).to_have_attribute("data-shown", str(FRAMES - 1))
+        page.keyboard.press("Shift+D")
+        expect(frame.locator("#bar-video .badge")).to_have_text("Saved")
 
 
 def test_zooming_keeps_the_place_under_the_pointer(person: Labeller, clip: Clip) -> None:

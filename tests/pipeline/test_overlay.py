@@ -201,7 +201,7 @@ def test_no_frame_is_lost_where_times_are_broken(tmp_path: Path, times: list[flo
 
 
 def test_the_file_is_there_only_when_whole(tmp_path: Path) -> None:
-    writer = OverlayWriter(tmp_path, frame_rate=Fraction(24), labels={})
+    writer = OverlayWriter(tmp_path, frame_rate=Fraction(24), painter=Painter({}))
     for masks in moving_squares(30):
         writer.write(picture(masks), masks)
     assert not (tmp_path / "overlay.mp4").exists()
@@ -210,7 +210,7 @@ def test_the_file_is_there_only_when_whole(tmp_path: Path) -> None:
 
 
 def test_without_frames_there_is_no_file(tmp_path: Path) -> None:
-    assert OverlayWriter(tmp_path, frame_rate=None, labels={}).finish() == []
+    assert OverlayWriter(tmp_path, frame_rate=None, painter=Painter({})).finish() == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -278,5 +278,5 @@ def test_a_source_that_breaks_gives_an_overlay_of_what_could_be_read(tmp_path: P
         raise DecodeError("it broke", frames_read=4)
 
     masklets = read_masklets(tmp_path / "masklets.jsonl")
-    replay(breaking(), masklets, OverlayWriter(tmp_path, frame_rate=Fraction(24), labels={}))
+    replay(breaking(), masklets, OverlayWriter(tmp_path, frame_rate=Fraction(24), painter=Painter({})))
     assert len(decoded(tmp_path / "overlay.mp4")) == 4

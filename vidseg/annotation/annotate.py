@@ -9,6 +9,7 @@ from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from vidseg.annotation.memory import share_arenas
 from vidseg.errors import ConfigError, MissingExtraError
 from vidseg.python_words import in_python
 from vidseg.trackers.choices import DEFAULT_TRACKER
@@ -128,6 +129,7 @@ def serving(
     from vidseg.annotation.workbench import Workbench
 
     share_cores()
+    share_arenas()
     bench = Workbench(source, out, tracker=tracker, asked=asked)
     try:
         return bench, AnnotationServer(bench, host=host, port=port)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from vidseg.annotation.memory import give_back
 from vidseg.annotation.passes import Pass
 from vidseg.annotation.tracking import Tracking, TrackingJob
 from vidseg.errors import InputError
@@ -124,5 +125,6 @@ class Jobs:
             self._tracking.run(job)
         except Exception as error:  # it is for whoever waits, or listens
             self._error = error
+        give_back()
         self._job = None
         self._on_end(job, self._error)

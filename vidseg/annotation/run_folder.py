@@ -8,13 +8,14 @@ OUT/run.json, masklets.jsonl    as of `vidseg track`; of the frames that have ma
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vidseg.annotation.masks import Mask
+from vidseg.annotation.memory import give_back
 from vidseg.annotation.project import Project, Said
 from vidseg.annotation.spans import count, is_in
 from vidseg.annotation.starts import object_prompts
@@ -51,6 +52,8 @@ class RunFolder:
         self._about = tracker.describe()
         self._asked = asked
         self._source = run_record.source_facts(info)
+        self._drawn: dict[str, str] = {}
+        """File of a drawn mask -> the run lengths that were written to it."""
 
     def write_prompts(self, project: Project) -> Path:
         """Write the prompt file, and the masks that it names."""
@@ -64,10 +67,11 @@ class RunFolder:
                     continue
                 name = f"{said.obj_id}-{said.frame_idx:05d}.png"
                 wanted.add(name)
-                picture = encode_label_png(_pixels(said.counts, self._size_hw).astype(np.uint8))
-                if not (folder / name).is_file() or (folder / name).read_bytes() != picture:
+                if self._drawn.get(name) != said.counts or not (folder / name).is_file():
                     folder.mkdir(exist_ok=True)
-                    write_bytes(folder / name, picture)
+                    pixels = _pixels(said.counts, self._size_hw)
+                    write_bytes(folder / name, encode_label_png(pixels.astype(np.uint8)))
+                    self._drawn[name] = said.counts
                 prompts.append({"mask": f"{DRAWN}/{name}", **_region(said)})
             if prompts:
                 label = {"label": thing.label} if thing.label else {}
@@ -78,6 +82,7 @@ class RunFolder:
             write_json(path, {"objects": objects})
         else:  # a prompt file without objects would be refused
             path.unlink(missing_ok=True)
+        self._drawn = {name: counts for name, counts in self._drawn.items() if name in wanted}
         for left in folder.glob("*-*.png"):
             if left.name not in wanted:
                 left.unlink()
@@ -87,6 +92,7 @@ class RunFolder:
         """Write masklets.jsonl and run.json."""
         self.write_masklets(project, self.path / MASKLETS)
         self.write_record(project, self.path / run_record.FILE_NAME)
+        give_back()
 
     def write_masklets(self, project: Project, path: Path, *, reviewed_only: bool = False) -> None:
         """Write masklets.jsonl as `path`.
@@ -150,6 +156,10 @@ class RunFolder:
         kinds = project.database.rows("SELECT kind, count(*) FROM masks GROUP BY kind")
         return {
             "reviewed": [list(span) for span in reviewed],
+            "looks": [
+                {"id": thing.obj_id, "colour": thing.colour, "visible": thing.visible}
+                for thing in project.objects()
+            ],
             "flags": [{"frame": frame, "note": note} for frame, note in project.flags().items()],
             "absent": [
                 {"object": obj_id, "first": first, "last": last}
@@ -182,19 +192,39 @@ def import_run(project: Project, folder: Path, record: Mapping[str, Any], size_h
     for thing in record["prompts"]["objects"]:
         project.add_object(obj_id=int(thing["id"]), label=str(thing.get("label") or ""))
     known = {thing.obj_id for thing in project.objects()}
+    is_untracked = _untracked(record)
     for frame in read_masklets(masklets, size_hw=size_hw):
         for obj_id in frame.obj_ids:
             if obj_id not in known:
                 project.add_object(obj_id=obj_id)
                 known.add(obj_id)
         for mask in _masks_of(frame):
-            project.put_mask(mask)
+            if mask.area or not is_untracked(mask.obj_id, frame.frame_idx):
+                project.put_mask(mask)
     for thing in record["prompts"]["objects"]:
         for prompt in thing["prompts"]:
             _import_prompt(project, int(thing["id"]), prompt)
         for first, last in thing.get("absent", []):
             project.set_absent(int(thing["id"]), first, last, on=True)
     project.add_doubts(record.get("review", []))
+
+
+def _untracked(record: Mapping[str, Any]) -> Callable[[int, int], bool]:
+    """Tells whether an object was not followed yet on a frame; its masks there are empty, as a run has one of
+    every object."""
+    prompted = {
+        int(thing["id"]): [int(prompt["frame"]) for prompt in thing["prompts"]]
+        for thing in record["prompts"]["objects"]
+    }
+    direction = (record.get("options") or {}).get("direction")
+
+    def is_untracked(obj_id: int, frame_idx: int) -> bool:
+        frames = prompted.get(obj_id)
+        if not frames or direction == "both":
+            return False
+        return frame_idx > max(frames) if direction == "backward" else frame_idx < min(frames)
+
+    return is_untracked
 
 
 def _import_prompt(project: Project, obj_id: int, prompt: Mapping[str, Any]) -> None:

@@ -86,8 +86,10 @@ def _rle(out: Path, video: VideoDescription) -> Writer:
 
 def _overlay(out: Path, video: VideoDescription) -> Writer:
     from vidseg.pipeline.writers.overlay import OverlayWriter
+    from vidseg.trackers.painting import Painter
 
-    return OverlayWriter(out, frame_rate=video.frame_rate, labels=video.all_labels)
+    painter = Painter(video.all_labels, colours=video.colours, unpainted=video.unpainted)
+    return OverlayWriter(out, frame_rate=video.frame_rate, painter=painter)
 
 
 def _coco(path: Path, masklets: Masklets) -> None:

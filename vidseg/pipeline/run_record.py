@@ -26,6 +26,7 @@ from vidseg.pipeline.read import SourceInfo
 from vidseg.pipeline.read.info import ASSUMED_FRAME_RATE
 from vidseg.pipeline.review import Review
 from vidseg.pipeline.writers import VideoDescription
+from vidseg.trackers.palette import colour_from_hex
 from vidseg.version import __version__
 
 FILE_NAME = "run.json"
@@ -228,6 +229,7 @@ def describe_video(
         path = Path(source["path"]) if source["path"] else None
         rate = Fraction(source["frame_rate"]) if source["frame_rate"] else None
         frame_files = facts.get("frame_files")
+        looks = (facts.get("annotation") or {}).get("looks", [])
         run_name = (facts.get("job") or {}).get("id") or run.resolve().name
         if source["kind"] in ("frames", "array"):  # they have no times, so this rate gives them
             rate = rate or ASSUMED_FRAME_RATE
@@ -236,6 +238,8 @@ def describe_video(
             size_hw=(int(height), int(width)),
             labels={int(thing["id"]): str(thing.get("label") or "") for thing in objects},
             found_labels=found_labels,
+            colours={int(thing["id"]): colour_from_hex(thing["colour"]) for thing in looks},
+            unpainted=[int(thing["id"]) for thing in looks if not thing["visible"]],
             frame_rate=rate,
             num_frames=source["num_frames"],
             frame_files=frame_files,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,10 +30,21 @@ class Painter:
 
     Args:
         tags: whether objects get their tags, which would hide much of a picture with a hundred of them.
+        colours: R G B of objects that shall not have those of `object_colour`.
+        unpainted: objects that are left out.
     """
 
-    def __init__(self, labels: Mapping[int, str], *, tags: bool = True) -> None:
+    def __init__(
+        self,
+        labels: Mapping[int, str],
+        *,
+        tags: bool = True,
+        colours: Mapping[int, Colour] = MappingProxyType({}),
+        unpainted: Collection[int] = (),
+    ) -> None:
         self._labels = labels
+        self._colours = colours
+        self._unpainted = unpainted
         self._has_tags = tags
         self._tags: dict[tuple[int, int], tuple[Picture, npt.NDArray[np.float32]]] = {}
 
@@ -51,12 +63,15 @@ class Painter:
         """
         canvas = image.copy()
         rows = sorted(range(len(obj_ids)), key=lambda i: -obj_ids[i])
-        visible = [row for row in rows if boxes[row][2]]
+        visible = [row for row in rows if boxes[row][2] and obj_ids[row] not in self._unpainted]
         for row in visible:
-            _paint_mask(canvas, masks_nhw[row], boxes[row], object_colour(obj_ids[row]))
+            _paint_mask(canvas, masks_nhw[row], boxes[row], self._colour(obj_ids[row]))
         for row in visible if self._has_tags else ():
             self._paint_tag(canvas, obj_ids[row], masks_nhw[row], boxes[row])
         return canvas
+
+    def _colour(self, obj_id: int) -> Colour:
+        return self._colours.get(obj_id) or object_colour(obj_id)
 
     def _paint_tag(
         self,
@@ -69,7 +84,8 @@ class Painter:
         height, width = canvas.shape[:2]
         text_px = max(11, round(min(height, width) / 36))
         if (obj_id, text_px) not in self._tags:
-            self._tags[obj_id, text_px] = _draw_tag(obj_id, self._labels.get(obj_id, ""), text_px)
+            text = f"{obj_id} {self._labels.get(obj_id, '')}".strip()
+            self._tags[obj_id, text_px] = _draw_tag(text, self._colour(obj_id), text_px)
         tag, alpha = self._tags[obj_id, text_px]
         tag_h, tag_w = alpha.shape
         if tag_h > height or tag_w > width:
@@ -127,14 +143,12 @@ def _line_table() -> Picture:
     return (np.clip((0.46 - from_edge) / 0.16, 0, 1) * 255).astype(np.uint8)
 
 
-def _draw_tag(obj_id: int, label: str, text_px: int) -> tuple[Picture, npt.NDArray[np.float32]]:
+def _draw_tag(text: str, colour: Colour, text_px: int) -> tuple[Picture, npt.NDArray[np.float32]]:
     """A rounded tag: uint8 (h, w, 3) and its opacity, float32 (h, w)."""
     from PIL import Image, ImageDraw, ImageFont
 
-    text = f"{obj_id} {label}".strip()
     if len(text) > MAX_TAG_CHARACTERS:
         text = text[: MAX_TAG_CHARACTERS - 1] + "…"
-    colour = object_colour(obj_id)
     is_light = np.dot(colour, (0.299, 0.587, 0.114)) > 140
     font: Any = ImageFont.load_default(size=text_px)
     left, _, right, _ = font.getbbox(text)

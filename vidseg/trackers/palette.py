@@ -26,3 +26,13 @@ def object_colour(obj_id: int) -> tuple[int, int, int]:
     start = 3 * ((obj_id - 1) % 254 + 1)
     red, green, blue = davis_palette()[start : start + 3]
     return red, green, blue
+
+
+def colour_from_hex(text: str) -> tuple[int, int, int]:
+    """R G B of '#rrggbb'.
+
+    Raises:
+        ValueError: it is no such text.
+    """
+    red, green, blue = bytes.fromhex(text.removeprefix("#"))
+    return red, green, blue

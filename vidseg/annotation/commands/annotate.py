@@ -8,6 +8,7 @@ import webbrowser
 from contextlib import suppress
 
 from vidseg.annotation.annotate import check_extra, serving
+from vidseg.annotation.memory import set_aside
 from vidseg.pipeline.commands.tracker_arguments import add_tracker_arguments, options_of
 from vidseg.trackers.registry import build_tracker
 
@@ -43,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
 
     asked = asked_again(options_of(args), args.source, args.out)
     _, server = serving(args.source, args.out, build_tracker(asked), asked, host=args.host, port=args.port)
+
+    set_aside()
 
     def announce() -> None:
         print(server.address, flush=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
@@ -37,6 +37,10 @@ class VideoDescription:
     """Object id -> label, '' for none; for every object known when the run starts."""
     found_labels: Mapping[int, str] = field(default_factory=dict)
     """The same for objects that a detector finds on the way; it may grow while writers hold it."""
+    colours: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
+    """R G B of objects to which people gave colours, for pictures."""
+    unpainted: Collection[int] = ()
+    """Objects that people hid, which are left out of pictures."""
     frame_rate: Fraction | None = None
     num_frames: int | None = None
     """Number of frames of the whole video; None: the last frame of the masklets is taken for the last one."""

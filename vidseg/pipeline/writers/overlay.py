@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,13 +18,17 @@ FILE_NAME = "overlay.mp4"
 
 
 class OverlayWriter:
-    """Paints and encodes frames as they come. It cannot take up an interrupted run; see `replay`."""
+    """Paints and encodes frames as they come. It cannot take up an interrupted run; see `replay`.
+
+    Args:
+        painter: of this video alone.
+    """
 
     name = "overlay"
 
-    def __init__(self, out: Path, *, frame_rate: Fraction | None, labels: Mapping[int, str]) -> None:
+    def __init__(self, out: Path, *, frame_rate: Fraction | None, painter: Painter) -> None:
         self._video = H264Video(out / FILE_NAME, rate=frame_rate)
-        self._painter = Painter(labels)
+        self._painter = painter
 
     def resume(self, is_done: Callable[[int], bool]) -> int:
         self.discard()

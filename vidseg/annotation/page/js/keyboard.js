@@ -1,16 +1,17 @@
 // From a key to the command that it means. Which keys there are is said in commands.js alone.
 
 import { commandOfKey, run } from "./commands.js";
+import { keep, recall } from "./kept.js";
 
 /** Single letters can be turned off for people who dictate or whose hands rest on keys (WCAG 2.1.4). */
 const LETTERS_KEY = "vidseg.single-keys";
 
 export function lettersAreOn() {
-  return localStorage.getItem(LETTERS_KEY) !== "off";
+  return recall(LETTERS_KEY) !== "off";
 }
 
 export function setLetters(isOn) {
-  localStorage.setItem(LETTERS_KEY, isOn ? "on" : "off");
+  keep(LETTERS_KEY, isOn ? "on" : "off");
 }
 
 /** A key as commands.js writes it: `ctrl+shift+z`, `left`, `?`. Shift is not said with signs that need it anyway. */

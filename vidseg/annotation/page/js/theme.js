@@ -1,16 +1,18 @@
 // Light, dark, or as the system has it.
 
+import { keep, recall } from "./kept.js";
+
 const KEY = "vidseg.theme";
 
 export function startTheme() {
-  const kept = localStorage.getItem(KEY);
+  const kept = recall(KEY);
   if (kept) document.documentElement.dataset.theme = kept;
 }
 
 export function switchTheme() {
   const next = isDark() ? "light" : "dark";
   document.documentElement.dataset.theme = next;
-  localStorage.setItem(KEY, next);
+  keep(KEY, next);
   document.dispatchEvent(new Event("theme"));
 }
 

@@ -2,6 +2,7 @@
 
 import { send } from "../actions.js";
 import { element, icon } from "../dom.js";
+import { keep, recall } from "../kept.js";
 import { connection } from "../session.js";
 import { store } from "../state.js";
 import { toast } from "../toasts.js";
@@ -40,7 +41,7 @@ const GROUPS = { exchange: "For other tools", masks: "Masks", pictures: "Picture
 
 export function openExport() {
   const { formats, progress } = store.state;
-  const kept = new Set(JSON.parse(localStorage.getItem(KEPT) ?? '["coco"]'));
+  const kept = new Set(JSON.parse(recall(KEPT) ?? '["coco"]'));
   const boxes = formats.map((format) =>
     choice("checkbox", "format", format.name, WORDS[format.name] ?? format.name, format.output, kept.has(format.name)),
   );
@@ -72,7 +73,7 @@ export function openExport() {
         error.hidden = false;
         return false;
       }
-      localStorage.setItem(KEPT, JSON.stringify(names));
+      keep(KEPT, JSON.stringify(names));
       isAsked = true;
       send("export", { formats: names, frames: checked("frames")[0] });
     },
