@@ -77,6 +77,11 @@ COMMANDS: dict[str, Command] = {
         "write a model's parts as ONNX graphs, which run without torch",
         "vidseg export sam2.1-hiera-tiny --out onnx",
     ),
+    "compress": Command(
+        "vidseg.export.compress_command",
+        "make an exported model smaller by eight-bit products, and say what that costs",
+        "vidseg compress mobile-sam --int8 --calibrate clip.mp4 --out int8",
+    ),
     "bench": Command(
         "vidseg.eval.commands.bench",
         "measure speed, memory and size of trackers, side by side",

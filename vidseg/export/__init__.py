@@ -6,4 +6,5 @@ sam        those of image models
 space_time those of vidseg-nano
 models     which models can be exported
 write      parts to files, with the facts that whoever runs them needs
+int8       some parts in eight bits, by a calibration video
 """

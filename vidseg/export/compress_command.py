@@ -1,0 +1,71 @@
+"""`vidseg compress`: a model in int8 by a calibration video, and what that brings and costs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from vidseg.errors import InputError
+from vidseg.pipeline.commands.tracker_arguments import add_tracker_arguments, options_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", nargs="?", help="the tracker or image model, as --tracker")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
+    parser.add_argument("--int8", action="store_true", required=True, help="quantise to eight bits")
+    parser.add_argument(
+        "--calibrate", type=Path, required=True, metavar="VIDEO", help="a clip like the videos to come"
+    )
+    parser.add_argument(
+        "--parts",
+        default="image_encoder",
+        metavar="LIST",
+        help="graphs to quantise, such as image_encoder,memory_attention (default: image_encoder)",
+    )
+    parser.add_argument(
+        "--box", metavar="X0,Y0,X1,Y1", help="the object on the clip's first frame (default: its middle)"
+    )
+    parser.add_argument(
+        "--frames", type=int, default=16, metavar="N", help="frames of the clip (default: 16)"
+    )
+    add_tracker_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    from vidseg.export.int8 import compress_int8
+
+    if args.name is not None:
+        args.tracker = args.name
+    report = compress_int8(
+        options_of(args),
+        args.calibrate,
+        args.out,
+        parts=[part.strip() for part in args.parts.split(",")],
+        box=_box(args.box),
+        frames=args.frames,
+    )
+    if args.json:
+        print(json.dumps(asdict(report), indent=2))
+        return 0
+    print(f"{'part':<18}{'MB':>8}{'int8':>8}{'CPU ms':>10}{'int8':>8}{'cosine':>9}")
+    for name, part in report.parts.items():
+        print(
+            f"{name:<18}{part.bytes_before / 1e6:8.1f}{part.bytes_after / 1e6:8.1f}"
+            f"{part.cpu_ms_before:10.1f}{part.cpu_ms_after:8.1f}{part.cosine:9.5f}"
+        )
+    print(f"masks of {report.frames} frames: mean IoU {report.mask_iou:.4f} with float32")
+    print(f"vidseg track VIDEO --prompt FILE --tracker {args.out / 'tracker.yaml'}")
+    return 0
+
+
+def _box(text: str | None) -> tuple[float, float, float, float] | None:
+    if text is None:
+        return None
+    try:
+        x0, y0, x1, y1 = (float(number) for number in text.split(","))
+    except ValueError:
+        raise InputError(f"--box '{text}'", hint="give X0,Y0,X1,Y1 in pixels") from None
+    return x0, y0, x1, y1

@@ -1,0 +1,243 @@
+"""Quantises parts of an exported model to int8, with the ranges that a clip shows, and says what it costs.
+
+Weights get a scale for each output channel, activations one for each tensor (static; "QDQ": each quantised
+product stands between conversions, which runtimes fuse). Products of two activations stay float32.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vidseg.errors import ConfigError, InputError, MissingExtraError, OutputError, unknown
+from vidseg.export.write import export
+from vidseg.pipeline.atomic import replacing, write_json
+from vidseg.pipeline.read import read
+from vidseg.trackers.contract import Frame
+from vidseg.trackers.onnx.graphs import FACTS, Graphs, read_facts
+from vidseg.trackers.options import TrackerOptions
+from vidseg.trackers.registry import build_tracker
+from vidseg.trackers.weights import sha256_of
+
+if TYPE_CHECKING:
+    from vidseg.trackers.contract import Box
+
+QUANTISED = ("Conv", "Gemm", "MatMul")
+"""Operators that are quantised; others would be converted back and forth for nothing."""
+DEFAULT_PARTS = ("image_encoder",)
+MOST_FEEDS = 8
+"""How many inputs of a part set its ranges and are timed; they are spread over the clip."""
+
+Feeds = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartReport:
+    """What quantising one part brought and cost on the clip."""
+
+    bytes_before: int
+    bytes_after: int
+    cpu_ms_before: float
+    """Median CPU time of a run, all threads."""
+    cpu_ms_after: float
+    cosine: float
+    """The lowest cosine of an output of floats with that of the float32 graph."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What int8 brought and cost."""
+
+    parts: dict[str, PartReport]
+    mask_iou: float
+    """Mean IoU of the clip's masks with those of the float32 graphs."""
+    frames: int
+
+
+def compress_int8(
+    asked: TrackerOptions,
+    clip: Path,
+    out: Path,
+    *,
+    parts: Sequence[str] = DEFAULT_PARTS,
+    box: Box | None = None,
+    frames: int = 16,
+) -> Report:
+    """Export a model with some parts in int8.
+
+    Args:
+        asked: which tracker or image model.
+        clip: a video like those to come. One object of it is followed.
+        out: the folder of the results, which must not exist or be empty.
+        parts: names of graphs (see `vidseg export`).
+        box: the object on the first frame, in pixels; None: the middle of the picture.
+        frames: how many frames of the clip are seen.
+
+    Raises:
+        SourceError, DecodeError: the clip cannot be read.
+        ConfigError: a part is unknown, or a model that cannot be exported.
+        CheckpointError: weights are missing.
+        MissingExtraError: the packages that quantise are not installed.
+        OutputError: `out` holds something.
+    """
+    _check_packages()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputError(f"the output '{out}' is there already", hint="choose another --out")
+    seen = _read_clip(clip, frames)
+    with tempfile.TemporaryDirectory() as scratch:
+        exact = Path(scratch) / "float32"
+        export(asked, exact)
+        facts = read_facts(exact)
+        for part in parts:
+            if part not in facts["parts"]:
+                raise ConfigError(unknown("part", part, facts["parts"]), where="--parts")
+        feeds: dict[str, list[Feeds]] = {part: [] for part in parts}
+        with _recorded(feeds):
+            expected = _masks(exact, seen, box)
+        never = [part for part in parts if not feeds[part]]
+        if never:
+            raise InputError(
+                f"the part '{never[0]}' did not run on the clip",
+                where=str(clip),
+                hint="leave it out of --parts",
+            )
+        with replacing(out) as folder:
+            shutil.copytree(exact, folder)
+            for part in parts:
+                path = folder / facts["parts"][part]["file"]
+                _quantise(exact / path.name, path, _spread(feeds[part]))
+                facts["parts"][part] |= {"sha256": sha256_of(path), "dtype": "int8"}
+            write_json(folder / FACTS, facts)
+            found = _masks(folder, seen, box)
+            report = Report(
+                parts={
+                    part: _compare(exact, folder, facts["parts"][part]["file"], _spread(feeds[part]))
+                    for part in parts
+                },
+                mask_iou=float(np.mean([_iou(*pair) for pair in zip(found, expected, strict=True)])),
+                frames=len(seen),
+            )
+            write_json(folder / FACTS, {**facts, "int8": asdict(report)})
+    return report
+
+
+def _read_clip(clip: Path, count: int) -> list[Frame]:
+    with read(clip, end=count) as source:
+        seen = list(source)
+    if len(seen) < 2:
+        raise InputError("the clip has fewer than two frames", where=str(clip), hint="give a longer one")
+    return seen
+
+
+def _masks(folder: Path, seen: Sequence[Frame], box: Box | None) -> list[Any]:
+    """The masks of one object on each frame."""
+    session = build_tracker(TrackerOptions.of(folder / "tracker.yaml")).start(num_frames=len(seen))
+    height, width = seen[0].size_hw
+    session.prompt(1, box=box or (width / 4, height / 4, 3 * width / 4, 3 * height / 4))
+    return [session.step(frame).masks[0] for frame in seen]
+
+
+@contextmanager
+def _recorded(feeds: Mapping[str, list[Feeds]]) -> Iterator[None]:
+    """Note what goes into these parts while the block runs."""
+
+    def note(part: str, given: Feeds) -> None:
+        if part in feeds:
+            feeds[part].append({name: np.array(value) for name, value in given.items()})
+
+    Graphs.on_run = staticmethod(note)
+    try:
+        yield
+    finally:
+        Graphs.on_run = None
+
+
+def _spread(feeds: Sequence[Feeds]) -> list[Feeds]:
+    places = np.linspace(0, len(feeds) - 1, min(MOST_FEEDS, len(feeds))).round().astype(int)
+    return [feeds[place] for place in places]
+
+
+def _quantise(exact: Path, path: Path, feeds: Sequence[Feeds]) -> None:
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self._feeds = iter(feeds)
+
+        def get_next(self) -> Feeds | None:
+            return next(self._feeds, None)
+
+    with tempfile.TemporaryDirectory() as scratch:
+        prepared = Path(scratch) / path.name
+        quant_pre_process(exact, prepared, skip_symbolic_shape=True)
+        quantize_static(
+            prepared,
+            path,
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(QUANTISED),
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            extra_options={"MatMulConstBOnly": True},
+        )
+
+
+def _compare(exact: Path, folder: Path, file: str, feeds: Sequence[Feeds]) -> PartReport:
+    before, after = (_outputs_of(each / file, feeds) for each in (exact, folder))
+    cosines = [
+        _cosine(want, got)
+        for wanted, given in zip(before[0], after[0], strict=True)
+        for want, got in zip(wanted, given, strict=True)
+        if want.size > 1
+    ]
+    return PartReport(
+        bytes_before=(exact / file).stat().st_size,
+        bytes_after=(folder / file).stat().st_size,
+        cpu_ms_before=before[1],
+        cpu_ms_after=after[1],
+        cosine=min(cosines),
+    )
+
+
+def _outputs_of(path: Path, feeds: Sequence[Feeds]) -> tuple[list[Any], float]:
+    """The outputs for each of the inputs, and the median CPU milliseconds of a run."""
+    import onnxruntime
+    import torch
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session.run(None, feeds[0])
+    outputs, times = [], []
+    for feed in feeds:
+        began = time.process_time()
+        outputs.append(session.run(None, feed))
+        times.append(1000 * (time.process_time() - began))
+    return outputs, float(np.median(times))
+
+
+def _cosine(a: Any, b: Any) -> float:
+    a, b = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
+    return float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12))
+
+
+def _iou(a: Any, b: Any) -> float:
+    either = (a | b).sum()
+    return float((a & b).sum() / either) if either else 1.0
+
+
+def _check_packages() -> None:
+    try:
+        import onnxruntime.quantization  # noqa: F401  # it needs the package onnx
+    except ImportError:
+        raise MissingExtraError("onnxruntime and onnx", "onnx", needed_for="int8") from None
