@@ -43,6 +43,7 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "davis2017": make_davis,
     "davis2016": partial(make_davis, year=2016),
     "davis2017-test-dev": make_davis_test_dev,
+    "davis2017-unsupervised": make_davis,
     "sav": make_sav,
     "ytvos2018": make_youtube_vos,
     "ytvos2019": partial(make_youtube_vos, with_truth=False),
@@ -76,7 +77,8 @@ def read_results(out: Path) -> dict[str, Any]:
 def test_every_data_set_goes_from_its_folder_to_its_results(name: str, tmp_path: Path) -> None:
     root = MAKERS[name](tmp_path / "data")
     out = tmp_path / "out"
-    assert run_eval(name, root, out) == 0
+    finder = ["--discover-with", "vidseg-nano"] if name == "davis2017-unsupervised" else []
+    assert run_eval(name, root, out, *finder) == 0
     results = read_results(out)
     data = open_dataset(name, root)
     assert results["status"] == "done"

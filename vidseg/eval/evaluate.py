@@ -14,7 +14,7 @@ import io
 import json
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -53,6 +53,8 @@ class EvaluationOptions:
     """How an evaluation is run."""
 
     prompt: PromptKind = "mask"
+    discover: Mapping[str, Any] = field(default_factory=dict)
+    """How objects are found on data sets that do not give them; see `discover` of `vidseg.track`."""
     sequences: Sequence[str] | None = None
     """Names of the only sequences to evaluate; None: all."""
     workers: Workers = field(default_factory=Workers)
@@ -92,7 +94,13 @@ def evaluate(
     claim(out, about)
     asked = asked.with_dtype_of(_dtype_of_runs(out))  # the sequences of an evaluation have one type
     outcomes = track_sequences(
-        data, asked, out, prompt=options.prompt, workers=options.workers, on_outcome=on_outcome
+        data,
+        asked,
+        out,
+        prompt=options.prompt,
+        discover=_discover(data, options),
+        workers=options.workers,
+        on_outcome=on_outcome,
     )
     done = [s.name for s in data.sequences if outcomes[s.name].status == "done"]
     results = {
@@ -179,6 +187,7 @@ def _about(data: DataSet, asked: TrackerOptions, options: EvaluationOptions) -> 
         "root": str(data.root.resolve()),
         "sequences": [s.name for s in data.sequences],
         "prompt": options.prompt,
+        **({} if data.max_proposals is None else {"discover": _discover(data, options)}),
         "tracker": tracker["name"],
         "configuration": tracker["config"],
         "weights": asked.weights,
@@ -190,6 +199,19 @@ def _about(data: DataSet, asked: TrackerOptions, options: EvaluationOptions) -> 
     }
     result: dict[str, Any] = json.loads(json.dumps(about))
     return result
+
+
+def _discover(data: DataSet, options: EvaluationOptions) -> dict[str, Any] | None:
+    """How objects are found; None on data sets that give them."""
+    if data.max_proposals is not None:
+        return {"max_objects": data.max_proposals, **options.discover}
+    if options.discover:
+        said = min(options.discover).replace("_", "-")
+        raise InputError(
+            f"--{said} is about objects that are found; {data.name} gives them",
+            hint="vidseg eval davis2017-unsupervised",
+        )
+    return None
 
 
 def _dtype_of_runs(out: Path) -> object:

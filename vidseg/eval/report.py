@@ -160,6 +160,8 @@ def _bar(score: float) -> str:
 
 
 def _worst_moments(data: DataSet, values: dict[str, Any], out: Path) -> str:
+    if data.max_proposals is not None:  # scores tell objects by their matches, and masks by their proposals
+        return ""
     moments = worst_moments(data, values)
     if not moments:
         return ""
@@ -220,7 +222,7 @@ def _picture(data: DataSet, moment: Moment, frame: str, masks: Path) -> str:
     image = read_image(list_frames(sequence.images)[index])
     if data.has_mask_per_object:
         mask = read_label_png(masks / moment.obj / f"{frame}.png") > 0
-    elif sequence.given[0].merges_ids:
+    elif sequence.given and sequence.given[0].merges_ids:
         mask = read_label_png(masks / f"{frame}.png") > 0
     else:
         mask = read_label_png(masks / f"{frame}.png") == int(moment.obj)

@@ -19,6 +19,7 @@ import numpy as np
 
 from vidseg.errors import InputError, VidsegError, one_line
 from vidseg.eval.datasets.contract import DataSet, GivenMask, SequenceToTrack
+from vidseg.eval.proposals import write_proposals
 from vidseg.pipeline.batch import stage as batch
 from vidseg.pipeline.batch.driver import Driver, stop_on_signals
 from vidseg.pipeline.batch.jobs import Job, JobOptions
@@ -69,6 +70,7 @@ class SequenceStage(batch.TrackingStage):
         out: folder of the evaluation.
         sequences: id of a job -> its sequence.
         has_mask_per_object: whether to write a binary mask for each object, not label maps.
+        max_proposals: how many of the objects that were found to keep; None where objects are given.
     """
 
     def __init__(
@@ -77,12 +79,14 @@ class SequenceStage(batch.TrackingStage):
         sequences: Mapping[str, SequenceToTrack],
         *,
         has_mask_per_object: bool = False,
+        max_proposals: int | None = None,
         threads: int | None = None,
     ) -> None:
         super().__init__(str(out / RUNS), threads=threads)
         self.evaluation = out
         self.sequences = sequences
         self.has_mask_per_object = has_mask_per_object
+        self.max_proposals = max_proposals
 
     def process(self, job: Job) -> batch.JobOutcome:
         outcome = super().process(job)
@@ -95,6 +99,7 @@ class SequenceStage(batch.TrackingStage):
                 run,
                 self.evaluation / MASKS,
                 has_mask_per_object=self.has_mask_per_object,
+                max_proposals=self.max_proposals,
                 is_new=not outcome.was_done_before,
             )
         except (VidsegError, OSError) as error:  # most likely the disk is full
@@ -109,6 +114,7 @@ def track_sequences(
     out: Path,
     *,
     prompt: PromptKind = "mask",
+    discover: Mapping[str, Any] | None = None,
     workers: Workers | None = None,
     on_outcome: Callable[[SequenceOutcome], object] = lambda outcome: None,
 ) -> dict[str, SequenceOutcome]:
@@ -120,6 +126,7 @@ def track_sequences(
     Args:
         out: folder of the evaluation; with a cluster, one that all nodes share.
         prompt: whether objects are named by their first mask, or by the tight box around it.
+        discover: how objects are found, on data sets that do not give them.
         on_outcome: called for every sequence that has ended.
 
     Returns:
@@ -138,7 +145,7 @@ def track_sequences(
 
     for sequence in sorted(data.sequences, key=lambda s: -len(s.frame_names)):
         try:
-            jobs.add(sequence, _job(sequence, asked, out, prompt, data.has_mask_per_object))
+            jobs.add(sequence, _job(sequence, asked, out, prompt, discover, data))
         except VidsegError as error:
             keep(SequenceOutcome(name=sequence.name, status="failed", error=one_line(error.message)))
     if not len(jobs):
@@ -147,6 +154,7 @@ def track_sequences(
         out,
         {job.id: sequence for job, sequence in jobs.items},
         has_mask_per_object=data.has_mask_per_object,
+        max_proposals=data.max_proposals,
         threads=max(1, int(workers.cpus)) if workers.count else None,
     )
     (out / RUNS).mkdir(parents=True, exist_ok=True)
@@ -192,15 +200,20 @@ def _job(
     asked: TrackerOptions,
     out: Path,
     prompt: PromptKind,
-    has_mask_per_object: bool,
+    discover: Mapping[str, Any] | None,
+    data: DataSet,
 ) -> Job:
     """The job of a sequence; its paths are absolute, as workers run in another directory."""
+    is_given = data.max_proposals is None
+    wants_objects = data.has_mask_per_object or not is_given
     return Job(
         id=sequence.name,
         video=str(sequence.images.absolute()),
-        prompt=prompts_of(sequence, prompt, out / PROMPTS),
+        prompt=prompts_of(sequence, prompt, out / PROMPTS) if is_given else None,
         options=JobOptions(
-            **dict(asked.with_absolute_paths()), formats=["rle" if has_mask_per_object else "png"]
+            **dict(asked.with_absolute_paths()),
+            formats=["rle" if wants_objects else "png"],
+            discover=False if is_given else dict(discover or {}),
         ),
     )
 
@@ -267,7 +280,13 @@ def prompts_of(sequence: SequenceToTrack, kind: PromptKind, folder: Path) -> dic
 
 
 def _keep_masks(
-    sequence: SequenceToTrack, run: Path, masks: Path, *, has_mask_per_object: bool, is_new: bool
+    sequence: SequenceToTrack,
+    run: Path,
+    masks: Path,
+    *,
+    has_mask_per_object: bool,
+    max_proposals: int | None,
+    is_new: bool,
 ) -> None:
     """Write the masks of wanted frames under the data set's names; the folder appears once it is whole."""
     final, part = masks / sequence.name, masks / f".{sequence.name}.part"
@@ -278,6 +297,8 @@ def _keep_masks(
     part.mkdir(parents=True)
     if has_mask_per_object:
         _write_object_masks(sequence, run / "masklets.jsonl", part)
+    elif max_proposals is not None:
+        write_proposals(sequence, run, part, max_proposals)
     else:
         video = describe_video(read_record(run / RUN_RECORD), run)
         wanted = set(sequence.wanted)

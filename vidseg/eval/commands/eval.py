@@ -40,6 +40,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["mask", "box"],
         help="an object's first mask, or the box around it",
     )
+    parser.add_argument(
+        "--every",
+        type=int,
+        metavar="N",
+        help="davis2017-unsupervised: frames between two looks (default: 15)",
+    )
+    parser.add_argument(
+        "--discover-with",
+        metavar="NAME",
+        help="davis2017-unsupervised: the image model that finds objects (default: the tracker's own)",
+    )
     parser.add_argument("--sequences", metavar="LIST", help="only these, separated by commas")
     pictures = parser.add_argument_group("pictures")
     pictures.add_argument(
@@ -111,6 +122,11 @@ def run(args: argparse.Namespace) -> int:
         options_of(args),
         EvaluationOptions(
             prompt=args.prompt,
+            discover={
+                name: getattr(args, name)
+                for name in ("every", "discover_with")
+                if getattr(args, name) is not None
+            },
             sequences=None if args.sequences is None else args.sequences.split(","),
             workers=Workers(count=args.workers, address=args.ray_address, cpus=args.cpus, gpus=args.gpus),
             resume=args.resume,

@@ -7,7 +7,12 @@ from pathlib import Path
 
 from vidseg.errors import InputError
 from vidseg.eval.datasets.contract import DataSet
-from vidseg.eval.datasets.davis import open_davis2016, open_davis2017, open_davis2017_test_dev
+from vidseg.eval.datasets.davis import (
+    open_davis2016,
+    open_davis2017,
+    open_davis2017_test_dev,
+    open_davis2017_unsupervised,
+)
 from vidseg.eval.datasets.folder import open_folder
 from vidseg.eval.datasets.lvos import open_lvosv1, open_lvosv2
 from vidseg.eval.datasets.mose import open_mosev1, open_mosev2
@@ -22,6 +27,7 @@ DATASETS: Registry[Callable[[Path], DataSet]] = Registry(
         "davis2016": open_davis2016,
         "davis2017": open_davis2017,
         "davis2017-test-dev": open_davis2017_test_dev,
+        "davis2017-unsupervised": open_davis2017_unsupervised,
         "sav": open_sav,
         "ytvos2018": open_ytvos2018,
         "ytvos2019": open_ytvos2019,

@@ -67,6 +67,8 @@ class DataSet:
     meta: Path | None = None
     has_mask_per_object: bool = False
     """Whether objects overlap, and each has a binary mask of its own (SA-V)."""
+    max_proposals: int | None = None
+    """Objects are not given but found, and so many of them are scored; None: they are given."""
     submission: Submission | None = None
     """The zip that the server wants; None if nothing is submitted."""
     published: Sequence[Anchor] = ()

@@ -18,6 +18,7 @@ from vidseg.eval.datasets.contract import (
     mask_files,
     need,
 )
+from vidseg.eval.protocols.davis2017_unsupervised import MAX_PROPOSALS
 from vidseg.eval.protocols.layout import set_list
 
 SOURCE = "https://davischallenge.org"
@@ -32,6 +33,21 @@ def open_davis2017_test_dev(root: Path) -> DataSet:
     """DAVIS 2017 test-dev: only first masks are public, and the server scores the zip."""
     data = _open(root, "davis2017-test-dev", "DAVIS 2017 test-dev", ["ImageSets/2017/test-dev.txt"])
     return replace(data, protocol="davis2017", submission=Submission(server="CodaLab 6812 (was 20516)"))
+
+
+def open_davis2017_unsupervised(root: Path) -> DataSet:
+    """The val set of DAVIS 2017 without its masks: objects are to be found."""
+    data = open_davis2017(root)
+    found = [replace(sequence, given=[]) for sequence in data.sequences]
+    return replace(
+        data,
+        name="davis2017-unsupervised",
+        protocol="davis2017-unsupervised",
+        sequences=found,
+        max_proposals=MAX_PROPOSALS,
+        published=(),
+        submission=None,
+    )
 
 
 def open_davis2016(root: Path) -> DataSet:
