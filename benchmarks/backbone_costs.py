@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     options = ImageBenchOptions(pictures=args.pictures, threads=args.threads)
-    configs = {name: read_config(name)[1] for name in args.models or tracker_names()}
+    configs = {name: read_config(name)[1] for name in args.models or sorted(tracker_names())}
     print(f"{cpu_name()}, {args.threads} threads, torch {torch.__version__}, CPU milliseconds\n")
     print("| model | backbone | parameters M | GFLOPs | without attention | encoder ms | decoder ms |")
     print("|---|---|---|---|---|---|---|")
