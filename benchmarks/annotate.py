@@ -178,15 +178,22 @@ def answers(opened: Page, count: int, repeats: int) -> None:
     opened.rest()
     print(f"{name}, tracking: the rest of {frames} frames took {time.perf_counter() - began:.1f} s")
     frame = frames // 2
-    opened.act("look", frame=frame)
-    time.sleep(1)
+    opened.act("look", frame=frame, object=objects[0])
+    time.sleep(2)  # meanwhile the object is made ready to be corrected there
     first = opened.act("click", frame=frame, object=objects[0], on=True, **place())[1]
-    print(f"{name}, first click of a correction: {1000 * first:.0f} ms (steps up to its frame)")
+    print(f"{name}, first click of a correction: {1000 * first:.0f} ms")
     tell(
         f"{name}, further clicks of a correction",
         lambda: opened.act("click", frame=frame, object=objects[0], on=True, **place())[1],
         repeats // 4,
     )
+
+    def click_where_the_pointer_rests() -> float:
+        at = {"frame": frame, "object": objects[0], **place(), "on": True}
+        opened.act("hover", **at)
+        return opened.act("click", **at)[1]
+
+    tell(f"{name}, clicks of a correction after their previews", click_where_the_pointer_rests, repeats // 4)
     began = time.perf_counter()
     opened.act("retrack", object=objects[0], frame=frame)
     opened.rest()

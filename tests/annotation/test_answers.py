@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from support.annotated import write_video
+from support.annotated import SIZE_HW, write_video
 from vidseg.annotation.session import AnnotationSession
+from vidseg.annotation.starts import object_prompts
 from vidseg.testing.fake_tracker import FakeTracker
 from vidseg.trackers.engine_tracker import EngineTracker
 
@@ -101,3 +103,18 @@ def test_an_object_whose_prompts_were_all_taken_back_can_be_corrected(
         assert job is not None
         assert job.frame_idx is not None
         assert job.frame_idx > CORRECTED
+
+
+def test_drawn_masks_are_held_one_at_a_time(tmp_path: Path, video: tuple[Path, list[Box]]) -> None:
+    """A person draws hundreds of them in an hour, each a megabyte large."""
+    with AnnotationSession(video[0], tmp_path / "run", tracker="fake") as session:
+        one = tracked(session, video[1][0])
+        drawn = range(1, CORRECTED)
+        for frame_idx in drawn:
+            session.brush(frame_idx, one, [(40, 40), (60, 40)], 5)
+        prompts = object_prompts(one, session.project.said(one), SIZE_HW)
+        assert list(prompts.on_frames) == [0, *drawn]
+        assert prompts.on_frames[1] is not prompts.on_frames[1]
+        mask = session.project.mask(one, 1)
+        assert mask is not None
+        assert np.array_equal(prompts.on_frames[1].mask, mask.pixels(SIZE_HW))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,15 +85,35 @@ def object_prompts(
         seed: a mask to follow the object from.
     """
     said = list(said)
-    on_frames = {s.frame_idx: prompt_of(s, size_hw) for s in said}
-    if seed is not None:
-        on_frames[seed.frame_idx] = Prompt.of(mask=seed.pixels(size_hw))
     return ObjectPrompts(
         obj_id=obj_id,
         label=None,
-        on_frames=dict(sorted(on_frames.items())),
+        on_frames=_OnFrames(said, size_hw, seed),
         in_turn=frozenset(s.frame_idx for s in said if s.in_turn),
     )
+
+
+class _OnFrames(Mapping[int, Prompt]):
+    """Prompts by frame, in rising order. Each is made when it is asked for, as drawn masks are large."""
+
+    def __init__(self, said: Iterable[Said], size_hw: tuple[int, int], seed: Mask | None) -> None:
+        sources: dict[int, Said | Mask] = {each.frame_idx: each for each in said}
+        if seed is not None:
+            sources[seed.frame_idx] = seed
+        self._sources = dict(sorted(sources.items()))
+        self._size_hw = size_hw
+
+    def __getitem__(self, frame_idx: int) -> Prompt:
+        source = self._sources[frame_idx]
+        if isinstance(source, Mask):
+            return Prompt.of(mask=source.pixels(self._size_hw))
+        return prompt_of(source, self._size_hw)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)
 
 
 def in_turn(prompts: list[ObjectPrompts], *, reverse: bool) -> PromptSchedule:

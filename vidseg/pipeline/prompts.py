@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -50,7 +50,7 @@ class ObjectPrompts:
 
     obj_id: int
     label: str | None
-    on_frames: dict[int, Prompt]
+    on_frames: Mapping[int, Prompt]
     """Frame number -> prompt, in rising order."""
     in_turn: frozenset[int] = frozenset()
     """Frames whose prompts correct what is tracked into them, and are given when tracking comes there."""
