@@ -19,7 +19,7 @@ from vidseg.trackers.compiled import compile_in_place
 from vidseg.trackers.image_encoder import ImageEncoder
 from vidseg.trackers.model import Candidates, Features
 from vidseg.trackers.sam.answers import Choice, Ranks, SamAnswers
-from vidseg.trackers.sam2.mask_decoder import MaskDecoder
+from vidseg.trackers.sam2.mask_decoder import DECODER_ROWS, MaskDecoder
 from vidseg.trackers.sam2.prompt_encoder import PromptEncoder
 
 
@@ -87,7 +87,7 @@ class SamImageModel(SamAnswers, nn.Module):
 
     def compile_parts(self) -> None:
         compile_in_place(self.image_encoder)
-        compile_in_place(self.mask_decoder)
+        compile_in_place(self.mask_decoder, rows=DECODER_ROWS)
 
     def candidates(
         self,

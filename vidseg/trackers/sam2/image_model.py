@@ -19,7 +19,7 @@ from vidseg.trackers.compiled import compile_in_place
 from vidseg.trackers.image_encoder import ImageEncoder, PyramidNeck
 from vidseg.trackers.model import Candidates, Features
 from vidseg.trackers.sam2.answers import Sam2Answers
-from vidseg.trackers.sam2.mask_decoder import MaskDecoder
+from vidseg.trackers.sam2.mask_decoder import DECODER_ROWS, MaskDecoder
 from vidseg.trackers.sam2.prompt_encoder import PromptEncoder
 
 
@@ -96,8 +96,9 @@ class Sam2ImageModel(Sam2Answers, nn.Module):
     def compile_parts(self) -> None:
         encoder = self.image_encoder
         encoding = (encoder.trunk, encoder.neck) if self.fused_high_res else (encoder,)
-        for part in (*encoding, self.sam_mask_decoder):
+        for part in encoding:
             compile_in_place(part)
+        compile_in_place(self.sam_mask_decoder, rows=DECODER_ROWS)
 
     def without_memory(self, features: Features) -> Tensor:
         return features.top_1chw + self.no_mem_embed.transpose(1, 2)[..., None]

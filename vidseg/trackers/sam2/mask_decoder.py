@@ -17,6 +17,8 @@ from vidseg.trackers.mlp import MLP
 from vidseg.trackers.model import Candidates
 from vidseg.trackers.sam2.two_way_transformer import TwoWayTransformer
 
+DECODER_ROWS = (0, 2, 3)
+"""Places of the decoder's arguments with a row for each object; see `compile_in_place`."""
 STABILITY_DELTA = 0.05
 STABILITY_THRESHOLD = 0.98
 VISIBLE = 10.0

@@ -98,10 +98,9 @@ class Sam2VideoModel(Sam2ImageModel):
 
     def compile_parts(self) -> None:
         super().compile_parts()
-        compile_in_place(self.memory_encoder)
+        compile_in_place(self.memory_encoder, rows=(1,))
         if self.device.type != "cpu":  # on the CPU its kernels are chosen by hand
-            # Sizes are dynamic, as banks grow over the first frames.
-            compile_in_place(self.memory_attention, dynamic=True)
+            compile_in_place(self.memory_attention, dynamic=True, serves=has_several_memories)
 
     def record_parts(self, replays: Replays) -> None:
         self.encode_batch = replays.of(self.encode_batch, shared=0)  # type: ignore[method-assign]
@@ -299,6 +298,11 @@ def _key_scales(recalls: Sequence[Recall], tokens_per_frame: int, tokens_per_poi
         )
         rows.append(torch.cat((frames, pointers)))
     return torch.stack(rows)
+
+
+def has_several_memories(features_1chw: Tensor, position_chw: Tensor, memory: MemoryTokens) -> bool:
+    """Whether compiled memory attention serves: for one memory, a size of 1, it would be compiled anew."""
+    return memory.num_frames > 1
 
 
 def _scale_keys(memory: MemoryTokens, scales_bm: Tensor) -> MemoryTokens:
