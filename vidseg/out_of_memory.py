@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from vidseg.errors import OutOfMemoryError
 
@@ -30,3 +32,18 @@ def explained(error: BaseException) -> OutOfMemoryError | None:
     return OutOfMemoryError(
         f"the memory of {'the GPU' if on_gpu else 'this machine'} ran out{more}", hint=_HINT
     )
+
+
+@contextmanager
+def explaining() -> Iterator[None]:
+    """Tell it in words of ours if memory runs out inside.
+
+    Raises:
+        OutOfMemoryError: it did.
+    """
+    try:
+        yield
+    except Exception as error:
+        if (told := explained(error)) is None:
+            raise
+        raise told from error

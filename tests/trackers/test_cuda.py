@@ -1,6 +1,7 @@
 """The engine on a GPU beside itself on the CPU: as it is, with recorded graphs, and compiled.
 
-Skipped where there is no GPU. Judged are masks (their IoU), object scores and predicted IoUs.
+NVIDIA's GPUs and those of Macs are tried; what is not here is skipped. Judged are masks (their IoU), object
+scores and predicted IoUs.
 """
 
 from __future__ import annotations
@@ -18,13 +19,12 @@ from PIL import Image
 from torch import Tensor
 
 import vidseg
+from support.devices import NEEDS_CUDA, NEEDS_MPS, on_each_gpu
 from support.parity import as_frames, moving_picture, weights_for
 from support.training import log_rows, training_settings
 from vidseg.pipeline.made_video import MadeVideo
 from vidseg.trackers.contract import ABSENT_LOGIT, Frame
 from vidseg.training.run import train
-
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 SIZE = 256
 COMPILED = ["sam2.1-hiera-tiny", "edgetam", "efficienttam-ti", "vidseg-nano"]
@@ -140,23 +140,26 @@ def iou(mask: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
     return np.count_nonzero(mask & other) / union if union else 1.0
 
 
+@on_each_gpu
 @pytest.mark.parametrize("name", TRACKERS)
-def test_gives_what_the_cpu_gives(name: str, tmp_path: Path) -> None:
-    assert_agrees(load(name, device="cuda"), load(name, device="cpu"), tmp_path / "session")
+def test_gives_what_the_cpu_gives(name: str, gpu: str, tmp_path: Path) -> None:
+    assert_agrees(load(name, device=gpu), load(name, device="cpu"), tmp_path / "session")
 
 
+@on_each_gpu
 @pytest.mark.parametrize("name", ["sam2.1-hiera-tiny", "vidseg-nano"])
-def test_frames_are_the_same_to_the_bit(name: str) -> None:
+def test_frames_are_the_same_to_the_bit(name: str, gpu: str) -> None:
     """Also those that the GPU resizes."""
-    on_cpu, on_gpu = load(name, device="cpu"), load(name, device="cuda")
+    on_cpu, on_gpu = load(name, device="cpu"), load(name, device=gpu)
     for frame, _ in itertools.islice(MadeVideo(num_frames=2), 1):
         got, want = (tracker.engine._model_input(frame) for tracker in (on_gpu, on_cpu))
         assert torch.equal(got.cpu(), want)
 
 
-def test_nano_sees_the_same_pixels_to_the_bit() -> None:
+@on_each_gpu
+def test_nano_sees_the_same_pixels_to_the_bit(gpu: str) -> None:
     """They are rounded before motion is looked for between them."""
-    on_cpu, on_gpu = load("vidseg-nano", device="cpu"), load("vidseg-nano", device="cuda")
+    on_cpu, on_gpu = load("vidseg-nano", device="cpu"), load("vidseg-nano", device=gpu)
     frame, _ = next(iter(MadeVideo(num_frames=2)))
     with torch.inference_mode():
         got, want = (t.engine.model._pixels(t.engine.encode(frame)) for t in (on_gpu, on_cpu))
@@ -165,11 +168,20 @@ def test_nano_sees_the_same_pixels_to_the_bit() -> None:
 
 @pytest.mark.slow
 @pytest.mark.shared
-@pytest.mark.parametrize("options", [{}, {"graphs": True}, {"dtype": "bfloat16", "graphs": True}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"device": "mps"}, marks=NEEDS_MPS),
+        *(
+            pytest.param({"device": "cuda", **options}, marks=NEEDS_CUDA)
+            for options in ({}, {"graphs": True}, {"dtype": "bfloat16", "graphs": True})
+        ),
+    ],
+)
 def test_nano_tracks_real_sequences_as_on_the_cpu(shared: Path, options: dict[str, Any]) -> None:
     """Each with memories of its own."""
     root = shared / "data" / "davis_like"
-    on_cpu, on_gpu = load("vidseg-nano", device="cpu"), load("vidseg-nano", device="cuda", **options)
+    on_cpu, on_gpu = load("vidseg-nano", device="cpu"), load("vidseg-nano", **options)
     ious, apart = [], []
     for name in ("dog", "blackswan", "drift-straight", "horsejump-high"):
         pictures, labels = (
@@ -191,6 +203,7 @@ def followed(tracker: Any, pictures: list[Any], mask: Any) -> list[Any]:
     return [session.step(picture).masks[0] for picture in pictures]
 
 
+@NEEDS_CUDA
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", TRACKERS)
 def test_recorded_graphs_give_what_eager_gives(name: str, dtype: str, tmp_path: Path) -> None:
@@ -199,6 +212,7 @@ def test_recorded_graphs_give_what_eager_gives(name: str, dtype: str, tmp_path: 
         assert_agrees(tracker, eager, tmp_path / "session")
 
 
+@NEEDS_CUDA
 @pytest.mark.parametrize("name", COMPILED)
 def test_compiled_gives_what_eager_gives(name: str, tmp_path: Path) -> None:
     eager, tracker = load(name, device="cuda"), load(name, device="cuda", compile=True)
@@ -206,10 +220,11 @@ def test_compiled_gives_what_eager_gives(name: str, tmp_path: Path) -> None:
         assert_agrees(tracker, eager, tmp_path / "session")
 
 
+@on_each_gpu
 @pytest.mark.parametrize("name", TRACKERS)
-def test_bfloat16(name: str) -> None:
+def test_bfloat16(name: str, gpu: str) -> None:
     """Masks may be other candidates' by a hair; features are compared."""
-    exact, rounded = load(name, device="cuda"), load(name, device="cuda", dtype="bfloat16")
+    exact, rounded = load(name, device=gpu), load(name, device=gpu, dtype="bfloat16")
     frame = as_frames(moving_picture(1, exact.engine.model.image_size))[0]
     with torch.inference_mode():
         want = exact.engine.encode(frame).top_1chw
@@ -218,8 +233,9 @@ def test_bfloat16(name: str) -> None:
     assert all(np.isfinite(result.low_res_logits).all() for result in tracked(rounded))
 
 
-def test_saves_and_goes_on(tmp_path: Path) -> None:
-    tracker = load("sam2.1-hiera-tiny", device="cuda")
+@on_each_gpu
+def test_saves_and_goes_on(gpu: str, tmp_path: Path) -> None:
+    tracker = load("sam2.1-hiera-tiny", device=gpu)
     session = tracker.start()
     session.prompt(1, box=[40, 10, 80, 50])
     frames = as_frames(moving_picture(6, SIZE))
@@ -232,6 +248,7 @@ def test_saves_and_goes_on(tmp_path: Path) -> None:
         np.testing.assert_array_equal(one.low_res_logits, other.low_res_logits)
 
 
+@NEEDS_CUDA
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_trains(dtype: str, tmp_path: Path) -> None:
     train(training_settings(tmp_path, device="cuda", dtype=dtype, workers=2), tmp_path / "out")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vidseg.errors import ConfigError, DecodeError, OutputError, PromptError, VidsegError
+from vidseg.out_of_memory import explaining
 from vidseg.pipeline.execution import Execution
 from vidseg.pipeline.out_folder import OutFolder
 from vidseg.pipeline.plan import Pass, TrackOptions, default_out, plan_passes
@@ -115,7 +116,8 @@ class Run:
             self._check_source_and_prompts()
             if earlier is not None and not self.options.overwrite:
                 self.asked = self.asked.with_dtype_of(earlier["options"].get("dtype"))
-            self.tracker = self.get_tracker(self.asked)
+            with explaining():
+                self.tracker = self.get_tracker(self.asked)
             self.passes = self._planned()
             self.video.keep_decoded = self.tracker.traits.takes_decoded
             self.facts = self._facts()

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.fx.experimental._config as fx_config
 from torch import Tensor, nn
 
 from vidseg.kept_figures import cache_root
@@ -54,7 +55,9 @@ def compile_in_place(
         if on_gpu:
             torch.compiler.cudagraph_mark_step_begin()
         count = args[rows[0]].shape[0] if rows else 0
-        result = run(*_as_several(args, rows, layout), **numbers)
+        # Otherwise two objects with two points would be compiled for as many points as objects.
+        with fx_config.patch(use_duck_shape=False):  # type: ignore[attr-defined]
+            result = run(*_as_several(args, rows, layout), **numbers)
         if count == 1:
             result = map_tensors(result, lambda x: x[:1])
         return map_tensors(result, Tensor.clone) if on_gpu else result

@@ -27,7 +27,7 @@ from vidseg.errors import (
     VidsegError,
     one_line,
 )
-from vidseg.out_of_memory import explained
+from vidseg.out_of_memory import explained, explaining
 from vidseg.pipeline.addresses import shown, without_secrets
 from vidseg.pipeline.batch import detector_files, stores
 from vidseg.pipeline.batch.begun import Begun, begun
@@ -109,12 +109,8 @@ class TrackingStage:
 
             torch.set_num_threads(self.threads)
             cv2.setNumThreads(self.threads)
-        try:
+        with explaining():
             self._tracker_for(job.options.for_tracker())
-        except Exception as error:
-            if (told := explained(error)) is None:
-                raise
-            raise told from error
 
     def process(self, job: Job) -> JobOutcome:
         """Do a job, resume it, or find it done. Every error of the job itself is in the outcome."""
