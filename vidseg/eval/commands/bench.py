@@ -17,10 +17,11 @@ from vidseg.pipeline.commands.tracker_arguments import add_tracker_arguments, op
 
 if TYPE_CHECKING:
     from vidseg.eval.bench import Measured
+    from vidseg.eval.bench_images import ImageBenchOptions
     from vidseg.trackers.options import TrackerOptions
 
 
-PICTURE_TABLES = ("2", "3")
+PICTURE_TABLES = ("2", "3", "4")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--table",
         choices=["efficiency", *PICTURE_TABLES],
         help="efficiency: parameters, GFLOPs, EER, throughput; image models on pictures, as in the survey of "
-        "SAM's efficient variants: 2 (size), 3 (times of prompts)",
+        "SAM's efficient variants: 2 (size), 3 (times of prompts), 4 (times of finding everything)",
+    )
+    parser.add_argument(
+        "--points-per-side",
+        type=int,
+        default=32,
+        metavar="N",
+        help="with --table 4: of the grid (default: 32)",
     )
     parser.add_argument(
         "--reference", metavar="NAME", help="the EER's reference model (default: the first one)"
@@ -102,11 +110,29 @@ def _pictures(choices: Sequence[TrackerOptions], args: argparse.Namespace) -> in
     options = ImageBenchOptions(
         pictures=args.frames, size_hw=_size_hw(args.size or "640x480"), threads=args.threads
     )
+    if args.table == "4":
+        return _everything(choices, options, args)
     rows = bench_images(choices, options)
     if args.json:
         print(json.dumps(as_document(rows, options, args.reference), indent=2))
     else:
         print(size_table(rows, args.reference) if args.table == "2" else time_table(rows))
+    return 0
+
+
+def _everything(
+    choices: Sequence[TrackerOptions], options: ImageBenchOptions, args: argparse.Namespace
+) -> int:
+    from vidseg.eval.bench_everything import as_document, bench_everything, everything_table
+
+    points = args.points_per_side
+    if points < 4:
+        raise InputError(f"--points-per-side {points}", hint="give 4 or more")
+    rows = bench_everything(choices, options, points_per_side=points)
+    if args.json:
+        print(json.dumps(as_document(rows, options, points), indent=2))
+    else:
+        print(everything_table(rows))
     return 0
 
 
