@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +70,24 @@ def test_a_killed_run_goes_on_to_the_same_files(
             assert path.read_bytes() == (tmp_path / "cut" / path.relative_to(tmp_path / "whole")).read_bytes()
     records = [json.loads((tmp_path / name / "run.json").read_text()) for name in ("whole", "cut")]
     assert set(records[0]["objects"]) == set(records[1]["objects"])
+
+
+@pytest.mark.slow
+def test_after_kill_9_a_run_goes_on_to_the_same_files(clip: Path, tmp_path: Path) -> None:
+    call = ["track", str(clip), "--save-every", "3", "--format", "png,rle", *LOOK, "--out"]
+    process = subprocess.Popen([sys.executable, "-m", "vidseg", *call, str(tmp_path / "cut")])
+    while len(list((tmp_path / "cut").glob("masks/*.png"))) < 11 and process.poll() is None:
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL, "it was killed before it was done"
+    assert main([*call, str(tmp_path / "cut"), "--resume"]) == 0
+    assert main([*call, str(tmp_path / "whole")]) == 0
+    for path in (tmp_path / "whole").rglob("*.*"):
+        if path.name != "run.json":
+            assert path.read_bytes() == (tmp_path / "cut" / path.relative_to(tmp_path / "whole")).read_bytes()
+    records = [json.loads((tmp_path / name / "run.json").read_text()) for name in ("whole", "cut")]
+    assert set(records[0]["objects"]) == set(records[1]["objects"])
+    assert records[1]["resumed"] == 1
 
 
 def test_prompted_objects_come_first(clip: Path, tmp_path: Path) -> None:
