@@ -13,6 +13,7 @@ from vidseg import cli
 from vidseg.errors import InputError
 from vidseg.eval.bench_images import BOXES, ImageMeasured, efficiency, size_table, time_table
 from vidseg.eval.operations import counter, without_attention
+from vidseg.trackers.backbones.relative_attention import attend_with_biases
 
 
 def row(name: str, parameters: int, gflops: float) -> ImageMeasured:
@@ -63,6 +64,19 @@ def test_the_surveys_count_leaves_the_products_of_attention_out() -> None:
     of_linear = 2 * 10 * 8 * 8
     assert without_attention(counted) == of_linear
     assert counted.get_total_flops() == of_linear + 3 * 2 * 2 * 5 * 5 * 8
+
+
+def test_attention_in_blocks_is_counted_as_attention() -> None:
+    tokens, channels, side = 1024, 8, 32
+    q, k, v = torch.randn(3, 1, 1, tokens, channels)
+    along = torch.zeros(1, 1, tokens, side)
+    with torch.inference_mode():
+        blocks = attend_with_biases(q, k, v, along, along)
+        with counter() as counted:
+            plain = attend_with_biases(q, k, v, along, along)
+    torch.testing.assert_close(blocks, plain)
+    assert counted.get_total_flops() == 2 * 2 * tokens**2 * channels
+    assert without_attention(counted) == 0
 
 
 @pytest.mark.slow

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,11 +14,16 @@ ATTENTION = ("bmm", "baddbmm", "scaled_dot_product", "flash_attention", "efficie
 """Parts of the names of operators that multiply activations with each other."""
 
 
-def counter() -> FlopCounterMode:
-    """PyTorch's counter, which also counts what our modules call on the CPU."""
+@contextmanager
+def counter() -> Iterator[FlopCounterMode]:
+    """PyTorch's counter; what runs meanwhile uses the operators that it knows."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    return FlopCounterMode(display=False, custom_mapping=uncounted_operations())
+    from vidseg.memory.cpu_kernels import without_cpu_kernels
+
+    counting = FlopCounterMode(display=False, custom_mapping=uncounted_operations())
+    with without_cpu_kernels(), counting:
+        yield counting
 
 
 def without_attention(counted: FlopCounterMode) -> int:
