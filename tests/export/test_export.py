@@ -212,8 +212,9 @@ def test_bad_exports_are_named(harm: Any, message: str, small: tuple[Any, Path],
 
 @pytest.mark.slow
 def test_what_a_graph_cannot_do_is_refused(small: tuple[Any, Path], tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="exported graphs"):
-        vidseg.load(small[1] / "tracker.yaml", image_size=128)
+    for said in ({"image_size": 128}, {"graphs": True}):
+        with pytest.raises(ConfigError, match="exported graphs"):
+            vidseg.load(small[1] / "tracker.yaml", **said)
     text = (small[1] / "tracker.yaml").read_text(encoding="utf-8")
     other = tmp_path / "gpu.yaml"
     other.write_text(
