@@ -15,7 +15,7 @@ import pytest
 
 import vidseg
 from support.annotated import NUM_FRAMES, SIZE_HW, contents, lines_of, write_video
-from vidseg.annotation import tracking
+from vidseg.annotation import jobs, tracking
 from vidseg.annotation.database import MAX_ACTS
 from vidseg.annotation.session import AnnotationSession
 from vidseg.errors import InputError, OutputBusyError, OutputError, PromptError
@@ -44,6 +44,17 @@ def same_run(session: AnnotationSession, tracker: Any, out: Path, direction: Any
     tracked = {frame: masks for frame, masks in lines_of(out).items() if masks}
     annotated = {frame: masks for frame, masks in lines_of(session.folder).items() if masks}
     return tracked == annotated
+
+
+def test_nothing_is_prepared_for_a_while_after_an_answer(
+    tmp_path: Path, video: tuple[Path, list[Box]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with begin(video, tmp_path / "run", FakeTracker()) as session:
+        assert session.is_at_rest
+        session.box(0, None, video[1][0])
+        assert not session.is_at_rest
+        monkeypatch.setattr(jobs, "SETTLED_S", 0.0)
+        assert session.is_at_rest
 
 
 @pytest.mark.parametrize("tracker", ["flow", "vidseg-nano", "fake"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,8 @@ from vidseg.annotation.passes import Pass
 from vidseg.annotation.tracking import Tracking, TrackingJob
 from vidseg.errors import InputError
 
+SETTLED_S = 2.0
+"""So long after an answer it is taken that no other one will be asked for at once."""
 LONGEST_WAIT_S = 2.0
 """Tracking goes on after waiting so long for an answer, so that a stream of previews cannot hold it up."""
 
@@ -22,6 +25,7 @@ class AnswersFirst:
 
     def __init__(self) -> None:
         self._count = 0
+        self._latest_s = -math.inf
         self._changed = threading.Condition()
 
     @contextmanager
@@ -33,12 +37,18 @@ class AnswersFirst:
         finally:
             with self._changed:
                 self._count -= 1
+                self._latest_s = time.monotonic()
                 self._changed.notify_all()
 
     @property
     def is_awaited(self) -> bool:
         """Whether an answer is being made."""
         return self._count > 0
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no answer is being made, and none was a moment ago."""
+        return self._count == 0 and time.monotonic() - self._latest_s > SETTLED_S
 
     def let_pass(self) -> None:
         """Return when no answer is being made."""

@@ -66,7 +66,7 @@ class Prompting:
             lambda pixels: draw_stroke(pixels, points, radius_px, mode),
         )
 
-    def unprompt(self, frame_idx: int, obj_id: int, point: int | None = None) -> None:
+    def unprompt(self, frame_idx: int, obj_id: int, point: int | None = None) -> int:
         """Take back one point, or all that was said of an object on a frame, with its answer.
 
         Raises:
@@ -82,10 +82,11 @@ class Prompting:
             left = replace(said, points=points or None, labels=labels or None)
             if left.box is not None or left.points is not None:
                 self._answer("Take back a point of", obj_id, left)
-                return
+                return obj_id
         with self._project.database.act(f"Take back {thing.name}"):
             self._project.unsay(obj_id, frame_idx)
             self._project.remove_mask(obj_id, frame_idx)
+        return obj_id
 
     def preview(self, frame_idx: int, obj_id: int | None, x: float, y: float, *, on: bool) -> Mask:
         """The mask that a click would give; nothing changes."""

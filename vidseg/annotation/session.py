@@ -129,12 +129,7 @@ class AnnotationSession:
 
     def unprompt(self, frame_idx: int, obj_id: int, point: int | None = None) -> None:
         """Take back one point, by its place, or all that was said of an object on a frame."""
-
-        def take_back() -> int:
-            self._prompting.unprompt(frame_idx, obj_id, point)
-            return obj_id
-
-        self._prompt(frame_idx, take_back)
+        self._prompt(frame_idx, lambda: self._prompting.unprompt(frame_idx, obj_id, point))
 
     def preview(self, frame_idx: int, obj_id: int | None, x: float, y: float, *, on: bool = True) -> Mask:
         """The mask that a click would give; nothing changes."""
@@ -289,6 +284,11 @@ class AnnotationSession:
     def state(self) -> dict[str, Any]:
         """All but masks and timelines, as JSON values; STATE in docs/annotate_protocol.md."""
         return describe(self)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nobody waits for anything, nor did a moment ago."""
+        return not self._jobs.is_busy and self._answers_first.is_settled
 
     def job_document(self) -> dict[str, Any] | None:
         """How far tracking has come, as JSON values; None if none is under way."""

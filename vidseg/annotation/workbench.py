@@ -108,9 +108,7 @@ class Workbench:
         source, out = self._videos[index]
         session = AnnotationSession(source, out, tracker=self._tracker, asked=self._asked)
         session.listeners.add(self.listeners.tell)
-        return session, Pictures(
-            session.video, session.folder / STATE, may_rest=lambda: session.job_document() is None
-        )
+        return session, Pictures(session.video, session.folder / STATE, may_rest=lambda: session.is_at_rest)
 
     def state(self) -> dict[str, Any]:
         """STATE of docs/annotate_protocol.md."""
