@@ -14,7 +14,14 @@ import pytest
 import vidseg
 from support.fake_batch import BOX, left_over, make_jobs, masks_of
 from support.hard_videos import numbered, truncated
-from vidseg.errors import CheckpointError, DecodeError, OutputBusyError, RunError, SourceError
+from vidseg.errors import (
+    CheckpointError,
+    DecodeError,
+    OutOfMemoryError,
+    OutputBusyError,
+    RunError,
+    SourceError,
+)
 from vidseg.pipeline.batch.jobs import Job, JobsFile
 from vidseg.pipeline.batch.scratch import Scratch
 from vidseg.pipeline.batch.stage import TrackingStage, may_pass
@@ -185,7 +192,7 @@ def test_bad_jobs_fail_with_their_reason_and_leave_nothing_unfinished(
         (RunError("the disk is full"), True),
         (ConnectionResetError("reset"), True),
         (TimeoutError("slow"), True),
-        (MemoryError(), True),
+        (OutOfMemoryError("no memory is left"), True),
         (SourceError("no video"), False),
         (CheckpointError("no weights"), False),
         (DecodeError("broke", frames_read=3), False),

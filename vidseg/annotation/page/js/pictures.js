@@ -60,6 +60,8 @@ export class Pictures {
   moveTo(frame) {
     if (frame !== this.#playhead) this.#direction = frame < this.#playhead ? -1 : 1;
     this.#playhead = frame;
+    // What failed ahead of the playhead is asked for again when somebody comes to it, so that the failure is told.
+    if (this.#cache.get(frame) === null) this.#cache.delete(frame);
     this.#fill();
     this.#standInLater();
   }
