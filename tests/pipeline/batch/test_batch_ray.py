@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from support import fake_batch
 from support.fake_batch import BOX, CrowdedStage, left_over, make_jobs, masks_of, report_of
 from support.hard_videos import numbered, truncated
 from support.short_clips import write_short_clips
@@ -220,6 +221,9 @@ def start_pool(
 def test_jobs_that_ran_out_of_memory_get_a_machine_to_themselves(cluster: Any, tmp_path: Path) -> None:
     jobs = JobsFile(make_jobs(tmp_path / "jobs", dict.fromkeys("abcdef", 3)))
     (tmp_path / "workers").mkdir()
+    from ray import cloudpickle
+
+    cloudpickle.register_pickle_by_value(fake_batch)  # workers have no tests to import it from
     pool = start_pool(CrowdedStage(tmp_path / "workers"), jobs, cluster.address, workers=4, cpus=0.5)
     try:
         until = time.monotonic() + 400
