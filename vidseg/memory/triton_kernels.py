@@ -18,7 +18,7 @@ LOG2_E = math.log2(math.e)
 TURN_ROWS = 16
 """How many tokens a program of `turn` takes."""
 READ_TILES = {"ROWS": 128, "KEYS": 64, "num_warps": 8, "num_stages": 3}
-"""Queries of a program of `read`, keys of a step, and how they are computed: the fastest on an H200."""
+"""Queries of a program of `read`, keys of a step, and how they are computed: guessed for Hopper."""
 
 
 @triton.jit
