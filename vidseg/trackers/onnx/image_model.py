@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vidseg.errors import PromptError
 from vidseg.trackers.model import Candidates, Features
+from vidseg.trackers.onnx.exported import ExportedModel
 from vidseg.trackers.onnx.graphs import Graphs
 from vidseg.trackers.pico_sam2.answers import PicoAnswers
 from vidseg.trackers.sam.answers import SamAnswers
@@ -17,7 +18,7 @@ from vidseg.trackers.sam2.mask_decoder import VISIBLE
 from vidseg.trackers.sam2.prompt_encoder import have_boxes
 
 
-class OnnxImageModel(nn.Module):
+class OnnxImageModel(ExportedModel, nn.Module):
     """What image models have in common that compute in onnxruntime; they have no weights of their own."""
 
     def __init__(self, graphs: Graphs) -> None:
@@ -26,12 +27,6 @@ class OnnxImageModel(nn.Module):
         self.image_size: int = graphs.facts["image_size"]
         self.device = torch.device("cpu")
         self.dtype = torch.float32
-
-    def fuse(self) -> None:
-        """Graphs are exported in their fastest form."""
-
-    def compile_parts(self) -> None:
-        """onnxruntime has compiled its graphs already."""
 
 
 class OnnxSamModel(SamAnswers, OnnxImageModel):

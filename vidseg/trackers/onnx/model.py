@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from vidseg.errors import ConfigError
 from vidseg.memory.bank import Recall, stack_tokens
-from vidseg.trackers.graphs.replays import Replays
 from vidseg.trackers.model import Candidates, Decoded, Features
+from vidseg.trackers.onnx.exported import ExportedMemoryModel
 from vidseg.trackers.onnx.graphs import Graphs
 from vidseg.trackers.sam2.answers import Sam2Answers
 
 
-class OnnxSam2Model(Sam2Answers, nn.Module):
+class OnnxSam2Model(ExportedMemoryModel, Sam2Answers, nn.Module):
     """A `MemoryModel` that computes in onnxruntime; it has no weights of its own."""
 
     takes_decoded = True
@@ -39,15 +39,6 @@ class OnnxSam2Model(Sam2Answers, nn.Module):
         self._slots: int = facts["memory_slots"]
         self.device = torch.device("cpu")
         self.dtype = torch.float32
-
-    def fuse(self) -> None:
-        """Graphs are exported in their fastest form."""
-
-    def compile_parts(self) -> None:
-        """onnxruntime has compiled its graphs already."""
-
-    def record_parts(self, replays: Replays) -> None:
-        """onnxruntime runs graphs anyway."""
 
     def encode(self, image_3ss: Tensor) -> Features:
         return self.encode_batch(image_3ss[None])
@@ -128,17 +119,6 @@ class OnnxSam2Model(Sam2Answers, nn.Module):
             from_prompt=torch.full(scores.shape, from_prompt),
         )
         return memories.to(torch.bfloat16)
-
-    def all_passes(
-        self,
-        features: Features,
-        conditioned_bchw: Tensor,
-        points_bp2: Tensor | None = None,
-        labels_bp: Tensor | None = None,
-        *,
-        previous_logits_bhw: Tensor | None = None,
-    ) -> list[Decoded]:
-        raise ConfigError("an exported model cannot be trained", hint="train the tracker that was exported")
 
     def masks_read(self, conditioned_bchw: Tensor) -> Tensor | None:
         return None

@@ -7,15 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from vidseg.errors import ConfigError
-from vidseg.trackers.graphs.replays import Replays
-from vidseg.trackers.model import Decoded, Features
+from vidseg.trackers.model import Features
+from vidseg.trackers.onnx.exported import ExportedMemoryModel
 from vidseg.trackers.onnx.graphs import Graphs
 from vidseg.trackers.space_time.decoder import DecodedMaps
 from vidseg.trackers.space_time.video_model import SpaceTimeModel
 
 
-class OnnxSpaceTimeModel(SpaceTimeModel):
+class OnnxSpaceTimeModel(ExportedMemoryModel, SpaceTimeModel):
     """A `MemoryModel` whose learned parts compute in onnxruntime; it has no weights of its own."""
 
     def __init__(self, graphs: Graphs) -> None:
@@ -33,32 +32,12 @@ class OnnxSpaceTimeModel(SpaceTimeModel):
         self.reading = _Reading(graphs)  # type: ignore[assignment]
         self.decoder = _Decoder(graphs)  # type: ignore[assignment]
 
-    def fuse(self) -> None:
-        """Graphs are exported in their fastest form."""
-
-    def compile_parts(self) -> None:
-        """onnxruntime has compiled its graphs already."""
-
-    def record_parts(self, replays: Replays) -> None:
-        """onnxruntime runs its graphs by itself."""
-
     def encode_batch(self, images_b3ss: Tensor) -> Features:
         top, *finer = self._graphs.run("image_encoder", image=images_b3ss)
         return Features(finer[::-1], top)
 
     def remembered(self, seen_rchw: Tensor) -> Tensor:
         return self._graphs.run("remembering", seen=seen_rchw)[0]
-
-    def all_passes(
-        self,
-        features: Features,
-        conditioned_bchw: Tensor,
-        points_bp2: Tensor | None = None,
-        labels_bp: Tensor | None = None,
-        *,
-        previous_logits_bhw: Tensor | None = None,
-    ) -> list[Decoded]:
-        raise ConfigError("an exported model cannot be trained", hint="train the tracker that was exported")
 
 
 class _Reading(nn.Module):
