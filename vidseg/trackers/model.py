@@ -174,9 +174,9 @@ class ScreensPrompts(Protocol):
         labels_bp: Tensor,
         least_iou: float,
     ) -> Candidates:
-        """Like `ImageModel.candidates`, but a prompt whose quick answer predicts an IoU that is not above
-        `least_iou` keeps that answer. Arguments have one row a prompt; `conditioned_bchw` and the features
-        belong to one picture."""
+        """Candidates as `ImageModel.candidates` gives them, but a prompt whose quick answer predicts an IoU
+        that is not above `least_iou` keeps that answer. Arguments have one row a prompt; `conditioned_bchw`
+        and the features belong to one picture."""
         ...
 
 

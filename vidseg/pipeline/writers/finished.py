@@ -36,7 +36,7 @@ class VideoDescription:
     labels: Mapping[int, str]
     """Object id -> label, '' for none; for every object known when the run starts."""
     found_labels: Mapping[int, str] = field(default_factory=dict)
-    """The same for objects that a detector finds on the way; it may grow while writers hold it."""
+    """Labels of objects that a detector finds on the way; they may grow in number while writers hold this."""
     colours: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
     """R G B of objects to which people gave colours, for pictures."""
     unpainted: Collection[int] = ()

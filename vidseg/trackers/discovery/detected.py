@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     Mask = npt.NDArray[np.bool_]
 
 SAME_BOX_IOU = 0.7
-"""Of two boxes whose IoU is above this, the one with the lower score is the same thing once more, whatever
-its label: SAM's threshold for boxes of masks."""
+"""Two boxes whose IoU is above this are one thing, whatever their labels, and the one with the lower score is
+dropped: SAM's threshold for boxes of masks."""
 
 
 class DetectorFinder:

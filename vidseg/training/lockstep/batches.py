@@ -23,7 +23,7 @@ PORTIONS = 10**7
 
 
 class PooledBatches:
-    """For each step a batch of clips and one of clips of one frame, on the device."""
+    """The batches of each step, one of clips and one of clips of one frame, on the device."""
 
     def __init__(self, settings: TrainSettings, device: torch.device) -> None:
         assert settings.lockstep is not None
