@@ -78,7 +78,7 @@ COMMANDS: dict[str, Command] = {
         "vidseg export sam2.1-hiera-tiny --out onnx",
     ),
     "compress": Command(
-        "vidseg.export.compress_command",
+        "vidseg.compression.command",
         "make an exported model smaller by eight-bit products, and say what that costs",
         "vidseg compress mobile-sam --int8 --calibrate clip.mp4 --out int8",
     ),

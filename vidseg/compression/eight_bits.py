@@ -1,44 +1,31 @@
-"""`vidseg compress`: a model in int8 by a calibration video, and what that brings and costs."""
+"""`vidseg compress --int8`: a model in int8 by a calibration video, and what that brings and costs."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 from vidseg.errors import InputError
-from vidseg.pipeline.commands.tracker_arguments import add_tracker_arguments, options_of
+from vidseg.pipeline.commands.tracker_arguments import options_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", nargs="?", help="the tracker or image model, as --tracker")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
-    parser.add_argument("--int8", action="store_true", required=True, help="quantise to eight bits")
-    parser.add_argument(
-        "--calibrate", type=Path, required=True, metavar="VIDEO", help="a clip like the videos to come"
-    )
-    parser.add_argument(
+    group = parser.add_argument_group("--int8")
+    group.add_argument(
         "--parts",
         default="image_encoder",
         metavar="LIST",
         help="graphs to quantise, such as image_encoder,memory_attention (default: image_encoder)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--box", metavar="X0,Y0,X1,Y1", help="the object on the clip's first frame (default: its middle)"
     )
-    parser.add_argument(
-        "--frames", type=int, default=16, metavar="N", help="frames of the clip (default: 16)"
-    )
-    add_tracker_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     from vidseg.export.int8 import compress_int8
 
-    if args.name is not None:
-        args.tracker = args.name
     report = compress_int8(
         options_of(args),
         args.calibrate,
