@@ -8,23 +8,23 @@ from torch import Tensor
 
 from vidseg.memory import blocked_attention
 from vidseg.trackers.backbones import pieces
-from vidseg.trackers.backbones.hiera import Hiera
+from vidseg.trackers.backbones.hiera import Hiera, HieraSettings
 
 
 def small(**more: object) -> Hiera:
     torch.manual_seed(0)
     options = {"embed_dim": 16, "heads": 1, "stages": [1, 2, 3, 1], "global_blocks": [4], **more}
-    return Hiera(**options).eval()  # type: ignore[arg-type]
+    return Hiera(HieraSettings(**options)).eval()  # type: ignore[arg-type]
 
 
 def images(size: int) -> Tensor:
     return torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("windows", [(8, 4, 14, 7), (8, 4, 16, 8)])
+@pytest.mark.parametrize("windows", [[8, 4, 14, 7], [8, 4, 16, 8]])
 @pytest.mark.parametrize("size", [192, 256])
 def test_stripes_of_windows_equal_the_whole_picture(
-    monkeypatch: pytest.MonkeyPatch, windows: tuple[int, ...], size: int
+    monkeypatch: pytest.MonkeyPatch, windows: list[int], size: int
 ) -> None:
     """Also where windows reach over the edge."""
     model = small(windows=windows)

@@ -111,7 +111,7 @@ BACKBONES = Registry(
     {
         "efficientvit": Part(EfficientViTSettings, EfficientViT.of),
         "fused-repvit": Part(FusedRepViTSettings, FusedRepViT.of),
-        "hiera": Part(HieraSettings, Hiera.of, _SMALL_HIERA),
+        "hiera": Part(HieraSettings, Hiera, _SMALL_HIERA),
         "plain-vit": Part(PlainViTSettings, PlainViT.of, {"variant": "tiny"}),
         "repvit": Part(RepViTSettings, RepViT.of),
         "residual": Part(

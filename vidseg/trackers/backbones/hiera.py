@@ -7,18 +7,19 @@ checkpoints.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vidseg.memory.blocked_attention import attend_in_blocks, fused_lags
 from vidseg.memory.linear import Linear
 from vidseg.trackers.backbones.kept import KeptPositions
 from vidseg.trackers.backbones.pieces import by_rows, in_pieces, num_in_piece
+from vidseg.trackers.backbones.widths import Width, divided
 from vidseg.trackers.mlp import MLP
 from vidseg.validation import Strict
 
@@ -44,15 +45,31 @@ def _from_windows(windows: Tensor, batch: int, height: int, width: int) -> Tenso
     return x.reshape(batch, rows * size, columns * size, channels)[:, :height, :width]
 
 
-class PooledAttention(nn.Module):
-    """Multi-head attention inside each window (or picture); it may pool its queries 2 x 2."""
+@dataclass(frozen=True)
+class StageWidths:
+    """Widths of the blocks of a stage."""
 
-    def __init__(self, dim: int, out_dim: int, heads: int, pool_queries: bool) -> None:
+    channels: int
+    """Of its map, and between its blocks."""
+    attention: int
+    """Of queries, keys and values, all heads together."""
+    mlp: int
+    """Of the perceptrons' hidden layer."""
+
+
+class PooledAttention(nn.Module):
+    """Multi-head attention inside each window (or picture); it may pool its queries 2 x 2.
+
+    Args:
+        inner: width of queries, keys and values, all heads together.
+    """
+
+    def __init__(self, dim: int, inner: int, out_dim: int, heads: int, pool_queries: bool) -> None:
         super().__init__()
         self.heads = heads
         self.pool_queries = pool_queries
-        self.qkv = Linear(dim, 3 * out_dim)
-        self.proj = Linear(out_dim, out_dim)
+        self.qkv = Linear(dim, 3 * inner)
+        self.proj = Linear(inner, out_dim)
 
     def forward(self, x_bhwc: Tensor) -> Tensor:
         batch, height, width, _ = x_bhwc.shape
@@ -69,19 +86,24 @@ class PooledAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """Windowed attention, then a perceptron, each with a norm before it; may pool the map 2 x 2."""
+    """Windowed attention, then a perceptron, each with a norm before it; may pool the map 2 x 2.
 
-    def __init__(self, dim: int, out_dim: int, heads: int, window: int, pool: bool) -> None:
+    Args:
+        dim: channels of what comes in, those of the stage before where the block pools.
+        window: side of the windows; 0: the block attends to the whole picture.
+    """
+
+    def __init__(self, dim: int, widths: StageWidths, heads: int, window: int, pool: bool) -> None:
         super().__init__()
         self.window = window
         self.pool = pool
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
-        self.attn = PooledAttention(dim, out_dim, heads, pool)
+        out_dim = widths.channels
+        self.attn = PooledAttention(dim, widths.attention, out_dim, heads, pool)
         self.norm2 = nn.LayerNorm(out_dim, eps=1e-6)
-        self.mlp = MLP(out_dim, 4 * out_dim, out_dim, num_layers=2, activation="gelu")
-        if dim != out_dim:
+        self.mlp = MLP(out_dim, widths.mlp, out_dim, num_layers=2, activation="gelu")
+        if pool:
             self.proj = Linear(dim, out_dim)
-        self.changes_width = dim != out_dim
 
     def forward(self, x_bhwc: Tensor) -> Tensor:
         if not self.window:
@@ -94,8 +116,8 @@ class Block(nn.Module):
     def _forward(self, x_bhwc: Tensor) -> Tensor:
         batch = x_bhwc.shape[0]
         normed = self.norm1(x_bhwc)
-        if self.changes_width:
-            x_bhwc = _pool(self.proj(normed)) if self.pool else self.proj(normed)
+        if self.pool:
+            x_bhwc = _pool(self.proj(normed))
         if self.window:
             out = self.attn(_to_windows(normed, self.window))
             out = _from_windows(out, batch, x_bhwc.shape[1], x_bhwc.shape[2])
@@ -115,68 +137,67 @@ class _PatchEmbed(nn.Module):
 
 
 class HieraSettings(Strict):
-    """Settings of a `Hiera` in a YAML; see its arguments."""
+    """Settings of a `Hiera` in a YAML."""
 
     embed_dim: int = Field(ge=1)
+    """Channels of the first stage; they double at each stage."""
     heads: int = Field(ge=1)
+    """Heads of the first stage; they double at each stage."""
     stages: list[int] = Field(min_length=4, max_length=4)
+    """Number of blocks in each stage."""
     global_blocks: list[int]
+    """Numbers of the blocks that attend to the whole picture instead of windows."""
     windows: list[int] = Field(default=[8, 4, 14, 7], min_length=4, max_length=4)
+    """Side of the windows in each stage; a block that pools uses the window of the stage before."""
     background_size: int = Field(default=7, ge=1)
-    """Side of the grid of the learned position embedding."""
+    """Side of the grid of the learned position embedding, which is resized to the picture."""
+    channels: list[Width] | None = Field(default=None, min_length=4, max_length=4)
+    """Channels of each stage; None: `embed_dim`, which doubles at each stage."""
+    attention: list[Width] | None = Field(default=None, min_length=4, max_length=4)
+    """Width of each stage's queries, keys and values, all heads together; None: as many as its channels."""
+    mlp: list[Width] | None = Field(default=None, min_length=4, max_length=4)
+    """Width of the hidden layer of each stage's perceptrons; None: four times its channels."""
+
+    def widths(self) -> list[StageWidths]:
+        """The widths of each stage."""
+        channels = self.channels or [self.embed_dim * 2**stage for stage in range(len(self.stages))]
+        mlp = self.mlp or [4 * width for width in channels]
+        return [StageWidths(*each) for each in zip(channels, self.attention or channels, mlp, strict=True)]
+
+    @model_validator(mode="after")
+    def _fits(self) -> HieraSettings:
+        for stage, widths in enumerate(self.widths()):
+            divided(widths.attention, self.heads * 2**stage)
+        return self
 
 
 class Hiera(nn.Module):
-    """The Hiera encoder: images to four feature maps.
-
-    Args:
-        embed_dim: channels of the first stage; channels and heads double at each stage.
-        heads: heads of the first stage.
-        stages: number of blocks in each stage.
-        global_blocks: numbers of the blocks that attend to the whole picture instead of windows.
-        windows: side of the windows in each stage; a block that pools uses the window of the stage before.
-        background_hw: grid of the learned position embedding that is resized to the picture.
-    """
+    """The Hiera encoder: images to four feature maps."""
 
     mode: Literal["pyramid"] = "pyramid"
 
-    @classmethod
-    def of(cls, settings: HieraSettings) -> Hiera:
-        given = settings.model_dump()
-        side = given.pop("background_size")
-        return cls(**given, background_hw=(side, side))
-
-    def __init__(
-        self,
-        *,
-        embed_dim: int,
-        heads: int,
-        stages: Sequence[int],
-        global_blocks: Sequence[int],
-        windows: Sequence[int] = (8, 4, 14, 7),
-        background_hw: tuple[int, int] = (7, 7),
-    ) -> None:
+    def __init__(self, settings: HieraSettings) -> None:
         super().__init__()
-        self.patch_embed = _PatchEmbed(embed_dim)
-        self.pos_embed = nn.Parameter(torch.zeros(1, embed_dim, *background_hw))
-        self.pos_embed_window = nn.Parameter(torch.zeros(1, embed_dim, windows[0], windows[0]))
+        widths, windows, side = settings.widths(), settings.windows, settings.background_size
+        dim = widths[0].channels
+        self.patch_embed = _PatchEmbed(dim)
+        self.pos_embed = nn.Parameter(torch.zeros(1, dim, side, side))
+        self.pos_embed_window = nn.Parameter(torch.zeros(1, dim, windows[0], windows[0]))
         blocks: list[Block] = []
-        dim = embed_dim
         self._stage_ends: list[int] = []
-        for stage, depth in enumerate(stages):
+        for stage, depth in enumerate(settings.stages):
             for place in range(depth):
                 pools = stage > 0 and place == 0
-                out_dim = embed_dim * 2**stage
                 window = windows[stage - 1 if pools else stage]
-                if len(blocks) in global_blocks:
+                if len(blocks) in settings.global_blocks:
                     window = 0
-                blocks.append(Block(dim, out_dim, heads * 2**stage, window, pools))
-                dim = out_dim
+                blocks.append(Block(dim, widths[stage], settings.heads * 2**stage, window, pools))
+                dim = widths[stage].channels
             self._stage_ends.append(len(blocks) - 1)
         self.blocks = nn.ModuleList(blocks)
         self._positions = KeptPositions()
-        self.channels: tuple[int, ...] = tuple(embed_dim * 2**stage for stage in range(len(stages)))
-        self.strides: tuple[int, ...] = tuple(4 * 2**stage for stage in range(len(stages)))
+        self.channels: tuple[int, ...] = tuple(stage.channels for stage in widths)
+        self.strides: tuple[int, ...] = tuple(4 * 2**stage for stage in range(len(widths)))
 
     def _make_position(self, height: int, width: int) -> Tensor:
         """The position embedding, resized to a grid."""

@@ -10,16 +10,19 @@ H heads · D channels of a head · C channels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vidseg.errors import ConfigError, unknown
 from vidseg.memory.blocked_attention import attend_in_blocks, fused_lags
 from vidseg.memory.linear import Linear
 from vidseg.trackers.backbones.kept import KeptPositions
+from vidseg.trackers.backbones.widths import BlockWidths, divided, of_each_block
 from vidseg.trackers.backbones.windows import from_windows, to_windows
 from vidseg.trackers.mlp import MLP
 from vidseg.validation import Strict
@@ -39,17 +42,19 @@ class Attention(nn.Module):
     """Multi-head self-attention over the whole grid, or within windows.
 
     Args:
-        channels: a multiple of `heads`.
+        channels: of what comes in and goes out.
         heads: number of heads.
         window: side of the windows in patches; None for the whole grid.
+        inner: width of queries, keys and values: a multiple of `heads`; None: as many as `channels`.
     """
 
-    def __init__(self, channels: int, heads: int, window: int | None) -> None:
+    def __init__(self, channels: int, heads: int, window: int | None, inner: int | None = None) -> None:
         super().__init__()
+        inner = inner or channels
         self.heads = heads
         self.window = window
-        self.qkv = Linear(channels, 3 * channels)
-        self.proj = Linear(channels, channels)
+        self.qkv = Linear(channels, 3 * inner)
+        self.proj = Linear(inner, channels)
 
     def forward(self, x_byxc: Tensor) -> Tensor:
         _, height, width, _ = x_byxc.shape
@@ -71,14 +76,19 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then a perceptron; each with a norm before it."""
+    """Attention, then a perceptron; each with a norm before it.
 
-    def __init__(self, channels: int, heads: int, window: int | None) -> None:
+    Args:
+        heads, window, inner: see `Attention`.
+        mlp: width of the perceptron's hidden layer.
+    """
+
+    def __init__(self, channels: int, heads: int, window: int | None, inner: int, mlp: int) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(channels, eps=1e-6)
-        self.attn = Attention(channels, heads, window)
+        self.attn = Attention(channels, heads, window, inner)
         self.norm2 = nn.LayerNorm(channels, eps=1e-6)
-        self.mlp = MLP(channels, 4 * channels, channels, num_layers=2, activation="gelu")
+        self.mlp = MLP(channels, mlp, channels, num_layers=2, activation="gelu")
 
     def forward(self, x_byxc: Tensor) -> Tensor:
         x_byxc = x_byxc + self.attn(self.norm1(x_byxc))
@@ -99,6 +109,25 @@ class PlainViTSettings(Strict):
     windowed: bool = True
     """Whether most blocks attend within windows, as EfficientTAM's do; else each attends over the whole grid,
     as EfficientSAM's do."""
+    depth: int = Field(default=DEPTH, ge=1)
+    """Number of blocks."""
+    global_blocks: list[int] = Field(default=[2, 5, 8, 11])
+    """Numbers of the blocks that attend over the whole grid, if not all do."""
+    channels: int | None = Field(default=None, ge=1)
+    """Channels of the map, and between blocks; None: those of the variant. The variant has the heads."""
+    attention: int | None = Field(default=None, ge=1)
+    """Width of queries, keys and values, all heads together; None: as many as `channels`."""
+    mlp: BlockWidths | None = None
+    """Width of the perceptrons' hidden layer: one number, or one for each block; None: four times `channels`.
+    """
+
+    @model_validator(mode="after")
+    def _fits(self) -> PlainViTSettings:
+        if self.variant in VARIANTS:
+            channels, heads = VARIANTS[self.variant]
+            divided(self.attention or self.channels or channels, heads)
+        of_each_block(self.mlp or 1, self.depth)
+        return self
 
 
 class PlainViT(nn.Module):
@@ -109,6 +138,7 @@ class PlainViT(nn.Module):
         depth: number of blocks.
         window: side of the windows, in patches.
         global_blocks: numbers of the blocks that attend over the whole grid.
+        channels, attention, mlp: see `PlainViTSettings`.
     """
 
     mode: Literal["pyramid", "single-scale"] = "single-scale"
@@ -122,9 +152,14 @@ class PlainViT(nn.Module):
         """
         if settings.variant not in VARIANTS:
             raise ConfigError(unknown("plain ViT", settings.variant, VARIANTS))
-        if settings.windowed:
-            return cls(settings.variant)
-        return cls(settings.variant, global_blocks=tuple(range(DEPTH)))
+        return cls(
+            settings.variant,
+            depth=settings.depth,
+            global_blocks=tuple(settings.global_blocks if settings.windowed else range(settings.depth)),
+            channels=settings.channels,
+            attention=settings.attention,
+            mlp=settings.mlp,
+        )
 
     def __init__(
         self,
@@ -132,9 +167,14 @@ class PlainViT(nn.Module):
         depth: int = DEPTH,
         window: int = 14,
         global_blocks: tuple[int, ...] = (2, 5, 8, 11),
+        *,
+        channels: int | None = None,
+        attention: int | None = None,
+        mlp: int | Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        channels, heads = VARIANTS[variant]
+        published, heads = VARIANTS[variant]
+        channels = channels or published
         self.windowed = len(global_blocks) < depth
         """Whether some blocks attend within windows alone."""
         self.channels: tuple[int, ...] = (channels,)
@@ -145,7 +185,8 @@ class PlainViT(nn.Module):
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         self._positions = KeptPositions()
         self.blocks = nn.ModuleList(
-            Block(channels, heads, None if index in global_blocks else window) for index in range(depth)
+            Block(channels, heads, None if index in global_blocks else window, attention or channels, width)
+            for index, width in enumerate(of_each_block(mlp or 4 * channels, depth))
         )
 
     def forward(self, images_b3ss: Tensor) -> list[Tensor]:

@@ -13,12 +13,13 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vidseg.memory.linear import Linear
 from vidseg.trackers.backbones.kept import KeptPositions
 from vidseg.trackers.backbones.relative_attention import attend_with_biases
+from vidseg.trackers.backbones.widths import BlockWidths, divided, of_each_block
 from vidseg.trackers.backbones.windows import from_windows, to_windows
 from vidseg.trackers.mlp import MLP
 from vidseg.validation import Strict
@@ -35,29 +36,43 @@ class SamViTSettings(Strict):
     """Number of blocks."""
     global_blocks: list[int] = Field(default=[2, 5, 8, 11])
     """Numbers of the blocks that attend over the whole grid."""
-    mlp: int = Field(default=3072, ge=1)
-    """Width of the perceptrons' hidden layer."""
+    attention: int | None = Field(default=None, ge=1)
+    """Width of queries, keys and values, all heads together; None: as many as `channels`."""
+    mlp: BlockWidths = 3072
+    """Width of the perceptrons' hidden layer: one number, or one for each block."""
     window: int = Field(default=14, ge=1)
     """Side of the windows, in patches."""
     grid: int = Field(default=64, ge=1)
     """Side of the patch grid on which positions were learned."""
+
+    @property
+    def inner(self) -> int:
+        """Width of queries, keys and values."""
+        return self.attention or self.channels
+
+    @model_validator(mode="after")
+    def _fits(self) -> SamViTSettings:
+        divided(self.inner, self.heads)
+        of_each_block(self.mlp, self.depth)
+        return self
 
 
 class Attention(nn.Module):
     """Multi-head self-attention whose logits also depend on where a key lies relative to the query.
 
     Args:
-        channels: a multiple of `heads`.
+        channels: of what comes in and goes out.
+        inner: of queries, keys and values: a multiple of `heads`.
         side: side of the grid, or of a window, on which relative positions were learned.
     """
 
-    def __init__(self, channels: int, heads: int, side: int) -> None:
+    def __init__(self, channels: int, inner: int, heads: int, side: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = Linear(channels, 3 * channels)
-        self.proj = Linear(channels, channels)
-        self.rel_pos_h = nn.Parameter(torch.zeros(2 * side - 1, channels // heads))
-        self.rel_pos_w = nn.Parameter(torch.zeros(2 * side - 1, channels // heads))
+        self.qkv = Linear(channels, 3 * inner)
+        self.proj = Linear(inner, channels)
+        self.rel_pos_h = nn.Parameter(torch.zeros(2 * side - 1, inner // heads))
+        self.rel_pos_w = nn.Parameter(torch.zeros(2 * side - 1, inner // heads))
 
     def forward(self, x_byxc: Tensor) -> Tensor:
         """Attention over the whole of each grid in the batch."""
@@ -84,14 +99,16 @@ class Block(nn.Module):
     """Attention, then a perceptron; each with a norm before it.
 
     Args:
+        mlp: width of the perceptron's hidden layer.
         window: side of the windows in patches; None for the whole grid.
     """
 
-    def __init__(self, channels: int, heads: int, mlp: int, window: int | None, grid: int) -> None:
+    def __init__(self, settings: SamViTSettings, mlp: int, window: int | None) -> None:
         super().__init__()
+        channels = settings.channels
         self.window = window
         self.norm1 = nn.LayerNorm(channels, eps=1e-6)
-        self.attn = Attention(channels, heads, window or grid)
+        self.attn = Attention(channels, settings.inner, settings.heads, window or settings.grid)
         self.norm2 = nn.LayerNorm(channels, eps=1e-6)
         self.mlp = MLP(channels, mlp, channels, num_layers=2, activation="gelu")
 
@@ -133,14 +150,8 @@ class SamViT(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(1, grid, grid, channels))
         self._positions = KeptPositions()
         self.blocks = nn.ModuleList(
-            Block(
-                channels,
-                settings.heads,
-                settings.mlp,
-                None if index in settings.global_blocks else settings.window,
-                grid,
-            )
-            for index in range(settings.depth)
+            Block(settings, mlp, None if index in settings.global_blocks else settings.window)
+            for index, mlp in enumerate(of_each_block(settings.mlp, settings.depth))
         )
 
     def forward(self, images_b3ss: Tensor) -> list[Tensor]:
