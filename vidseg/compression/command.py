@@ -1,4 +1,8 @@
-"""`vidseg compress`: its ways, each in a module with `add_arguments(parser)` and `run(args) -> exit code`."""
+"""`vidseg compress`: its ways, each in a module of its own.
+
+A way's module has `add_arguments(parser, ways)`, which adds the option that chooses it to the group `ways`,
+and `run(args) -> exit code`.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +10,35 @@ import argparse
 from pathlib import Path
 
 from vidseg.compression import eight_bits
+from vidseg.compression.slimming import command as slimming
 from vidseg.pipeline.commands.tracker_arguments import add_tracker_arguments
+
+WAYS = {"int8": eight_bits, "prune": slimming}
+"""The option that chooses a way -> its module."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", nargs="?", help="the tracker or image model, as --tracker")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
+    parser.add_argument(
+        "--calibrate",
+        type=Path,
+        required=True,
+        metavar="SOURCE",
+        help="a clip like the videos to come; --prune takes a folder of pictures, too",
+    )
+    parser.add_argument(
+        "--frames", type=int, default=16, metavar="N", help="frames or pictures of it (default: 16)"
+    )
+    parser.add_argument(
+        "--parts",
+        default="image_encoder",
+        metavar="LIST",
+        help="parts to compress, such as image_encoder,memory_attention (default: image_encoder)",
+    )
     ways = parser.add_mutually_exclusive_group(required=True)
-    ways.add_argument(
-        "--int8", dest="way", action="store_const", const=eight_bits, help="quantise to eight bits"
-    )
-    parser.add_argument(
-        "--calibrate", type=Path, required=True, metavar="SOURCE", help="a clip like the videos to come"
-    )
-    parser.add_argument(
-        "--frames", type=int, default=16, metavar="N", help="frames of it that are seen (default: 16)"
-    )
-    eight_bits.add_arguments(parser)
+    for module in WAYS.values():
+        module.add_arguments(parser, ways)
     add_tracker_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
@@ -30,4 +46,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.name is not None:
         args.tracker = args.name
-    return int(args.way.run(args))
+    (way,) = (module for option, module in WAYS.items() if getattr(args, option) is not None)
+    return int(way.run(args))

@@ -10,15 +10,9 @@ from vidseg.errors import InputError
 from vidseg.pipeline.commands.tracker_arguments import options_of
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("--int8")
-    group.add_argument(
-        "--parts",
-        default="image_encoder",
-        metavar="LIST",
-        help="graphs to quantise, such as image_encoder,memory_attention (default: image_encoder)",
-    )
-    group.add_argument(
+def add_arguments(parser: argparse.ArgumentParser, ways: argparse._MutuallyExclusiveGroup) -> None:
+    ways.add_argument("--int8", action="store_true", default=None, help="quantise to eight bits")
+    parser.add_argument_group("--int8").add_argument(
         "--box", metavar="X0,Y0,X1,Y1", help="the object on the clip's first frame (default: its middle)"
     )
 

@@ -1,0 +1,100 @@
+"""What the parts of a model take while it works on pictures or frames like those to come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from vidseg.compression.calls import Call
+from vidseg.errors import ConfigError, InputError
+from vidseg.pipeline.read import read
+from vidseg.pipeline.read.folder import IMAGE_SUFFIXES
+from vidseg.pipeline.stills.pictures import list_pictures
+from vidseg.trackers.contract import Frame
+from vidseg.trackers.engine_tracker import EngineTracker
+from vidseg.trackers.image.load import build_segmenter
+from vidseg.trackers.options import TrackerOptions
+from vidseg.trackers.registry import build_tracker
+
+if TYPE_CHECKING:
+    from vidseg.trackers.contract import Box
+
+Image = npt.NDArray[np.uint8]
+"""H x W x 3, RGB."""
+
+
+def read_pictures(source: Path, count: int) -> list[Image]:
+    """Pictures of a folder, spread over it, or the first frames of a video.
+
+    Raises:
+        SourceError, DecodeError: the source or one of the pictures cannot be read.
+        InputError: `count` is not positive.
+    """
+    if count < 1:
+        raise InputError(f"--frames {count}", hint="give at least 1")
+    if source.is_dir() or source.suffix.lower() in IMAGE_SUFFIXES:
+        pictures = list_pictures(source)
+        places = np.linspace(0, len(pictures) - 1, min(count, len(pictures))).round().astype(int)
+        return [pictures[place].read() for place in places]
+    with read(source, end=count, keep_decoded=False) as frames:
+        return [frame.image for frame in frames if frame.image is not None]
+
+
+def middle_of(image: Image) -> Box:
+    """A box around the middle quarter of a picture, which stands for an object where none is known."""
+    height, width = image.shape[:2]
+    return (width / 4, height / 4, 3 * width / 4, 3 * height / 4)
+
+
+def calls_of(part: str, asked: TrackerOptions, pictures: Sequence[Image]) -> list[Call]:
+    """What a part takes on these pictures, free of inference mode.
+
+    Args:
+        part: 'image_encoder', or 'memory_attention'.
+
+    Raises:
+        ConfigError: the model has no memory.
+        InputError: frames for the memory differ in size, or there is only one.
+    """
+    if part == "memory_attention":
+        return _memory_calls(asked, pictures)
+    segmenter = build_segmenter(asked)
+    return [(segmenter.framing.model_input(picture, segmenter.device)[None],) for picture in pictures]
+
+
+def _memory_calls(asked: TrackerOptions, pictures: Sequence[Image]) -> list[Call]:
+    if len(pictures) < 2 or len({picture.shape for picture in pictures}) > 1:
+        raise InputError(
+            "memory attention is calibrated by two frames or more of one size",
+            where="--calibrate",
+            hint="give a video",
+        )
+    tracker = build_tracker(asked)
+    if not isinstance(tracker, EngineTracker):
+        raise ConfigError(f"the model '{tracker.name}' has no memory", where="--parts")
+    calls: list[Call] = []
+    attention = tracker.engine.model.get_submodule("memory_attention")  # type: ignore[attr-defined]
+    hook = attention.register_forward_pre_hook(lambda module, given: calls.append(given))
+    session = tracker.start(num_frames=len(pictures))
+    session.prompt(1, box=middle_of(pictures[0]))
+    for index, picture in enumerate(pictures):
+        session.step(Frame(index, float(index), picture))
+    hook.remove()
+    return [tuple(_free(argument) for argument in call) for call in calls]
+
+
+def _free(value: Any) -> Any:
+    """A copy of tensors, alone or in a dataclass, that may take part in computing gradients."""
+    if isinstance(value, Tensor):
+        with torch.inference_mode(False):
+            return value.clone()
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{each.name: _free(getattr(value, each.name)) for each in fields(value)})
+    return value

@@ -1,0 +1,123 @@
+"""`vidseg compress --prune`: a model with fewer channels, and what that brings and costs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vidseg.errors import ConfigError
+from vidseg.pipeline.commands.tracker_arguments import options_of
+
+if TYPE_CHECKING:
+    from vidseg.compression.cost import Cost
+    from vidseg.trackers.options import TrackerOptions
+
+REPORT = "slimming.json"
+EPOCHS = 20
+"""As in SlimSAM: ten with the features inside, ten without."""
+
+
+def add_arguments(parser: argparse.ArgumentParser, ways: argparse._MutuallyExclusiveGroup) -> None:
+    ways.add_argument(
+        "--prune",
+        type=float,
+        metavar="SHARE",
+        help="remove this share of the channels, such as 0.5 (SlimSAM)",
+    )
+    group = parser.add_argument_group("--prune")
+    group.add_argument(
+        "--epochs",
+        type=int,
+        default=EPOCHS,
+        metavar="N",
+        help=f"how often distillation after each step sees the pictures (default: {EPOCHS})",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    parts = [part.strip() for part in args.parts.split(",")]
+    cost = compress(
+        options_of(args), args.prune, args.calibrate, args.out, parts, frames=args.frames, epochs=args.epochs
+    )
+    if args.json:
+        print(json.dumps(asdict(cost), indent=2))
+    else:
+        from vidseg.compression.cost import said
+
+        print(said(cost))
+        print(f"vidseg track VIDEO --prompt FILE --tracker {args.out / 'tracker.yaml'}")
+    return 0
+
+
+def compress(
+    asked: TrackerOptions,
+    share: float,
+    calibrate: Path,
+    out: Path,
+    parts: list[str],
+    *,
+    frames: int = 16,
+    epochs: int = EPOCHS,
+) -> Cost:
+    """Slim a model and write it: `tracker.yaml`, `weights.safetensors` and the report.
+
+    Args:
+        asked: which tracker or image model; its device computes.
+        share: of the channels that are removed.
+        calibrate: a folder of pictures, or a video, which memory attention needs.
+        out: the folder of the results, which must not exist or be empty. It appears when it is whole.
+        parts: 'image_encoder', 'memory_attention'.
+        frames: how many pictures are seen.
+        epochs: of distillation after each step.
+
+    Raises:
+        ConfigError: the share is out of range, or the model has no such part.
+        SourceError, DecodeError: the pictures cannot be read.
+        CheckpointError: weights are missing or do not fit.
+        OutputError: `out` holds something.
+        RunError: distillation diverged.
+    """
+    from vidseg.compression.calibration import calls_of, read_pictures
+    from vidseg.compression.cost import Cost, bytes_of, mask_iou, part_cost
+    from vidseg.compression.slimming.alternation import slim
+    from vidseg.compression.slimming.parts import part_of
+    from vidseg.compression.source import YAML, Source, check_free
+    from vidseg.pipeline.atomic import replacing, write_json
+
+    if not 0 < share < 1:
+        raise ConfigError(
+            f"--prune {share}", hint="give the share of channels to remove, above 0 and below 1"
+        )
+    if epochs < 0:
+        raise ConfigError(f"--epochs {epochs}", hint="give 0 or more")
+    check_free(out)
+    pictures = read_pictures(calibrate, frames)
+    asked = asked.model_copy(update={"dtype": "float32"})
+    source = Source.of(asked)
+    for name in parts:
+        part_of(source.model, name, source.where)
+    calls = {name: calls_of(name, asked, pictures) for name in parts}
+    slimmed = slim(source, share, calls, epochs=epochs, tell=lambda line: print(line, file=sys.stderr))
+    with replacing(out) as folder:
+        folder.mkdir()
+        source.write(folder, slimmed.entries, slimmed.model)
+        cost = Cost(
+            parts={
+                name: part_cost(
+                    part_of(source.model, name, source.where).module,
+                    part_of(slimmed.model, name, source.where).module,
+                    own,
+                )
+                for name, own in calls.items()
+            },
+            bytes_before=bytes_of(source.model),
+            bytes_after=bytes_of(slimmed.model),
+            mask_iou=mask_iou(asked, folder / YAML, pictures),
+            pictures=len(pictures),
+        )
+        write_json(folder / REPORT, {"share": share, "epochs": epochs, **asdict(cost)})
+    return cost
