@@ -22,6 +22,7 @@ from vidseg.trackers.registry import read_config
 from vidseg.trackers.settings import EngineSettings
 from vidseg.training.data import ClipSettings
 from vidseg.training.distil_settings import DistilSettings
+from vidseg.training.prompt_head_settings import PromptHeadSettings
 from vidseg.training.settings import Lockstep, TrainSettings, read_settings
 from vidseg.training.trainee import read_engine_config, settings_of_sizes
 
@@ -29,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 EXAMPLES = {text.splitlines()[0].removeprefix("# "): text for text in BLOCKS}
-RECIPES = ["vidseg-nano.yaml", "vidseg-nano-gpu.yaml", "distil-nano-half.yaml"]
+RECIPES = ["vidseg-nano.yaml", "vidseg-nano-gpu.yaml", "distil-nano-half.yaml", "prompt-head-nano.yaml"]
 
 
 def numbers(name: str) -> int:
@@ -77,13 +78,15 @@ def test_every_setting_is_shown_with_its_default(tmp_path: Path) -> None:
 
     said = shown.model_dump()
     default = TrainSettings(tracker=shown.tracker, steps=shown.steps, data=ClipSettings()).model_dump()
-    of_run = ("init", "minutes", "lockstep", "distil", "stages")
+    of_run = ("init", "minutes", "lockstep", "distil", "prompt_head", "stages")
     for section, examples in {"": of_run, "data": ("stills", "videos", "vos")}.items():
         for values in (said, default):
             for name in examples:
                 del (values[section] if section else values)[name]
     assert said == default
     assert shown.lockstep == Lockstep()
+    assert shown.prompt_head is not None
+    assert shown.prompt_head.model_copy(update={"weights": None}) == PromptHeadSettings()
 
     assert shown.distil is not None
     plain = DistilSettings(teacher=shown.distil.teacher, masks=1.0)

@@ -84,21 +84,28 @@ class DiscoveryOptions(DiscoverySettings):
         return Discovery(tracker, settings, detector=detector, first_id=first_id, device=device)
 
     def document(self) -> dict[str, Any]:
-        """The options as JSON values that decide the masks: a file's name, and a checksum of its content.
+        """The options as JSON values that decide the masks: files' names, and checksums of their content.
 
         Raises:
-            InputError: the file of a detector cannot be read.
+            InputError: the file of a detector, or of a sampler's weights, cannot be read.
         """
         said = self.model_dump()
+        weights = self.sampling.get("weights")
+        if isinstance(weights, str | Path):
+            checksum = _checksum(Path(weights), "weights")
+            said["sampling"] |= {"weights": Path(weights).name, "weights_sha256": checksum}
         name, argument = parts_of(self.detector or "")
         if not is_file(name):
             return said
         path = Path(argument)
-        try:
-            checksum = hashlib.sha256(path.read_bytes()).hexdigest()
-        except OSError as failure:
-            raise InputError(f"the detector '{path}' cannot be read ({told(failure)})") from None
-        return {**said, "detector": path.name, "detector_sha256": checksum}
+        return {**said, "detector": path.name, "detector_sha256": _checksum(path, "detector")}
+
+
+def _checksum(path: Path, what: str) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as failure:
+        raise InputError(f"the {what} '{path}' cannot be read ({told(failure)})") from None
 
 
 def discovery_of(said: bool | Mapping[str, Any] | None) -> DiscoveryOptions | None:

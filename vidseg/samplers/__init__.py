@@ -3,6 +3,8 @@
 table          samplers by name; `propose` and `register_sampler`
 grid           a point in every tile, and crops (SAM)
 two_round      a coarse grid, then what it left unexplained (TinySAM)
+peaks          where a small trained network says that prompts pay (AoP-SAM, Lite-SAM)
+prompt_head    that network
 boxes          one mask for each box of a detector (MobileSAMv2)
 selection      which of many masks answer a box, points or a text (FastSAM)
 asking         prompts in chunks that fit into memory; which masks are good enough
@@ -16,6 +18,7 @@ Samplers stand below models and know none of them: an embedding passes itself as
 
 from vidseg.samplers.asking import Asking as Asking
 from vidseg.samplers.found import Found as Found
+from vidseg.samplers.picture import FeatureMap as FeatureMap
 from vidseg.samplers.picture import PromptedPicture as PromptedPicture
 from vidseg.samplers.proposals import CutMask as CutMask
 from vidseg.samplers.proposals import Proposal as Proposal

@@ -43,7 +43,7 @@ class BoxSettings(PointSettings):
 def boxes(asking: Asking, settings: BoxSettings) -> list[Proposal]:
     """The masks in the boxes, the largest first."""
     prompts = _checked(settings)
-    kept = asking.boxes(_inside(prompts, asking.size_hw), settings)
+    kept = asking.boxes(inside(prompts, asking.size_hw), settings)
     if settings.min_mask_region_area:
         kept = without_small_regions(kept, asking.size_hw, settings.min_mask_region_area, 1.0)
     areas = [int(proposal.mask.whole(asking.size_hw).sum()) for proposal in kept]
@@ -66,7 +66,7 @@ def _checked(settings: BoxSettings) -> npt.NDArray[np.float64]:
     return prompts[kept_by_nms(prompts, scores, settings.box_nms_thresh)]
 
 
-def _inside(prompts: npt.NDArray[np.float64], size_hw: tuple[int, int]) -> npt.NDArray[np.float64]:
+def inside(prompts: npt.NDArray[np.float64], size_hw: tuple[int, int]) -> npt.NDArray[np.float64]:
     """The boxes, cut at the picture's edges; those without area are left out."""
     width_height = np.array([size_hw[1], size_hw[0]] * 2)
     cut = np.clip(prompts, 0, width_height)

@@ -6,6 +6,7 @@ Layouts: N prompts · K candidates · h w the decoder's grid · H W the picture.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -26,6 +27,17 @@ Decode = Callable[["Array"], tuple[Any, Any]]
 predicted IoUs (N, K); arrays or tensors."""
 
 
+@dataclass(frozen=True, slots=True)
+class FeatureMap:
+    """What an encoder made of a picture, and where its cells lie."""
+
+    values_chw: Tensor
+    """float32 C x h x w."""
+    cell_wh: tuple[float, float]
+    """Width and height of a cell in pixels of the picture; the first cell begins at the picture's origin.
+    Where a model pads pictures, its last cells lie beyond the picture's edge."""
+
+
 class PromptedPicture(Protocol):
     """A picture, or a crop of one, that answers prompts. Coordinates are its own pixels."""
 
@@ -40,8 +52,8 @@ class PromptedPicture(Protocol):
         ...
 
     @property
-    def features(self) -> Tensor | None:
-        """The encoder's output, float32 C x h x w; None if there is no encoder."""
+    def features(self) -> FeatureMap | None:
+        """The encoder's output; None if there is no encoder, or none that sees the whole picture."""
         ...
 
     def at_points(self, points_xy: Array, least_first_iou: float = 0.0) -> tuple[Tensor, Tensor]:

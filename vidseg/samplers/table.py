@@ -14,6 +14,7 @@ from vidseg.samplers.asking import Asking
 from vidseg.samplers.boxes import BoxSettings, boxes
 from vidseg.samplers.found import Found
 from vidseg.samplers.grid import GridSettings, grid
+from vidseg.samplers.peaks import PeakSettings, peaks
 from vidseg.samplers.picture import Decode, DecodedPicture, PromptedPicture
 from vidseg.samplers.proposals import Proposal
 from vidseg.samplers.two_round import TwoRoundSettings, two_round
@@ -41,6 +42,7 @@ SAMPLERS: Registry[Sampler] = Registry(
         "grid": Sampler(GridSettings, grid),
         "two-round": Sampler(TwoRoundSettings, two_round),
         "boxes": Sampler(BoxSettings, boxes),
+        "peaks": Sampler(PeakSettings, peaks),
     },
 )
 

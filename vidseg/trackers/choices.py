@@ -8,5 +8,5 @@ DEFAULT_TRACKER = "vidseg-nano"
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 """Types that trackers compute in; 'auto': see `vidseg.trackers.precision`."""
-SAMPLERS = ("boxes", "grid", "two-round")
+SAMPLERS = ("boxes", "grid", "peaks", "two-round")
 """The built-in rows of `vidseg.samplers.SAMPLERS`, for help texts, which load no torch."""

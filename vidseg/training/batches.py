@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch.utils.data import DataLoader
 
-from vidseg.training.data import ClipDataset, ClipMaker
+from vidseg.training.data import ClipDataset, ClipMaker, ClipSettings, Maker, StillMaker
 from vidseg.training.settings import StepRange, TrainSettings
 from vidseg.training.trainer import Clips
 
@@ -17,7 +17,7 @@ STILL_SEED = 5 * 10**8
 
 
 class Batches:
-    """Batches of made clips for each step of a run.
+    """Batches of made clips for each step of a run; of pictures, if a prompt head is trained.
 
     Clips are numbered through the whole run, and each is used once; clip i depends on the seed and i alone.
     Clips of one frame have numbers and seeds of their own.
@@ -30,7 +30,7 @@ class Batches:
         self._settings = settings
         one_frame = {"num_frames": 1, "mix": settings.first_frames.mix}
         self._spans = [
-            (span, ClipMaker(span.data), ClipMaker(span.data.model_copy(update=one_frame)))
+            (span, maker_of(settings, span.data), maker_of(settings, span.data.model_copy(update=one_frame)))
             for span in settings.spans()
         ]
 
@@ -43,7 +43,7 @@ class Batches:
                 yield from self._of_span(span, maker, still_maker, first, pin_memory)
 
     def _of_span(
-        self, span: StepRange, maker: ClipMaker, still_maker: ClipMaker, first: int, pin_memory: bool
+        self, span: StepRange, maker: Maker, still_maker: Maker, first: int, pin_memory: bool
     ) -> Iterator[list[Clips]]:
         settings = self._settings
         per_step = span.batch * settings.accumulate
@@ -73,6 +73,11 @@ class Batches:
             prefetch_factor=4 if settings.workers else None,
         )
         return map(tuple, loader)
+
+
+def maker_of(settings: TrainSettings, data: ClipSettings) -> Maker:
+    """What makes the clips of a run, or the pictures that a prompt head learns from."""
+    return ClipMaker(data) if settings.prompt_head is None else StillMaker(data)
 
 
 def start_worker(number: int) -> None:

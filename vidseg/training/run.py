@@ -231,6 +231,11 @@ def _shown(passes: Any) -> Clips:
 
 
 def _trainer(settings: TrainSettings, unroll: Unroll) -> Trainer:
+    if settings.prompt_head is not None:
+        from vidseg.training.images.prompt_head import build_prompt_head
+
+        headed, losses = build_prompt_head(settings)
+        return Trainer(settings, headed, losses)
     if read_config(settings.tracker)[1].get("kind") == "image":
         return _image_trainer(settings)
     engine = build_trainee(settings)

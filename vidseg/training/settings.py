@@ -16,6 +16,7 @@ from vidseg.errors import ConfigError
 from vidseg.training.data import ClipSettings
 from vidseg.training.data.settings import ClipMix
 from vidseg.training.distil_settings import DistilSettings
+from vidseg.training.prompt_head_settings import PromptHeadSettings
 from vidseg.training.unroll import UnrollSettings
 from vidseg.validation import Strict, parse
 from vidseg.yaml_file import read_mapping
@@ -84,7 +85,7 @@ class TrainSettings(Strict):
     """A training run. Paths are taken from the working directory."""
 
     tracker: str
-    """The engine tracker to train: a name that `vidseg models` lists, or the path of a YAML."""
+    """The tracker to train: a name that `vidseg models` lists, or the path of a YAML."""
     init: str | None = None
     """Weights to start from; None: random ones."""
     only: list[str] = Field(default=[])
@@ -122,6 +123,8 @@ class TrainSettings(Strict):
     """Given, space-time models are trained in tensors of fixed shape, much faster on a GPU."""
     distil: DistilSettings | None = None
     """A teacher to learn from; None: training learns from true masks alone."""
+    prompt_head: PromptHeadSettings | None = None
+    """Given, not the tracker is trained but a head over its features, which the sampler `peaks` needs."""
     stages: list[TrainingStage] = Field(default=[])
 
     @model_validator(mode="after")

@@ -52,7 +52,7 @@ class DiscoverySettings(Strict):
         if self.sampler == "boxes":
             raise ConfigError(
                 "the sampler 'boxes' needs boxes, and discovery has none",
-                hint="--detector boxes.json, or --sampler grid or two-round",
+                hint="--detector boxes.json, or --sampler grid, two-round or peaks",
             )
         from vidseg.samplers.table import settings_of
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from vidseg.errors import ConfigError
-from vidseg.samplers.picture import PromptedPicture
-from vidseg.trackers.image.framing import Framing
+from vidseg.samplers.picture import FeatureMap, PromptedPicture
+from vidseg.trackers.image.framing import Framing, PartialFraming
 from vidseg.trackers.image.prompt import BOX_LABELS
 from vidseg.trackers.model import Features, ImageModel, ScreensPrompts
 
@@ -43,8 +43,15 @@ class EmbeddedPicture:
         return self.model.low_res_size, self.model.low_res_size
 
     @property
-    def features(self) -> Tensor:
-        return self.encoded.top_1chw[0].float()
+    def features(self) -> FeatureMap | None:
+        if isinstance(self.framing, PartialFraming):
+            return None
+        values = self.encoded.top_1chw[0].float()
+        width_height = torch.tensor(self.size_hw[::-1], dtype=torch.float64)
+        far_corner = self.framing.to_model_points(width_height[None], self.size_hw)[0]
+        cells = far_corner / self.model.image_size * torch.tensor(values.shape[:0:-1])
+        cell_w, cell_h = (width_height / cells).tolist()
+        return FeatureMap(values, (cell_w, cell_h))
 
     def at_points(self, points_xy: Array, least_first_iou: float = 0.0) -> tuple[Tensor, Tensor]:
         labels = torch.ones(len(points_xy), 1, dtype=torch.int32)

@@ -1,4 +1,4 @@
-"""`vidseg train`: train a tracker of the engine."""
+"""`vidseg train`: train a tracker, an image model, or the head of the sampler `peaks`."""
 
 from __future__ import annotations
 
@@ -70,12 +70,13 @@ def _show_data(settings: TrainSettings, out: Path) -> list[Path]:
     """Write a sheet of the first clips of each stage, to look at."""
     import torch
 
-    from vidseg.training.data import ClipDataset, ClipMaker
+    from vidseg.training.batches import maker_of
+    from vidseg.training.data import ClipDataset
     from vidseg.training.sheet import MAX_CLIPS, write_sheet
 
     paths = []
     for span in settings.spans():
-        clips = ClipDataset(ClipMaker(span.data), span.clips_before + MAX_CLIPS, settings.seed)
+        clips = ClipDataset(maker_of(settings, span.data), span.clips_before + MAX_CLIPS, settings.seed)
         shown = [clips[span.clips_before + i] for i in range(MAX_CLIPS)]
         paths.append(out / f"data-from-step-{span.first}.png")
         write_sheet(

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset, get_worker_info
 
-from vidseg.training.data.maker import ClipMaker
+
+class Made(Protocol):
+    """A clip, or a picture in the shapes of a clip of one frame."""
+
+    @property
+    def images(self) -> NDArray[np.uint8]: ...
+
+    @property
+    def masks(self) -> NDArray[Any]: ...
+
+
+class Maker(Protocol):
+    """Makes clips, or pictures, from seeds."""
+
+    def preload(self) -> None: ...
+
+    def make(self, seed: int) -> Made: ...
 
 
 class ClipDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """A data set of `num_clips` made clips, each from its own seed.
 
-    Item i is (images, masks): uint8 T x 3 x S x S (RGB) and bool T x S x S.
+    Item i is (images, masks): uint8 T x 3 x S x S (RGB) and T x S x S, bool or the numbers of objects.
 
     Args:
         maker: makes the clips. Call `maker.preload()` before workers are forked, so that they share sources.
@@ -21,7 +40,7 @@ class ClipDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         base_seed: clip i is made from a seed derived from (base_seed, i) alone.
     """
 
-    def __init__(self, maker: ClipMaker, num_clips: int, base_seed: int = 0) -> None:
+    def __init__(self, maker: Maker, num_clips: int, base_seed: int = 0) -> None:
         self.maker = maker
         self.num_clips = num_clips
         self.base_seed = base_seed
