@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from vidseg.memory.attention import MemoryTokens, RotaryCrossAttention, attend
-from vidseg.memory.pooled_attention import PooledCrossAttention, SizeTerm, attend_pooled, pool_frames
+from vidseg.memory.pooled_attention import PooledCrossAttention
+from vidseg.memory.pooled_reads import SizeTerm, attend_pooled, pool_frames
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

@@ -24,9 +24,18 @@ def test_three_memories_are_read(tmp_path: Path) -> None:
 
 def test_a_yaml_says_what_fast_is(tmp_path: Path) -> None:
     path = tmp_path / "own.yaml"
-    path.write_text(SMALL_MODEL + "fast: {recent_frames: 4}\n")
-    bank = vidseg.load(path, fast=True, allow_random_weights=True).describe()["config"]["bank"]
-    assert bank["recent_frames"] == 4
+    path.write_text(SMALL_MODEL + "fast: {bank: {recent_frames: 4}}\n")
+    config = vidseg.load(path, fast=True, allow_random_weights=True).describe()["config"]
+    assert config["bank"]["recent_frames"] == 4
+    assert "pools_frame" not in config["memory_attention"]
+
+
+def test_the_frame_is_read_pooled(tmp_path: Path) -> None:
+    attentions = [small_tracker(tmp_path, fast=fast).engine.model.memory_attention for fast in (False, True)]
+    assert [[layer.self_attn.is_pooled for layer in each.layers] for each in attentions] == [
+        [False, False],
+        [True, True],
+    ]
 
 
 def test_a_tracker_that_reads_little_refuses_it() -> None:

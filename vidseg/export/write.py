@@ -110,7 +110,9 @@ def _unsaid(tracker: EngineTracker | FollowingTracker) -> dict[str, Any]:
     if isinstance(tracker, FollowingTracker):
         return {}
     settings = tracker.settings
-    return {"fast": settings.fast, "sampling": settings.sampling, "discovery": settings.discovery}
+    # A graph of memory attention is as it was exported; what is read of the bank may still change.
+    fast = {"bank": settings.fast.bank}
+    return {"fast": fast, "sampling": settings.sampling, "discovery": settings.discovery}
 
 
 def _write_part(part: Part, path: Path, dtype: DType) -> None:

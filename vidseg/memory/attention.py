@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from vidseg.memory.blocked_attention import attend_in_blocks, fused_lags, read_tokens, use_blocks
 from vidseg.memory.gpu_kernels import has_read_kernel, has_triton, read_by_kernel, turn_first
 from vidseg.memory.linear import Linear
+from vidseg.memory.pooled_reads import attend_pooled
 from vidseg.memory.rope import axial_rotation, rotate
 from vidseg.memory.rotary_attention import read_spatial_memory
 from vidseg.validation import Strict
@@ -74,15 +75,21 @@ def attend(q_bnc: Tensor, k_bmc: Tensor, v_bmc: Tensor) -> Tensor:
 
 
 class RotarySelfAttention(_Projections):
-    """Self-attention of a frame's features; queries and keys turn with their cell of the grid (RoPE)."""
+    """Self-attention of a frame's features; queries and keys turn with their cell of the grid (RoPE).
 
-    def __init__(self, channels: int) -> None:
+    Args:
+        is_pooled: see `AttentionSettings.pools_frame`.
+    """
+
+    def __init__(self, channels: int, *, is_pooled: bool = False) -> None:
         super().__init__(channels, channels)
+        self.is_pooled = is_pooled
 
     def forward(self, x_bnc: Tensor, grid_hw: tuple[int, int]) -> Tensor:
         rotation = axial_rotation(x_bnc.shape[-1], *grid_hw, device=x_bnc.device)
         q, k = self._turned(self.q_proj(x_bnc), rotation), self._turned(self.k_proj(x_bnc), rotation)
-        return self.out_proj(attend(q, k, self.v_proj(x_bnc)))
+        v = self.v_proj(x_bnc)
+        return self.out_proj(attend_pooled(q, k, v, 1, grid_hw) if self.is_pooled else attend(q, k, v))
 
 
 class MemoryCrossAttention(_Projections, ABC):
@@ -150,9 +157,16 @@ class RotaryCrossAttention(MemoryCrossAttention):
 class MemoryAttentionLayer(nn.Module):
     """Self-attention, cross-attention to the memory, feed-forward; each with a norm before it."""
 
-    def __init__(self, channels: int, feedforward: int, cross_attention: MemoryCrossAttention) -> None:
+    def __init__(
+        self,
+        channels: int,
+        feedforward: int,
+        cross_attention: MemoryCrossAttention,
+        *,
+        pools_frame: bool = False,
+    ) -> None:
         super().__init__()
-        self.self_attn = RotarySelfAttention(channels)
+        self.self_attn = RotarySelfAttention(channels, is_pooled=pools_frame)
         self.cross_attn_image = cross_attention
         self.linear1 = Linear(channels, feedforward, "relu")
         self.linear2 = Linear(feedforward, channels)
@@ -175,6 +189,8 @@ class AttentionSettings(Strict):
     """How many layers follow one another."""
     feedforward: int = Field(default=2048, ge=1)
     """Width of a layer's feed-forward part."""
+    pools_frame: bool = False
+    """Whether self-attention reads averages of 2 x 2 cells of the frame (`vidseg.memory.pooled_reads`)."""
 
 
 class MemoryAttention(nn.Module):

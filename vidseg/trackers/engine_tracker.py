@@ -73,7 +73,7 @@ class EngineTracker:
         if asked.image_size is not None:
             changed = {**dict(config), "image_size": asked.image_size}
             settings = parse(EngineSettings, changed, where=f"{where}, --image-size", error=ConfigError)
-        settings = settings.with_bank(asked, where)
+        settings = settings.with_options(asked, where)
         device = pick_device(asked.device)
         _check_graphs(asked, device, where)
         model, policy = build_model(settings, where)

@@ -35,7 +35,7 @@ class EngineOptions(Strict):
     remove_speck_area: Annotated[int, Field(ge=0)] | None = None
     """Drop regions of at most this many low-res pixels from masks (default: 0)."""
     fast: bool | None = None
-    """Whether memory attention reads fewer memories, as the tracker's YAML says under `fast` (default: no).
+    """Whether memory attention reads less, as the tracker's YAML says under `fast` (default: no).
     Masks change a little, and drift sooner where an object comes back."""
     max_conditioning: Annotated[int, Field(ge=2)] | None = None
     """How many conditioning frames memory attention reads at most (default: that of the bank policy)."""

@@ -71,7 +71,9 @@ def _memory_attention(
     settings: AttentionSettings, cross_attention: Callable[[], MemoryCrossAttention]
 ) -> MemoryAttention:
     layers = [
-        MemoryAttentionLayer(CHANNELS, settings.feedforward, cross_attention())
+        MemoryAttentionLayer(
+            CHANNELS, settings.feedforward, cross_attention(), pools_frame=settings.pools_frame
+        )
         for _ in range(settings.layers)
     ]
     return MemoryAttention(layers, CHANNELS)

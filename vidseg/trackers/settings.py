@@ -15,6 +15,13 @@ from vidseg.trackers.options import EngineOptions
 from vidseg.validation import Strict
 
 
+class FastSettings(Strict):
+    """What the option `fast` changes in a tracker's YAML: these keys of these parts."""
+
+    bank: dict[str, Any] = Field(default={})
+    memory_attention: dict[str, Any] = Field(default={})
+
+
 class EngineSettings(Strict):
     """A tracker's YAML, without its `kind`; a part is a mapping with its `name` and its settings."""
 
@@ -41,30 +48,34 @@ class EngineSettings(Strict):
     """Whether a corrected frame keeps its mask when tracking passes it again, as in SAM 2's first predictor,
     on which EdgeTAM and Surgical SAM 2 are built; else it is tracked anew (SAM 2.1, EfficientTAM)."""
 
-    fast: dict[str, Any] = Field(default={"recent_frames": 2, "stride": 4}, exclude=True)
-    """What the option `fast` changes in the bank: memory attention reads the first frame, the last and one
-    some frames earlier, in place of seven. Source: sam2-lite (pablopigue/sam2-lite)."""
+    fast: FastSettings = Field(
+        default=FastSettings(bank={"recent_frames": 2, "stride": 4}, memory_attention={"pools_frame": True}),
+        exclude=True,
+    )
+    """What the option `fast` changes: memory attention reads the first frame, the last and one some frames
+    earlier, in place of seven (source: sam2-lite, pablopigue/sam2-lite), and the frame itself pooled."""
     sampling: dict[str, Any] = Field(default={}, exclude=True)
     """Settings of samplers (`vidseg.samplers`) that fit the model's scores, where those of SAM do not."""
     discovery: dict[str, Any] = Field(default={}, exclude=True)
     """The same for discovery in videos, where a mask that is none costs more than one that comes late."""
 
-    def with_bank(self, asked: EngineOptions, where: str) -> EngineSettings:
-        """These settings with the bank that the options ask for; options left open leave it as it is.
+    def with_options(self, asked: EngineOptions, where: str) -> EngineSettings:
+        """These settings as the options change them; options left open leave them as they are.
 
         Raises:
             ConfigError: `fast` is asked of a tracker that has nothing to read less of.
         """
-        bank = dict(self.bank)
+        bank, memory_attention = dict(self.bank), dict(self.memory_attention)
         if asked.max_conditioning is not None:
             bank["max_conditioning"] = asked.max_conditioning
         if asked.fast:
-            if not self.fast:
+            if self.fast == FastSettings():
                 raise ConfigError(
                     "the tracker has no faster way to read its memory", where=where, hint="leave 'fast' out"
                 )
-            bank |= self.fast
-        return self.model_copy(update={"bank": bank})
+            bank |= self.fast.bank
+            memory_attention |= self.fast.memory_attention
+        return self.model_copy(update={"bank": bank, "memory_attention": memory_attention})
 
 
 @dataclass(frozen=True)

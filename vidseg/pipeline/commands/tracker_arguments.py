@@ -43,7 +43,7 @@ _SWITCHES = {
     "compile": "compile what every frame goes through; the first frames take minutes",
     "graphs": "on an NVIDIA GPU, record what every frame computes, and replay it",
     "non-overlap-masks": "give each pixel to one object, in masks too (label maps do so always)",
-    "fast": "read fewer memories, as the tracker's YAML says; masks change a little",
+    "fast": "read fewer memories and less of the frame, as the tracker's YAML says; masks change a little",
     "corrections-condition": "a corrected frame becomes a conditioning frame",
     "clear-memory-around-corrections": "forget tracked frames around a corrected one",
 }

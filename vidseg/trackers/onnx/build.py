@@ -88,7 +88,7 @@ def build_onnx(name: str, config: Mapping[str, Any], asked: TrackerOptions) -> E
     asked.require_taken(set(TrackerOptions.model_fields) - set(CANNOT), by=name, why=CANNOT)
     settings = parse(OnnxEngineSettings, dict(config), where=where, error=ConfigError)
     graphs = Graphs(folder_of(name, config, asked), settings.providers)
-    read = settings.with_bank(asked, where)
+    read = settings.with_options(asked, where)
     policy = build_part(BANK_POLICIES, "bank", read.bank, where)
     model = MEMORY_MODELS[graphs.facts["model"]](graphs)
     return EngineTracker.around(name, read, model, policy, asked, graphs.facts["weights_sha256"])
