@@ -3,7 +3,10 @@
 command      the command, which knows the ways
 eight_bits   int8
 slimming     fewer channels (SlimSAM)
+supernet     fewer blocks and hidden units, within a budget of time (SuperSAM)
 source       the model that a way starts from, built and written with other settings
 calibration  pictures and frames, and what the parts of a model take on them
+calls        calls of a part by itself, and how far two answers are apart
 cost         what it brought and cost
+result       the folder of the results
 """

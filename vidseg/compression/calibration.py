@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +16,11 @@ from vidseg.compression.calls import Call
 from vidseg.errors import ConfigError, InputError
 from vidseg.pipeline.read import read
 from vidseg.pipeline.read.folder import IMAGE_SUFFIXES
-from vidseg.pipeline.stills.pictures import list_pictures
+from vidseg.pipeline.stills.pictures import Picture, list_pictures
 from vidseg.trackers.contract import Frame
 from vidseg.trackers.engine_tracker import EngineTracker
 from vidseg.trackers.image.load import build_segmenter
+from vidseg.trackers.image.segmenter import ImageSegmenter
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.registry import build_tracker
 
@@ -30,7 +31,45 @@ Image = npt.NDArray[np.uint8]
 """H x W x 3, RGB."""
 
 
-def read_pictures(source: Path, count: int) -> list[Image]:
+class _Files(Sequence[Image]):
+    """Pictures that are read whenever they are asked for, as thousands would not fit into memory."""
+
+    def __init__(self, pictures: Sequence[Picture]) -> None:
+        self._pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    @overload
+    def __getitem__(self, place: int) -> Image: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Image]: ...
+    def __getitem__(self, place: int | slice) -> Image | Sequence[Image]:
+        if isinstance(place, slice):
+            return _Files(self._pictures[place])
+        return self._pictures[place].read()
+
+
+class _EncoderCalls(Sequence[Call]):
+    """What an image encoder takes of pictures."""
+
+    def __init__(self, segmenter: ImageSegmenter, pictures: Sequence[Image]) -> None:
+        self._framing, self._device, self._pictures = segmenter.framing, segmenter.device, pictures
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    @overload
+    def __getitem__(self, place: int) -> Call: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Call]: ...
+    def __getitem__(self, place: int | slice) -> Call | Sequence[Call]:
+        if isinstance(place, slice):
+            return [self[number] for number in range(*place.indices(len(self)))]
+        return (self._framing.model_input(self._pictures[place], self._device)[None],)
+
+
+def read_pictures(source: Path, count: int) -> Sequence[Image]:
     """Pictures of a folder, spread over it, or the first frames of a video.
 
     Raises:
@@ -42,7 +81,10 @@ def read_pictures(source: Path, count: int) -> list[Image]:
     if source.is_dir() or source.suffix.lower() in IMAGE_SUFFIXES:
         pictures = list_pictures(source)
         places = np.linspace(0, len(pictures) - 1, min(count, len(pictures))).round().astype(int)
-        return [pictures[place].read() for place in places]
+        files = _Files([pictures[place] for place in places])
+        for _ in files:  # a picture that cannot be read is told of before hours of work
+            pass
+        return files
     with read(source, end=count, keep_decoded=False) as frames:
         return [frame.image for frame in frames if frame.image is not None]
 
@@ -53,7 +95,7 @@ def middle_of(image: Image) -> Box:
     return (width / 4, height / 4, 3 * width / 4, 3 * height / 4)
 
 
-def calls_of(part: str, asked: TrackerOptions, pictures: Sequence[Image]) -> list[Call]:
+def calls_of(part: str, asked: TrackerOptions, pictures: Sequence[Image]) -> Sequence[Call]:
     """What a part takes on these pictures, free of inference mode.
 
     Args:
@@ -65,8 +107,7 @@ def calls_of(part: str, asked: TrackerOptions, pictures: Sequence[Image]) -> lis
     """
     if part == "memory_attention":
         return _memory_calls(asked, pictures)
-    segmenter = build_segmenter(asked)
-    return [(segmenter.framing.model_input(picture, segmenter.device)[None],) for picture in pictures]
+    return _EncoderCalls(build_segmenter(asked), pictures)
 
 
 def _memory_calls(asked: TrackerOptions, pictures: Sequence[Image]) -> list[Call]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -31,3 +32,19 @@ def told_by(teacher: nn.Module, call: Call) -> list[Tensor]:
 def distance(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Tensor:
     """Mean squared difference, averaged over maps."""
     return torch.stack([feature_distance(a, b) for a, b in zip(ours, theirs, strict=True)]).mean()
+
+
+@contextmanager
+def caught(part: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """The outputs of modules in the block's last run."""
+    outputs: dict[str, Tensor] = {}
+
+    def catch(name: str) -> Callable[..., None]:
+        return lambda module, given, out: outputs.update({name: out})
+
+    hooks = [part.get_submodule(name).register_forward_hook(catch(name)) for name in names]
+    try:
+        yield outputs
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from vidseg.compression import eight_bits
 from vidseg.compression.slimming import command as slimming
+from vidseg.compression.supernet import command as supernet
 from vidseg.pipeline.commands.tracker_arguments import add_tracker_arguments
 
-WAYS = {"int8": eight_bits, "prune": slimming}
+WAYS = {"int8": eight_bits, "prune": slimming, "within_ms": supernet}
 """The option that chooses a way -> its module."""
 
 
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="SOURCE",
-        help="a clip like the videos to come; --prune takes a folder of pictures, too",
+        help="a clip like the videos to come, or, but for --int8, a folder of pictures",
     )
     parser.add_argument(
         "--frames", type=int, default=16, metavar="N", help="frames or pictures of it (default: 16)"
@@ -35,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="image_encoder",
         metavar="LIST",
         help="parts to compress, such as image_encoder,memory_attention (default: image_encoder)",
+    )
+    parser.add_argument(
+        "--epochs", type=int, metavar="N", help="how often training, if the way has any, sees them"
     )
     ways = parser.add_mutually_exclusive_group(required=True)
     for module in WAYS.values():

@@ -8,13 +8,12 @@ those of the model before the step.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from vidseg.compression.calls import Call, distance, outputs_of, told_by
+from vidseg.compression.calls import Call, caught, distance, outputs_of, told_by
 from vidseg.errors import RunError
 from vidseg.training.distil.losses import feature_distance
 
@@ -75,27 +74,11 @@ def _loss(
     student: nn.Module, teacher: nn.Module, before: nn.Module, features: Sequence[str], call: Call
 ) -> Tensor:
     wanted = told_by(teacher, call)
-    with _caught(student, features) as ours:
+    with caught(student, features) as ours:
         final = distance(outputs_of(student, call), wanted)
     if not features:
         return final
-    with _caught(before, features) as theirs:
+    with caught(before, features) as theirs:
         told_by(before, call)
     inside = torch.stack([feature_distance(ours[name], theirs[name]) for name in features]).mean()
     return (1 - INSIDE) * final + INSIDE * inside
-
-
-@contextmanager
-def _caught(part: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """The outputs of modules in the block's last run."""
-    outputs: dict[str, Tensor] = {}
-
-    def catch(name: str) -> Callable[..., None]:
-        return lambda module, given, out: outputs.update({name: out})
-
-    hooks = [part.get_submodule(name).register_forward_hook(catch(name)) for name in names]
-    try:
-        yield outputs
-    finally:
-        for hook in hooks:
-            hook.remove()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 REPORT = "slimming.json"
 EPOCHS = 20
-"""As in SlimSAM: ten with the features inside, ten without."""
+"""Of which SlimSAM's ten are with the features inside."""
 
 
 def add_arguments(parser: argparse.ArgumentParser, ways: argparse._MutuallyExclusiveGroup) -> None:
@@ -28,20 +28,18 @@ def add_arguments(parser: argparse.ArgumentParser, ways: argparse._MutuallyExclu
         metavar="SHARE",
         help="remove this share of the channels, such as 0.5 (SlimSAM)",
     )
-    group = parser.add_argument_group("--prune")
-    group.add_argument(
-        "--epochs",
-        type=int,
-        default=EPOCHS,
-        metavar="N",
-        help=f"how often distillation after each step sees the pictures (default: {EPOCHS})",
-    )
 
 
 def run(args: argparse.Namespace) -> int:
     parts = [part.strip() for part in args.parts.split(",")]
     cost = compress(
-        options_of(args), args.prune, args.calibrate, args.out, parts, frames=args.frames, epochs=args.epochs
+        options_of(args),
+        args.prune,
+        args.calibrate,
+        args.out,
+        parts,
+        frames=args.frames,
+        epochs=EPOCHS if args.epochs is None else args.epochs,
     )
     if args.json:
         print(json.dumps(asdict(cost), indent=2))
@@ -82,11 +80,10 @@ def compress(
         RunError: distillation diverged.
     """
     from vidseg.compression.calibration import calls_of, read_pictures
-    from vidseg.compression.cost import Cost, bytes_of, mask_iou, part_cost
+    from vidseg.compression.result import write_result
     from vidseg.compression.slimming.alternation import slim
     from vidseg.compression.slimming.parts import part_of
-    from vidseg.compression.source import YAML, Source, check_free
-    from vidseg.pipeline.atomic import replacing, write_json
+    from vidseg.compression.source import Source, check_free
 
     if not 0 < share < 1:
         raise ConfigError(
@@ -102,22 +99,14 @@ def compress(
         part_of(source.model, name, source.where)
     calls = {name: calls_of(name, asked, pictures) for name in parts}
     slimmed = slim(source, share, calls, epochs=epochs, tell=lambda line: print(line, file=sys.stderr))
-    with replacing(out) as folder:
-        folder.mkdir()
-        source.write(folder, slimmed.entries, slimmed.model)
-        cost = Cost(
-            parts={
-                name: part_cost(
-                    part_of(source.model, name, source.where).module,
-                    part_of(slimmed.model, name, source.where).module,
-                    own,
-                )
-                for name, own in calls.items()
-            },
-            bytes_before=bytes_of(source.model),
-            bytes_after=bytes_of(slimmed.model),
-            mask_iou=mask_iou(asked, folder / YAML, pictures),
-            pictures=len(pictures),
-        )
-        write_json(folder / REPORT, {"share": share, "epochs": epochs, **asdict(cost)})
-    return cost
+    return write_result(
+        out,
+        source,
+        slimmed.model,
+        slimmed.entries,
+        asked=asked,
+        calls=calls,
+        pictures=pictures,
+        report=REPORT,
+        facts={"share": share, "epochs": epochs},
+    )

@@ -1,0 +1,112 @@
+"""`vidseg compress --within-ms`: a subnet whose encoder takes no longer than a budget on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vidseg.errors import ConfigError
+from vidseg.pipeline.commands.tracker_arguments import options_of
+
+if TYPE_CHECKING:
+    from vidseg.compression.cost import Cost
+    from vidseg.compression.supernet.search import Found
+    from vidseg.trackers.options import TrackerOptions
+
+REPORT = "supernet.json"
+EPOCHS = 5
+"""As in SuperSAM."""
+PART = "image_encoder"
+
+
+def add_arguments(parser: argparse.ArgumentParser, ways: argparse._MutuallyExclusiveGroup) -> None:
+    ways.add_argument(
+        "--within-ms",
+        type=float,
+        metavar="MS",
+        help="find a subnet whose image encoder takes at most MS milliseconds here (SuperSAM)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from vidseg.compression.cost import said
+
+    if [part.strip() for part in args.parts.split(",")] != [PART]:
+        raise ConfigError(f"--parts {args.parts}", hint=f"--within-ms takes {PART} alone")
+    found, cost = compress(
+        options_of(args),
+        args.within_ms,
+        args.calibrate,
+        args.out,
+        frames=args.frames,
+        epochs=EPOCHS if args.epochs is None else args.epochs,
+    )
+    if args.json:
+        print(json.dumps({"found": asdict(found), **asdict(cost)}, indent=2))
+        return 0
+    print(said(cost))
+    left_out = [number for number, units in enumerate(found.subnet) if not units]
+    print(
+        f"{found.ms:.1f} ms by the table of blocks, {found.seen} subnets judged; blocks left out: {left_out}"
+    )
+    print(f"vidseg track VIDEO --prompt FILE --tracker {args.out / 'tracker.yaml'}")
+    return 0
+
+
+def compress(
+    asked: TrackerOptions,
+    budget: float,
+    calibrate: Path,
+    out: Path,
+    *,
+    frames: int = 16,
+    epochs: int = EPOCHS,
+) -> tuple[Found, Cost]:
+    """Find a subnet and write it: `tracker.yaml`, `weights.safetensors` and the report.
+
+    Args:
+        asked: which tracker or image model, with a plain vision transformer; its device computes.
+        budget: milliseconds of the image encoder for a picture, by the clock.
+        calibrate: a folder of pictures, or a video.
+        out: the folder of the results, which must not exist or be empty. It appears when it is whole.
+        frames: how many pictures are seen.
+        epochs: of sandwich training.
+
+    Raises:
+        ConfigError: the budget is out of reach, or the model has no plain vision transformer.
+        SourceError, DecodeError: the pictures cannot be read.
+        CheckpointError: weights are missing or do not fit.
+        OutputError: `out` holds something.
+        RunError: training diverged.
+    """
+    from vidseg.compression.calibration import calls_of, read_pictures
+    from vidseg.compression.result import write_result
+    from vidseg.compression.source import Source, check_free
+    from vidseg.compression.supernet.make import find
+
+    if not budget > 0:
+        raise ConfigError(f"--within-ms {budget}", hint="give the budget in milliseconds, above 0")
+    if epochs < 0:
+        raise ConfigError(f"--epochs {epochs}", hint="give 0 or more")
+    check_free(out)
+    pictures = read_pictures(calibrate, frames)
+    asked = asked.model_copy(update={"dtype": "float32"})
+    source = Source.of(asked)
+    calls = calls_of(PART, asked, pictures)
+    made = find(source, calls, budget, epochs=epochs, tell=lambda line: print(line, file=sys.stderr))
+    cost = write_result(
+        out,
+        source,
+        made.model,
+        made.entries,
+        asked=asked,
+        calls={PART: calls},
+        pictures=pictures,
+        report=REPORT,
+        facts={"budget_ms": budget, "epochs": epochs, "found": asdict(made.found)},
+    )
+    return made.found, cost
