@@ -79,7 +79,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "compress": Command(
         "vidseg.compression.command",
-        "make a smaller model by eight-bit products or fewer channels, and say what that costs",
+        "make a smaller model: eight bits, fewer channels or fewer blocks; and say what that costs",
         "vidseg compress mobile-sam --int8 --calibrate clip.mp4 --out int8",
     ),
     "bench": Command(

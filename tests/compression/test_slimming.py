@@ -25,6 +25,7 @@ PLAIN = {"name": "plain-vit", "variant": "tiny", "depth": 2, "global_blocks": [1
 HIERA = {"name": "hiera", "embed_dim": 8, "heads": 2, "stages": [1, 1, 2, 1], "global_blocks": [3]}
 BACKBONES = {
     "sam-vit": {**SAM, "window": 3, "grid": 4},
+    "sam-vit of uneven blocks": {**SAM, "window": 3, "grid": 4, "mlp": [32, 20]},
     "plain-vit": PLAIN,
     "hiera": {**HIERA, "windows": [4, 2, 3, 2]},
 }

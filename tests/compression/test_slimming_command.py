@@ -121,6 +121,8 @@ def test_models_and_parts_that_cannot_be_slimmed_are_named(
     network = written(tmp_path, {"kind": "engine", "image_size": 64, "backbone": residual})
     assert cli.main([*call_for(network, pictures, out), "--prune", "0.5"]) == 2
     assert "unknown part 'image_encoder'" in capsys.readouterr().err
+    assert cli.main([*call_for("vidseg-nano", pictures, out), "--prune", "0.5"]) == 2
+    assert "no part of the model can be slimmed" in capsys.readouterr().err
     assert cli.main([*call_for("flow", pictures, out), "--prune", "0.5"]) == 2
     assert "has no weights" in capsys.readouterr().err
     model = written(tmp_path, IMAGE_MODEL)

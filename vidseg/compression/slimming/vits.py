@@ -104,13 +104,15 @@ def vit_widths(trunk: SamViT | PlainViT, prefix: str, neck: str) -> list[Width]:
         Use(f"{prefix}pos_embed", trunk.pos_embed.dim() - 1),
         Use(neck, 1),
     ]
+    are_alike = len({inner_widths(block) for block in trunk.blocks}) == 1
     widths: list[Width] = []
     for number, block in enumerate(trunk.blocks):
         name = f"{prefix}blocks.{number}"
         embedding += block_uses(name)
         inner, hidden = inner_widths(block)
         attention = _attention(trunk, f"{name}.attn", inner, heads)
-        widths += [attention, perceptron_width(f"{name}.mlp.layers", hidden, heads)]
+        place = None if are_alike else number
+        widths += [attention, perceptron_width(f"{name}.mlp.layers", hidden, heads, place)]
     channels = trunk.channels[0]
     return [Width("embedding", "channels", channels, tuple(embedding), multiple=heads), *widths]
 

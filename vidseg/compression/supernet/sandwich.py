@@ -52,7 +52,8 @@ def train(
             subnets = (choices.largest, choices.smallest, choices.draw(rng))
             for place in batch:
                 wanted = told_by(teacher, calls[place])
-                for encoder.subnet in subnets:
+                for subnet in subnets:
+                    encoder.subnet = subnet
                     with torch.enable_grad():
                         loss = distance(outputs_of(encoder, calls[place]), wanted)
                         (loss / len(batch)).backward()
