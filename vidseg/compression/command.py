@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from vidseg.compression import eight_bits
+from vidseg.compression import eight_bits, few_bits
+from vidseg.compression.box import add_box
 from vidseg.compression.slimming import command as slimming
 from vidseg.compression.supernet import command as supernet
 from vidseg.pipeline.commands.tracker_arguments import add_tracker_arguments
 
-WAYS = {"int8": eight_bits, "prune": slimming, "within_ms": supernet}
+WAYS = {"int8": eight_bits, "bits": few_bits, "prune": slimming, "within_ms": supernet}
 """The option that chooses a way -> its module."""
 
 
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--epochs", type=int, metavar="N", help="how often training, if the way has any, sees them"
     )
+    add_box(parser)
     ways = parser.add_mutually_exclusive_group(required=True)
     for module in WAYS.values():
         module.add_arguments(parser, ways)

@@ -6,15 +6,12 @@ import argparse
 import json
 from dataclasses import asdict
 
-from vidseg.errors import InputError
+from vidseg.compression.box import box_of
 from vidseg.pipeline.commands.tracker_arguments import options_of
 
 
 def add_arguments(parser: argparse.ArgumentParser, ways: argparse._MutuallyExclusiveGroup) -> None:
     ways.add_argument("--int8", action="store_true", default=None, help="quantise to eight bits")
-    parser.add_argument_group("--int8").add_argument(
-        "--box", metavar="X0,Y0,X1,Y1", help="the object on the clip's first frame (default: its middle)"
-    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -25,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
         args.calibrate,
         args.out,
         parts=[part.strip() for part in args.parts.split(",")],
-        box=_box(args.box),
+        box=box_of(args),
         frames=args.frames,
     )
     if args.json:
@@ -40,13 +37,3 @@ def run(args: argparse.Namespace) -> int:
     print(f"masks of {report.frames} frames: mean IoU {report.mask_iou:.4f} with float32")
     print(f"vidseg track VIDEO --prompt FILE --tracker {args.out / 'tracker.yaml'}")
     return 0
-
-
-def _box(text: str | None) -> tuple[float, float, float, float] | None:
-    if text is None:
-        return None
-    try:
-        x0, y0, x1, y1 = (float(number) for number in text.split(","))
-    except ValueError:
-        raise InputError(f"--box '{text}'", hint="give X0,Y0,X1,Y1 in pixels") from None
-    return x0, y0, x1, y1

@@ -10,6 +10,7 @@ from torch import nn
 
 from vidseg.errors import ConfigError
 from vidseg.trackers.image_encoder import Backbone
+from vidseg.trackers.low_bits.settings import LowBits
 from vidseg.validation import Strict
 
 
@@ -29,6 +30,8 @@ class ImageSettings(Strict):
     model: dict[str, Any] = Field(default={"name": "sam"})
     following: dict[str, Any] = Field(default={"name": "flow-prior"})
     """How the model follows objects through videos; a name stands for a rule with its defaults."""
+    low_bits: LowBits | None = None
+    """Few bits from which products are computed; None for float32."""
 
     @field_validator("following", mode="before")
     @classmethod

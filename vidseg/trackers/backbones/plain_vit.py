@@ -55,6 +55,8 @@ class Attention(nn.Module):
         self.window = window
         self.qkv = Linear(channels, 3 * inner)
         self.proj = Linear(inner, channels)
+        self.products: nn.Module | None = None
+        """Attends where operands are rounded, in place of the kernels; see `vidseg.trackers.low_bits`."""
 
     def forward(self, x_byxc: Tensor) -> Tensor:
         _, height, width, _ = x_byxc.shape
@@ -71,6 +73,9 @@ class Attention(nn.Module):
 
     def _attend(self, x_wnc: Tensor) -> Tensor:
         q, k, v = self.qkv(x_wnc).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        if self.products is not None:
+            out: Tensor = self.products(q, k, v, None)
+            return out.transpose(1, 2).flatten(2)
         attend = attend_in_blocks if fused_lags(q) else F.scaled_dot_product_attention
         return attend(q, k, v).transpose(1, 2).flatten(2)
 

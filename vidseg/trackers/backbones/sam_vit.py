@@ -73,6 +73,8 @@ class Attention(nn.Module):
         self.proj = Linear(inner, channels)
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * side - 1, inner // heads))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * side - 1, inner // heads))
+        self.products: nn.Module | None = None
+        """Attends where operands are rounded, in place of the kernels; see `vidseg.trackers.low_bits`."""
 
     def forward(self, x_byxc: Tensor) -> Tensor:
         """Attention over the whole of each grid in the batch."""
@@ -81,7 +83,10 @@ class Attention(nn.Module):
         q_bhyxd = q.unflatten(2, (height, width))
         by_row = torch.einsum("bhyxd,ykd->bhyxk", q_bhyxd, _lags(self.rel_pos_h, height)).flatten(2, 3)
         by_column = torch.einsum("bhyxd,xkd->bhyxk", q_bhyxd, _lags(self.rel_pos_w, width)).flatten(2, 3)
-        out_bhnd = attend_with_biases(q, k, v, by_row, by_column)
+        if self.products is None:
+            out_bhnd = attend_with_biases(q, k, v, by_row, by_column)
+        else:
+            out_bhnd = self.products(q, k, v, (by_row[..., None] + by_column[..., None, :]).flatten(3))
         out: Tensor = self.proj(out_bhnd.transpose(1, 2).flatten(2).unflatten(1, (height, width)))
         return out
 

@@ -140,6 +140,8 @@ class WindowAttention(nn.Module):
         index = apart[:, None, :, None] * window + apart[None, :, None, :]
         self.register_buffer("index_nn", index.reshape(window**2, window**2), persistent=False)
         self.register_buffer("bias_mnn", None, persistent=False)
+        self.products: nn.Module | None = None
+        """Attends where operands are rounded, in place of the kernels; see `vidseg.trackers.low_bits`."""
 
     def forward(self, x_bhwc: Tensor) -> Tensor:
         batch, height, width, channels = x_bhwc.shape
@@ -158,7 +160,8 @@ class WindowAttention(nn.Module):
         # Checkpoints have the queries, keys and values of a head beside each other.
         q, k, v = self.qkv(x_wnc).unflatten(2, (self.heads, 3, -1)).permute(3, 0, 2, 1, 4)
         bias_mnn = self.attention_biases[:, self.index_nn] if self.bias_mnn is None else self.bias_mnn
-        out_wmnd = attend_in_windows(q, k, v, bias_mnn[None])
+        attend = attend_in_windows if self.products is None else self.products
+        out_wmnd: Tensor = attend(q, k, v, bias_mnn[None])
         return self.proj(out_wmnd.transpose(1, 2).flatten(2))
 
     def fuse(self) -> None:

@@ -24,6 +24,7 @@ from vidseg.trackers.image.nano_framing import NanoFraming
 from vidseg.trackers.image.segmenter import ImageSegmenter
 from vidseg.trackers.image_settings import GivenImage, ImageSettings
 from vidseg.trackers.load_weights import load_weights
+from vidseg.trackers.low_bits.saved import install, require_float32
 from vidseg.trackers.model import ImageModel, module_of
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.parts import Part, build_backbone, build_part
@@ -148,6 +149,9 @@ def build_image(name: str, config: Mapping[str, Any], asked: TrackerOptions) -> 
     digest = load_weights(module, name, asked, settings.weights, renames_of(settings.family))
     model.fuse()
     precision = choose_precision(asked.dtype, device, bfloat16_is_proven=False)
+    if settings.low_bits is not None:
+        require_float32(precision.dtype, where)
+        install(module, settings.low_bits, settings.weights, digest, where)
     module.to(device=device, dtype=precision.dtype)
     if asked.compile:
         model.compile_parts()

@@ -25,13 +25,19 @@ class Attention(nn.Module):
         self.k_proj = Linear(channels, inner)
         self.v_proj = Linear(channels, inner)
         self.out_proj = Linear(inner, channels)
+        self.products: nn.Module | None = None
+        """Attends where operands are rounded, in place of the kernels; see `vidseg.trackers.low_bits`."""
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q, k, v = (
             projection(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for projection, x in ((self.q_proj, q), (self.k_proj, k), (self.v_proj, v))
         )
-        return self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        if self.products is None:
+            out_bhtd = F.scaled_dot_product_attention(q, k, v)
+        else:
+            out_bhtd = self.products(q, k, v, None)
+        return self.out_proj(out_bhtd.transpose(1, 2).flatten(2))
 
 
 class TwoWayBlock(nn.Module):

@@ -1,0 +1,47 @@
+"""`vidseg compress --bits`: an image model whose products are computed from few bits, and what that costs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+
+from vidseg.compression.box import box_of
+from vidseg.pipeline.commands.tracker_arguments import options_of
+
+
+def add_arguments(parser: argparse.ArgumentParser, ways: argparse._MutuallyExclusiveGroup) -> None:
+    ways.add_argument(
+        "--bits", metavar="W6A6", help="simulate an image model of few bits (of weights, and of all else)"
+    )
+    group = parser.add_argument_group("--bits")
+    group.add_argument(
+        "--calibrator",
+        default="ptq4sam",
+        metavar="NAME",
+        help="chooses how values are rounded: plain, pq-sam, ptq4sam, q-tiny-sam (default: ptq4sam)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from vidseg.compression.low_bits.compress import compress_low_bits
+
+    report = compress_low_bits(
+        options_of(args),
+        args.calibrate,
+        args.out,
+        bits=args.bits,
+        calibrator=args.calibrator,
+        parts=[part.strip() for part in args.parts.split(",")],
+        box=box_of(args),
+        frames=args.frames,
+    )
+    if args.json:
+        print(json.dumps(asdict(report), indent=2))
+        return 0
+    print(f"{report.bits} by {report.calibrator}: {report.layers} layers, {report.attentions} attentions")
+    print(f"signs of keys folded in {report.folded} of them")
+    print(f"features of {report.pictures} pictures: lowest cosine {report.cosine:.5f} with float32")
+    print(f"masks: mean IoU {report.mask_iou:.4f} with float32")
+    print(f"vidseg segment PICTURES --box X0,Y0,X1,Y1 --tracker {args.out / 'tracker.yaml'}")
+    return 0

@@ -1,0 +1,9 @@
+"""Quantisation of image models to few bits after training, by pictures like those to come.
+
+recording   what goes into layers and attention on those pictures, and how much it matters
+steps       search for steps
+calibrator  what a calibrator decides; the plain one, and the table of all
+q_tiny_sam, ptq4sam, pq_sam
+            calibrators from papers
+compress    from a model and pictures to a folder that loads like any other
+"""

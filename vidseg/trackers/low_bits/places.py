@@ -1,0 +1,66 @@
+"""Where products are computed in a model, and how others are put there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from vidseg.errors import ConfigError, unknown
+from vidseg.trackers.low_bits.layers import LowBitAttention, LowBitLayer
+from vidseg.trackers.low_bits.quantisers import Quantiser
+
+PARTS = ("image_encoder", "mask_decoder")
+LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+EXACT = "patch_embed"
+"""The layers that read pixels stay as they are: they are little of the work, and all else depends on them."""
+
+Operands = Mapping[str, Quantiser]
+
+
+@dataclass(frozen=True)
+class Places:
+    """The products of some parts of a model, by the names of their modules."""
+
+    layers: dict[str, nn.Module]
+    attentions: dict[str, nn.Module]
+
+
+def places_of(model: nn.Module, parts: Sequence[str], where: str) -> Places:
+    """The products of these parts of a fused model.
+
+    Raises:
+        ConfigError: a part is unknown, or has no attention whose operands could be rounded.
+    """
+    layers: dict[str, nn.Module] = {}
+    attentions: dict[str, nn.Module] = {}
+    for part in parts:
+        if part not in PARTS:
+            raise ConfigError(unknown("part", part, PARTS), where=where)
+        found = dict(getattr(model, part).named_modules(prefix=part)) if hasattr(model, part) else {}
+        own = {name: module for name, module in found.items() if hasattr(module, "products")}
+        if not own:
+            raise ConfigError(
+                f"the part '{part}' has no attention of queries, keys and values to quantise",
+                where=where,
+                hint="few bits are for image models with transformers: sam-vit-b, mobile-sam, tiny-sam, ...",
+            )
+        attentions |= own
+        layers |= {
+            name: module
+            for name, module in found.items()
+            if isinstance(module, LAYERS) and EXACT not in name.split(".")
+        }
+    return Places(layers, attentions)
+
+
+def put_layer(model: nn.Module, name: str, operands: Operands) -> None:
+    """Have a layer round its operands."""
+    parent, _, own = name.rpartition(".")
+    setattr(model.get_submodule(parent), own, LowBitLayer(model.get_submodule(name), operands))
+
+
+def put_attention(model: nn.Module, name: str, operands: Operands) -> None:
+    """Have an attention round its operands."""
+    model.get_submodule(name).products = LowBitAttention(operands)
