@@ -16,6 +16,7 @@ import vidseg
 from support.two_disks import FRAMES, best, lines, picture, write_clip
 from vidseg.cli import main
 from vidseg.errors import PromptError
+from vidseg.pipeline.discovery_options import DiscoveryOptions
 from vidseg.trackers.discovery.discovery import Discovery
 from vidseg.trackers.engine import Engine
 
@@ -134,6 +135,8 @@ def test_batch_jobs_discover(clip: Path, tmp_path: Path) -> None:
         (["--discover", "--every", "0"], "every"),
         (["--discover", "--direction", "both"], "--discover goes forward alone"),
         (["--discover", "--sampler", "gird"], "did you mean 'grid'"),
+        (["--discover", "--sampler", "peaks"], "was given no weights"),
+        (["--discover", "--sampler", "peaks", "--set", "weights=no.file"], "'no.file' cannot be read"),
     ],
 )
 def test_wrong_calls_are_told(
@@ -142,6 +145,16 @@ def test_wrong_calls_are_told(
     assert main(["track", str(clip), "--out", str(tmp_path / "out"), *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_the_weights_of_a_sampler_are_part_of_a_run(tmp_path: Path) -> None:
+    head = tmp_path / "head.safetensors"
+    options = DiscoveryOptions(sampler="peaks", sampling={"weights": head})
+    head.write_bytes(b"trained once")
+    first = options.document()
+    assert json.loads(json.dumps(first))["sampling"]["weights"] == "head.safetensors"
+    head.write_bytes(b"trained anew")
+    assert options.document() != first
 
 
 def test_python_needs_prompts_or_discovery(clip: Path, tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -29,6 +28,7 @@ from vidseg.trackers.model import module_of
 from vidseg.trackers.weights import check_state, read_checkpoint, shapes_of
 from vidseg.training.images.teacher import Teacher
 from vidseg.training.prompt_head_settings import PromptHeadSettings
+from vidseg.training.prompts import depth_inside
 from vidseg.training.settings import TrainSettings
 from vidseg.training.unroll import Unrolled
 
@@ -95,7 +95,7 @@ def target_of(
         mask = labels_ss == label
         if mask.sum() < LEAST_SHARE * mask.size:
             continue
-        depth = depth_of(mask)
+        depth = depth_inside(mask)
         # The deepest pixel of a cell speaks for it, so that small objects have a cell, too.
         deepest = _largest_in_cells(depth / depth.max(), (height, width))
         (y0, y1), (x0, x1) = (np.flatnonzero(mask.any(axis))[[0, -1]] + (0, 1) for axis in (1, 0))
@@ -105,12 +105,6 @@ def target_of(
         inside = np.where(wins, deepest, inside)
         sides = np.where(wins, its_sides, sides)
     return inside, np.maximum(sides, 0).astype(np.float32)
-
-
-def depth_of(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """How far each pixel is from the nearest one that is outside of the mask or of the picture: H x W."""
-    framed = np.pad(mask, 1).astype(np.uint8)
-    return np.asarray(cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1])
 
 
 def _largest_in_cells(values: NDArray[np.float32], grid_hw: tuple[int, int]) -> NDArray[np.float32]:
