@@ -48,7 +48,7 @@ def hiera_widths(trunk: Hiera, prefix: str, necks: list[str]) -> list[Width]:
         heads = stage_heads[stage] = heads_of(block)
         inner, hidden = inner_widths(block)
         channels = torch.arange(inner)[:, None]
-        widths.append(attention_width(f"{name}.attn", "attention", channels, inner, heads, stage))
+        widths.append(attention_width(f"{name}.attn", channels, inner, groups=heads, stage=stage))
         widths.append(perceptron_width(f"{name}.mlp.layers", hidden, heads, stage))
     embeddings = [
         Width(

@@ -34,31 +34,30 @@ def qkv_places(inner: int, of_unit_up: Tensor) -> Tensor:
 
 
 def attention_width(
-    block: str, setting: str, units_up: Tensor, inner: int, heads: int, stage: int | None = None
+    layer: str, units_up: Tensor, inner: int, *, groups: int = 1, stage: int | None = None
 ) -> Width:
     """The inner channels of an attention layer named as in all our vision transformers.
 
     Args:
-        block: the name of the layer.
+        layer: its name.
         units_up: U x P, channels of each unit; queries, keys and values keep the same ones.
+        inner: how many channels there are.
+        groups: see `Width.groups`.
     """
     uses = (
-        Use(f"{block}.qkv.weight", 0, qkv_places(inner, units_up)),
-        Use(f"{block}.qkv.bias", 0, qkv_places(inner, units_up)),
-        Use(f"{block}.proj.weight", 1, units_up),
+        Use(f"{layer}.qkv.weight", 0, qkv_places(inner, units_up)),
+        Use(f"{layer}.qkv.bias", 0, qkv_places(inner, units_up)),
+        Use(f"{layer}.proj.weight", 1, units_up),
     )
-    scaled = tuple(Scaled(f"{block}.qkv.{each}", 0.5, first=inner) for each in ("weight", "bias"))
-    per_unit = units_up.shape[1]
-    groups = heads // per_unit
     return Width(
         "bottleneck",
-        setting,
+        "attention",
         len(units_up),
         uses,
         stage=stage,
         groups=groups,
-        channels_per_unit=per_unit,
-        scaled=scaled,
+        channels_per_unit=units_up.shape[1],
+        scaled=tuple(Scaled(f"{layer}.qkv.{each}", 0.5, first=inner) for each in ("weight", "bias")),
     )
 
 
@@ -120,9 +119,9 @@ def vit_widths(trunk: SamViT | PlainViT, prefix: str, neck: str) -> list[Width]:
 def _attention(trunk: SamViT | PlainViT, name: str, inner: int, heads: int) -> Width:
     channels = torch.arange(inner)
     if isinstance(trunk, PlainViT):
-        return attention_width(name, "attention", channels[:, None], inner, heads)
+        return attention_width(name, channels[:, None], inner, groups=heads)
     # All heads share the embeddings of relative positions, so they keep the same of their channels.
-    width = attention_width(name, "attention", channels.view(heads, -1).T, inner, heads)
+    width = attention_width(name, channels.view(heads, -1).T, inner)
     positions = [f"{name}.rel_pos_{axis}" for axis in "hw"]
     # Positions multiply queries that are not divided by the root of the width, and must not feel the change.
     return replace(
