@@ -65,17 +65,18 @@ class EngineSettings(Strict):
         Raises:
             ConfigError: `fast` is asked of a tracker that has nothing to read less of.
         """
-        bank, memory_attention = dict(self.bank), dict(self.memory_attention)
+        changed = {"bank": dict(self.bank)}
         if asked.max_conditioning is not None:
-            bank["max_conditioning"] = asked.max_conditioning
+            changed["bank"]["max_conditioning"] = asked.max_conditioning
         if asked.fast:
             if self.fast == FastSettings():
                 raise ConfigError(
                     "the tracker has no faster way to read its memory", where=where, hint="leave 'fast' out"
                 )
-            bank |= self.fast.bank
-            memory_attention |= self.fast.memory_attention
-        return self.model_copy(update={"bank": bank, "memory_attention": memory_attention})
+            changed["bank"] |= self.fast.bank
+            # A model without this part refuses a YAML that speaks of it, so it is set here alone.
+            changed["memory_attention"] = self.memory_attention | self.fast.memory_attention
+        return self.model_copy(update=changed)
 
 
 @dataclass(frozen=True)
