@@ -20,11 +20,12 @@ from torch import Tensor
 from vidseg.errors import InputError
 from vidseg.memory.bank import BankPolicy, DecidingPolicy, MemoryFrame, Moment, ObjectBank, Offer, Recall
 from vidseg.memory.branching import Choice, branch
+from vidseg.trackers.backbones.kept_windows import KeptWindows
 from vidseg.trackers.coming import ComingFrame
 from vidseg.trackers.contract import ABSENT_LOGIT, Frame, Prompt
 from vidseg.trackers.device import Download, computes_apart, upload
 from vidseg.trackers.image_encoder import normalise
-from vidseg.trackers.model import Candidates, Decoded, Features, MemoryModel, Rows, cat, pick
+from vidseg.trackers.model import Candidates, Decoded, Features, KeepsWindows, MemoryModel, Rows, cat, pick
 from vidseg.trackers.pillow_resize import can_resize, resize_bicubic
 from vidseg.trackers.postprocess import fill_holes
 
@@ -55,10 +56,20 @@ class Engine:
         self.watch: Callable[[EngineStage], AbstractContextManager[Any]] = unwatched
         """Entered around each stage of a frame; benchmarks put a clock here."""
 
-    def encode(self, frame: Frame) -> Features:
-        """The features of a frame; called once for all objects."""
+    def encode(self, frame: Frame, kept: KeptWindows | None = None) -> Features:
+        """The features of a frame; called once for all objects.
+
+        Args:
+            kept: what may be kept of the video's frames before, from `start_keeping`.
+        """
         with self.watch("encode"):
-            return self.model.encode(self._model_input(frame))
+            if kept is None or not isinstance(self.model, KeepsWindows):
+                return self.model.encode(self._model_input(frame))
+            return self.model.encode_next(self._model_input(frame), kept)
+
+    def start_keeping(self) -> KeptWindows | None:
+        """What is kept of a new video's frames; None if the model encodes each of them whole."""
+        return KeptWindows() if isinstance(self.model, KeepsWindows) and self.model.keeps_windows else None
 
     def track(self, features: Features, banks: Sequence[ObjectBank], moment: Moment) -> Decoded:
         """Decode objects on the frame from their memory, each with its best candidate."""

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from vidseg.errors import ConfigError
 from vidseg.memory.bank import Recall
+from vidseg.trackers.backbones.kept_windows import KeptWindows
 from vidseg.trackers.graphs.replays import Replays
 
 MASK_LOGIT_SCALE, MASK_LOGIT_BIAS = 20.0, -10.0
@@ -177,6 +178,25 @@ class ScreensPrompts(Protocol):
         """Candidates as `ImageModel.candidates` gives them, but a prompt whose quick answer predicts an IoU
         that is not above `least_iou` keeps that answer. Arguments have one row a prompt; `conditioned_bchw`
         and the features belong to one picture."""
+        ...
+
+
+@runtime_checkable
+class KeepsWindows(Protocol):
+    """An image model that need not encode the whole of a frame where the video stays as it is."""
+
+    @property
+    def keeps_windows(self) -> bool:
+        """Whether it does so, as it was configured and where it runs."""
+        ...
+
+    def encode_next(self, image_3ss: Tensor, kept: KeptWindows) -> Features:
+        """The features of a video's next frame.
+
+        Args:
+            image_3ss: normalised, as for `ImageModel.encode`.
+            kept: what was made of the frames before; it is brought up to date.
+        """
         ...
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vidseg.errors import InputError, PromptError
 from vidseg.memory.bank import Moment, ObjectBank
+from vidseg.trackers.backbones.kept_windows import KeptWindows
 from vidseg.trackers.coming import ComingResult
 from vidseg.trackers.contract import Frame, FrameResult, Prompt
 from vidseg.trackers.device import Download, computes_apart
@@ -83,6 +84,7 @@ class EngineSession:
         self._write = write
         self._seen: _Seen | None = None
         self._encoded: tuple[Frame, Features] | None = None
+        self._kept = engine.start_keeping()
 
     @property
     def obj_ids(self) -> list[int]:
@@ -171,7 +173,10 @@ class EngineSession:
     def features(self, frame: Frame) -> Features:
         """The frame's features; they are computed once and kept until another frame's are wanted."""
         if self._encoded is None or self._encoded[0] is not frame:
-            encoded = computed_once(frame, self.engine, lambda: self.engine.encode(frame))
+            if self._kept is None:
+                encoded = computed_once(frame, self.engine, lambda: self.engine.encode(frame))
+            else:  # what is kept differs from session to session
+                encoded = self.engine.encode(frame, self._kept)
             self._encoded = (frame, encoded)
         return self._encoded[1]
 
@@ -185,6 +190,8 @@ class EngineSession:
             of_bank, facts = bank.save(str(obj_id))
             tensors |= of_bank
             objects.append({"id": obj_id, **facts})
+        if self._kept is not None:
+            tensors |= self._kept.save()
         return tensors, {
             "num_frames": self.num_frames,
             "reverse": self.reverse,
@@ -202,6 +209,8 @@ class EngineSession:
             known["id"]: ObjectBank.restore(str(known["id"]), tensors, known) for known in facts["objects"]
         }
         self.pending = PendingPrompts.of_tensors(facts["pending"], tensors, facts.get("names", {}))
+        if self._kept is not None:
+            self._kept = KeptWindows.restore(tensors)
 
     def _moment(self, frame: Frame) -> Moment:
         if self.num_frames is not None and not 0 <= frame.index < self.num_frames:

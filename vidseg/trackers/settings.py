@@ -18,6 +18,7 @@ from vidseg.validation import Strict
 class FastSettings(Strict):
     """What the option `fast` changes in a tracker's YAML: these keys of these parts."""
 
+    backbone: dict[str, Any] = Field(default={})
     bank: dict[str, Any] = Field(default={})
     memory_attention: dict[str, Any] = Field(default={})
 
@@ -73,9 +74,10 @@ class EngineSettings(Strict):
                 raise ConfigError(
                     "the tracker has no faster way to read its memory", where=where, hint="leave 'fast' out"
                 )
-            changed["bank"] |= self.fast.bank
-            # A model without this part refuses a YAML that speaks of it, so it is set here alone.
-            changed["memory_attention"] = self.memory_attention | self.fast.memory_attention
+            # A model without some part refuses a YAML that speaks of it, so others are left alone.
+            for name in FastSettings.model_fields:
+                if part := getattr(self.fast, name):
+                    changed[name] = changed.get(name, getattr(self, name)) | part
         return self.model_copy(update=changed)
 
 

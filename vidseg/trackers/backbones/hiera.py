@@ -17,9 +17,12 @@ from torch import Tensor, nn
 
 from vidseg.memory.blocked_attention import attend_in_blocks, fused_lags
 from vidseg.memory.linear import Linear
+from vidseg.memory.pooled_reads import pool_keys
 from vidseg.trackers.backbones.kept import KeptPositions
+from vidseg.trackers.backbones.kept_windows import KeptWindows, average_cells
 from vidseg.trackers.backbones.pieces import by_rows, in_pieces, num_in_piece
 from vidseg.trackers.backbones.widths import Width, divided
+from vidseg.trackers.image_encoder import pixels_of
 from vidseg.trackers.mlp import MLP
 from vidseg.validation import Strict
 
@@ -62,26 +65,34 @@ class PooledAttention(nn.Module):
 
     Args:
         inner: width of queries, keys and values, all heads together.
+        pool_keys: whether keys and values are averages of 2 x 2 cells.
     """
 
-    def __init__(self, dim: int, inner: int, out_dim: int, heads: int, pool_queries: bool) -> None:
+    def __init__(
+        self, dim: int, inner: int, out_dim: int, heads: int, *, pool_queries: bool, pool_keys: bool
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.pool_queries = pool_queries
+        self.pool_keys = pool_keys
         self.qkv = Linear(dim, 3 * inner)
         self.proj = Linear(inner, out_dim)
 
     def forward(self, x_bhwc: Tensor) -> Tensor:
         batch, height, width, _ = x_bhwc.shape
         q, k, v = self.qkv(x_bhwc).chunk(3, dim=-1)
+        k, v, bias = k.flatten(1, 2), v.flatten(1, 2), None
+        if self.pool_keys:
+            k, v, bias = pool_keys(k, v, (height, width))
         if self.pool_queries:
             q = _pool(q)
             height, width = q.shape[1:3]
-        heads_first = [t.flatten(1, 2).unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v)]
-        if fused_lags(heads_first[0]):
-            out = attend_in_blocks(*heads_first)
+        # The heads come first.
+        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q.flatten(1, 2), k, v))
+        if bias is None and fused_lags(q):
+            out = attend_in_blocks(q, k, v)
         else:
-            out = F.scaled_dot_product_attention(*heads_first)
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.proj(out.transpose(1, 2).reshape(batch, height, width, -1))
 
 
@@ -91,15 +102,20 @@ class Block(nn.Module):
     Args:
         dim: channels of what comes in, those of the stage before where the block pools.
         window: side of the windows; 0: the block attends to the whole picture.
+        pool_keys: whether it reads averages of 2 x 2 cells.
     """
 
-    def __init__(self, dim: int, widths: StageWidths, heads: int, window: int, pool: bool) -> None:
+    def __init__(
+        self, dim: int, widths: StageWidths, heads: int, window: int, pool: bool, pool_keys: bool = False
+    ) -> None:
         super().__init__()
         self.window = window
         self.pool = pool
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
         out_dim = widths.channels
-        self.attn = PooledAttention(dim, widths.attention, out_dim, heads, pool)
+        self.attn = PooledAttention(
+            dim, widths.attention, out_dim, heads, pool_queries=pool, pool_keys=pool_keys
+        )
         self.norm2 = nn.LayerNorm(out_dim, eps=1e-6)
         self.mlp = MLP(out_dim, widths.mlp, out_dim, num_layers=2, activation="gelu")
         if pool:
@@ -157,6 +173,11 @@ class HieraSettings(Strict):
     """Width of each stage's queries, keys and values, all heads together; None: as many as its channels."""
     mlp: list[Width] | None = Field(default=None, min_length=4, max_length=4)
     """Width of the hidden layer of each stage's perceptrons; None: four times its channels."""
+    pools_global: bool = False
+    """Whether global blocks read averages of 2 x 2 cells (`vidseg.memory.pooled_reads`)."""
+    keep_below: float = Field(default=0.0, ge=0)
+    """In videos on a CPU, windows of the first blocks keep what was made of them as long as no average of
+    4 x 4 pixels (0 to 255) has changed by so much (`kept_windows`); 0: frames are encoded whole."""
 
     def widths(self) -> list[StageWidths]:
         """The widths of each stage."""
@@ -189,12 +210,17 @@ class Hiera(nn.Module):
             for place in range(depth):
                 pools = stage > 0 and place == 0
                 window = windows[stage - 1 if pools else stage]
-                if len(blocks) in settings.global_blocks:
+                is_global = len(blocks) in settings.global_blocks
+                if is_global:
                     window = 0
-                blocks.append(Block(dim, widths[stage], settings.heads * 2**stage, window, pools))
+                pools_keys = is_global and settings.pools_global
+                heads = settings.heads * 2**stage
+                blocks.append(Block(dim, widths[stage], heads, window, pools, pools_keys))
                 dim = widths[stage].channels
             self._stage_ends.append(len(blocks) - 1)
         self.blocks = nn.ModuleList(blocks)
+        self._num_local = _num_local(blocks)
+        self._keep_below = settings.keep_below
         self._positions = KeptPositions()
         self.channels: tuple[int, ...] = tuple(stage.channels for stage in widths)
         self.strides: tuple[int, ...] = tuple(4 * 2**stage for stage in range(len(widths)))
@@ -209,13 +235,63 @@ class Hiera(nn.Module):
 
     def forward(self, images_b3ss: Tensor) -> list[Tensor]:
         """Feature maps B x C x H x W at strides 4, 8, 16 and 32."""
+        return self._stage_maps(self._run(self._embed(images_b3ss), range(len(self.blocks))))
+
+    @property
+    def keeps_windows(self) -> bool:
+        """Whether `encode_next` is for this encoder: a GPU's host would wait to know what has changed."""
+        return self._keep_below > 0 and self._num_local > 0 and self.pos_embed.device.type == "cpu"
+
+    def encode_next(self, image_13ss: Tensor, kept: KeptWindows) -> list[Tensor]:
+        """The maps of a video's next frame; the first blocks compute only windows that have changed.
+
+        Args:
+            kept: of the frames before; it is brought up to date.
+        """
+        x_bhwc, side = self._embed(image_13ss), self.pos_embed_window.shape[-1]
+        cells = average_cells(pixels_of(image_13ss))
+        outdated = kept.outdated(cells, side, self._keep_below)
+        kept.take(cells, outdated, self._encode_windows(_to_windows(x_bhwc, side)[outdated.flatten()]))
+        rows, columns = outdated.shape
+        maps = {
+            index: _from_windows(windows, 1, rows * windows.shape[1], columns * windows.shape[2])
+            for index, windows in kept.outputs.items()
+        }
+        last = self._num_local - 1
+        return self._stage_maps(maps | self._run(maps[last], range(last + 1, len(self.blocks))))
+
+    def _encode_windows(self, windows: Tensor) -> dict[int, Tensor]:
+        """What the local blocks make of windows, in pieces that stay in the cache."""
+        if not len(windows):
+            return {}
+        size = num_in_piece(4 * windows[0].numel())
+        pieces = [self._run(piece, range(self._num_local)) for piece in windows.split(size)]
+        return {index: torch.cat([piece[index] for piece in pieces]) for index in pieces[0]}
+
+    def _embed(self, images_b3ss: Tensor) -> Tensor:
         x_bhwc = self.patch_embed.proj(images_b3ss).permute(0, 2, 3, 1)
         grid_hw = (x_bhwc.shape[1], x_bhwc.shape[2])
         weights = (self.pos_embed, self.pos_embed_window)
-        x_bhwc = x_bhwc + self._positions.get(grid_hw, self._make_position, *weights)
-        maps = []
-        for index, block in enumerate(self.blocks):
-            x_bhwc = block(x_bhwc)
-            if index in self._stage_ends:
-                maps.append(x_bhwc.permute(0, 3, 1, 2))
+        return x_bhwc + self._positions.get(grid_hw, self._make_position, *weights)
+
+    def _run(self, x_bhwc: Tensor, blocks: range) -> dict[int, Tensor]:
+        """The maps that some blocks make one after the other: those at the ends of stages, and the last."""
+        maps = {}
+        for index in blocks:
+            x_bhwc = self.blocks[index](x_bhwc)
+            if index in self._stage_ends or index == blocks[-1]:
+                maps[index] = x_bhwc
         return maps
+
+    def _stage_maps(self, maps: dict[int, Tensor]) -> list[Tensor]:
+        return [maps[index].permute(0, 3, 1, 2) for index in self._stage_ends]
+
+
+def _num_local(blocks: list[Block]) -> int:
+    """How many blocks come before the first whose windows cover other pixels than the first block's."""
+    side, stride = blocks[0].window, 1
+    for index, block in enumerate(blocks):
+        if not block.window or block.window * stride != side:
+            return index
+        stride *= 2 if block.pool else 1
+    return len(blocks)

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from vidseg.memory.linear import Linear
 from vidseg.memory.widths import CHANNELS
+from vidseg.trackers.backbones.hiera import Hiera
+from vidseg.trackers.backbones.kept_windows import KeptWindows
 from vidseg.trackers.compiled import compile_in_place
 from vidseg.trackers.image_encoder import ImageEncoder, PyramidNeck
 from vidseg.trackers.model import Candidates, Features
@@ -66,11 +68,26 @@ class Sam2ImageModel(Sam2Answers, nn.Module):
 
     def encode_batch(self, images_b3ss: Tensor) -> Features:
         """The features of several images, one a row; in training each object has its own image."""
-        image = images_b3ss.to(self.dtype)
+        images = images_b3ss.to(self.dtype)
         if not self.fused_high_res:
-            maps = self.image_encoder(image)
-            return Features(self.sam_mask_decoder.reduce_high_res(maps), maps[-1])
-        maps = self.image_encoder.trunk(image)
+            return self._reduced(self.image_encoder(images))
+        return self._fused(self.image_encoder.trunk(images))
+
+    @property
+    def keeps_windows(self) -> bool:
+        return bool(getattr(self.image_encoder.trunk, "keeps_windows", False))
+
+    def encode_next(self, image_3ss: Tensor, kept: KeptWindows) -> Features:
+        encoder = self.image_encoder
+        assert isinstance(encoder.trunk, Hiera)
+        maps = encoder.trunk.encode_next(image_3ss[None].to(self.dtype), kept)
+        return self._fused(maps) if self.fused_high_res else self._reduced(encoder.neck(maps))
+
+    def _reduced(self, maps: list[Tensor]) -> Features:
+        return Features(self.sam_mask_decoder.reduce_high_res(maps), maps[-1])
+
+    def _fused(self, maps: list[Tensor]) -> Features:
+        """The features of the backbone's maps, once `fuse` has been called."""
         (top,) = self.image_encoder.neck(maps, finest=len(self.fused_high_res))
         high_res = [
             linear(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
