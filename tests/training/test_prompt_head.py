@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
 import vidseg
 from support.training import SIZE, log_rows, tracker_yaml, training_settings
+from vidseg.cli import main
 from vidseg.errors import CheckpointError, ConfigError
 from vidseg.samplers.prompt_head import Proposed, load_head, peaks_of
 from vidseg.trackers.build import build_model
@@ -105,6 +107,14 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(settings: TrainSetti
     assert all(torch.equal(first[name], second[name]) for name in second)
     begun = full.model_copy(update={"steps": 1, "init": str(tmp_path / "full/weights.safetensors")})
     assert train(begun, tmp_path / "begun")["status"] == "done"
+
+
+def test_the_pictures_can_be_looked_at(settings: TrainSettings, tmp_path: Path) -> None:
+    said = settings.model_dump(mode="json", exclude_defaults=True)
+    (tmp_path / "head.yaml").write_text(yaml.safe_dump(said))
+    call = ["train", str(tmp_path / "head.yaml"), "--show-data", "--out", str(tmp_path / "shown")]
+    assert main(call) == 0
+    assert cv2.imread(str(tmp_path / "shown" / "data-from-step-0.png")).std() > 0
 
 
 def test_what_cannot_be_learned_is_told(settings: TrainSettings, tmp_path: Path) -> None:

@@ -3,9 +3,8 @@
 The target of a cell is how far inside its object it lies: the distance to the object's edge, divided by the
 largest one of that object. Such cells also learn the object's box.
 
-Source: Fu et al., "Lite-SAM" (ECCV 2024, arXiv:2407.08965), distance transforms as targets of points; Li et
-al., "Generalized Focal Loss" (NeurIPS 2020, arXiv:2006.04388), the loss of a confidence with soft targets;
-Tian et al., "FCOS" (ICCV 2019, arXiv:1904.01355), boxes as distances to four sides.
+Source: Fu et al., "Lite-SAM" (ECCV 2024, arXiv:2407.08965), distance transforms as targets of points; Tian et
+al., "FCOS" (ICCV 2019, arXiv:1904.01355), boxes as distances to four sides.
 
 Layouts: R pictures · S side of the pictures · h w the grid of the features.
 """
@@ -112,10 +111,9 @@ def _largest_in_cells(values: NDArray[np.float32], grid_hw: tuple[int, int]) -> 
 
 
 def point_loss(logits_rhw: Tensor, targets_rhw: Tensor) -> Tensor:
-    """Cross-entropy with soft targets, in which cells that are nearly right count little; for each target."""
-    wrong = F.binary_cross_entropy_with_logits(logits_rhw, targets_rhw, reduction="none")
-    off = (logits_rhw.sigmoid() - targets_rhw).abs() ** 2
-    return (off * wrong).sum() / targets_rhw.sum().clamp(min=1)
+    """Cross-entropy with soft targets, less their own entropy, so that 0 is reached; a mean over cells."""
+    entropy = torch.special.entr(targets_rhw) + torch.special.entr(1 - targets_rhw)
+    return F.binary_cross_entropy_with_logits(logits_rhw, targets_rhw) - entropy.mean()
 
 
 def box_loss(said: Proposed, inside_rhw: Tensor, sides_r4hw: Tensor) -> Tensor:
