@@ -15,7 +15,7 @@ def add_box(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--box",
         metavar="X0,Y0,X1,Y1",
-        help="--int8: the object on the clip's first frame; --bits: on each picture (default: the middle)",
+        help="an object on the clip's first frame, or on each picture (default: the middle)",
     )
 
 

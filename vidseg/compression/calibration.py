@@ -95,22 +95,25 @@ def middle_of(image: Image) -> Box:
     return (width / 4, height / 4, 3 * width / 4, 3 * height / 4)
 
 
-def calls_of(part: str, asked: TrackerOptions, pictures: Sequence[Image]) -> Sequence[Call]:
+def calls_of(
+    part: str, asked: TrackerOptions, pictures: Sequence[Image], box: Box | None = None
+) -> Sequence[Call]:
     """What a part takes on these pictures, free of inference mode.
 
     Args:
         part: 'image_encoder', or 'memory_attention'.
+        box: the object on the first picture that memory attention follows; None: its middle.
 
     Raises:
         ConfigError: the model has no memory.
         InputError: frames for the memory differ in size, or there is only one.
     """
     if part == "memory_attention":
-        return _memory_calls(asked, pictures)
+        return _memory_calls(asked, pictures, box)
     return _EncoderCalls(build_segmenter(asked), pictures)
 
 
-def _memory_calls(asked: TrackerOptions, pictures: Sequence[Image]) -> list[Call]:
+def _memory_calls(asked: TrackerOptions, pictures: Sequence[Image], box: Box | None) -> list[Call]:
     if len(pictures) < 2 or len({picture.shape for picture in pictures}) > 1:
         raise InputError(
             "memory attention is calibrated by two frames or more of one size",
@@ -124,7 +127,7 @@ def _memory_calls(asked: TrackerOptions, pictures: Sequence[Image]) -> list[Call
     attention = tracker.engine.model.get_submodule("memory_attention")  # type: ignore[attr-defined]
     hook = attention.register_forward_pre_hook(lambda module, given: calls.append(given))
     session = tracker.start(num_frames=len(pictures))
-    session.prompt(1, box=middle_of(pictures[0]))
+    session.prompt(1, box=box or middle_of(pictures[0]))
     for index, picture in enumerate(pictures):
         session.step(Frame(index, float(index), picture))
     hook.remove()

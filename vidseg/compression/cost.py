@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from vidseg.compression.calibration import Image, middle_of
 from vidseg.compression.calls import Call, outputs_of
 from vidseg.trackers.image.load import build_segmenter
 from vidseg.trackers.options import TrackerOptions
+
+if TYPE_CHECKING:
+    from vidseg.trackers.contract import Box
 
 MOST_CALLS = 4
 """How many of the calls of a part are timed and compared."""
@@ -29,7 +33,7 @@ class PartCost:
     parameters_before: int
     parameters_after: int
     ms_before: float
-    """Median time of a run by the clock, on the device in use."""
+    """The least time of a run by the clock, on the device in use."""
     ms_after: float
     cosine: float
     """The lowest cosine of a map with that of the original."""
@@ -44,7 +48,7 @@ class Cost:
     """Of all weights in float32."""
     bytes_after: int
     mask_iou: float
-    """Mean IoU with the original's masks of what a box in the middle of a picture asks for."""
+    """Mean IoU with the original's masks of what a box asks for."""
     pictures: int
 
 
@@ -66,14 +70,14 @@ def part_cost(before: nn.Module, after: nn.Module, calls: Sequence[Call]) -> Par
 
 
 def milliseconds(part: nn.Module, calls: Sequence[Call]) -> float:
-    """The median time of a call by the clock, after one that does not count."""
+    """The least time of a call by the clock: other programs can only add to it."""
     times = []
-    for call in (calls[0], *calls):
+    for call in (calls[0], *calls):  # the first run also warms up
         began = time.perf_counter()
         for out in _told(part, call):
             out.flatten()[0].item()  # a GPU is done when a value is there
         times.append(1000 * (time.perf_counter() - began))
-    return float(np.median(times[1:]))
+    return min(times)
 
 
 @torch.inference_mode()
@@ -86,19 +90,23 @@ def bytes_of(model: nn.Module) -> int:
     return 4 * sum(weight.numel() for weight in model.state_dict().values())
 
 
-def mask_iou(asked: TrackerOptions, written: Path, pictures: Sequence[Image]) -> float:
-    """Mean IoU of a written model's masks with the original's."""
+def mask_iou(asked: TrackerOptions, written: Path, pictures: Sequence[Image], box: Box | None) -> float:
+    """Mean IoU of a written model's masks with the original's.
+
+    Args:
+        box: what is asked for on each picture; None: its middle.
+    """
     pictures = pictures[:MOST_PICTURES]
-    theirs = _masks(asked, pictures)
+    theirs = _masks(asked, pictures, box)
     changed = {"tracker": str(written), "weights": None, "allow_random_weights": False, "image_size": None}
-    ours = _masks(asked.model_copy(update=changed), pictures)
+    ours = _masks(asked.model_copy(update=changed), pictures, box)
     return float(np.mean([_iou(*pair) for pair in zip(ours, theirs, strict=True)]))
 
 
-def _masks(asked: TrackerOptions, pictures: Sequence[Image]) -> list[np.ndarray]:
+def _masks(asked: TrackerOptions, pictures: Sequence[Image], box: Box | None) -> list[np.ndarray]:
     segmenter = build_segmenter(asked)
     return [
-        segmenter.embed(picture).segment(box=middle_of(picture), multimask=False)[0].mask
+        segmenter.embed(picture).segment(box=box or middle_of(picture), multimask=False)[0].mask
         for picture in pictures
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -15,6 +15,9 @@ from vidseg.compression.cost import Cost, bytes_of, mask_iou, part_cost
 from vidseg.compression.source import YAML, Entries, Source
 from vidseg.pipeline.atomic import replacing, write_json
 from vidseg.trackers.options import TrackerOptions
+
+if TYPE_CHECKING:
+    from vidseg.trackers.contract import Box
 
 
 def write_result(
@@ -26,6 +29,7 @@ def write_result(
     asked: TrackerOptions,
     calls: Mapping[str, Sequence[Call]],
     pictures: Sequence[Image],
+    box: Box | None,
     report: str,
     facts: Mapping[str, Any],
 ) -> Cost:
@@ -35,6 +39,7 @@ def write_result(
         model: made by `source.built(entries, ...)`.
         asked: the options that chose the original.
         calls: for each part that changed what it takes on the calibration pictures.
+        box: what masks are compared of; None: the middle of each picture.
         report: name of the file of the report.
         facts: what it holds besides the cost.
     """
@@ -48,7 +53,7 @@ def write_result(
             },
             bytes_before=bytes_of(source.model),
             bytes_after=bytes_of(model),
-            mask_iou=mask_iou(asked, folder / YAML, pictures),
+            mask_iou=mask_iou(asked, folder / YAML, pictures, box),
             pictures=len(pictures),
         )
         write_json(folder / report, {**facts, **asdict(cost)})

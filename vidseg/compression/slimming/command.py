@@ -9,11 +9,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vidseg.compression.box import box_of
 from vidseg.errors import ConfigError
 from vidseg.pipeline.commands.tracker_arguments import options_of
 
 if TYPE_CHECKING:
     from vidseg.compression.cost import Cost
+    from vidseg.trackers.contract import Box
     from vidseg.trackers.options import TrackerOptions
 
 REPORT = "slimming.json"
@@ -38,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
         args.calibrate,
         args.out,
         parts,
+        box=box_of(args),
         frames=args.frames,
         epochs=EPOCHS if args.epochs is None else args.epochs,
     )
@@ -58,6 +61,7 @@ def compress(
     out: Path,
     parts: list[str],
     *,
+    box: Box | None = None,
     frames: int = 16,
     epochs: int = EPOCHS,
 ) -> Cost:
@@ -69,6 +73,8 @@ def compress(
         calibrate: a folder of pictures, or a video, which memory attention needs.
         out: the folder of the results, which must not exist or be empty. It appears when it is whole.
         parts: 'image_encoder', 'memory_attention'.
+        box: an object on the pictures, which memory attention follows, and of which masks are compared; None:
+            the middle.
         frames: how many pictures are seen.
         epochs: of distillation after each step.
 
@@ -97,7 +103,7 @@ def compress(
     source = Source.of(asked)
     for name in parts:
         part_of(source.model, name, source.where)
-    calls = {name: calls_of(name, asked, pictures) for name in parts}
+    calls = {name: calls_of(name, asked, pictures, box) for name in parts}
     slimmed = slim(source, share, calls, epochs=epochs, tell=lambda line: print(line, file=sys.stderr))
     return write_result(
         out,
@@ -107,6 +113,7 @@ def compress(
         asked=asked,
         calls=calls,
         pictures=pictures,
+        box=box,
         report=REPORT,
         facts={"share": share, "epochs": epochs},
     )

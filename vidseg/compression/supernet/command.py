@@ -9,12 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vidseg.compression.box import box_of
 from vidseg.errors import ConfigError
 from vidseg.pipeline.commands.tracker_arguments import options_of
 
 if TYPE_CHECKING:
     from vidseg.compression.cost import Cost
     from vidseg.compression.supernet.search import Found
+    from vidseg.trackers.contract import Box
     from vidseg.trackers.options import TrackerOptions
 
 REPORT = "supernet.json"
@@ -42,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
         args.within_ms,
         args.calibrate,
         args.out,
+        box=box_of(args),
         frames=args.frames,
         epochs=EPOCHS if args.epochs is None else args.epochs,
     )
@@ -63,6 +66,7 @@ def compress(
     calibrate: Path,
     out: Path,
     *,
+    box: Box | None = None,
     frames: int = 16,
     epochs: int = EPOCHS,
 ) -> tuple[Found, Cost]:
@@ -73,6 +77,7 @@ def compress(
         budget: milliseconds of the image encoder for a picture, by the clock.
         calibrate: a folder of pictures, or a video.
         out: the folder of the results, which must not exist or be empty. It appears when it is whole.
+        box: an object on the pictures, of which masks are compared; None: the middle.
         frames: how many pictures are seen.
         epochs: of sandwich training.
 
@@ -96,7 +101,7 @@ def compress(
     pictures = read_pictures(calibrate, frames)
     asked = asked.model_copy(update={"dtype": "float32"})
     source = Source.of(asked)
-    calls = calls_of(PART, asked, pictures)
+    calls = calls_of(PART, asked, pictures, box)
     made = find(source, calls, budget, epochs=epochs, tell=lambda line: print(line, file=sys.stderr))
     cost = write_result(
         out,
@@ -106,6 +111,7 @@ def compress(
         asked=asked,
         calls={PART: calls},
         pictures=pictures,
+        box=box,
         report=REPORT,
         facts={"budget_ms": budget, "epochs": epochs, "found": asdict(made.found)},
     )

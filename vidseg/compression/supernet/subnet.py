@@ -22,11 +22,16 @@ def widths_of(trunk: SamViT | PlainViT) -> Subnet:
     return tuple(len(block.get_parameter("mlp.layers.0.bias")) for block in trunk.blocks)
 
 
+def windows_of(trunk: SamViT | PlainViT) -> list[int | None]:
+    """The side of the windows in which each block attends; None for the whole grid."""
+    blocks: Any = trunk.blocks
+    return [block.window if isinstance(trunk, SamViT) else block.attn.window for block in blocks]
+
+
 def settings_of(trunk: SamViT | PlainViT, subnet: Subnet) -> dict[str, Any]:
     """What a YAML says of the backbone to build a subnet."""
     layers = [number for number, units in enumerate(subnet) if units]
-    blocks: Any = trunk.blocks
-    windows = [block.window if isinstance(trunk, SamViT) else block.attn.window for block in blocks]
+    windows = windows_of(trunk)
     return {
         "depth": len(layers),
         "global_blocks": [place for place, number in enumerate(layers) if windows[number] is None],
@@ -35,7 +40,7 @@ def settings_of(trunk: SamViT | PlainViT, subnet: Subnet) -> dict[str, Any]:
 
 
 def slice_of(state: Mapping[str, Tensor], subnet: Subnet) -> dict[str, Tensor]:
-    """A subnet's weights as views of a supernet's, whose hidden units are in order.
+    """A subnet's weights out of a supernet's, whose hidden units are in order; gradients reach these.
 
     Args:
         state: weights of the trunk, under its own names.
@@ -50,7 +55,8 @@ def slice_of(state: Mapping[str, Tensor], subnet: Subnet) -> dict[str, Tensor]:
                 if own in ("mlp.layers.0.weight", "mlp.layers.0.bias"):
                     value = value[:units]
                 elif own == "mlp.layers.1.weight":
-                    value = value[:, :units]
+                    # oneDNN multiplies by weights with gaps in memory a hundred times more slowly.
+                    value = value[:, :units].contiguous()
                 out[f"blocks.{place}.{own}"] = value
     return out
 
