@@ -12,14 +12,14 @@ from vidseg.errors import ConfigError
 from vidseg.memory.bank import Moment
 
 
-def test_three_memories_are_read(tmp_path: Path) -> None:
+def test_four_memories_are_read(tmp_path: Path) -> None:
     tracker = small_tracker(tmp_path, fast=True)
     session = tracker.start()
     session.prompt(1, box=[10, 10, 40, 40])
     for frame in as_frames(moving_picture(14, 64)):
         session.step(frame)
     read = tracker.engine.policy.recall(session.banks[1], Moment(13))
-    assert [frame.frame_idx for _, frame in read.spatial] == [0, 8, 12]
+    assert [frame.frame_idx for _, frame in read.spatial] == [0, 8, 10, 12]
 
 
 def test_a_yaml_says_what_fast_is(tmp_path: Path) -> None:

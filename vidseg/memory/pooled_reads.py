@@ -40,19 +40,6 @@ def count_cells(num_frames: int, grid_hw: tuple[int, int], like: Tensor) -> Tens
     return cells.flatten().repeat(num_frames)
 
 
-def pool_keys(k_bnc: Tensor, v_bnc: Tensor, grid_hw: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Averages of the keys and of the values of a grid, and what is added to the logits.
-
-    Returns:
-        keys and values, B x M x C; 1 x 1 x 1 x M, or None if nothing is added: where all averages are of
-        equally many cells, it would change nothing.
-    """
-    bias = None
-    if any(side % 2 for side in grid_hw):
-        bias = count_cells(1, grid_hw, k_bnc).log()[None, None, None]
-    return pool_frames(k_bnc, 1, grid_hw), pool_frames(v_bnc, 1, grid_hw), bias
-
-
 def attend_pooled(
     q_bnc: Tensor,
     k_bmc: Tensor,

@@ -50,11 +50,11 @@ class EngineSettings(Strict):
     on which EdgeTAM and Surgical SAM 2 are built; else it is tracked anew (SAM 2.1, EfficientTAM)."""
 
     fast: FastSettings = Field(
-        default=FastSettings(bank={"recent_frames": 2, "stride": 4}, memory_attention={"pools_frame": True}),
+        default=FastSettings(bank={"recent_frames": 3, "stride": 2}, memory_attention={"pools_frame": True}),
         exclude=True,
     )
-    """What the option `fast` changes: memory attention reads the first frame, the last and one some frames
-    earlier, in place of seven (source: sam2-lite, pablopigue/sam2-lite), and the frame itself pooled."""
+    """What the option `fast` changes: memory attention reads four memories in place of seven, some of them
+    from further back (source: sam2-lite, pablopigue/sam2-lite), and the frame itself pooled."""
     sampling: dict[str, Any] = Field(default={}, exclude=True)
     """Settings of samplers (`vidseg.samplers`) that fit the model's scores, where those of SAM do not."""
     discovery: dict[str, Any] = Field(default={}, exclude=True)

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from vidseg.memory.blocked_attention import attend_in_blocks, fused_lags
 from vidseg.memory.linear import Linear
-from vidseg.memory.pooled_reads import pool_keys
 from vidseg.trackers.backbones.kept import KeptPositions
 from vidseg.trackers.backbones.kept_windows import KeptWindows, average_cells
 from vidseg.trackers.backbones.pieces import by_rows, in_pieces, num_in_piece
@@ -65,34 +64,26 @@ class PooledAttention(nn.Module):
 
     Args:
         inner: width of queries, keys and values, all heads together.
-        pool_keys: whether keys and values are averages of 2 x 2 cells.
     """
 
-    def __init__(
-        self, dim: int, inner: int, out_dim: int, heads: int, *, pool_queries: bool, pool_keys: bool
-    ) -> None:
+    def __init__(self, dim: int, inner: int, out_dim: int, heads: int, pool_queries: bool) -> None:
         super().__init__()
         self.heads = heads
         self.pool_queries = pool_queries
-        self.pool_keys = pool_keys
         self.qkv = Linear(dim, 3 * inner)
         self.proj = Linear(inner, out_dim)
 
     def forward(self, x_bhwc: Tensor) -> Tensor:
         batch, height, width, _ = x_bhwc.shape
         q, k, v = self.qkv(x_bhwc).chunk(3, dim=-1)
-        k, v, bias = k.flatten(1, 2), v.flatten(1, 2), None
-        if self.pool_keys:
-            k, v, bias = pool_keys(k, v, (height, width))
         if self.pool_queries:
             q = _pool(q)
             height, width = q.shape[1:3]
-        # The heads come first.
-        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q.flatten(1, 2), k, v))
-        if bias is None and fused_lags(q):
-            out = attend_in_blocks(q, k, v)
+        heads_first = [t.flatten(1, 2).unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v)]
+        if fused_lags(heads_first[0]):
+            out = attend_in_blocks(*heads_first)
         else:
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+            out = F.scaled_dot_product_attention(*heads_first)
         return self.proj(out.transpose(1, 2).reshape(batch, height, width, -1))
 
 
@@ -102,20 +93,15 @@ class Block(nn.Module):
     Args:
         dim: channels of what comes in, those of the stage before where the block pools.
         window: side of the windows; 0: the block attends to the whole picture.
-        pool_keys: whether it reads averages of 2 x 2 cells.
     """
 
-    def __init__(
-        self, dim: int, widths: StageWidths, heads: int, window: int, pool: bool, pool_keys: bool = False
-    ) -> None:
+    def __init__(self, dim: int, widths: StageWidths, heads: int, window: int, pool: bool) -> None:
         super().__init__()
         self.window = window
         self.pool = pool
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
         out_dim = widths.channels
-        self.attn = PooledAttention(
-            dim, widths.attention, out_dim, heads, pool_queries=pool, pool_keys=pool_keys
-        )
+        self.attn = PooledAttention(dim, widths.attention, out_dim, heads, pool)
         self.norm2 = nn.LayerNorm(out_dim, eps=1e-6)
         self.mlp = MLP(out_dim, widths.mlp, out_dim, num_layers=2, activation="gelu")
         if pool:
@@ -173,8 +159,6 @@ class HieraSettings(Strict):
     """Width of each stage's queries, keys and values, all heads together; None: as many as its channels."""
     mlp: list[Width] | None = Field(default=None, min_length=4, max_length=4)
     """Width of the hidden layer of each stage's perceptrons; None: four times its channels."""
-    pools_global: bool = False
-    """Whether global blocks read averages of 2 x 2 cells (`vidseg.memory.pooled_reads`)."""
     keep_below: float = Field(default=0.0, ge=0)
     """In videos on a CPU, windows of the first blocks keep what was made of them as long as no average of
     4 x 4 pixels (0 to 255) has changed by so much (`kept_windows`); 0: frames are encoded whole."""
@@ -210,12 +194,9 @@ class Hiera(nn.Module):
             for place in range(depth):
                 pools = stage > 0 and place == 0
                 window = windows[stage - 1 if pools else stage]
-                is_global = len(blocks) in settings.global_blocks
-                if is_global:
+                if len(blocks) in settings.global_blocks:
                     window = 0
-                pools_keys = is_global and settings.pools_global
-                heads = settings.heads * 2**stage
-                blocks.append(Block(dim, widths[stage], heads, window, pools, pools_keys))
+                blocks.append(Block(dim, widths[stage], settings.heads * 2**stage, window, pools))
                 dim = widths[stage].channels
             self._stage_ends.append(len(blocks) - 1)
         self.blocks = nn.ModuleList(blocks)

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from vidseg.errors import ConfigError, unknown
 from vidseg.memory.blocked_attention import attend_in_blocks, fused_lags
 from vidseg.memory.linear import Linear
-from vidseg.memory.pooled_reads import pool_keys
 from vidseg.trackers.backbones.kept import KeptPositions
 from vidseg.trackers.backbones.widths import BlockWidths, divided, of_each_block
 from vidseg.trackers.backbones.windows import from_windows, to_windows
@@ -47,20 +46,10 @@ class Attention(nn.Module):
         heads: number of heads.
         window: side of the windows in patches; None for the whole grid.
         inner: width of queries, keys and values: a multiple of `heads`; None: as many as `channels`.
-        pool_keys: whether keys and values of the whole grid are averages of 2 x 2 patches.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        heads: int,
-        window: int | None,
-        inner: int | None = None,
-        *,
-        pool_keys: bool = False,
-    ) -> None:
+    def __init__(self, channels: int, heads: int, window: int | None, inner: int | None = None) -> None:
         super().__init__()
-        self.pool_keys = pool_keys and window is None
         inner = inner or channels
         self.heads = heads
         self.window = window
@@ -72,53 +61,37 @@ class Attention(nn.Module):
     def forward(self, x_byxc: Tensor) -> Tensor:
         _, height, width, _ = x_byxc.shape
         if self.window is None:
-            grid_hw = (height, width)
-            out_byxc = self._attend(x_byxc.flatten(1, 2), grid_hw).unflatten(1, grid_hw)
+            out_byxc = self._attend(x_byxc.flatten(1, 2)).unflatten(1, (height, width))
         else:
             # The model was trained with windows padded with zeros and without a mask, so padding takes part
             # in attention: the projection turns a zero into its bias.
             padded_byxc = F.pad(x_byxc, (0, 0, 0, -width % self.window, 0, -height % self.window))
-            windows_wnc = self._attend(to_windows(padded_byxc, self.window), (self.window, self.window))
+            windows_wnc = self._attend(to_windows(padded_byxc, self.window))
             out_byxc = from_windows(windows_wnc, self.window, height, width)
         out: Tensor = self.proj(out_byxc)
         return out
 
-    def _attend(self, x_wnc: Tensor, grid_hw: tuple[int, int]) -> Tensor:
-        q, k, v = self.qkv(x_wnc).chunk(3, dim=2)
-        bias = None
-        if self.pool_keys:
-            k, v, bias = pool_keys(k, v, grid_hw)
-        q, k, v = (t.unflatten(2, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
+    def _attend(self, x_wnc: Tensor) -> Tensor:
+        q, k, v = self.qkv(x_wnc).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         if self.products is not None:
-            out: Tensor = self.products(q, k, v, bias)
-        elif bias is None and fused_lags(q):
-            out = attend_in_blocks(q, k, v)
-        else:
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return out.transpose(1, 2).flatten(2)
+            out: Tensor = self.products(q, k, v, None)
+            return out.transpose(1, 2).flatten(2)
+        attend = attend_in_blocks if fused_lags(q) else F.scaled_dot_product_attention
+        return attend(q, k, v).transpose(1, 2).flatten(2)
 
 
 class Block(nn.Module):
     """Attention, then a perceptron; each with a norm before it.
 
     Args:
-        heads, window, inner, pool_keys: see `Attention`.
+        heads, window, inner: see `Attention`.
         mlp: width of the perceptron's hidden layer.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        heads: int,
-        window: int | None,
-        inner: int,
-        mlp: int,
-        *,
-        pool_keys: bool = False,
-    ) -> None:
+    def __init__(self, channels: int, heads: int, window: int | None, inner: int, mlp: int) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(channels, eps=1e-6)
-        self.attn = Attention(channels, heads, window, inner, pool_keys=pool_keys)
+        self.attn = Attention(channels, heads, window, inner)
         self.norm2 = nn.LayerNorm(channels, eps=1e-6)
         self.mlp = MLP(channels, mlp, channels, num_layers=2, activation="gelu")
 
@@ -145,8 +118,6 @@ class PlainViTSettings(Strict):
     """Number of blocks."""
     global_blocks: list[int] = Field(default=[2, 5, 8, 11])
     """Numbers of the blocks that attend over the whole grid, if not all do."""
-    pools_global: bool = False
-    """Whether these blocks read averages of 2 x 2 patches (`vidseg.memory.pooled_reads`)."""
     channels: int | None = Field(default=None, ge=1)
     """Channels of the map, and between blocks; None: those of the variant. The variant has the heads."""
     attention: int | None = Field(default=None, ge=1)
@@ -172,7 +143,7 @@ class PlainViT(nn.Module):
         depth: number of blocks.
         window: side of the windows, in patches.
         global_blocks: numbers of the blocks that attend over the whole grid.
-        channels, attention, mlp, pools_global: see `PlainViTSettings`.
+        channels, attention, mlp: see `PlainViTSettings`.
     """
 
     mode: Literal["pyramid", "single-scale"] = "single-scale"
@@ -193,7 +164,6 @@ class PlainViT(nn.Module):
             channels=settings.channels,
             attention=settings.attention,
             mlp=settings.mlp,
-            pools_global=settings.pools_global,
         )
 
     def __init__(
@@ -206,7 +176,6 @@ class PlainViT(nn.Module):
         channels: int | None = None,
         attention: int | None = None,
         mlp: int | Sequence[int] | None = None,
-        pools_global: bool = False,
     ) -> None:
         super().__init__()
         published, heads = VARIANTS[variant]
@@ -221,14 +190,7 @@ class PlainViT(nn.Module):
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         self._positions = KeptPositions()
         self.blocks = nn.ModuleList(
-            Block(
-                channels,
-                heads,
-                None if index in global_blocks else window,
-                attention or channels,
-                width,
-                pool_keys=pools_global,
-            )
+            Block(channels, heads, None if index in global_blocks else window, attention or channels, width)
             for index, width in enumerate(of_each_block(mlp or 4 * channels, depth))
         )
 
