@@ -134,7 +134,7 @@ def test_sandwich_training_brings_the_smallest_subnet_nearer() -> None:
     before = distance()
     encoder.subnet = choices.largest
     assert apart(encoder, calls, wanted) < 1e-9
-    train(encoder, teacher, choices, calls, epochs=30)
+    train(encoder, teacher, choices, calls, epochs=12)
     assert encoder.subnet == choices.largest
     assert distance() < before
 
