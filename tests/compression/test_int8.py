@@ -10,10 +10,12 @@ import pytest
 from PIL import Image
 
 import vidseg
+from support.image_models import written_small
 from vidseg import cli
 from vidseg.pipeline.made_video import MadeVideo
 
 pytest.importorskip("onnxscript", reason="the packages of the extra 'onnx' are not installed")
+onnx = pytest.importorskip("onnx", reason="the packages of the extra 'onnx' are not installed")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
 VIDEO = MadeVideo(num_frames=6, size_hw=(180, 320))
@@ -92,3 +94,33 @@ def test_a_clip_of_one_picture_and_a_bad_box_are_refused(
     assert cli.main([*call, str(tmp_path / "int8"), "--box", "1,2,3"]) != 0
     assert "--box '1,2,3'" in capsys.readouterr().err
     assert not (tmp_path / "int8").exists()
+
+
+@pytest.mark.slow
+def test_what_would_lose_most_stays_exact_and_biases_of_attention_are_halved(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, weights = written_small("mobile-sam", tmp_path)
+    call = ["compress", str(path), "--weights", str(weights), "--int8", "--calibrate", str(clip)]
+    assert cli.main([*call, "--frames", "2", "--out", str(tmp_path / "int8"), "--json"]) == 0
+    encoder = json.loads(capsys.readouterr().out)["parts"]["image_encoder"]
+    assert encoder["bytes_after"] <= 0.3 * encoder["bytes_before"]
+    graph = onnx.load(tmp_path / "int8/image_encoder.onnx").graph
+    made_by = {name: node.op_type for node in graph.node for name in node.output}
+    weighted = {name for name, kind in made_by.items() if kind == "DequantizeLinear"}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    depthwise = [
+        node
+        for node in convolutions
+        if next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1) > 1
+    ]
+    assert 0 < len(depthwise) < len(convolutions)
+    assert all(bool(weighted & set(node.input)) != (node in depthwise) for node in convolutions)
+    products = [weighted & set(node.input) for node in graph.node if node.op_type == "MatMul"]
+    # Both operands of a quantised product are converted, and neither of one of two activations.
+    assert {len(converted) for converted in products} == {0, 2}
+    assert len([None for converted in products if not converted]) == 2 * 10
+    assert (
+        sum(np.prod(each.dims) for each in graph.initializer if each.data_type == onnx.TensorProto.FLOAT16)
+        > 0
+    )

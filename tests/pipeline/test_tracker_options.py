@@ -27,6 +27,7 @@ BOX = {"box": [10, 10, 40, 40]}
 NOT_OFF: dict[str, Any] = {
     "compile": True,
     "graphs": True,
+    "encoder_products": "int8",
     "non_overlap_masks": True,
     "fill_hole_area": 8,
     "remove_speck_area": 4,
@@ -152,7 +153,11 @@ def test_a_run_records_its_options_and_goes_on_with_the_same(
     out = tmp_path / "out"
     command = ["track", str(frames), "--prompt", str(tmp_path / "prompt.json"), "--out", str(out)]
     command += ["--tracker", str(small), "--allow-random-weights", "--device", "cpu", "--quiet"]
-    said = {name: value for name, value in NOT_OFF.items() if name not in ("compile", "graphs")}
+    said = {
+        name: value
+        for name, value in NOT_OFF.items()
+        if name not in ("compile", "graphs", "encoder_products")
+    }
     assert cli.main([*command, "--format", "rle", *flags(said)]) == 0
     record = json.loads((out / "run.json").read_text())
     assert record["options"].items() >= {**said, "compile": None, "dtype": "float32"}.items()

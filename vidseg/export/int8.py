@@ -1,7 +1,9 @@
 """Quantises parts of an exported model to int8, with the ranges that a clip shows, and says what it costs.
 
 Weights get a scale for each output channel, activations one for each tensor (static; "QDQ": each quantised
-product stands between conversions, which runtimes fuse). Products of two activations stay float32.
+product stands between conversions, which runtimes fuse). Products of two activations and depthwise
+convolutions stay float32: together they take few per cent of the time, and most of the loss would be theirs.
+Products of matrices leave float32, which saves conversions before what follows in float32 anyway.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 QUANTISED = ("Conv", "Gemm", "MatMul")
 """Operators that are quantised; others would be converted back and forth for nothing."""
 DEFAULT_PARTS = ("image_encoder",)
+LARGE = 1 << 14
+"""Constants of more elements than this that are no weights, such as biases of attention, become float16."""
 MOST_FEEDS = 8
 """How many inputs of a part set its ranges and are timed; they are spread over the clip."""
 
@@ -188,8 +192,49 @@ def _quantise(exact: Path, path: Path, feeds: Sequence[Feeds]) -> None:
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            extra_options={"MatMulConstBOnly": True},
+            nodes_to_exclude=_exact_nodes(prepared),
+            extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"]},
         )
+    _halve_constants(path)
+
+
+def _exact_nodes(path: Path) -> list[str]:
+    """Names of the products of two activations, and of the depthwise convolutions."""
+    import onnx
+
+    graph = onnx.load(path).graph
+    weights = {weight.name for weight in graph.initializer}
+
+    def is_exact(node: Any) -> bool:
+        if node.op_type == "MatMul":
+            return not weights & set(node.input)
+        groups = [attribute.i for attribute in node.attribute if attribute.name == "group"]
+        return node.op_type == "Conv" and groups > [1]
+
+    return [node.name for node in graph.node if is_exact(node)]
+
+
+def _halve_constants(path: Path) -> None:
+    """Store large constants of float32 as float16; runtimes convert them once, when they load the graph."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load(path)
+    graph = model.graph
+    casts = []
+    for constant in graph.initializer:
+        if constant.data_type != TensorProto.FLOAT or np.prod(constant.dims) <= LARGE:
+            continue
+        values = numpy_helper.to_array(constant)
+        if np.abs(values).max() > np.finfo(np.float16).max:
+            continue
+        name = constant.name
+        constant.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_float16"))
+        casts.append(helper.make_node("Cast", [constant.name], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.save(model, path)
 
 
 def _compare(exact: Path, folder: Path, file: str, feeds: Sequence[Feeds]) -> PartReport:

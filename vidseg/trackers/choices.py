@@ -8,5 +8,7 @@ DEFAULT_TRACKER = "vidseg-nano"
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 """Types that trackers compute in; 'auto': see `vidseg.trackers.precision`."""
+EncoderProducts = Literal["int8", "sparse"]
+"""See `vidseg.trackers.encoder_products`."""
 SAMPLERS = ("boxes", "grid", "peaks", "two-round")
 """The built-in rows of `vidseg.samplers.SAMPLERS`, for help texts, which load no torch."""

@@ -17,6 +17,7 @@ from vidseg.memory.bank import BankPolicy
 from vidseg.trackers.build import build_model
 from vidseg.trackers.contract import TrackerTraits
 from vidseg.trackers.device import pick_device
+from vidseg.trackers.encoder_products import check_encoder_products, use_encoder_products
 from vidseg.trackers.engine import Engine
 from vidseg.trackers.graphs.recorder import CudaRecorder
 from vidseg.trackers.graphs.replays import Replays
@@ -76,12 +77,15 @@ class EngineTracker:
         settings = settings.with_options(asked, where)
         device = pick_device(asked.device)
         _check_graphs(asked, device, where)
+        check_encoder_products(asked.encoder_products, device, where)
         model, policy = build_model(settings, where)
         module = module_of(model)
         weights_sha256 = load_weights(module, name, asked, settings.weights)
         model.fuse()
         precision = choose_precision(asked.dtype, device, bfloat16_is_proven=settings.bfloat16_is_proven)
         module.to(device=device, dtype=precision.dtype)
+        if asked.encoder_products:
+            use_encoder_products(module, asked.encoder_products, precision.dtype, where)
         if asked.compile:
             model.compile_parts()
         elif asked.graphs:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, get_args
 from pydantic import Field, field_validator
 
 from vidseg.errors import ConfigError, unknown
-from vidseg.trackers.choices import DEFAULT_TRACKER, DType
+from vidseg.trackers.choices import DEFAULT_TRACKER, DType, EncoderProducts
 from vidseg.validation import Strict, parse
 
 
@@ -27,6 +27,9 @@ class EngineOptions(Strict):
     graphs: bool | None = None
     """Whether to record what every frame computes as CUDA graphs, and to use kernels in Triton where it is
     installed (default: no). Unlike `compile`, it takes no time; each recording is checked once."""
+    encoder_products: EncoderProducts | None = None
+    """How an NVIDIA GPU multiplies in the image encoder's linear layers, by torchao: 'int8', or 'sparse' (two
+    of four weights); see `vidseg.trackers.encoder_products`. Masks change (default: as `dtype` says)."""
     non_overlap_masks: bool | None = None
     """Whether to give each pixel to at most one object in masks, too, and not only in label maps (default:
     no)."""

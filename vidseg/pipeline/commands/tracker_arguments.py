@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any, get_args
 
-from vidseg.trackers.choices import DEFAULT_TRACKER, DType
+from vidseg.trackers.choices import DEFAULT_TRACKER, DType, EncoderProducts
 from vidseg.trackers.registry import TRACKERS
 
 if TYPE_CHECKING:
@@ -32,6 +32,11 @@ def add_tracker_arguments(
         action="store_true",
         default=None,
         help="run a model without weights; its masks mean nothing",
+    )
+    group.add_argument(
+        "--encoder-products",
+        choices=get_args(EncoderProducts),
+        help="on an NVIDIA GPU, with torchao: the image encoder in eight bits, or with half of its weights",
     )
     for name, what in _SWITCHES.items():
         group.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=what)

@@ -19,6 +19,7 @@ import torch
 from vidseg.errors import ConfigError
 from vidseg.registry import Registry
 from vidseg.trackers.device import pick_device
+from vidseg.trackers.encoder_products import check_encoder_products, use_encoder_products
 from vidseg.trackers.image.framing import Framing, LongSide, Stretch
 from vidseg.trackers.image.nano_framing import NanoFraming
 from vidseg.trackers.image.segmenter import ImageSegmenter
@@ -144,6 +145,7 @@ def build_image(name: str, config: Mapping[str, Any], asked: TrackerOptions) -> 
         changed = {**dict(config), "image_size": asked.image_size}
         settings = parse(ImageSettings, changed, where=f"{where}, --image-size", error=ConfigError)
     device = pick_device(asked.device)
+    check_encoder_products(asked.encoder_products, device, where)
     model, framing = build_image_model(settings, where)
     module = module_of(model)
     digest = load_weights(module, name, asked, settings.weights, renames_of(settings.family))
@@ -153,6 +155,8 @@ def build_image(name: str, config: Mapping[str, Any], asked: TrackerOptions) -> 
         require_float32(precision.dtype, where)
         install(module, settings.low_bits, settings.weights, digest, where)
     module.to(device=device, dtype=precision.dtype)
+    if asked.encoder_products:
+        use_encoder_products(module, asked.encoder_products, precision.dtype, where)
     if asked.compile:
         model.compile_parts()
     segmenter = ImageSegmenter(name, model, framing, dtype_reason=precision.reason)

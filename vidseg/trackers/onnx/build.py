@@ -48,7 +48,9 @@ class OnnxEngineSettings(OnnxSettings, EngineSettings):
 
 
 _EXPORT_AGAIN = ("has exported graphs", "export the model again with this option, or leave it out")
-CANNOT = dict.fromkeys(("image_size", "compile", "graphs", "dtype", "device"), _EXPORT_AGAIN)
+CANNOT = dict.fromkeys(
+    ("image_size", "compile", "graphs", "encoder_products", "dtype", "device"), _EXPORT_AGAIN
+)
 """Options that exported graphs cannot honour -> what to say of the tracker, and how to mend it."""
 
 
