@@ -72,7 +72,7 @@ def asked_of_torchao(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
 
     for package, call, config in (
         ("quantization", "quantize_", "Int8DynamicActivationInt8WeightConfig"),
-        ("sparsity", "sparsify_", "SemiSparseWeightConfig"),
+        ("sparsity", "sparsify_", "semi_sparse_weight"),
     ):
         module = ModuleType(f"torchao.{package}")
         setattr(module, call, function(call))
@@ -91,7 +91,7 @@ def test_linear_layers_of_the_encoder_alone_are_changed(asked_of_torchao: dict[s
     with pytest.raises(ConfigError, match="need 16 bits"):
         use_encoder_products(model, "sparse", torch.float32, "model 'a'")
     use_encoder_products(model.bfloat16(), "sparse", torch.bfloat16, "model 'a'")
-    assert asked_of_torchao["sparsify_"] == ["SemiSparseWeightConfig", fits]
+    assert asked_of_torchao["sparsify_"] == ["semi_sparse_weight", fits]
     assert isinstance(fits.weight, torch.Tensor)
     assert float((fits.weight == 0).float().mean()) == 0.5
     assert torch.equal(model.mask_decoder.weight, dense.bfloat16())

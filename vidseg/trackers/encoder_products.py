@@ -70,12 +70,12 @@ def use_encoder_products(module: nn.Module, asked: EncoderProducts, dtype: torch
         return
     if dtype not in SPARSE_TYPES:
         raise ConfigError("sparse products need 16 bits", where=where, hint="--dtype bfloat16 or float16")
-    from torchao.sparsity import SemiSparseWeightConfig, sparsify_  # type: ignore[import-not-found,unused-ignore]
+    from torchao.sparsity import semi_sparse_weight, sparsify_  # type: ignore[import-not-found,unused-ignore]
 
     for part in encoder.modules():
         if _fits_sparse(part):
             part.weight = nn.Parameter(two_of_four(part.weight), requires_grad=False)
-    sparsify_(encoder, SemiSparseWeightConfig(), _fits_sparse)
+    sparsify_(encoder, semi_sparse_weight(), _fits_sparse)
 
 
 @torch.no_grad()
