@@ -39,6 +39,7 @@ from vidseg.memory.policies.similarity_pruning import SimilarityPruning
 from vidseg.memory.pooled_attention import PooledCrossAttention, PooledSettings
 from vidseg.memory.widths import CHANNELS, MEMORY_CHANNELS
 from vidseg.registry import Registry
+from vidseg.trackers.backbones.efficientnet_lite import EfficientNetLite, EfficientNetLiteSettings
 from vidseg.trackers.backbones.efficientvit import EfficientViT, EfficientViTSettings
 from vidseg.trackers.backbones.fused_repvit import FusedRepViT, FusedRepViTSettings
 from vidseg.trackers.backbones.hiera import Hiera, HieraSettings
@@ -111,6 +112,7 @@ _SMALL_RESIDUAL = {"stem": 8, "widths": [8, 8, 16, 16], "blocks": [1, 1, 1, 1]}
 BACKBONES = Registry(
     "backbone",
     {
+        "efficientnet-lite": Part(EfficientNetLiteSettings, lambda _: EfficientNetLite()),
         "efficientvit": Part(EfficientViTSettings, EfficientViT.of),
         "fused-repvit": Part(FusedRepViTSettings, FusedRepViT.of),
         "hiera": Part(HieraSettings, Hiera, _SMALL_HIERA),
