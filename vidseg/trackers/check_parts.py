@@ -27,6 +27,7 @@ from vidseg.memory.bank import (
     ObjectBank,
     Offer,
     Recall,
+    TrimmingPolicy,
 )
 from vidseg.memory.branching import Choice, branch
 from vidseg.memory.compressor import Compressor, is_square
@@ -172,6 +173,8 @@ def _check_trace(policy: BankPolicy, reverse: bool, seed: int) -> None:
 def made_step(policy: BankPolicy, bank: ObjectBank, moment: Moment, seed: int = 0) -> None:
     """Carry a made object into a frame, as the engine does: it is visible, then lost, then found again."""
     is_lost = moment.frame_idx % 40 in range(20, 30)
+    if isinstance(policy, TrimmingPolicy):
+        _check_trimmed(policy, bank, moment, is_lost)
     if not isinstance(policy, DecidingPolicy):
         bank.remember(_made_memory(moment.frame_idx, -3.0 if is_lost else 5.0, 0.8))
         return
@@ -180,6 +183,17 @@ def made_step(policy: BankPolicy, bank: ObjectBank, moment: Moment, seed: int = 
         return [_made_offer(policy.recall(h, moment), moment, is_lost, seed) for h in hypotheses]
 
     take_offers(policy, bank, moment, offers)
+
+
+def _check_trimmed(policy: TrimmingPolicy, bank: ObjectBank, moment: Moment, is_lost: bool) -> None:
+    logits = torch.full((24, 24), -1.0)
+    if not is_lost:
+        left = moment.frame_idx % 12
+        logits[6:14, left : left + 10] = 1.0
+    got = policy.trim(bank, moment, logits)
+    what = f"the bank policy {type(policy).__name__}"
+    require(got.shape == logits.shape, f"{what}: trim() makes {tuple(got.shape)} of {tuple(logits.shape)}")
+    require(not bool(((got > 0) & (logits <= 0)).any()), f"{what}: trim() adds to the mask")
 
 
 def take_offers(
@@ -225,7 +239,7 @@ def _made_memory(frame_idx: int, object_score_logit: float, predicted_iou: float
 
 
 def _note_prompt(policy: BankPolicy, bank: ObjectBank, memory: MemoryFrame) -> None:
-    if isinstance(policy, DecidingPolicy):
+    if isinstance(policy, DecidingPolicy | TrimmingPolicy):
         policy.note_prompt(bank, memory)
 
 

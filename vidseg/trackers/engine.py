@@ -18,7 +18,16 @@ from PIL import Image
 from torch import Tensor
 
 from vidseg.errors import InputError
-from vidseg.memory.bank import BankPolicy, DecidingPolicy, MemoryFrame, Moment, ObjectBank, Offer, Recall
+from vidseg.memory.bank import (
+    BankPolicy,
+    DecidingPolicy,
+    MemoryFrame,
+    Moment,
+    ObjectBank,
+    Offer,
+    Recall,
+    TrimmingPolicy,
+)
 from vidseg.memory.branching import Choice, branch
 from vidseg.trackers.backbones.kept_windows import KeptWindows
 from vidseg.trackers.coming import ComingFrame
@@ -80,7 +89,12 @@ class Engine:
         if isinstance(self.policy, DecidingPolicy):
             self._decide(self.policy, features, banks, moment)
             return
-        remembered = self.remember(features, self.track(features, banks, moment), moment, from_prompt=False)
+        decoded = self.track(features, banks, moment)
+        if isinstance(self.policy, TrimmingPolicy):
+            pairs = zip(banks, decoded.low_res_logits_bhw, strict=True)
+            trimmed = [self.policy.trim(bank, moment, logits) for bank, logits in pairs]
+            decoded = replace(decoded, low_res_logits_bhw=torch.stack(trimmed))
+        remembered = self.remember(features, decoded, moment, from_prompt=False)
         for bank, memory in zip(banks, remembered, strict=True):
             bank.remember(memory)
 
@@ -99,7 +113,7 @@ class Engine:
         """Tell a bank that the answer to a prompt was put into it: rivals are dropped, and the policy takes
         note."""
         bank.end_doubt()
-        if isinstance(self.policy, DecidingPolicy):
+        if isinstance(self.policy, DecidingPolicy | TrimmingPolicy):
             self.policy.note_prompt(bank, memory)
 
     def segment(

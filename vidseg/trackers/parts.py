@@ -36,6 +36,7 @@ from vidseg.memory.policies.distractor_aware import DistractorAware
 from vidseg.memory.policies.memory_tree import MemoryTree
 from vidseg.memory.policies.motion_aware import MotionAware
 from vidseg.memory.policies.similarity_pruning import SimilarityPruning
+from vidseg.memory.policies.steady_size import SteadySize
 from vidseg.memory.pooled_attention import PooledCrossAttention, PooledSettings
 from vidseg.memory.widths import CHANNELS, MEMORY_CHANNELS
 from vidseg.registry import Registry
@@ -154,6 +155,7 @@ BANK_POLICIES = Registry(
         "motion-aware": Part(MotionAware),
         "recent-frames": Part(RecentFrames),
         "similarity-pruning": Part(SimilarityPruning),
+        "steady-size": Part(SteadySize),
     },
 )
 
