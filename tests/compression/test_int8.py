@@ -109,13 +109,17 @@ def test_what_would_lose_most_stays_exact_and_biases_of_attention_are_halved(
     made_by = {name: node.op_type for node in graph.node for name in node.output}
     weighted = {name for name, kind in made_by.items() if kind == "DequantizeLinear"}
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
-    depthwise = [
-        node
-        for node in convolutions
-        if next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1) > 1
-    ]
-    assert 0 < len(depthwise) < len(convolutions)
-    assert all(bool(weighted & set(node.input)) != (node in depthwise) for node in convolutions)
+    shapes = {each.name: each.dims for each in graph.initializer}
+    given = {name: node.input[0] for node in graph.node for name in node.output}
+
+    def is_exact(node: onnx.NodeProto) -> bool:
+        groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+        weight = node.input[1] if node.input[1] in shapes else given[node.input[1]]
+        return groups > 1 or min(shapes[weight][:2]) <= 24
+
+    exact = [node for node in convolutions if is_exact(node)]
+    assert 0 < len(exact) < len(convolutions)
+    assert all(bool(weighted & set(node.input)) != (node in exact) for node in convolutions)
     products = [weighted & set(node.input) for node in graph.node if node.op_type == "MatMul"]
     # Both operands of a quantised product are converted, and neither of one of two activations.
     assert {len(converted) for converted in products} == {0, 2}

@@ -1,8 +1,9 @@
 """Quantises parts of an exported model to int8, with the ranges that a clip shows, and says what it costs.
 
 Weights get a scale for each output channel, activations one for each tensor (static; "QDQ": each quantised
-product stands between conversions, which runtimes fuse). Products of two activations and depthwise
-convolutions stay float32: together they take few per cent of the time, and most of the loss would be theirs.
+product stands between conversions, which runtimes fuse). Products of two activations, depthwise and narrow
+convolutions stay float32: most of the loss would be theirs, and for narrow ones conversions cost more than
+they spare.
 Products of matrices leave float32, which saves conversions before what follows in float32 anyway.
 """
 
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
 QUANTISED = ("Conv", "Gemm", "MatMul")
 """Operators that are quantised; others would be converted back and forth for nothing."""
 DEFAULT_PARTS = ("image_encoder",)
-LARGE = 1 << 14
+NARROW = 24
+"""Convolutions from or to so few channels, or fewer, stay float32."""
+LARGE = 1 << 11
 """Constants of more elements than this that are no weights, such as biases of attention, become float16."""
 MOST_FEEDS = 8
 """How many inputs of a part set its ranges and are timed; they are spread over the clip."""
@@ -195,27 +198,30 @@ def _quantise(exact: Path, path: Path, feeds: Sequence[Feeds]) -> None:
             nodes_to_exclude=_exact_nodes(prepared),
             extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"]},
         )
-    _halve_constants(path)
+    _shrink(path)
 
 
 def _exact_nodes(path: Path) -> list[str]:
-    """Names of the products of two activations, and of the depthwise convolutions."""
+    """Names of the products of two activations, and of the depthwise and the narrow convolutions."""
     import onnx
 
     graph = onnx.load(path).graph
-    weights = {weight.name for weight in graph.initializer}
+    weights = {weight.name: weight.dims for weight in graph.initializer}
 
     def is_exact(node: Any) -> bool:
         if node.op_type == "MatMul":
-            return not weights & set(node.input)
+            return not weights.keys() & set(node.input)
+        if node.op_type != "Conv":
+            return False
         groups = [attribute.i for attribute in node.attribute if attribute.name == "group"]
-        return node.op_type == "Conv" and groups > [1]
+        return groups > [1] or min(weights[node.input[1]][:2]) <= NARROW
 
     return [node.name for node in graph.node if is_exact(node)]
 
 
-def _halve_constants(path: Path) -> None:
-    """Store large constants of float32 as float16; runtimes convert them once, when they load the graph."""
+def _shrink(path: Path) -> None:
+    """Store large constants of float32 as float16, which runtimes convert once, as they load the graph; drop
+    the exporter's notes of where each node came from."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -231,6 +237,8 @@ def _halve_constants(path: Path) -> None:
         name = constant.name
         constant.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_float16"))
         casts.append(helper.make_node("Cast", [constant.name], [name], to=TensorProto.FLOAT))
+    for node in graph.node:
+        del node.metadata_props[:]
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
