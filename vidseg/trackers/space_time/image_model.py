@@ -136,14 +136,18 @@ class SpaceTimeImageModel(nn.Module):
         """The features of several normalised images, one a row."""
         images = images_b3ss.to(self.dtype)
         maps = self.backbone(images)
-        x = self.laterals[2](maps[3])
-        for level in (2, 1):
-            x = self.laterals[level - 1](maps[level]) + F.interpolate(x, scale_factor=2.0, mode="nearest")
-        x = F.relu(x + self.smooth(F.relu(x)))
+        x = self.pyramid(maps)
         keys = F.normalize(self.to_key(x), dim=1)
         fine = [self.to_fine_2(images), self.to_fine_4(maps[0])]
         patches = F.pixel_unshuffle(low_res_pixels(images_b3ss), PATCH).to(keys.dtype)
         return Features(fine, torch.cat((keys, self.to_context(x), patches), dim=1))
+
+    def pyramid(self, maps: Sequence[Tensor]) -> Tensor:
+        """The backbone's maps at strides 8, 16 and 32 summed at stride 8."""
+        x = self.laterals[2](maps[3])
+        for level in (2, 1):
+            x = self.laterals[level - 1](maps[level]) + F.interpolate(x, scale_factor=2.0, mode="nearest")
+        return F.relu(x + self.smooth(F.relu(x)))
 
     def without_memory(self, features: Features) -> Tensor:
         return self.no_memory[None, :, None, None].expand(1, -1, *grid_of(features))
