@@ -164,7 +164,7 @@ def test_a_run_records_its_options_and_goes_on_with_the_same(
     told = record["tracker_facts"]["options"]
     assert (told["fill_hole_area"], told["non_overlap_masks"]) == (8, True)
     bank = record["configuration"]["bank"]
-    assert (bank["recent_frames"], bank["stride"], bank["max_conditioning"]) == (2, 4, 3)
+    assert (bank["recent_frames"], bank["stride"], bank["max_conditioning"]) == (3, 2, 3)
     asked = TrackerOptions(tracker=str(small), allow_random_weights=True, device="cpu", **said)
     again = {name: value for name, value in asked if name != "extra"}
     vidseg.track(frames, BOX, out=out, formats=["rle"], resume=True, **again)

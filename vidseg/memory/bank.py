@@ -290,23 +290,6 @@ class DecidingPolicy(BankPolicy, Protocol):
         ...
 
 
-@runtime_checkable
-class TrimmingPolicy(BankPolicy, Protocol):
-    """A policy that takes away from tracked masks what it knows not to be the object."""
-
-    def trim(self, bank: ObjectBank, moment: Moment, logits_hw: Tensor) -> Tensor:
-        """The mask logits that are shown and remembered, float32 h x w on the low-res grid.
-
-        Args:
-            logits_hw: what the model decoded; without an object they are all below 0.
-        """
-        ...
-
-    def note_prompt(self, bank: ObjectBank, memory: MemoryFrame) -> None:
-        """See `DecidingPolicy.note_prompt`."""
-        ...
-
-
 def nearest_conditioning(
     frames: Mapping[int, MemoryFrame], frame_idx: int, limit: int | None
 ) -> tuple[list[MemoryFrame], dict[int, MemoryFrame]]:

@@ -27,11 +27,11 @@ from vidseg.memory.bank import (
     ObjectBank,
     Offer,
     Recall,
-    TrimmingPolicy,
 )
 from vidseg.memory.branching import Choice, branch
 from vidseg.memory.compressor import Compressor, is_square
 from vidseg.memory.position import sine_grid
+from vidseg.memory.trimming import TrimmingPolicy
 from vidseg.memory.widths import CHANNELS, MEMORY_CHANNELS
 from vidseg.trackers.image_encoder import STRIDES
 

@@ -26,9 +26,9 @@ from vidseg.memory.bank import (
     ObjectBank,
     Offer,
     Recall,
-    TrimmingPolicy,
 )
 from vidseg.memory.branching import Choice, branch
+from vidseg.memory.trimming import TrimmingPolicy
 from vidseg.trackers.backbones.kept_windows import KeptWindows
 from vidseg.trackers.coming import ComingFrame
 from vidseg.trackers.contract import ABSENT_LOGIT, Frame, Prompt
