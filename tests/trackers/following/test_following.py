@@ -187,7 +187,7 @@ def test_discovery_looks_at_what_was_encoded_for_following() -> None:
     session.step(frame)
     looked = look_of(tracker, None, "cpu").at(session, frame)
     assert session.embedding is not None
-    assert torch.equal(looked.features, session.embedding.encoded.top_1chw[0])
+    assert torch.equal(looked.features.values_chw, session.embedding.encoded.top_1chw[0])
 
 
 def test_a_frame_without_a_picture_is_an_error() -> None:
