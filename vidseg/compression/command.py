@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from vidseg.compression import eight_bits, few_bits
-from vidseg.compression.box import add_box
+from vidseg.compression.arguments import add_box
 from vidseg.compression.slimming import command as slimming
 from vidseg.compression.supernet import command as supernet
 from vidseg.pipeline.commands.tracker_arguments import add_tracker_arguments

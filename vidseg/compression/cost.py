@@ -14,6 +14,7 @@ from torch import nn
 
 from vidseg.compression.calibration import Image, middle_of
 from vidseg.compression.calls import Call, outputs_of
+from vidseg.eval.metrics import region_j
 from vidseg.trackers.image.load import build_segmenter
 from vidseg.trackers.options import TrackerOptions
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 MOST_CALLS = 4
 """How many of the calls of a part are timed and compared."""
 MOST_PICTURES = 8
-"""On how many pictures masks are compared."""
+"""Masks are compared on so many pictures, or fewer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class Cost:
 
     parts: dict[str, PartCost]
     bytes_before: int
-    """Of all weights in float32."""
+    """The size of all weights in float32."""
     bytes_after: int
     mask_iou: float
     """Mean IoU with the original's masks of what a box asks for."""
@@ -100,7 +101,7 @@ def mask_iou(asked: TrackerOptions, written: Path, pictures: Sequence[Image], bo
     theirs = _masks(asked, pictures, box)
     changed = {"tracker": str(written), "weights": None, "allow_random_weights": False, "image_size": None}
     ours = _masks(asked.model_copy(update=changed), pictures, box)
-    return float(np.mean([_iou(*pair) for pair in zip(ours, theirs, strict=True)]))
+    return float(np.mean([region_j(*pair) for pair in zip(ours, theirs, strict=True)]))
 
 
 def _masks(asked: TrackerOptions, pictures: Sequence[Image], box: Box | None) -> list[np.ndarray]:
@@ -109,11 +110,6 @@ def _masks(asked: TrackerOptions, pictures: Sequence[Image], box: Box | None) ->
         segmenter.embed(picture).segment(box=box or middle_of(picture), multimask=False)[0].mask
         for picture in pictures
     ]
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> float:
-    either = int((a | b).sum())
-    return int((a & b).sum()) / either if either else 1.0
 
 
 def said(cost: Cost) -> str:

@@ -6,7 +6,7 @@ import argparse
 import json
 from dataclasses import asdict
 
-from vidseg.compression.box import box_of
+from vidseg.compression.arguments import box_of, parts_of
 from vidseg.pipeline.commands.tracker_arguments import options_of
 
 
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         args.out,
         bits=args.bits,
         calibrator=args.calibrator,
-        parts=[part.strip() for part in args.parts.split(",")],
+        parts=parts_of(args),
         box=box_of(args),
         frames=args.frames,
     )

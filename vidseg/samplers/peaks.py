@@ -46,7 +46,7 @@ class PeakSettings(PointSettings):
     """A peak of the first round is the most confident cell within so many cells, of which a side of the
     picture has as many as the model's features."""
     fine_radius: Annotated[int, Field(ge=0)] = 1
-    """The same for the second round."""
+    """The radius of the second round, in cells."""
     prompts_per_step: Count = 8
     """So many prompts are asked before the peaks that their masks cover are dropped."""
 

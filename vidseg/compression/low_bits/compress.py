@@ -26,6 +26,7 @@ from vidseg.compression.low_bits.recording import Seen, recorded
 from vidseg.compression.low_bits.table import CALIBRATORS
 from vidseg.compression.source import WEIGHTS, YAML, Source, check_free
 from vidseg.errors import ConfigError
+from vidseg.eval.metrics import region_j
 from vidseg.pipeline.atomic import replacing, write_json
 from vidseg.trackers.image.build import build_framing
 from vidseg.trackers.image.framing import Framing
@@ -57,9 +58,9 @@ class Report:
     layers: int
     """How many layers have rounded operands."""
     attentions: int
-    """The same of attention."""
+    """How many attentions have rounded operands."""
     folded: int
-    """In how many of these signs were folded."""
+    """The number of attentions whose keys had signs folded."""
     cosine: float
     """The lowest cosine of a picture's features with those in float32."""
     mask_iou: float
@@ -131,7 +132,7 @@ def compress_low_bits(
             attentions=len(places.attentions),
             folded=changed,
             cosine=min(_cosine(a[0], b[0]) for a, b in zip(got, wanted, strict=True)),
-            mask_iou=float(np.mean([_iou(a[1], b[1]) for a, b in zip(got, wanted, strict=True)])),
+            mask_iou=float(np.mean([_mean_j(a[1], b[1]) for a, b in zip(got, wanted, strict=True)])),
             pictures=len(pictures),
         )
         write_json(folder / "report.json", asdict(report))
@@ -214,6 +215,5 @@ def _cosine(a: Any, b: Any) -> float:
     return float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12))
 
 
-def _iou(found: Sequence[Any], wanted: Sequence[Any]) -> float:
-    shares = [((a & b).sum(), (a | b).sum()) for a, b in zip(found, wanted, strict=True)]
-    return float(np.mean([both / either if either else 1.0 for both, either in shares]))
+def _mean_j(found: Sequence[Any], wanted: Sequence[Any]) -> float:
+    return float(np.mean([region_j(*pair) for pair in zip(found, wanted, strict=True)]))

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidseg.compression.box import box_of
+from vidseg.compression.arguments import box_of, parts_of
 from vidseg.errors import ConfigError
 from vidseg.pipeline.commands.tracker_arguments import options_of
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 REPORT = "slimming.json"
 EPOCHS = 20
-"""Of which SlimSAM's ten are with the features inside."""
+"""Epochs after each step; the first half, ten as in SlimSAM, also learn the features inside."""
 
 
 def add_arguments(parser: argparse.ArgumentParser, ways: argparse._MutuallyExclusiveGroup) -> None:
@@ -33,13 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser, ways: argparse._MutuallyExclu
 
 
 def run(args: argparse.Namespace) -> int:
-    parts = [part.strip() for part in args.parts.split(",")]
     cost = compress(
         options_of(args),
         args.prune,
         args.calibrate,
         args.out,
-        parts,
+        parts_of(args),
         box=box_of(args),
         frames=args.frames,
         epochs=EPOCHS if args.epochs is None else args.epochs,

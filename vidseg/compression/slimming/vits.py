@@ -81,7 +81,7 @@ def block_uses(block: str) -> list[Use]:
 
 
 def written_uses(block: str) -> list[Use]:
-    """The same without what comes in, which a block that pools has in another width."""
+    """Those of `block_uses` without what comes in, which a block that pools has in another width."""
     return [
         *(Use(f"{block}.attn.proj.{each}", 0) for each in ("weight", "bias")),
         *(Use(f"{block}.norm2.{each}", 0) for each in ("weight", "bias")),

@@ -19,7 +19,7 @@ CHANGED = 0.2
 
 @dataclass(frozen=True)
 class Choices:
-    """For each block the numbers of hidden units it may use, ascending; 0 where it may be left out."""
+    """The numbers of hidden units that each block may use, ascending; 0 where it may be left out."""
 
     of_blocks: tuple[tuple[int, ...], ...]
     skip_weights: tuple[float, ...]

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidseg.compression.box import box_of
+from vidseg.compression.arguments import box_of, parts_of
 from vidseg.errors import ConfigError
 from vidseg.pipeline.commands.tracker_arguments import options_of
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 REPORT = "supernet.json"
 EPOCHS = 5
-"""As in SuperSAM."""
+"""SuperSAM's number of epochs."""
 PART = "image_encoder"
 
 
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser, ways: argparse._MutuallyExclu
 def run(args: argparse.Namespace) -> int:
     from vidseg.compression.cost import said
 
-    if [part.strip() for part in args.parts.split(",")] != [PART]:
+    if parts_of(args) != [PART]:
         raise ConfigError(f"--parts {args.parts}", hint=f"--within-ms takes {PART} alone")
     found, cost = compress(
         options_of(args),

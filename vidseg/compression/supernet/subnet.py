@@ -14,7 +14,7 @@ from vidseg.trackers.image_encoder import ImageEncoder
 from vidseg.trackers.parts import build_backbone
 
 Subnet = tuple[int, ...]
-"""For each block of the supernet how many of its hidden units are used; 0: the block is left out."""
+"""How many hidden units each block of the supernet uses; 0: the block is left out."""
 
 
 def widths_of(trunk: SamViT | PlainViT) -> Subnet:

@@ -21,7 +21,7 @@ class Times:
     """Milliseconds; the time of a subnet is the sum over its blocks and the rest."""
 
     of_blocks: tuple[Mapping[int, float], ...]
-    """For each block, by its number of hidden units."""
+    """The time of each block, by its number of hidden units."""
     rest: float
     """Patch embedding, positions, neck."""
 

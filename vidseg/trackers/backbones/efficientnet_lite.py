@@ -9,13 +9,14 @@ official ones pad the lower right more: maps are the same, shifted by less than 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from vidseg.trackers.backbones.residual import FoldingConvNorm
 from vidseg.validation import Strict
 
 STEM = 32
@@ -44,23 +45,8 @@ SHOWN = (1, 2, 4, 5)
 """Stages after which a map leaves: those that are the last at strides 4, 8, 16 and 32."""
 
 
-class ConvNorm(nn.Module):
-    """A convolution and its batch norm, which `fuse` folds into one."""
-
-    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
-        self.norm: nn.Module = nn.BatchNorm2d(c_out, eps=1e-3)
-
-    def forward(self, x_bchw: Tensor) -> Tensor:
-        return self.norm(self.conv(x_bchw))
-
-    @torch.no_grad()
-    def fuse(self) -> None:
-        """Fold the norm into the convolution."""
-        if isinstance(self.norm, nn.BatchNorm2d):
-            self.conv = fuse_conv_bn_eval(self.conv, self.norm)
-            self.norm = nn.Identity()
+ConvNorm = partial(FoldingConvNorm, eps=1e-3)
+"""A convolution and its batch norm, with TensorFlow's epsilon, as the published weights were trained."""
 
 
 class InvertedResidual(nn.Module):
@@ -134,6 +120,6 @@ class EfficientNetLite(nn.Module):
     def fuse(self) -> EfficientNetLite:
         """The network with norms folded into their convolutions, as it is used in tracking."""
         for module in self.modules():
-            if isinstance(module, ConvNorm):
+            if isinstance(module, FoldingConvNorm):
                 module.fuse()
         return self

@@ -52,11 +52,11 @@ class StageWidths:
     """Widths of the blocks of a stage."""
 
     channels: int
-    """Of its map, and between its blocks."""
+    """Channels of the stage's map, and between its blocks."""
     attention: int
-    """Of queries, keys and values, all heads together."""
+    """Channels of queries, keys and values, all heads together."""
     mlp: int
-    """Of the perceptrons' hidden layer."""
+    """Units of the perceptrons' hidden layer."""
 
 
 class PooledAttention(nn.Module):

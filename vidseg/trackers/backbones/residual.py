@@ -17,14 +17,16 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from vidseg.validation import Strict
 
 
-class ConvNorm(nn.Module):
-    """A 3x3 convolution and its batch norm, which `fuse` folds into one."""
+class FoldingConvNorm(nn.Module):
+    """A convolution that divides the grid by its stride, and its batch norm, which `fuse` folds into
+    one."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+    def __init__(
+        self, c_in: int, c_out: int, kernel: int, stride: int = 1, *, groups: int = 1, eps: float = 1e-5
+    ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
-        self.norm: nn.Module = nn.BatchNorm2d(out_channels)
-        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
+        self.conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.norm: nn.Module = nn.BatchNorm2d(c_out, eps=eps)
 
     def forward(self, x_bchw: Tensor) -> Tensor:
         return self.norm(self.conv(x_bchw))
@@ -35,6 +37,14 @@ class ConvNorm(nn.Module):
         if isinstance(self.norm, nn.BatchNorm2d):
             self.conv = fuse_conv_bn_eval(self.conv, self.norm)
             self.norm = nn.Identity()
+
+
+class ConvNorm(FoldingConvNorm):
+    """A 3x3 convolution that begins with He's random weights, and its batch norm."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+        super().__init__(in_channels, out_channels, 3, stride)
+        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
 
 
 class ResidualBlock(nn.Module):

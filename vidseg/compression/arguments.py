@@ -1,4 +1,4 @@
-"""The argument that says where an object of the pictures is."""
+"""Arguments that several ways of compressing share: the parts, and where an object of the pictures is."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from vidseg.errors import InputError
 
 if TYPE_CHECKING:
     from vidseg.trackers.contract import Box
+
+
+def parts_of(args: argparse.Namespace) -> list[str]:
+    """The names of `--parts`."""
+    return [part.strip() for part in args.parts.split(",")]
 
 
 def add_box(parser: argparse.ArgumentParser) -> None:
