@@ -211,6 +211,10 @@ class Pair:
         self.predictor.load_state_dict(weights)
         self.tracker = vidseg.load(self.name, weights=weights, image_size=SIZE, device="cpu")
 
+    def draw_again(self) -> None:
+        self.seed += 1
+        self._draw()
+
     def compare(self, play: Callable[[Any], T], check: Callable[[T], None]) -> None:
         """Fail unless ours answers as the official predictor does.
 
@@ -230,8 +234,7 @@ class Pair:
                 print(f"PARITY_SEED={self.seed}  {margins}  noise {noise:.1e}")
                 if margins.are_clear and noise < CALM:
                     raise
-            self.seed += 1
-            self._draw()
+            self.draw_again()
         pytest.fail(f"{MAX_DRAWS} draws of weights, and all are on a knife's edge")
 
     def _noise(self, play: Callable[[Any], Any], margins: Margins) -> float:

@@ -18,7 +18,7 @@ from vidseg.trackers.contract import Frame, FrameResult
 pytest.importorskip("sam2", reason="needs the extra 'sam2'")
 
 from support.official import OfficialFrame, OfficialOutputs, official_state, run_official
-from support.parity import SIZE, VIDEO_HW, Pair, as_frames, assert_close, moving_picture
+from support.parity import MAX_DRAWS, SIZE, VIDEO_HW, Pair, as_frames, assert_close, moving_picture, nudged
 
 BOX = {"box": [20.0, 10.0, 60.0, 50.0]}
 CLICKS = {"points": [[30.0, 30.0], [80.0, 5.0]], "labels": [1, 0]}
@@ -203,22 +203,44 @@ def test_a_small_mistake_is_found():
         compare(pair, 8, [PromptCall(0, 1, BOX), FORWARD], check)
 
 
-@pytest.mark.slow
-def test_half_precision_follows_official_autocast(pair):
-    """bfloat16 has three digits, and errors add up: masks must agree, values only nearly."""
+def masks_in_half_precision(predictor: Any) -> list[Any]:
     steps = [PromptCall(0, 1, BOX), FORWARD]
-    inputs = moving_picture(4)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        want = run_official(pair.predictor, inputs, VIDEO_HW, steps).passes[0]
-    tracker = vidseg.load(
-        pair.name, weights=pair.predictor.state_dict(), image_size=SIZE, device="cpu", dtype="bfloat16"
-    )
-    session = tracker.start(num_frames=4)
-    session.prompt(1, **BOX)
-    for frame in as_frames(inputs):
-        got = session.step(frame).masks
-        wanted = want[frame.index].video_res_logits > 0
-        assert (got & wanted).sum() / max((got | wanted).sum(), 1) > 0.9
+        (frames,) = run_official(predictor, moving_picture(4), VIDEO_HW, steps).passes
+    return [np.asarray(frames[k].video_res_logits > 0) for k in range(4)]
+
+
+def least_iou(masks: Sequence[Any], others: Sequence[Any]) -> float:
+    return min((a & b).sum() / max((a | b).sum(), 1) for a, b in zip(masks, others, strict=True))
+
+
+@pytest.mark.slow
+def test_half_precision_follows_official_autocast():
+    """bfloat16 has three digits, and errors add up: masks must agree, values only nearly.
+
+    A candidate that is chosen by less than such an error is chosen by chance. So where masks differ, weights are
+    drawn again if the official masks do not survive features that differ by a few units of bfloat16.
+    """
+    pair = Pair("sam2.1_hiera_t", "sam2.1-hiera-tiny")
+    for _ in range(MAX_DRAWS):
+        want = masks_in_half_precision(pair.predictor)
+        tracker = vidseg.load(
+            pair.name, weights=pair.predictor.state_dict(), image_size=SIZE, device="cpu", dtype="bfloat16"
+        )
+        session = tracker.start(num_frames=4)
+        session.prompt(1, **BOX)
+        got = [session.step(frame).masks for frame in as_frames(moving_picture(4))]
+        if least_iou(got, want) > 0.9:
+            return
+        print(f"PARITY_SEED={pair.seed}  IoU {least_iou(got, want):.3f}")
+        for share in (2**-8, -(2**-8), 2**-7, -(2**-7), 2**-6, -(2**-6)):
+            with nudged(pair.predictor, share):
+                if least_iou(masks_in_half_precision(pair.predictor), want) < 0.95:
+                    break
+        else:
+            pytest.fail("masks differ with weights whose official masks are steady")
+        pair.draw_again()
+    pytest.fail(f"{MAX_DRAWS} draws of weights, and all are on a knife's edge")
 
 
 @pytest.mark.parametrize("size", [128, 1024])
