@@ -218,8 +218,8 @@ def least_iou(masks: Sequence[Any], others: Sequence[Any]) -> float:
 def test_half_precision_follows_official_autocast():
     """bfloat16 has three digits, and errors add up: masks must agree, values only nearly.
 
-    A candidate that is chosen by less than such an error is chosen by chance. So where masks differ, weights are
-    drawn again if the official masks do not survive features that differ by a few units of bfloat16.
+    A candidate that is chosen by less than such an error is chosen by chance. So where masks differ, weights
+    are drawn again if the official masks do not survive features that differ by a few units of bfloat16.
     """
     pair = Pair("sam2.1_hiera_t", "sam2.1-hiera-tiny")
     for _ in range(MAX_DRAWS):
