@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 import vidseg
 from support.image_models import written_small
+from support.training import training_settings
 from vidseg import cli
 from vidseg.compression.low_bits.compress import compress_low_bits
 from vidseg.compression.low_bits.table import CALIBRATORS
@@ -30,6 +31,7 @@ from vidseg.trackers.model import module_of
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.weights import read_checkpoint
 from vidseg.trackers.weights.renames import renames_of
+from vidseg.training.run import train
 from vidseg.validation import parse
 
 SMALL = "slim-sam-77"
@@ -220,6 +222,22 @@ def test_trackers_with_a_memory_and_bad_pictures_are_refused(
     assert cli.main([*call, str(tmp_path / "clip.mp4"), str(path), "--weights", str(weights)]) != 0
     assert "clip.mp4" in capsys.readouterr().err
     assert [each.name for each in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+def test_training_and_compressing_again_refuse_few_bits(few: Path, pictures: Path, tmp_path: Path) -> None:
+    distil = {"teacher": str(few / "tracker.yaml"), "truth": 0.0, "embedding": 1.0}
+    asked = training_settings(tmp_path, tracker=str(few / "tracker.yaml"), distil=distil)
+    with pytest.raises(ConfigError, match="the model has few bits") as raised:
+        train(asked, tmp_path / "run")
+    assert len(str(raised.value).splitlines()) <= 3
+    with pytest.raises(ConfigError, match="the model has few bits"):
+        compress_low_bits(TrackerOptions.of(few / "tracker.yaml"), pictures, tmp_path / "out", bits="W4A4")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_of_float32_says_nothing_of_bits(made: Any) -> None:
+    path, weights = made(SMALL)
+    assert "low_bits" not in vidseg.load(path, weights=weights).describe()["config"]
 
 
 def _scales(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:

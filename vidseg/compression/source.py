@@ -17,6 +17,7 @@ from vidseg.trackers.device import pick_device
 from vidseg.trackers.image.build import build_image_model
 from vidseg.trackers.image_settings import ImageSettings
 from vidseg.trackers.load_weights import load_weights
+from vidseg.trackers.low_bits.settings import require_float
 from vidseg.trackers.model import module_of
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.registry import read_config
@@ -48,13 +49,14 @@ class Source:
         """The model that options ask for, on their device, in float32.
 
         Raises:
-            ConfigError: it is unknown, or none of ours.
+            ConfigError: it is unknown, none of ours, or one of few bits.
             CheckpointError: its weights are missing or do not fit.
         """
         name, config = read_config(asked.tracker)
         kind = config.pop("kind", None)
         if kind not in ("engine", "image"):
             raise ConfigError(f"'{name}' is of the kind '{kind}', which has no weights that could be cut")
+        require_float(config, f"model '{name}'")
         if asked.image_size is not None:
             config["image_size"] = asked.image_size
         own = config.pop("weights", None)

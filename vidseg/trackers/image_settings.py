@@ -10,11 +10,10 @@ from torch import nn
 
 from vidseg.errors import ConfigError
 from vidseg.trackers.image_encoder import Backbone
-from vidseg.trackers.low_bits.settings import LowBits
-from vidseg.validation import Strict
+from vidseg.trackers.low_bits.settings import MayHaveLowBits
 
 
-class ImageSettings(Strict):
+class ImageSettings(MayHaveLowBits):
     """A YAML of `kind: image`, without its `kind`; a part is a mapping with its `name` and its settings."""
 
     family: str = "own"
@@ -30,8 +29,6 @@ class ImageSettings(Strict):
     model: dict[str, Any] = Field(default={"name": "sam"})
     following: dict[str, Any] = Field(default={"name": "flow-prior"})
     """How the model follows objects through videos; a name stands for a rule with its defaults."""
-    low_bits: LowBits | None = None
-    """Few bits from which products are computed; None for float32."""
 
     @field_validator("following", mode="before")
     @classmethod

@@ -9,6 +9,7 @@ import torch
 from vidseg.errors import ConfigError
 from vidseg.trackers.build import build_model, expected_shapes
 from vidseg.trackers.engine import Engine
+from vidseg.trackers.low_bits.settings import require_float
 from vidseg.trackers.model import module_of
 from vidseg.trackers.registry import read_config
 from vidseg.trackers.settings import EngineSettings
@@ -48,7 +49,7 @@ def read_engine_config(tracker: str, field: str) -> tuple[str, dict[str, Any]]:
         field: the setting that names the tracker, for messages.
 
     Raises:
-        ConfigError: the tracker is unknown, or of another kind.
+        ConfigError: the tracker is unknown, of another kind, or one of few bits.
     """
     name, config = read_config(tracker)
     kind = config.pop("kind", None)
@@ -58,6 +59,7 @@ def read_engine_config(tracker: str, field: str) -> tuple[str, dict[str, Any]]:
             where=field,
             hint="name a tracker of kind 'engine'",
         )
+    require_float(config, field)
     config.pop("options", None)
     return name, config
 

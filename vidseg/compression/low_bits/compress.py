@@ -148,8 +148,6 @@ def _build(asked: TrackerOptions) -> _Built:
             where=source.where,
             hint="mobile-sam, tiny-sam, sam-vit-b, ...; or --int8",
         )
-    if settings.low_bits is not None:
-        raise ConfigError("the model has few bits already", where=source.where)
     state = {key: value.clone() for key, value in source.model.state_dict().items()}
     model = cast(ImageModel, source.model)
     model.fuse()

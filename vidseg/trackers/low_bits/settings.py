@@ -1,13 +1,14 @@
-"""What the YAML of an image model says of its few bits."""
+"""What the YAML of a model says of its few bits."""
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from pydantic import Field, field_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
-from vidseg.errors import InputError
+from vidseg.errors import ConfigError, InputError
 from vidseg.validation import Strict
 
 FEWEST, MOST = 2, 16
@@ -37,7 +38,7 @@ class Bits(NamedTuple):
 
 
 class LowBits(Strict):
-    """`low_bits:` in a YAML of `kind: image`, as `vidseg compress --bits` writes it."""
+    """`low_bits:` in a YAML of `kind: image` or `kind: engine`, as `vidseg compress --bits` writes it."""
 
     bits: str
     """'W6A6': bits of weights and of activations."""
@@ -65,3 +66,31 @@ class LowBits(Strict):
         if value in ("", ".", "..") or "/" in value or "\\" in value:
             raise ValueError("the name of a file in the folder of the weights belongs here")
         return value
+
+
+class MayHaveLowBits(Strict):
+    """Settings of a model that may be one of few bits."""
+
+    low_bits: LowBits | None = None
+    """Few bits from which products are computed; None for float32."""
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_said(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave None out: sessions that were saved before there were few bits have no such key, and are
+        compared with what is written here."""
+        said: dict[str, Any] = written(self)
+        return {key: value for key, value in said.items() if key != "low_bits" or value is not None}
+
+
+def require_float(config: Mapping[str, Any], where: str) -> None:
+    """Refuse the YAML of a model of few bits where its float32 one is needed.
+
+    Raises:
+        ConfigError: its products are computed from few bits.
+    """
+    if config.get("low_bits") is not None:
+        raise ConfigError(
+            "the model has few bits, which were chosen for its weights as they are",
+            where=where,
+            hint="name the model that it was made from, without 'low_bits'",
+        )

@@ -9,6 +9,7 @@ import torch
 from vidseg.errors import ConfigError
 from vidseg.trackers.image.build import build_image_model, public_shapes
 from vidseg.trackers.image_settings import ImageSettings
+from vidseg.trackers.low_bits.settings import require_float
 from vidseg.trackers.model import ImageModel, module_of
 from vidseg.trackers.registry import read_config
 from vidseg.trackers.weights.renames import Renames, renames_of
@@ -34,6 +35,7 @@ def build_student(settings: TrainSettings) -> Student:
     """
     name, config = read_config(settings.tracker)
     where = f"model '{name}'"
+    require_float(config, "field 'tracker'")
     config = {key: value for key, value in config.items() if key not in ("kind", "options")}
     sizes = settings.sizes()
     if len(sizes) > 1:
