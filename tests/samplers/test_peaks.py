@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ from support.planted import decoder
 from vidseg.errors import CheckpointError, ConfigError
 from vidseg.samplers import FeatureMap, Found, everything
 from vidseg.samplers.picture import DecodedPicture
-from vidseg.samplers.prompt_head import PromptHead, load_head, peaks_of
+from vidseg.samplers.prompt_head import MODEL_KEY, PromptHead, load_head, peaks_of
 from vidseg.trackers.image.embedded_picture import EmbeddedPicture
 from vidseg.trackers.image.framing import Framing, LongSide, Stretch
 from vidseg.trackers.model import Features
@@ -28,6 +29,7 @@ SIZE_HW, CELL = (90, 120), 5
 GRID_HW = (SIZE_HW[0] // CELL, SIZE_HW[1] // CELL)
 COARSE = 10
 """Cells; so far apart are the two deepest places of the third object."""
+CPU = torch.device("cpu")
 SHIFT = 5.0
 """Keeps what goes through the head's ReLU above 0."""
 
@@ -160,13 +162,26 @@ def test_wrong_calls_are_told(weights: str, tmp_path: Path) -> None:
         run(fewer, weights=weights)
 
 
+def test_a_head_of_other_weights_is_refused(weights: str) -> None:
+    features = said_of(planted())
+    ours, other = (replace(features, weights_sha256=digit * 64) for digit in "ab")
+    save_file(load_head(weights, CPU).state_dict(), weights, {MODEL_KEY: "a" * 64})
+    os.utime(weights, (2e9, 2e9))  # clocks of file systems are coarse
+    assert run(ours, weights=weights)[1] > 0
+    assert run(features, weights=weights)[1] > 0, "nobody knows whose features these are"
+    with pytest.raises(
+        CheckpointError, match=r"with other weights of the model \(aaaaaaaa\.\.\., .* bbbbbbbb"
+    ):
+        run(other, weights=weights)
+
+
 def test_a_head_that_was_trained_anew_is_read_anew(weights: str) -> None:
-    first = load_head(weights, torch.device("cpu"))
-    assert load_head(weights, torch.device("cpu")) is first
+    first = load_head(weights, CPU)
+    assert load_head(weights, CPU) is first
     state = {**first.state_dict(), "leave.bias": torch.ones(5)}
     save_file(state, weights)
     os.utime(weights, (2e9, 2e9))  # clocks of file systems are coarse
-    assert load_head(weights, torch.device("cpu")).leave.bias.tolist() == [1.0] * 5
+    assert load_head(weights, CPU).leave.bias.tolist() == [1.0] * 5
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,20 @@ def test_a_short_run_learns_where_objects_are(settings: TrainSettings, tmp_path:
         assert set(labels[y, x].tolist()) == {1, 2}, "a peak in each object, and none outside"
     _, count = embedding.everything_asked("peaks", weights=str(weights), pred_iou_thresh=0.0)
     assert 2 <= count <= 20
+    other = vidseg.load_image(settings.tracker, weights=changed_weights(settings, tmp_path), device="cpu")
+    embedding = other.embed(image)
+    with pytest.raises(CheckpointError, match="trained with other weights of the model"):
+        embedding.everything("peaks", weights=str(weights))
+
+
+def changed_weights(settings: TrainSettings, folder: Path) -> str:
+    """A file of weights for the same model, of which one value differs."""
+    assert settings.prompt_head is not None
+    assert settings.prompt_head.weights is not None
+    state = load_file(settings.prompt_head.weights)
+    state[min(state)] += 0.1
+    save_file(state, folder / "changed.safetensors")
+    return str(folder / "changed.safetensors")
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(settings: TrainSettings, tmp_path: Path) -> None:

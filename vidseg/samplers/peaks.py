@@ -21,7 +21,8 @@ from vidseg.errors import CheckpointError, ConfigError
 from vidseg.samplers.asking import Asking
 from vidseg.samplers.boxes import inside
 from vidseg.samplers.grid import without_overlaps
-from vidseg.samplers.prompt_head import HINT, load_head, peaks_of
+from vidseg.samplers.picture import FeatureMap
+from vidseg.samplers.prompt_head import HINT, PromptHead, load_head, peaks_of
 from vidseg.samplers.proposals import Proposal
 from vidseg.samplers.settings import Count, PointSettings, Share
 from vidseg.samplers.small_regions import without_small_regions
@@ -88,6 +89,26 @@ def _ask(asking: Asking, settings: PeakSettings, prompts: npt.NDArray[np.float64
     ]
 
 
+def _check_fits(head: PromptHead, features: FeatureMap, where: str) -> None:
+    """Refuse a head that was trained on other features: what it says of these would be noise."""
+    hint = "train one for this model and its weights: vidseg train (docs/training.md)"
+    theirs, ours = head.scale.num_features, len(features.values_chw)
+    if theirs != ours:
+        raise CheckpointError(
+            f"the prompt head is for features of {theirs} channels, and the model's have {ours}",
+            where=where,
+            hint=hint,
+        )
+    digests = head.model_weights_sha256, features.weights_sha256
+    if None not in digests and digests[0] != digests[1]:
+        raise CheckpointError(
+            "the prompt head was trained with other weights of the model "
+            f"({digests[0]:.8}..., and these are {digests[1]:.8}...)",
+            where=where,
+            hint=hint,
+        )
+
+
 class _Places:
     """What the head says of a picture, and what of it was asked already.
 
@@ -106,13 +127,7 @@ class _Places:
         assert settings.weights is not None
         values = features.values_chw
         head = load_head(settings.weights, values.device)
-        if head.scale.num_features != len(values):
-            raise CheckpointError(
-                f"the prompt head is for features of {head.scale.num_features} channels, and the model's "
-                f"have {len(values)}",
-                where=str(settings.weights),
-                hint="train one for this model: vidseg train (docs/training.md)",
-            )
+        _check_fits(head, features, str(settings.weights))
         with torch.inference_mode():
             said = head(values[None])
         self._confidence_hw = said.confidence_logits_rhw[0].sigmoid()

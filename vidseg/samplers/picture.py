@@ -36,6 +36,8 @@ class FeatureMap:
     cell_wh: tuple[float, float]
     """Width and height of a cell in pixels of the picture; the first cell begins at the picture's origin.
     Where a model pads pictures, its last cells lie beyond the picture's edge."""
+    weights_sha256: str | None = None
+    """Digest of the weights of the model that made them; None where it is not known."""
 
 
 class PromptedPicture(Protocol):

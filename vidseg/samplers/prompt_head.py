@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -24,9 +24,9 @@ from torch import Tensor, nn
 
 from vidseg.errors import CheckpointError, told
 
-if TYPE_CHECKING:
-    from typing import Any
-
+MODEL_KEY = "model_weights_sha256"
+"""Key of the file's metadata: the digest of the weights of the model on whose features the head was trained.
+"""
 HINT = "make one: vidseg train recipes/prompt-head-nano.yaml (docs/training.md)"
 
 
@@ -56,6 +56,9 @@ class PromptHead(nn.Module):
             _convolution(width, width, kernel=3, dilation=2**number) for number in range(blocks)
         )
         self.leave = nn.Conv2d(width, 5, 1)
+        self.model_weights_sha256: str | None = None
+        """Digest of the weights of the model on whose features the head was trained; None if the head's file
+        does not say."""
 
     def forward(self, features_rchw: Tensor) -> Proposed:
         x = self.enter(self.scale(features_rchw))
@@ -105,16 +108,19 @@ def load_head(path: str | PathLike[str], device: torch.device) -> PromptHead:
 
 @lru_cache(maxsize=2)
 def _loaded(path: str, written: int, device: torch.device) -> PromptHead:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors import SafetensorError, safe_open
 
     try:
-        state: dict[str, Any] = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
+            metadata: dict[str, str] = file.metadata() or {}
     except (SafetensorError, OSError) as failure:
         raise CheckpointError(
             f"the prompt head is no safetensors file ({told(failure)})", where=path, hint=HINT
         ) from None
-    return head_of(state, path).to(device)
+    head = head_of(state, path).to(device)
+    head.model_weights_sha256 = metadata.get(MODEL_KEY)
+    return head
 
 
 @torch.inference_mode()

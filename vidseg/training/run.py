@@ -196,6 +196,7 @@ class _Run:
             "steps": str(self.trainer.step),
             "clips": str(self.settings.clips_before(self.trainer.step)),
             "vidseg": __version__,
+            **self.trainer.metadata,
         }
         state = {
             key: value.to(dtype) if value.is_floating_point() else value
@@ -235,7 +236,7 @@ def _trainer(settings: TrainSettings, unroll: Unroll) -> Trainer:
         from vidseg.training.images.prompt_head import build_prompt_head
 
         headed, losses = build_prompt_head(settings)
-        return Trainer(settings, headed, losses)
+        return Trainer(settings, headed, losses, metadata=headed.metadata)
     if read_config(settings.tracker)[1].get("kind") == "image":
         return _image_trainer(settings)
     engine = build_trainee(settings)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -48,6 +48,7 @@ class Trainer:
         unroll: `vidseg.training.unroll.unroll`, or a `Distillation`.
         projections: layers that a loss needs; they are trained with the model, and are no part of it.
         renames: how the weights are named in the resulting file.
+        metadata: what the resulting file says besides what all such files say.
     """
 
     def __init__(
@@ -57,10 +58,12 @@ class Trainer:
         unroll: Unroll,
         projections: torch.nn.Module | None = None,
         renames: Renames = OWN_NAMES,
+        metadata: Mapping[str, str] | None = None,
     ) -> None:
         self.settings = settings
         self.engine = engine
         self.renames = renames
+        self.metadata = dict(metadata or {})
         self.device = pick_device(settings.device)
         # Channels-last layout halves the time of a step on CPUs.
         self.model = module_of(engine.model).to(self.device)

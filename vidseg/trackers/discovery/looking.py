@@ -49,6 +49,7 @@ class OwnLook:
             encoded=session.features(frame),
             size_hw=frame.size_hw,
             embed_crop=None,
+            weights_sha256=self._segmenter.weights_sha256,
         )
 
 

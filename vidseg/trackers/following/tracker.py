@@ -41,7 +41,6 @@ class FollowingTracker:
     Args:
         following: the rule and its settings, as `following:` in a YAML; or its name alone.
         config: what the segmenter was built from, for `describe`.
-        weights_sha256: digest of the segmenter's weights; None if it is not known.
 
     Raises:
         ConfigError: there is no such rule, or a setting does not fit.
@@ -58,13 +57,11 @@ class FollowingTracker:
         *,
         config: Mapping[str, Any] | None = None,
         options: FollowingOptions | None = None,
-        weights_sha256: str | None = None,
     ) -> None:
         self.segmenter = segmenter
         self.following = {"name": following} if isinstance(following, str) else dict(following)
         self.config = {**(config or {}), "following": self.following}
         self.options = options or FollowingOptions()
-        self.weights_sha256 = weights_sha256
         self.watch: Watch = unwatched
         """Entered around each of the `stages` of a frame."""
         self._rule = build_rule(self.following, f"tracker '{segmenter.name}'")
@@ -109,7 +106,6 @@ class FollowingTracker:
             built.settings.following,
             config={"kind": "image", **built.settings.model_dump()},
             options=options,
-            weights_sha256=built.weights_sha256,
         )
 
     @property
@@ -119,6 +115,11 @@ class FollowingTracker:
     @property
     def model(self) -> ImageModel:
         return self.segmenter.model
+
+    @property
+    def weights_sha256(self) -> str | None:
+        """Digest of the segmenter's weights; None where they are random."""
+        return self.segmenter.weights_sha256
 
     def start(self, num_frames: int | None = None, reverse: bool = False) -> FollowingSession:
         """Begin a video; its length makes no difference to this tracker."""

@@ -125,8 +125,6 @@ class BuiltImage:
 
     segmenter: ImageSegmenter
     settings: ImageSettings
-    weights_sha256: str | None
-    """Digest of the weights; None where they are random."""
 
 
 def build_image(name: str, config: Mapping[str, Any], asked: TrackerOptions) -> BuiltImage:
@@ -159,5 +157,5 @@ def build_image(name: str, config: Mapping[str, Any], asked: TrackerOptions) -> 
         use_encoder_products(module, asked.encoder_products, precision.dtype, where)
     if asked.compile:
         model.compile_parts()
-    segmenter = ImageSegmenter(name, model, framing, dtype_reason=precision.reason)
-    return BuiltImage(segmenter, settings, digest)
+    segmenter = ImageSegmenter(name, model, framing, weights_sha256=digest, dtype_reason=precision.reason)
+    return BuiltImage(segmenter, settings)

@@ -37,6 +37,8 @@ class EmbeddedPicture:
     size_hw: tuple[int, int]
     embed_crop: Callable[[Crop], PromptedPicture] | None
     """Encodes a part of the picture; None if only its features are known."""
+    weights_sha256: str | None = None
+    """Digest of the model's weights; None where they are random."""
 
     @property
     def grid_hw(self) -> tuple[int, int]:
@@ -51,7 +53,7 @@ class EmbeddedPicture:
         far_corner = self.framing.to_model_points(width_height[None], self.size_hw)[0]
         cells = far_corner / self.model.image_size * torch.tensor(values.shape[:0:-1])
         cell_w, cell_h = (width_height / cells).tolist()
-        return FeatureMap(values, (cell_w, cell_h))
+        return FeatureMap(values, (cell_w, cell_h), self.weights_sha256)
 
     def at_points(self, points_xy: Array, least_first_iou: float = 0.0) -> tuple[Tensor, Tensor]:
         labels = torch.ones(len(points_xy), 1, dtype=torch.int32)

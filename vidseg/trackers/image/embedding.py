@@ -40,6 +40,7 @@ class Embedding:
         size_hw: tuple[int, int],
         sampling: Mapping[str, Any] | None = None,
         embed_crop: Callable[[Crop], Embedding] | None = None,
+        weights_sha256: str | None = None,
     ) -> None:
         self.size_hw = size_hw
         """Height and width of the picture."""
@@ -50,6 +51,7 @@ class Embedding:
         self._model_input_3ss = model_input_3ss
         self._sampling = sampling or {}
         self._embed_crop = embed_crop
+        self._weights_sha256 = weights_sha256
 
     @property
     def model_input(self) -> FloatArray:
@@ -146,6 +148,7 @@ class Embedding:
             encoded=self.encoded,
             size_hw=self.size_hw,
             embed_crop=None if embed_crop is None else lambda crop: embed_crop(crop).prompted(),
+            weights_sha256=self._weights_sha256,
         )
 
     @torch.inference_mode()

@@ -31,5 +31,7 @@ def build_exported(name: str, config: Mapping[str, Any], asked: TrackerOptions) 
     settings = parse(OnnxImageSettings, dict(config), where=where, error=ConfigError)
     graphs = Graphs(folder_of(name, config, asked), settings.providers)
     model = IMAGE_MODELS[graphs.facts["model"]](graphs)
-    segmenter = ImageSegmenter(name, model, build_framing(settings, where))
-    return BuiltImage(segmenter, settings, graphs.facts["weights_sha256"])
+    segmenter = ImageSegmenter(
+        name, model, build_framing(settings, where), weights_sha256=graphs.facts["weights_sha256"]
+    )
+    return BuiltImage(segmenter, settings)

@@ -72,6 +72,7 @@ def segmenter_of(tracker: EngineTracker) -> ImageSegmenter:
         Stretch(model.image_size, resize),
         sampling,
         tracker.settings.discovery,
+        weights_sha256=tracker.weights_sha256,
         dtype_reason=tracker.dtype_reason,
     )
 

@@ -25,6 +25,7 @@ class ImageSegmenter:
     Args:
         sampling: settings of samplers that fit the model's scores, where those of SAM do not.
         discovery: the same for discovery in videos, besides those of `sampling`.
+        weights_sha256: digest of the model's weights; None where they are random.
         dtype_reason: why the model computes in its type, for records of runs.
     """
 
@@ -36,6 +37,7 @@ class ImageSegmenter:
         sampling: Mapping[str, Any] | None = None,
         discovery: Mapping[str, Any] | None = None,
         *,
+        weights_sha256: str | None = None,
         dtype_reason: str | None = None,
     ) -> None:
         self.name = name
@@ -43,6 +45,7 @@ class ImageSegmenter:
         self.framing = framing
         self.sampling = dict(sampling or {})
         self.discovery = {**self.sampling, **(discovery or {})}
+        self.weights_sha256 = weights_sha256
         self.dtype_reason = dtype_reason
 
     @property
@@ -89,6 +92,7 @@ class ImageSegmenter:
                 self.sampling,
                 # Crops are encoded only if a sampler asks for them; until then this holds the picture.
                 partial(self._embed_crop, image),
+                self.weights_sha256,
             )
             for row, (image, model_input) in enumerate(zip(images, inputs, strict=True))
         ]

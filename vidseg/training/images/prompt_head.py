@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vidseg.errors import ConfigError
-from vidseg.samplers.prompt_head import PromptHead, Proposed
+from vidseg.samplers.prompt_head import MODEL_KEY, PromptHead, Proposed
 from vidseg.trackers.image.load import load_image
 from vidseg.trackers.model import module_of
 from vidseg.trackers.weights import check_state, read_checkpoint, shapes_of
@@ -42,6 +42,12 @@ class Headed:
     """A head under training; it stands where trackers have their engine."""
 
     model: PromptHead
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the head's file says besides its weights."""
+        digest = self.model.model_weights_sha256
+        return {} if digest is None else {MODEL_KEY: digest}
 
 
 class PromptHeadLoss:
@@ -146,6 +152,7 @@ def build_prompt_head(settings: TrainSettings) -> tuple[Headed, PromptHeadLoss]:
     if features is None:
         raise ConfigError(f"the model '{segmenter.name}' sees no whole picture", where="field 'tracker'")
     head = _begun(settings, settings.prompt_head, len(features.values_chw))
+    head.model_weights_sha256 = segmenter.weights_sha256
     return Headed(head), PromptHeadLoss(settings.prompt_head, Teacher(segmenter.model))
 
 
