@@ -14,22 +14,25 @@ from torch import Tensor, nn
 
 from vidseg.memory.cpu_kernels import cpu_kernels_serve
 
-Activation = Literal["none", "relu", "gelu", "gelu-tanh"]
+Activation = Literal["none", "relu", "relu6", "gelu", "gelu-tanh"]
 """'gelu-tanh' is the approximation of a GELU by a hyperbolic tangent."""
 
-ONEDNN_NAMES: dict[Activation, tuple[str, str]] = {
-    "none": ("none", ""),
-    "relu": ("relu", ""),
-    "gelu": ("gelu", "none"),
-    "gelu-tanh": ("gelu", "tanh"),
+ONEDNN_NAMES: dict[Activation, tuple[str, list[float], str]] = {
+    "none": ("none", [], ""),
+    "relu": ("relu", [], ""),
+    "relu6": ("hardtanh", [0.0, 6.0], ""),
+    "gelu": ("gelu", [], "none"),
+    "gelu-tanh": ("gelu", [], "tanh"),
 }
-"""oneDNN's names of activations, as PyTorch's fused operators take them: function and algorithm."""
+"""oneDNN's names of activations, as PyTorch's fused operators take them: function, bounds and algorithm."""
 
 
 def activated(x: Tensor, activation: Activation) -> Tensor:
     """The activation of each value."""
     if activation == "relu":
         return F.relu(x)
+    if activation == "relu6":
+        return F.relu6(x)
     if activation == "none":
         return x
     return F.gelu(x, approximate="tanh" if activation == "gelu-tanh" else "none")
@@ -53,6 +56,6 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         if cpu_kernels_serve(x) and x.dtype == self.weight.dtype and has_onednn_product(x.dtype):
-            name, algorithm = ONEDNN_NAMES[self.activation]
-            return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, name, [], algorithm)
+            function = ONEDNN_NAMES[self.activation]
+            return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, *function)
         return activated(super().forward(x), self.activation)

@@ -80,10 +80,9 @@ class ActivatedConv(nn.Conv2d):
             # PyTorch's GELU is five times slower on a channels-last map unless the axes are permuted.
             out_bhwc = super().forward(x_bchw).permute(0, 2, 3, 1)
             return activated(out_bhwc, self.activation).permute(0, 3, 1, 2)
-        name, algorithm = ONEDNN_NAMES[self.activation]
         geometry = (self.padding, self.stride, self.dilation, self.groups)
         return torch.ops.mkldnn._convolution_pointwise(
-            x_bchw, self.weight, self.bias, *geometry, name, [], algorithm
+            x_bchw, self.weight, self.bias, *geometry, *ONEDNN_NAMES[self.activation]
         )
 
 

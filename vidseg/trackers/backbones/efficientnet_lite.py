@@ -13,7 +13,6 @@ from functools import partial
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidseg.trackers.backbones.residual import FoldingConvNorm
@@ -46,7 +45,8 @@ SHOWN = (1, 2, 4, 5)
 
 
 ConvNorm = partial(FoldingConvNorm, eps=1e-3)
-"""A convolution and its batch norm, with TensorFlow's epsilon, as the published weights were trained."""
+"""A convolution, its batch norm, with TensorFlow's epsilon, as the published weights were trained, and an
+activation."""
 
 
 class InvertedResidual(nn.Module):
@@ -55,14 +55,14 @@ class InvertedResidual(nn.Module):
     def __init__(self, c_in: int, c_out: int, *, expansion: int, kernel: int, stride: int) -> None:
         super().__init__()
         wide = c_in * expansion
-        self.expand = ConvNorm(c_in, wide, 1) if expansion > 1 else None
-        self.depthwise = ConvNorm(wide, wide, kernel, stride, groups=wide)
+        self.expand = ConvNorm(c_in, wide, 1, activation="relu6") if expansion > 1 else None
+        self.depthwise = ConvNorm(wide, wide, kernel, stride, groups=wide, activation="relu6")
         self.project = ConvNorm(wide, c_out, 1)
         self._is_residual = stride == 1 and c_in == c_out
 
     def forward(self, x_bchw: Tensor) -> Tensor:
-        x = x_bchw if self.expand is None else F.relu6(self.expand(x_bchw))
-        x = self.project(F.relu6(self._filtered(x)))
+        x = x_bchw if self.expand is None else self.expand(x_bchw)
+        x = self.project(self._filtered(x))
         return x_bchw + x if self._is_residual else x
 
     def _filtered(self, x_bchw: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ class EfficientNetLite(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = ConvNorm(3, STEM, 3, stride=2)
+        self.stem = ConvNorm(3, STEM, 3, stride=2, activation="relu6")
         self.stages = nn.ModuleList()
         before = STEM
         for stage in STAGES:
@@ -110,7 +110,7 @@ class EfficientNetLite(nn.Module):
             self.stages.append(blocks)
 
     def forward(self, images_b3ss: Tensor) -> list[Tensor]:
-        x = F.relu6(self.stem(images_b3ss))
+        x = self.stem(images_b3ss)
         maps = []
         for stage in self.stages:
             x = stage(x)
@@ -118,8 +118,8 @@ class EfficientNetLite(nn.Module):
         return [maps[index] for index in SHOWN]
 
     def fuse(self) -> EfficientNetLite:
-        """The network with norms folded into their convolutions, as it is used in tracking."""
-        for module in self.modules():
+        """The network as it is used in tracking, with norms and activations folded into its convolutions."""
+        for module in list(self.modules()):
             if isinstance(module, FoldingConvNorm):
                 module.fuse()
         return self

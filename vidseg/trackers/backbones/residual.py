@@ -8,35 +8,43 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from vidseg.memory.linear import Activation, activated
+from vidseg.trackers.backbones.conv_norm import folded
 from vidseg.validation import Strict
 
 
 class FoldingConvNorm(nn.Module):
-    """A convolution that divides the grid by its stride, and its batch norm, which `fuse` folds into
-    one."""
+    """A convolution that divides the grid by its stride, its batch norm and an activation, which `fuse` folds
+    into one."""
 
     def __init__(
-        self, c_in: int, c_out: int, kernel: int, stride: int = 1, *, groups: int = 1, eps: float = 1e-5
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: int,
+        stride: int = 1,
+        *,
+        groups: int = 1,
+        eps: float = 1e-5,
+        activation: Activation = "none",
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.conv: nn.Module = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
         self.norm: nn.Module = nn.BatchNorm2d(c_out, eps=eps)
+        self.activation: Activation = activation
 
     def forward(self, x_bchw: Tensor) -> Tensor:
-        return self.norm(self.conv(x_bchw))
+        return activated(self.norm(self.conv(x_bchw)), self.activation)
 
-    @torch.no_grad()
     def fuse(self) -> None:
-        """Fold the norm into the convolution."""
-        if isinstance(self.norm, nn.BatchNorm2d):
-            self.conv = fuse_conv_bn_eval(self.conv, self.norm)
-            self.norm = nn.Identity()
+        """Fold the norm and the activation into the convolution."""
+        if isinstance(self.conv, nn.Conv2d) and isinstance(self.norm, nn.BatchNorm2d):
+            self.conv = folded(self.conv, self.norm, self.activation)
+            self.norm, self.activation = nn.Identity(), "none"
 
 
 class ConvNorm(FoldingConvNorm):
@@ -44,7 +52,9 @@ class ConvNorm(FoldingConvNorm):
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__(in_channels, out_channels, 3, stride)
-        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
+        weight = self.conv.weight
+        assert isinstance(weight, Tensor)
+        nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu")
 
 
 class ResidualBlock(nn.Module):
@@ -102,7 +112,7 @@ class Residual(nn.Module):
 
     def fuse(self) -> Residual:
         """The network with norms folded into their convolutions, as it is used in tracking."""
-        for module in self.modules():
+        for module in list(self.modules()):
             if isinstance(module, ConvNorm):
                 module.fuse()
         return self
