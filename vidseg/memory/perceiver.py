@@ -18,6 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vidseg.memory.attention import AttentionSettings, MemoryCrossAttention, MemoryTokens
+from vidseg.memory.cached import cached
 from vidseg.memory.compressor import SquareNumber
 from vidseg.memory.position import sine_grid
 from vidseg.memory.rope import axial_rotation, rotate
@@ -180,15 +181,21 @@ class SpatialPerceiver(nn.Module):
 
     def token_positions(self, device: torch.device) -> Tensor:
         """Position codes of the tokens, the same for every memory: float32 L x C."""
-        n, channels = self.windows_per_side, self.latents.shape[1]
-        window_lc = sine_grid(channels, n, n, device).flatten(1).T
-        return torch.cat((window_lc.new_zeros(self.latents.shape[0], channels), window_lc))
+        num_global, channels = self.latents.shape
+        return _token_positions(num_global, channels, self.windows_per_side, device)
 
     def _windows(self, tokens_bnc: Tensor, height: int, width: int) -> Tensor:
         """The tokens of each window, windows in rows: B x (H·W) x C becomes B x G x N x C."""
         n = self.windows_per_side
         grid = tokens_bnc.unflatten(1, (n, height // n, n, width // n))
         return grid.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+
+
+@cached(maxsize=16)
+def _token_positions(num_global: int, channels: int, windows_per_side: int, device: torch.device) -> Tensor:
+    """`SpatialPerceiver.token_positions`."""
+    window_lc = sine_grid(channels, windows_per_side, windows_per_side, device).flatten(1).T
+    return torch.cat((window_lc.new_zeros(num_global, channels), window_lc))
 
 
 def rotate_window_latents(

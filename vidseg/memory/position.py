@@ -11,8 +11,16 @@ from vidseg.memory.cached import cached
 
 
 @cached(maxsize=64)
-def sine_grid(channels: int, height: int, width: int, device: torch.device | None = None) -> Tensor:
-    """Sine encoding of a grid: float32 C x H x W, the first half of the channels for y, the second for x.
+def sine_grid(
+    channels: int,
+    height: int,
+    width: int,
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Sine encoding of a grid: C x H x W, the first half of the channels for y, the second for x.
+
+    It is computed in float32.
 
     Source: DETR's normalised sine embedding, as in SAM 2's `PositionEmbeddingSine`. Callers must not write
     to the result: it is cached.
@@ -29,13 +37,16 @@ def sine_grid(channels: int, height: int, width: int, device: torch.device | Non
 
     y_hc = encode(height)[:, None].expand(height, width, half)
     x_wc = encode(width)[None].expand(height, width, half)
-    return torch.cat((y_hc, x_wc), dim=2).permute(2, 0, 1).contiguous()
+    return torch.cat((y_hc, x_wc), dim=2).permute(2, 0, 1).contiguous().to(dtype)
 
 
 def sine_times(times: Tensor, channels: int) -> Tensor:
     """Sine encoding of times: float32 T to T x C (all sines, then all cosines)."""
-    half = channels // 2
-    index = torch.arange(half, dtype=torch.float32, device=times.device)
-    frequency = 10000.0 ** (2 * torch.div(index, 2, rounding_mode="floor") / half)
-    angle = times[:, None] / frequency
+    angle = times[:, None] / _frequencies(channels // 2, times.device)
     return torch.cat((angle.sin(), angle.cos()), dim=1)
+
+
+@cached(maxsize=16)
+def _frequencies(count: int, device: torch.device) -> Tensor:
+    index = torch.arange(count, dtype=torch.float32, device=device)
+    return 10000.0 ** (2 * torch.div(index, 2, rounding_mode="floor") / count)

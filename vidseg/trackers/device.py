@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vidseg.errors import ConfigError
 
@@ -35,6 +35,17 @@ def pick_device(name: str) -> torch.device:
     if not is_here:
         raise ConfigError(f"the device '{name}' is not on this machine", hint="--device auto or --device cpu")
     return device
+
+
+def use_channels_last(module: nn.Module) -> None:
+    """Lay the weights of convolutions out as a GPU reads them, channels last.
+
+    Feature maps already are: linear layers and norms make them so. With other weights, cuDNN would change the
+    layout of maps or weights in every call.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
+            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
 
 
 def upload(values: Tensor | npt.NDArray[Any], device: torch.device) -> Tensor:

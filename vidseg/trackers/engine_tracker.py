@@ -16,7 +16,7 @@ from vidseg.memory.attention import use_kernels
 from vidseg.memory.bank import BankPolicy
 from vidseg.trackers.build import build_model
 from vidseg.trackers.contract import TrackerTraits
-from vidseg.trackers.device import pick_device
+from vidseg.trackers.device import pick_device, use_channels_last
 from vidseg.trackers.encoder_products import check_encoder_products, use_encoder_products
 from vidseg.trackers.engine import Engine
 from vidseg.trackers.graphs.recorder import CudaRecorder
@@ -84,6 +84,8 @@ class EngineTracker:
         model.fuse()
         precision = choose_precision(asked.dtype, device, bfloat16_is_proven=settings.bfloat16_is_proven)
         module.to(device=device, dtype=precision.dtype)
+        if device.type == "cuda":
+            use_channels_last(module)
         if asked.encoder_products:
             use_encoder_products(module, asked.encoder_products, precision.dtype, where)
         if asked.compile:

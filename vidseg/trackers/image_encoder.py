@@ -60,7 +60,7 @@ class PyramidNeck(nn.Module):
         for level in reversed(range(finest, len(maps))):
             x = self.lateral(level)(maps[level])
             if above is not None and level in self.top_down_levels:
-                x = x + F.interpolate(above.float(), scale_factor=2.0, mode="nearest").to(x.dtype)
+                x = x + F.interpolate(above, scale_factor=2.0, mode="nearest")
             above = x
             out.append(x)
         # The coarsest map has been added to the one below; the heads do not use it.

@@ -42,7 +42,7 @@ def _resize_columns(pixels_hwc: Tensor, width: int) -> Tensor:
     height, _, channels = pixels_hwc.shape
     sums = pixels_hwc.new_full((height, width, channels), 1 << (BITS - 1), dtype=torch.int32)
     for columns_w, weights_w in zip(*_taps(pixels_hwc.shape[1], width, pixels_hwc.device), strict=True):
-        sums += pixels_hwc.index_select(1, columns_w) * weights_w[:, None]
+        sums.addcmul_(pixels_hwc.index_select(1, columns_w), weights_w[:, None])
     return (sums >> BITS).clamp(0, 255).to(torch.uint8)
 
 
@@ -63,7 +63,8 @@ def _taps(size: int, new_size: int, device: torch.device) -> Tensor:
         total = total + row
     units = weights / total * (1 << BITS)
     units = (units + torch.where(units < 0, -0.5, 0.5)).trunc()
-    return torch.stack((places.clamp(max=size - 1), units)).to(torch.int32).to(device)
+    taps = torch.stack((places.clamp(max=size - 1), units)).to(torch.int32)
+    return taps[:, (units != 0).any(dim=1)].to(device)
 
 
 def _kernel(x: Tensor) -> Tensor:

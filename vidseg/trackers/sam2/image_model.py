@@ -133,14 +133,14 @@ class Sam2ImageModel(Sam2Answers, nn.Module):
         batch, _, height, width = conditioned_bchw.shape
         encoder = self.sam_prompt_encoder
         if points_bp2 is None or labels_bp is None:
-            # Without a prompt SAM 2 passes one padding point, to which the encoder adds its own.
-            points_bp2 = conditioned_bchw.new_zeros(batch, 1, 2, dtype=torch.float32)
-            labels_bp = -torch.ones(batch, 1, dtype=torch.int32, device=conditioned_bchw.device)
+            sparse = encoder.without_points(batch)
+        else:
+            sparse = encoder.points(points_bp2, labels_bp, self.image_size)
         previous = None if previous_logits_bhw is None else previous_logits_bhw[:, None].to(self.dtype)
         candidates: Candidates = self.sam_mask_decoder(
             conditioned_bchw,
             features.high_res,
-            encoder.points(points_bp2, labels_bp, self.image_size),
+            sparse,
             encoder.masks(previous),
             encoder.grid(height, width),
         )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vidseg.memory.norm import LayerNorm2d
+from vidseg.trackers.backbones.kept import KeptPositions
 
 FIRST_CORNER = 2
 """The label of a box's first corner, which comes before all other points."""
@@ -69,6 +70,7 @@ class PromptEncoder(nn.Module):
             nn.Conv2d(mask_channels, channels, 1),
         )
         self.no_mask_embed = nn.Embedding(1, channels)
+        self._grids = KeptPositions()
 
     def pads(self, labels_bp: Tensor) -> bool:
         """Whether a padding point is added to such prompts, all of which have a box, or none."""
@@ -89,6 +91,10 @@ class PromptEncoder(nn.Module):
             labels_bp = torch.cat((labels_bp, labels_bp.new_full((batch, 1), -1)), dim=1)
         return self.as_given(xy_bp2, labels_bp, image_size)
 
+    def without_points(self, batch: int) -> Tensor:
+        """`points` of the one padding point that SAM 2 passes where nothing is prompted: B x 2 x C."""
+        return self.not_a_point_embed.weight.expand(batch, 2, -1)
+
     def as_given(self, xy_bp2: Tensor, labels_bp: Tensor, image_size: int) -> Tensor:
         """Embeddings of points as in `points`, without padding: B x P x C."""
         labels = labels_bp[..., None]
@@ -108,4 +114,8 @@ class PromptEncoder(nn.Module):
 
     def grid(self, height: int, width: int) -> Tensor:
         """The encoding of each cell's centre: 1 x C x H x W."""
+        weights = (self.pe_layer.positional_encoding_gaussian_matrix, self.not_a_point_embed.weight)
+        return self._grids.get((height, width), self._make_grid, *weights)
+
+    def _make_grid(self, height: int, width: int) -> Tensor:
         return self.pe_layer.grid(height, width).to(self.not_a_point_embed.weight.dtype)

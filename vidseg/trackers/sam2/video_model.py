@@ -129,7 +129,7 @@ class Sam2VideoModel(Sam2ImageModel):
 
     def _condition(self, features: Features, recalled: _Recalled) -> Tensor:
         _, channels, height, width = features.top_1chw.shape
-        position = sine_grid(channels, height, width, features.top_1chw.device).to(self.dtype)
+        position = sine_grid(channels, height, width, features.top_1chw.device, self.dtype)
         memory = self.memory_tokens(
             (height, width),
             recalled.memories_btnc,
@@ -159,10 +159,9 @@ class Sam2VideoModel(Sam2ImageModel):
             times_br: how far back they are, as a share of the pointer limit less 1; float32.
         """
         if self.spatial_perceiver is None:
-            place = sine_grid(MEMORY_CHANNELS, *grid_hw, memories_btnc.device).flatten(1).T
+            place = sine_grid(MEMORY_CHANNELS, *grid_hw, memories_btnc.device, self.dtype).flatten(1).T
         else:
-            place = self.spatial_perceiver.token_positions(memories_btnc.device)
-        place = place.to(self.dtype)
+            place = self.spatial_perceiver.token_positions(memories_btnc.device).to(self.dtype)
         positions = (place + self.maskmem_tpos_enc[:, 0][slots_bt]).flatten(1, 2)
         spatial, num_frames = memories_btnc.flatten(1, 2), memories_btnc.shape[1]
         if pointers_brc is None or times_br is None:
@@ -244,12 +243,10 @@ class Sam2VideoModel(Sam2ImageModel):
     def _single_token_pointer(self, features: Features, features_bchw: Tensor, prompt_bhw: Tensor) -> Tensor:
         batch, _, height, width = features_bchw.shape
         encoder = self.sam_prompt_encoder
-        no_points = features_bchw.new_zeros(batch, 1, 2, dtype=torch.float32)
-        padding = -torch.ones(batch, 1, dtype=torch.int32, device=features_bchw.device)
         candidates = self.sam_mask_decoder(
             features_bchw,
             features.high_res,
-            encoder.points(no_points, padding, self.image_size),
+            encoder.without_points(batch),
             encoder.masks(prompt_bhw[:, None]),
             encoder.grid(height, width),
         )
@@ -278,7 +275,7 @@ class Sam2VideoModel(Sam2ImageModel):
         if self.spatial_perceiver is None:
             return memory.flatten(2).transpose(1, 2).to(torch.bfloat16)
         height, width = memory.shape[-2:]
-        place = sine_grid(MEMORY_CHANNELS, height, width, memory.device)
+        place = sine_grid(MEMORY_CHANNELS, height, width, memory.device, memory.dtype)
         return self.spatial_perceiver(memory, place)[0].to(torch.bfloat16)
 
 
