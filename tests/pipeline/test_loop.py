@@ -200,6 +200,75 @@ class TestLoop:
         assert saved == [2]
 
 
+class Apart:
+    """A session whose results a device still computes when they are returned."""
+
+    def __init__(self, session: Any, events: list[tuple[str, int]]) -> None:
+        self._session = session
+        self._events = events
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def step(self, frame: Frame) -> Any:
+        result = self._session.step(frame)
+        result.is_coming = True
+        self._events.append(("begun", frame.index))
+        return result
+
+
+class TestResultsThatComeLater:
+    def run(self, tracker: FakeTracker, **more: Any) -> list[tuple[str, int]]:
+        events: list[tuple[str, int]] = []
+        loop = Loop(
+            schedule=PromptSchedule(objects=prompts(o1=[0]).objects, read_frame=frame),
+            obj_ids=[1],
+            deliver=lambda frame, masks: events.append(("delivered", frame.index)),
+            save_session=lambda session, frame_idx: events.append(("saved", frame_idx)),
+            save_every=more.pop("save_every", 0),
+            record=RunRecord(Path("run.json"), {}),
+            progress=Silent(),
+            stop=more.pop("stop", Stop()),
+            **more,
+        )
+        try:
+            loop.run(frames(0, 1, 2), Apart(tracker.start(), events))  # type: ignore[arg-type]
+        except (ZeroDivisionError, KeyboardInterrupt) as error:
+            events.append((type(error).__name__, -1))
+        return events
+
+    def test_a_frame_is_delivered_once_the_next_one_is_begun(self) -> None:
+        assert self.run(FakeTracker(), may_lag=True) == [
+            ("begun", 0),
+            ("begun", 1),
+            ("delivered", 0),
+            ("begun", 2),
+            ("delivered", 1),
+            ("delivered", 2),
+        ]
+
+    def test_frames_of_a_live_source_are_delivered_at_once(self) -> None:
+        happened = [(what, index) for index in range(3) for what in ("begun", "delivered")]
+        assert self.run(FakeTracker()) == happened
+
+    def test_all_is_delivered_before_a_resume_point(self) -> None:
+        happened = self.run(FakeTracker(), may_lag=True, save_every=2)
+        assert happened.index(("delivered", 1)) < happened.index(("saved", 1)) < happened.index(("begun", 2))
+
+    def test_an_error_loses_no_frame_before_it(self) -> None:
+        happened = self.run(FakeTracker(fails_on=2), may_lag=True)
+        assert happened[-2:] == [("delivered", 1), ("ZeroDivisionError", -1)]
+
+    def test_a_stop_loses_no_frame(self) -> None:
+        stop = Stop()
+        stop.is_requested = True
+        assert self.run(FakeTracker(), may_lag=True, stop=stop) == [
+            ("begun", 0),
+            ("delivered", 0),
+            ("KeyboardInterrupt", -1),
+        ]
+
+
 def test_rows_follow_the_order_of_the_prompt_file() -> None:
     masks = np.zeros((2, *SIZE_HW), np.bool_)
     masks[0, 0, 0] = masks[1, 1, 1] = True

@@ -150,6 +150,7 @@ class Execution:
                 progress=self.progress,
                 stop=self.stop,
                 absent={thing.obj_id: thing.absent for thing in self.prompts.objects},
+                may_lag=not self.video.info.is_live,
             )
             session = session or self.tracker.start(self.video.num_frames, reverse=schedule.reverse)
             try:

@@ -15,7 +15,7 @@ from vidseg.pipeline.prompt_schedule import PromptSchedule
 from vidseg.pipeline.run_record import RunRecord
 from vidseg.pipeline.stop import Stop
 from vidseg.pipeline.writers.contract import FrameMasks
-from vidseg.trackers.contract import Frame, Session
+from vidseg.trackers.contract import Frame, FrameResult, Session
 
 if TYPE_CHECKING:
     from vidseg.trackers.discovery.discovery import Discovery
@@ -41,6 +41,9 @@ class Loop:
     """Object id -> spans of frames, both ends inclusive, on which it has no mask."""
     discovery: Discovery | None = None
     """Finds objects besides those that are prompted; these are reported while they are followed."""
+    may_lag: bool = False
+    """Whether masks that a GPU still computes may wait until the next frame is begun, so that it always has
+    something to do. From a live source the next frame may be long in coming."""
 
     def run(self, frames: Iterator[Frame], session: Session, previous_idx: int | None = None) -> int | None:
         """Track to the end of `frames`; returns the number of the last one, None if there was none.
@@ -51,6 +54,21 @@ class Loop:
         Raises:
             KeyboardInterrupt: a stop was asked for; the session is saved, and the masks so far are delivered.
         """
+        begun: list[tuple[Frame, FrameMasks | FrameResult]] = []
+        try:
+            return self._run(frames, session, previous_idx, begun)
+        finally:
+            with self.stop.stepping():
+                self._hand_on(begun)
+
+    def _run(
+        self,
+        frames: Iterator[Frame],
+        session: Session,
+        previous_idx: int | None,
+        begun: list[tuple[Frame, FrameMasks | FrameResult]],
+    ) -> int | None:
+        """Do what `run` does, but for a last frame that is left in `begun`."""
         unsaved = 0
         while True:
             try:
@@ -58,35 +76,55 @@ class Loop:
                     frame = next(frames, None)
             except KeyboardInterrupt:  # between two frames the session can be saved
                 if self.save_every and unsaved:
+                    with self.stop.stepping():
+                        self._hand_on(begun)
                     self._save(session, previous_idx)
                 raise
             if frame is None:
                 return previous_idx
             with self.stop.stepping():
                 with self.record.timing("track"):
-                    masks = self._track(session, previous_idx, frame)
-                with self.record.timing("write"):
-                    self.deliver(frame, masks)
+                    begun.append((frame, self._begin(session, previous_idx, frame)))
                 unsaved += 1
                 if self.save_every and (unsaved == self.save_every or self.stop.is_requested):
+                    self._hand_on(begun)
                     self._save(session, frame.index)
                     unsaved = 0
-            self.progress.advance()
+                self._hand_on(begun, but_coming=self.may_lag)
             previous_idx = frame.index
             if self.stop.is_requested:
                 raise KeyboardInterrupt
+
+    def _hand_on(
+        self, begun: list[tuple[Frame, FrameMasks | FrameResult]], *, but_coming: bool = False
+    ) -> None:
+        """Deliver the frames that were begun; but not the last one, if asked so, while it is computed."""
+        while begun and not (but_coming and len(begun) == 1 and begun[0][1].is_coming):
+            frame, answer = begun.pop(0)
+            with self.record.timing("track"):
+                masks = self._masks_of(frame, answer)
+            with self.record.timing("write"):
+                self.deliver(frame, masks)
+            self.progress.advance()
 
     def _save(self, session: Session, frame_idx: int | None) -> None:
         if frame_idx is not None:
             with self.record.timing("write"):
                 self.save_session(session if self.schedule.has_started(frame_idx) else None, frame_idx)
 
-    def _track(self, session: Session, previous_idx: int | None, frame: Frame) -> FrameMasks:
+    def _begin(self, session: Session, previous_idx: int | None, frame: Frame) -> FrameMasks | FrameResult:
+        """Track into a frame; a GPU may still compute the result."""
         self.schedule.prompt(session, previous_idx, frame.index)
         if not self.schedule.has_started(frame.index):  # frames without objects need no tracking
             return nothing_on(frame, self.obj_ids)
         step = session.step if self.discovery is None else partial(self.discovery.step, session)
-        masks = FrameMasks.of(step(frame))
+        return step(frame)
+
+    def _masks_of(self, frame: Frame, answer: FrameMasks | FrameResult) -> FrameMasks:
+        """What is handed on of a frame."""
+        if isinstance(answer, FrameMasks):
+            return answer
+        masks = FrameMasks.of(answer)
         obj_ids = self.obj_ids if self.discovery is None else [*self.obj_ids, *masks.obj_ids]
         masks = with_all_objects(masks, list(dict.fromkeys(obj_ids)))
         return without(masks, [i for i in self.obj_ids if self._is_absent(i, frame.index)])

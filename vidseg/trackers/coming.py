@@ -55,6 +55,8 @@ class ComingResult(FrameResult):
         fetch: gives the arguments of `FrameResult`; it is called once.
     """
 
+    is_coming = True
+
     def __init__(self, fetch: Callable[[], dict[str, Any]]) -> None:
         self._fetch: Callable[[], dict[str, Any]] | None = fetch
         self._lock = threading.Lock()

@@ -36,6 +36,9 @@ class FrameResult:
     Arrays at the video's size are made when they are first asked for, and kept with the result.
     """
 
+    is_coming = False
+    """Whether a device still computes it; who asks for anything of it then waits."""
+
     def __init__(
         self,
         *,

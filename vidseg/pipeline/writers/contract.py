@@ -40,6 +40,9 @@ class FrameMasks:
     """bool (N, H, W): the pixels of each mask that another object has in a label map; None where no masks
     overlap. See `vidseg.trackers.label_map`."""
 
+    is_coming = False
+    """Masks are there; see `FrameResult.is_coming`."""
+
     @classmethod
     def of(cls, result: FrameResult) -> FrameMasks:
         """The masks in a tracker's result, at the video's size."""
