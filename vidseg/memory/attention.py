@@ -11,12 +11,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from vidseg.memory.blocked_attention import attend_in_blocks, fused_lags, read_tokens, use_blocks
-from vidseg.memory.gpu_kernels import has_read_kernel, has_triton, read_by_kernel, turn_first
+from vidseg.memory.gpu_kernels import FUSED, ReadBy, has_read_kernel, has_triton, read_by_kernel, turn_first
 from vidseg.memory.linear import Linear
 from vidseg.memory.pooled_reads import attend_pooled
 from vidseg.memory.rope import axial_rotation, rotate
@@ -43,7 +42,7 @@ class _Projections(nn.Module):
     """The four projections of single-head attention, named as in the official checkpoints."""
 
     uses_kernels = False
-    """Whether kernels in Triton are used on a GPU; see `use_kernels`."""
+    """Whether tokens are turned by a kernel in Triton on a GPU; see `use_kernels`."""
 
     def __init__(self, channels: int, kv_channels: int) -> None:
         super().__init__()
@@ -60,18 +59,18 @@ class _Projections(nn.Module):
 
 
 def use_kernels(model: nn.Module) -> None:
-    """Have memory attention use kernels in Triton on a GPU, where they can be built."""
+    """Have memory attention turn tokens by a kernel in Triton on a GPU, where it can be built."""
     attentions = [part for part in model.modules() if isinstance(part, _Projections)]
     if attentions and has_triton():
         for attention in attentions:
             attention.uses_kernels = True
 
 
-def attend(q_bnc: Tensor, k_bmc: Tensor, v_bmc: Tensor) -> Tensor:
+def attend(q_bnc: Tensor, k_bmc: Tensor, v_bmc: Tensor, by: ReadBy = "any") -> Tensor:
     """Single-head scaled dot-product attention: B x N x C, by blocked kernels where those are faster."""
     if fused_lags(q_bnc):
         return attend_in_blocks(q_bnc[:, None], k_bmc[:, None], v_bmc[:, None])[:, 0]
-    return F.scaled_dot_product_attention(q_bnc[:, None], k_bmc[:, None], v_bmc[:, None])[:, 0]
+    return FUSED[by](q_bnc[:, None], k_bmc[:, None], v_bmc[:, None])[:, 0]
 
 
 class RotarySelfAttention(_Projections):
@@ -100,6 +99,8 @@ class MemoryCrossAttention(_Projections, ABC):
 
     window_latents: int | None = None
     """See `MemoryAttention.window_latents`."""
+    read_by: ReadBy = "any"
+    """How memory is read on a GPU; see `vidseg.memory.read_choice`."""
 
     @abstractmethod
     def keys(self, memory: MemoryTokens, grid_hw: tuple[int, int]) -> Tensor:
@@ -116,9 +117,10 @@ class MemoryCrossAttention(_Projections, ABC):
             # Projection and average commute; averaging tokens of 64 channels is a quarter of the work.
             rows = zip(q, k, memory.tokens_bmc, strict=True)
             return self.out_proj(self.v_proj(torch.stack([read_tokens(*row) for row in rows])))
-        if self.uses_kernels and has_read_kernel(q):
+        if self.read_by == "narrow" and has_read_kernel(q):
             return self.out_proj(self.v_proj(read_by_kernel(q, k, memory.tokens_bmc)))
-        return self.out_proj(attend(q, k, self.v_proj(memory.tokens_bmc)))
+        by: ReadBy = "any" if self.read_by == "narrow" else self.read_by
+        return self.out_proj(attend(q, k, self.v_proj(memory.tokens_bmc), by))
 
 
 class RotaryCrossAttention(MemoryCrossAttention):

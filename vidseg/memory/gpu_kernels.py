@@ -7,12 +7,29 @@ installed with PyTorch for GPUs alone.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vidseg.memory.rope import rotate
+
+ReadBy = Literal["any", "flash", "efficient", "narrow"]
+"""How memory is read: by the kernel of attention that PyTorch chooses ('any': cuDNN's on Hopper, else mostly
+FlashAttention), by another of PyTorch's, or by `read_by_kernel`, which averages narrow tokens before they are
+projected to values."""
+
+FUSED: dict[ReadBy, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "any": F.scaled_dot_product_attention,
+    "flash": lambda q, k, v: torch.ops.aten._scaled_dot_product_flash_attention(q, k, v)[0],
+    "efficient": lambda q, k, v: torch.ops.aten._scaled_dot_product_efficient_attention(q, k, v, None, False)[
+        0
+    ],
+}
+"""PyTorch's kernels. They are called by name, as its own switch between them is one for all threads."""
 
 
 def turn_first(x_bmc: Tensor, rotation: Tensor, num_turned: int, *, by_kernel: bool) -> Tensor:
@@ -32,9 +49,8 @@ def turn_first(x_bmc: Tensor, rotation: Tensor, num_turned: int, *, by_kernel: b
 
 
 def has_read_kernel(q_bnc: Tensor) -> bool:
-    """Whether `read_by_kernel` takes these queries. Its tiles are those of Hopper's shared memory."""
-    is_half = q_bnc.dtype in (torch.bfloat16, torch.float16)
-    return is_half and _can_use(q_bnc) and torch.cuda.get_device_capability(q_bnc.device) == (9, 0)
+    """Whether `read_by_kernel` takes these queries."""
+    return q_bnc.dtype in (torch.bfloat16, torch.float16) and _can_use(q_bnc)
 
 
 def read_by_kernel(

@@ -45,7 +45,7 @@ class PooledCrossAttention(RotaryCrossAttention):
             return super().forward(x_bnc, memory, grid_hw)
         q, k = self.queries(x_bnc, grid_hw), self.keys(memory, grid_hw)
         how = (memory.num_frames, grid_hw, self.size_term)
-        by_kernel = self.uses_kernels and has_read_kernel(q)
+        by_kernel = self.read_by == "narrow" and has_read_kernel(q)
         if use_blocks(q) or by_kernel:
             # Projection and average commute; averaging tokens of 64 channels is a quarter of the work.
             return self.out_proj(

@@ -14,6 +14,7 @@ import torch
 from vidseg.errors import ConfigError
 from vidseg.memory.attention import use_kernels
 from vidseg.memory.bank import BankPolicy
+from vidseg.memory.read_choice import choose_reads
 from vidseg.trackers.build import build_model
 from vidseg.trackers.contract import TrackerTraits
 from vidseg.trackers.device import pick_device, use_channels_last
@@ -92,6 +93,7 @@ class EngineTracker:
             model.compile_parts()
         elif asked.graphs:
             use_kernels(module)
+            choose_reads(module, model.image_size)
             model.record_parts(Replays(CudaRecorder()))
         return cls.around(name, settings, model, policy, asked, weights_sha256, dtype_reason=precision.reason)
 
