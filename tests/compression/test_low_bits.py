@@ -17,39 +17,19 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import vidseg
-from support.image_models import written_small
-from support.training import training_settings
+from support.image_models import TINY, written, written_small
+from support.training import tracker_yaml, training_settings
 from vidseg import cli
 from vidseg.compression.low_bits.compress import compress_low_bits
 from vidseg.compression.low_bits.table import CALIBRATORS
 from vidseg.errors import CheckpointError, ConfigError, VidsegError
 from vidseg.trackers.check_scene import scene_box, scene_frame
-from vidseg.trackers.image.build import build_image_model
-from vidseg.trackers.image_settings import ImageSettings
 from vidseg.trackers.low_bits.places import PARTS
-from vidseg.trackers.model import module_of
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.weights import read_checkpoint
-from vidseg.trackers.weights.renames import renames_of
 from vidseg.training.run import train
-from vidseg.validation import parse
 
 SMALL = "slim-sam-77"
-TINY = {
-    "kind": "image",
-    "family": "sam",
-    "image_size": 64,
-    "backbone": {
-        "name": "sam-vit",
-        "channels": 32,
-        "heads": 2,
-        "depth": 2,
-        "global_blocks": [1],
-        "mlp": 64,
-        "window": 2,
-        "grid": 4,
-    },
-}
 PICTURE = np.random.default_rng(0).integers(0, 255, (40, 60, 3)).astype(np.uint8)
 """The first of the pictures with which models are calibrated."""
 
@@ -89,15 +69,8 @@ def candidates(model: Any) -> Any:
 
 @pytest.mark.parametrize("name", CALIBRATORS)
 def test_few_bits_change_features_and_many_hardly_do(name: str, pictures: Path, tmp_path: Path) -> None:
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY), encoding="utf-8")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        rest = {key: value for key, value in TINY.items() if key != "kind"}
-        settings = parse(ImageSettings, rest, where="tiny", error=ConfigError)
-        model, _ = build_image_model(settings, "tiny")
-    asked = TrackerOptions.of(
-        tmp_path / "tiny.yaml", weights=renames_of("sam").to_public(module_of(model).state_dict())
-    )
+    path, weights = written(TINY, tmp_path)
+    asked = TrackerOptions.of(path, weights=weights)
     want = vidseg.load_image(asked.tracker, weights=asked.weights, device="cpu").embed(PICTURE).features
     apart = {}
     for bits in ("W4A4", "W16A16"):
@@ -211,12 +184,17 @@ def test_what_cannot_be_is_refused_and_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_trackers_with_a_memory_and_bad_pictures_are_refused(
-    made: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_other_trackers_with_a_memory_are_refused(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    call = ["compress", "--bits", "W6A6", "--out", str(tmp_path / "out"), "--calibrate"]
-    assert cli.main([*call, str(tmp_path), "vidseg-nano"]) == 2
+    call = ["compress", "--bits", "W6A6", "--out", str(tmp_path / "out"), "--calibrate", str(pictures)]
+    assert cli.main([*call, tracker_yaml(tmp_path, sam2=True), "--allow-random-weights"]) == 2
     assert "few bits are for image models" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_pictures_are_refused(made: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call = ["compress", "--bits", "W6A6", "--out", str(tmp_path / "out"), "--calibrate"]
     path, weights = made(SMALL)
     (tmp_path / "clip.mp4").write_bytes(b"no video")
     assert cli.main([*call, str(tmp_path / "clip.mp4"), str(path), "--weights", str(weights)]) != 0

@@ -16,6 +16,22 @@ from vidseg.trackers.model import module_of
 from vidseg.trackers.weights.renames import renames_of
 from vidseg.validation import parse
 
+TINY = {
+    "kind": "image",
+    "family": "sam",
+    "image_size": 64,
+    "backbone": {
+        "name": "sam-vit",
+        "channels": 32,
+        "heads": 2,
+        "depth": 2,
+        "global_blocks": [1],
+        "mlp": 64,
+        "window": 2,
+        "grid": 4,
+    },
+}
+"""A transformer of SAM's, narrower than any that is published."""
 IMAGE_MODELS = [name for name in tracker_names() if read_config(name)[1]["kind"] == "image"]
 
 
@@ -34,13 +50,17 @@ def in_small(name: str) -> dict[str, Any]:
 
 def written_small(name: str, folder: Path) -> tuple[Path, Path]:
     """A YAML of the small model, and a checkpoint of random weights under official names."""
-    config = in_small(name)
+    return written(in_small(name), folder)
+
+
+def written(config: dict[str, Any], folder: Path) -> tuple[Path, Path]:
+    """A YAML of an image model, and a checkpoint of random weights under official names."""
     path, weights = folder / "small.yaml", folder / "weights.pt"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     rest = {key: value for key, value in config.items() if key != "kind"}
-    settings = parse(ImageSettings, rest, where=name, error=ConfigError)
+    settings = parse(ImageSettings, rest, where="small", error=ConfigError)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        model, _ = build_image_model(settings, name)
+        model, _ = build_image_model(settings, "small")
     torch.save(renames_of(settings.family).to_public(module_of(model).state_dict()), weights)
     return path, weights

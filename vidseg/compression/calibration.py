@@ -131,14 +131,14 @@ def _memory_calls(asked: TrackerOptions, pictures: Sequence[Image], box: Box | N
     for index, picture in enumerate(pictures):
         session.step(Frame(index, float(index), picture))
     hook.remove()
-    return [tuple(_free(argument) for argument in call) for call in calls]
+    return [tuple(free(argument) for argument in call) for call in calls]
 
 
-def _free(value: Any) -> Any:
+def free(value: Any) -> Any:
     """A copy of tensors, alone or in a dataclass, that may take part in computing gradients."""
     if isinstance(value, Tensor):
         with torch.inference_mode(False):
             return value.clone()
     if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{each.name: _free(getattr(value, each.name)) for each in fields(value)})
+        return replace(value, **{each.name: free(getattr(value, each.name)) for each in fields(value)})
     return value

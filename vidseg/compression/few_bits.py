@@ -1,10 +1,11 @@
-"""`vidseg compress --bits`: an image model whose products are computed from few bits, and what that costs."""
+"""`vidseg compress --bits`: a model whose products are computed from few bits, and what that costs."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from dataclasses import asdict
+from statistics import fmean
 
 from vidseg.compression.arguments import box_of, parts_of
 from vidseg.pipeline.commands.tracker_arguments import options_of
@@ -12,7 +13,7 @@ from vidseg.pipeline.commands.tracker_arguments import options_of
 
 def add_arguments(parser: argparse.ArgumentParser, ways: argparse._MutuallyExclusiveGroup) -> None:
     ways.add_argument(
-        "--bits", metavar="W6A6", help="simulate an image model of few bits (of weights, and of all else)"
+        "--bits", metavar="W6A6", help="simulate a model of few bits (of weights, and of all else)"
     )
     group = parser.add_argument_group("--bits")
     group.add_argument(
@@ -20,6 +21,15 @@ def add_arguments(parser: argparse.ArgumentParser, ways: argparse._MutuallyExclu
         default="ptq4sam",
         metavar="NAME",
         help="chooses how values are rounded: plain, pq-sam, ptq4sam, q-tiny-sam (default: ptq4sam)",
+    )
+    group.add_argument(
+        "--reconstruct",
+        type=int,
+        nargs="?",
+        const=100,
+        default=0,
+        metavar="STEPS",
+        help="have each block learn its rounding in so many steps after that (without a number: 100)",
     )
 
 
@@ -35,12 +45,18 @@ def run(args: argparse.Namespace) -> int:
         parts=parts_of(args),
         box=box_of(args),
         frames=args.frames,
+        steps=args.reconstruct,
     )
     if args.json:
         print(json.dumps(asdict(report), indent=2))
         return 0
     print(f"{report.bits} by {report.calibrator}: {report.layers} layers, {report.attentions} attentions")
     print(f"signs of keys folded in {report.folded} of them")
+    if report.blocks:
+        before = fmean(block.calibrated for block in report.blocks.values())
+        after = fmean(min(block.calibrated, block.learned) for block in report.blocks.values())
+        print(f"mean error of {len(report.blocks)} blocks where they were held out: {before:.4f}")
+        print(f"after {report.steps} steps: {after:.4f}")
     print(f"features of {report.pictures} pictures: lowest cosine {report.cosine:.5f} with float32")
     print(f"masks: mean IoU {report.mask_iou:.4f} with float32")
     print(f"vidseg segment PICTURES --box X0,Y0,X1,Y1 --tracker {args.out / 'tracker.yaml'}")

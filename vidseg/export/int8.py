@@ -1,9 +1,11 @@
 """Quantises parts of an exported model to int8, with the ranges that a clip shows, and says what it costs.
 
 Weights get a scale for each output channel, activations one for each tensor (static; "QDQ": each quantised
-product stands between conversions, which runtimes fuse). Products of two activations, depthwise and narrow
-convolutions stay float32: most of the loss would be theirs, and for narrow ones conversions cost more than
-they spare.
+product stands between conversions, which runtimes fuse). Products of two activations and narrow convolutions
+stay float32: most of the loss would be theirs, and for narrow ones conversions cost more than they spare.
+
+What follows a convolution in eight bits and keeps to its range (ReLU, ReLU6, sums, nearest neighbours) takes
+eight bits, too, and so do depthwise convolutions after it: conversions there would cost what products spare.
 Products of matrices leave float32, which saves conversions before what follows in float32 anyway.
 """
 
@@ -33,10 +35,12 @@ from vidseg.trackers.weights import sha256_of
 if TYPE_CHECKING:
     from vidseg.trackers.contract import Box
 
-QUANTISED = ("Conv", "Gemm", "MatMul")
-"""Operators that are quantised; others would be converted back and forth for nothing."""
+PRODUCTS = ("Conv", "Gemm", "MatMul")
+"""Operators that are quantised."""
+FOLLOWING = ("Add", "Clip", "Relu", "Resize")
+"""Operators that are quantised where they follow a convolution in eight bits."""
 DEFAULT_PARTS = ("image_encoder",)
-NARROW = 24
+NARROW = 16
 """Convolutions from or to so few channels, or fewer, stay float32."""
 LARGE = 1 << 11
 """Constants of more elements than this that are no weights, such as biases of attention, become float16."""
@@ -191,7 +195,7 @@ def _quantise(exact: Path, path: Path, feeds: Sequence[Feeds]) -> None:
             path,
             Reader(),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(QUANTISED),
+            op_types_to_quantize=[*PRODUCTS, *FOLLOWING],
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -202,21 +206,39 @@ def _quantise(exact: Path, path: Path, feeds: Sequence[Feeds]) -> None:
 
 
 def _exact_nodes(path: Path) -> list[str]:
-    """Names of the products of two activations, and of the depthwise and the narrow convolutions."""
+    """Names of the nodes of quantised operators that stay float32."""
     import onnx
 
     graph = onnx.load(path).graph
     weights = {weight.name: weight.dims for weight in graph.initializer}
-
-    def is_exact(node: Any) -> bool:
+    exact: list[str] = []
+    eight_bit: set[str] = set()
+    """Outputs of convolutions in eight bits, and of what follows them."""
+    for node in graph.node:  # in the order in which they run
+        given = [name for name in node.input if name and name not in weights]
+        follows = all(name in eight_bit for name in given)
         if node.op_type == "MatMul":
-            return not weights.keys() & set(node.input)
-        if node.op_type != "Conv":
-            return False
-        groups = [attribute.i for attribute in node.attribute if attribute.name == "group"]
-        return groups > [1] or min(weights[node.input[1]][:2]) <= NARROW
+            is_quantised = bool(weights.keys() & set(node.input))
+        elif node.op_type == "Conv":
+            out_in = weights[node.input[1]][:2]
+            groups = _attribute(node, "group", 1)
+            is_quantised = follows if groups > 1 else min(out_in) > NARROW
+        elif node.op_type in FOLLOWING:
+            is_quantised = follows and _attribute(node, "mode", b"nearest") == b"nearest"
+        else:
+            continue
+        if not is_quantised:
+            exact.append(node.name)
+        elif node.op_type != "MatMul":
+            eight_bit |= set(node.output)
+    return exact
 
-    return [node.name for node in graph.node if is_exact(node)]
+
+def _attribute(node: Any, name: str, default: Any) -> Any:
+    import onnx
+
+    values = [onnx.helper.get_attribute_value(each) for each in node.attribute if each.name == name]
+    return values[0] if values else default
 
 
 def _shrink(path: Path) -> None:

@@ -23,6 +23,7 @@ from vidseg.trackers.engine import Engine
 from vidseg.trackers.graphs.recorder import CudaRecorder
 from vidseg.trackers.graphs.replays import Replays
 from vidseg.trackers.load_weights import load_weights
+from vidseg.trackers.low_bits.saved import install, require_float32
 from vidseg.trackers.model import MemoryModel, module_of
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.precision import choose_precision
@@ -84,6 +85,9 @@ class EngineTracker:
         weights_sha256 = load_weights(module, name, asked, settings.weights)
         model.fuse()
         precision = choose_precision(asked.dtype, device, bfloat16_is_proven=settings.bfloat16_is_proven)
+        if settings.low_bits is not None:
+            require_float32(precision.dtype, where)
+            install(module, settings.low_bits, settings.weights, weights_sha256, where)
         module.to(device=device, dtype=precision.dtype)
         if device.type == "cuda":
             use_channels_last(module)

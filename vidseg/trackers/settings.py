@@ -11,6 +11,7 @@ from torch import nn
 from vidseg.errors import ConfigError
 from vidseg.memory.bank import BankPolicy
 from vidseg.trackers.image_encoder import STRIDES, Backbone
+from vidseg.trackers.low_bits.settings import MayHaveLowBits
 from vidseg.trackers.options import EngineOptions
 from vidseg.validation import Strict
 
@@ -23,7 +24,7 @@ class FastSettings(Strict):
     memory_attention: dict[str, Any] = Field(default={})
 
 
-class EngineSettings(Strict):
+class EngineSettings(MayHaveLowBits):
     """A tracker's YAML, without its `kind`; a part is a mapping with its `name` and its settings."""
 
     family: Literal["sam2", "sam2.1", "edgetam", "efficienttam", "surgical-sam2", "own"] = "own"

@@ -13,6 +13,7 @@ from vidseg.trackers.low_bits.quantisers import (
     SplitSign,
     TwoRanges,
     Uniform,
+    UpOrDown,
     symmetric,
 )
 
@@ -117,3 +118,32 @@ def test_the_negative_side_of_a_gelu_has_steps_of_its_own(bits: int) -> None:
     assert error[x < 0].max() <= GELU_DEPTH / half / 2 + 1e-12
     assert error[x > 0].max() <= step / 2 + 1e-12
     assert GELU_DEPTH / half < step
+
+
+def test_each_element_of_a_weight_is_rounded_up_or_down_as_was_learned() -> None:
+    weight = torch.tensor([0.26, 0.26, -0.26, -0.26, 9.0])
+    quantiser = UpOrDown(4, step=torch.tensor(0.1), up=torch.tensor([0, 1, 0, 1, 1], dtype=torch.uint8))
+    assert torch.allclose(quantiser(weight), torch.tensor([0.2, 0.3, -0.3, -0.2, 0.7]))
+
+
+@pytest.mark.parametrize("kind", ["uniform", "split-sign", "two-ranges", "log2"])
+def test_gradients_pass_through_rounding_and_lead_to_the_steps(kind: str) -> None:
+    quantiser, x = of_bits(4, kind)
+    learned = [
+        getattr(quantiser, name).clone().requires_grad_()
+        for name in quantiser.NAMES
+        if name == quantiser.LEARNED
+    ]
+    for value in learned:
+        setattr(quantiser, str(quantiser.LEARNED), value)
+    x = torch.cat([x.flatten(), x.new_zeros(1)]).requires_grad_()
+    with torch.no_grad():
+        want = quantiser(x)
+    got = quantiser(x)
+    assert torch.equal(got, want)
+    (got - x.detach()).square().sum().backward()
+    for leaf in (x, *learned):
+        assert leaf.grad is not None
+        assert leaf.grad.isfinite().all()
+        assert leaf.grad.count_nonzero() > leaf.numel() // 2
+    assert len(learned) == (kind != "log2")  # under such gradients the scale of powers of two cancels out

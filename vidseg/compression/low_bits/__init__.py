@@ -5,5 +5,8 @@ steps       search for steps
 calibrator  what a calibrator decides; the plain one, and the table of all
 q_tiny_sam, ptq4sam, pq_sam
             calibrators from papers
+subject     the model, fused, and what sets it to work on pictures
+reconstruction
+            has each block learn its rounding after that
 compress    from a model and pictures to a folder that loads like any other
 """

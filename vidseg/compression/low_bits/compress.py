@@ -1,4 +1,4 @@
-"""Quantises an image model to few bits: from a model and pictures to a folder that loads like any other.
+"""Quantises a model to few bits: from a model and pictures to a folder that loads like any other.
 
 OUT/tracker.yaml          the model's YAML, with its `low_bits:`
 OUT/weights.safetensors   its weights under official names, in float32; signs of keys may be folded
@@ -10,34 +10,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import yaml
-from torch import Tensor, nn
 
 from vidseg.compression.calibration import read_pictures
 from vidseg.compression.low_bits.calibrator import Calibrator
-from vidseg.compression.low_bits.pictures import Prompted, answers, importance
-from vidseg.compression.low_bits.recording import Seen, recorded
+from vidseg.compression.low_bits.pictures import Prompted
+from vidseg.compression.low_bits.reconstruction import LEAST, BlockError, reconstruct
+from vidseg.compression.low_bits.recording import Run, Seen, recorded
+from vidseg.compression.low_bits.subject import Subject
 from vidseg.compression.low_bits.table import CALIBRATORS
-from vidseg.compression.source import WEIGHTS, YAML, Source, check_free
-from vidseg.errors import ConfigError
+from vidseg.compression.source import WEIGHTS, YAML, check_free
+from vidseg.errors import InputError
 from vidseg.eval.metrics import region_j
 from vidseg.pipeline.atomic import replacing, write_json
-from vidseg.trackers.image.build import build_framing
-from vidseg.trackers.image.framing import Framing
 from vidseg.trackers.image.load import load_image
 from vidseg.trackers.image.segmenter import ImageSegmenter
-from vidseg.trackers.image_settings import ImageSettings
 from vidseg.trackers.low_bits.folding import fold_signs, query_and_key_rows
 from vidseg.trackers.low_bits.places import Operands, Places, places_of
 from vidseg.trackers.low_bits.saved import scales_of
 from vidseg.trackers.low_bits.settings import Bits
-from vidseg.trackers.model import ImageModel
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.weights import state_sha256
 from vidseg.trackers.weights.renames import renames_of
@@ -66,21 +62,10 @@ class Report:
     mask_iou: float
     """Mean IoU of the best masks with those in float32, over pictures and prompts."""
     pictures: int
-
-
-@dataclass(frozen=True)
-class _Built:
-    """The model in the form that it computes in, and what it came from."""
-
-    source: Source
-    model: ImageModel
-    framing: Framing
-    state: dict[str, Tensor]
-    """The weights of the model before it was fused, under our names."""
-
-    @property
-    def module(self) -> nn.Module:
-        return self.source.model
+    steps: int
+    """How many steps each block learned; 0: all is as calibrated."""
+    blocks: dict[str, BlockError]
+    """The error of each block that learned."""
 
 
 def compress_low_bits(
@@ -93,87 +78,81 @@ def compress_low_bits(
     parts: Sequence[str] = ("image_encoder",),
     box: Box | None = None,
     frames: int = 16,
+    steps: int = 0,
 ) -> Report:
-    """Write an image model whose products are computed from few bits.
+    """Write a model whose products are computed from few bits.
 
     Args:
-        asked: which image model; it is calibrated on the CPU.
-        source: a video or a folder of pictures like those to come.
+        asked: which image model, or vidseg-nano; it is calibrated on the CPU.
+        source: a video or a folder of pictures like those to come; vidseg-nano takes the pictures of a folder
+            for the frames of a video.
         out: the folder of the results, which must not exist or be empty.
         bits: such as 'W6A6': of weights, and of all else that is multiplied.
         calibrator: a name in `CALIBRATORS`.
-        parts: some of `PARTS`.
+        parts: some of `PARTS`, or of those that the model names.
         box: an object of the pictures, in pixels; None: their middle.
         frames: how many pictures are seen.
+        steps: how many steps each block learns after calibration; see `reconstruct`.
 
     Raises:
         SourceError, DecodeError: the pictures cannot be read.
         ConfigError: the model or a part of it cannot be quantised so, or there is no such calibrator.
         CheckpointError: weights are missing.
-        InputError: `bits` or `frames` are none.
+        InputError: `bits` or `frames` are none, or pictures are too few to learn from.
         OutputError: `out` holds something.
     """
     chooser = CALIBRATORS.lookup(calibrator, where="--calibrator")(Bits.parse(bits))
     check_free(out)
-    built = _build(asked)
-    places = places_of(built.module, parts, built.source.where)
-    pictures = [Prompted.of(image, box) for image in read_pictures(source, frames)]
-    wanted = _seen_by(ImageSegmenter("float32", built.model, built.framing), pictures)
-    chosen, changed = _chosen(chooser, built, places, pictures)
+    subject = Subject.of(asked)
+    places = places_of(subject.module, parts, subject.source.where)
+    images = read_pictures(source, frames)
+    if steps < 0:
+        raise InputError(f"--reconstruct {steps}", hint="give at least 1 step, or leave it out")
+    if steps and len(images) < LEAST:
+        raise InputError(
+            f"blocks are learned from {LEAST} pictures or more, and there are {len(images)}",
+            where=str(source),
+            hint="give more, and --frames that takes them",
+        )
+    pictures = [Prompted.of(image, box) for image in images]
+    runs = subject.runs(pictures, with_importance=chooser.needs_importance)
+    wanted = _seen_by(subject.segmenter, pictures)
+    chosen, folded = _chosen(chooser, subject, places, runs)
+    blocks = reconstruct(subject.module, places, chosen, runs, steps) if steps else {}
     said = {"bits": bits.upper(), "calibrator": calibrator, "parts": list(parts), "scales": SCALES}
     with replacing(out) as folder:
         folder.mkdir()
-        _write(folder, built, said, chosen)
+        _write(folder, subject, said, chosen)
         got = _seen_by(load_image(folder / YAML, device="cpu"), pictures)
         report = Report(
             bits=bits.upper(),
             calibrator=calibrator,
             layers=len(places.layers),
             attentions=len(places.attentions),
-            folded=changed,
+            folded=folded,
             cosine=min(_cosine(a[0], b[0]) for a, b in zip(got, wanted, strict=True)),
             mask_iou=float(np.mean([_mean_j(a[1], b[1]) for a, b in zip(got, wanted, strict=True)])),
             pictures=len(pictures),
+            steps=steps,
+            blocks=blocks,
         )
         write_json(folder / "report.json", asdict(report))
     return report
 
 
-def _build(asked: TrackerOptions) -> _Built:
-    source = Source.of(asked.model_copy(update={"device": "cpu"}))
-    settings = source.settings
-    if not isinstance(settings, ImageSettings):
-        raise ConfigError(
-            "few bits are for image models",
-            where=source.where,
-            hint="mobile-sam, tiny-sam, sam-vit-b, ...; or --int8",
-        )
-    state = {key: value.clone() for key, value in source.model.state_dict().items()}
-    model = cast(ImageModel, source.model)
-    model.fuse()
-    source.model.requires_grad_(False)
-    return _Built(source, model, build_framing(settings, source.where), state)
-
-
 def _chosen(
-    chooser: Calibrator, built: _Built, places: Places, pictures: Sequence[Prompted]
+    chooser: Calibrator, subject: Subject, places: Places, runs: Sequence[Run]
 ) -> tuple[dict[str, Operands], int]:
     """How operands are rounded in each place, and in how many places signs were folded, in the state, too."""
-
-    def run(picture: Prompted) -> Tensor:
-        found = list(answers(built.model, built.framing, picture))
-        return torch.stack([importance(each) for each in found]).sum()
-
-    runs = [partial(run, picture) for picture in pictures]
     seen = recorded(places, runs, with_importance=chooser.needs_importance)
     with torch.no_grad():
-        changed = _fold(chooser, built, seen)
+        folded = _fold(chooser, subject, seen)
         chosen: dict[str, Operands] = {name: chooser.layer(layer) for name, layer in seen.layers.items()}
         chosen |= {name: chooser.attention(attention) for name, attention in seen.attentions.items()}
-    return chosen, changed
+    return chosen, folded
 
 
-def _fold(chooser: Calibrator, built: _Built, seen: Seen) -> int:
+def _fold(chooser: Calibrator, subject: Subject, seen: Seen) -> int:
     changed = 0
     for name, attention in seen.attentions.items():
         module = attention.attention
@@ -183,18 +162,19 @@ def _fold(chooser: Calibrator, built: _Built, seen: Seen) -> int:
         attention.change_signs(signs)
         for layer in fold_signs(module, signs):
             for key, value in module.get_submodule(layer).named_parameters():
-                built.state[f"{name}.{layer}.{key}"] = value.detach().clone()
+                subject.state[f"{name}.{layer}.{key}"] = value.detach().clone()
         changed += 1
     return changed
 
 
-def _write(folder: Path, built: _Built, said: Mapping[str, Any], chosen: Mapping[str, Operands]) -> None:
-    source = built.source
-    weights = renames_of(source.settings.family).to_public(built.state)
+def _write(folder: Path, subject: Subject, said: Mapping[str, Any], chosen: Mapping[str, Operands]) -> None:
+    source = subject.source
+    weights = renames_of(source.settings.family).to_public(subject.state)
     write_tensors(folder / WEIGHTS, weights, {"format": "pt", "tracker": source.name})
     write_tensors(folder / SCALES, scales_of(chosen), {"format": "pt", "tracker": source.name})
     low_bits = {**said, "weights_sha256": state_sha256(weights)}
-    document = {"kind": "image", **source.config, "weights": WEIGHTS, "low_bits": low_bits}
+    config = {key: value for key, value in source.config.items() if key != "bfloat16_is_proven"}
+    document = {"kind": source.kind, **config, "weights": WEIGHTS, "low_bits": low_bits}
     (folder / YAML).write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
 
 

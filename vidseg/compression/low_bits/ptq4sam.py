@@ -1,7 +1,7 @@
 """PTQ4SAM's calibrator: keys with two peaks are folded to one side; softmax gets steps of equal ratio.
 
 Source: Lv et al., "PTQ4SAM: Post-Training Quantization for Segment Anything", CVPR 2024, sections 3.2 and
-3.3. Its reconstruction of blocks (learned rounding and steps) is not here.
+3.3. Its reconstruction of blocks is in `reconstruction`.
 """
 
 from __future__ import annotations

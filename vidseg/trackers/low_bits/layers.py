@@ -47,10 +47,16 @@ def rounded_weights(
     weight: Tensor, bias: Tensor | None, operands: Mapping[str, Quantiser]
 ) -> tuple[Tensor, Tensor | None]:
     """Weight and bias of a layer that takes what `operands['input']` returns. Biases are not rounded."""
-    taken = operands["input"]
-    if isinstance(taken, Grouped):
-        weight, bias = take_groups(weight, bias, taken.shift, taken.scale)
+    weight, bias = taken_over(weight, bias, operands["input"])
     return operands["weight"](weight), bias
+
+
+@torch.no_grad()
+def taken_over(weight: Tensor, bias: Tensor | None, given: Quantiser) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of a layer that takes what `given` returns, not yet rounded."""
+    if isinstance(given, Grouped):
+        return take_groups(weight, bias, given.shift, given.scale)
+    return weight, bias
 
 
 class LowBitAttention(nn.Module):

@@ -12,8 +12,9 @@ from vidseg.trackers.low_bits.layers import LowBitAttention, LowBitLayer
 from vidseg.trackers.low_bits.quantisers import Quantiser
 
 PARTS = ("image_encoder", "mask_decoder")
+"""The parts of a model that names no others in `low_bit_parts`: submodules with attention."""
 LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
-EXACT = "patch_embed"
+EXACT = ("patch_embed", "stem")
 """The layers that read pixels stay as they are: they are little of the work, and all else depends on them."""
 
 Operands = Mapping[str, Quantiser]
@@ -33,24 +34,29 @@ def places_of(model: nn.Module, parts: Sequence[str], where: str) -> Places:
     Raises:
         ConfigError: a part is unknown, or has no attention whose operands could be rounded.
     """
+    own_parts: Mapping[str, Sequence[str]] | None = getattr(model, "low_bit_parts", None)
+    known = dict.fromkeys(PARTS) if own_parts is None else own_parts
     layers: dict[str, nn.Module] = {}
     attentions: dict[str, nn.Module] = {}
     for part in parts:
-        if part not in PARTS:
-            raise ConfigError(unknown("part", part, PARTS), where=where)
-        found = dict(getattr(model, part).named_modules(prefix=part)) if hasattr(model, part) else {}
+        if part not in known:
+            raise ConfigError(unknown("part", part, known), where=where)
+        found: dict[str, nn.Module] = {}
+        for name in (part,) if own_parts is None else own_parts[part]:
+            if hasattr(model, name):
+                found |= dict(model.get_submodule(name).named_modules(prefix=name))
         own = {name: module for name, module in found.items() if hasattr(module, "products")}
-        if not own:
+        if own_parts is None and not own:
             raise ConfigError(
                 f"the part '{part}' has no attention of queries, keys and values to quantise",
                 where=where,
-                hint="few bits are for image models with transformers: sam-vit-b, mobile-sam, tiny-sam, ...",
+                hint="few bits are for vidseg-nano and for image models with transformers: sam-vit-b, ...",
             )
         attentions |= own
         layers |= {
             name: module
             for name, module in found.items()
-            if isinstance(module, LAYERS) and EXACT not in name.split(".")
+            if isinstance(module, LAYERS) and not set(EXACT) & set(name.split("."))
         }
     return Places(layers, attentions)
 

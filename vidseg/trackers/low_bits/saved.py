@@ -83,12 +83,19 @@ def _operands(scales: Mapping[str, Tensor], bits: Bits, where: str) -> dict[str,
         if quantiser is None or set(given) != set(quantiser.NAMES):
             raise CheckpointError(f"there is no quantiser '{kind}' of {sorted(given)}", where=where)
         for name, value in given.items():
-            bad = not value.is_floating_point() or not bool(torch.isfinite(value).all())
-            if bad or (name in quantiser.POSITIVE and not bool((value > 0).all())):
+            if not _is_scale(quantiser, name, value):
                 raise CheckpointError(f"the scale '{place}/{operand}/{kind}/{name}' is no scale", where=where)
         count = bits.weights if operand == "weight" else bits.activations
         chosen[place][operand] = quantiser(count, **given)
     return chosen
+
+
+def _is_scale(kind: type[Quantiser], name: str, value: Tensor) -> bool:
+    if name in kind.FLAGS:
+        return value.dtype == torch.uint8 and bool((value <= 1).all())
+    if not value.is_floating_point() or not bool(torch.isfinite(value).all()):
+        return False
+    return name not in kind.POSITIVE or bool((value > 0).all())
 
 
 def _check_shapes(name: str, layer: nn.Module, operands: Operands, where: str) -> None:

@@ -11,7 +11,7 @@ channels of the top map are keys, then context, then 4 x 4 low-res pixels of the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -62,6 +62,12 @@ class SpaceTimeImageModel(nn.Module):
     takes_decoded = False
     """The model was trained on images resized by Pillow, not by a video decoder."""
     feedback_limit = 32.0
+    low_bit_parts: ClassVar = {
+        "image_encoder": ("backbone", "laterals", "smooth", "to_key", "to_context", "to_fine_4"),
+        "decoder": ("decoder",),
+    }
+    """The parts whose products may be computed from few bits -> their modules; see
+    `vidseg.trackers.low_bits`."""
 
     def __init__(
         self,
