@@ -3,7 +3,7 @@
     python benchmarks/compress.py --root DAVIS --calibrate CLIP [--box X0,Y0,X1,Y1] --work FOLDER
         [--models vidseg-nano sam2.1_hiera_t_G edgetam_G efficienttam_ti_G mobile_sam] [--image-size 512]
 
-Each variant of a model works in a process of its own, of one thread, and they take turns frame by frame.
+Each variant of a model works in a process of its own, of one thread; all begin each frame together.
 Columns: size of the weights or graphs; median CPU milliseconds a frame; the peak of the process's memory,
 PyTorch and all; mean IoU with the masks of the model in float32; J.
 
@@ -211,7 +211,7 @@ def golden_weights(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def measure(name: str, variants: Sequence[Variant], clips: Any) -> None:
-    """Follow the clips with all variants in turn, the first of which is the original, and print rows."""
+    """Follow the clips with all variants, the first of which is the original, and print rows."""
     context = multiprocessing.get_context("spawn")
     workers, pipes = [], []
     for variant in variants:
@@ -226,8 +226,9 @@ def measure(name: str, variants: Sequence[Variant], clips: Any) -> None:
             pipe.send(("start", len(clip.frames), clip.prompt))
         for index, image in enumerate(clip.frames):
             original = None
-            for variant, pipe, js in zip(variants, pipes, scores, strict=True):
+            for pipe in pipes:
                 pipe.send(("step", index, image))
+            for variant, pipe, js in zip(variants, pipes, scores, strict=True):
                 ms, packed = pipe.recv()
                 mask = np.unpackbits(packed, count=image[..., 0].size).reshape(image.shape[:2]).astype(bool)
                 original = mask if original is None else original

@@ -12,6 +12,7 @@ from PIL import Image
 import vidseg
 from support.image_models import written_small
 from vidseg import cli
+from vidseg.export.int8 import _exact_nodes
 from vidseg.pipeline.made_video import MadeVideo
 
 pytest.importorskip("onnxscript", reason="the packages of the extra 'onnx' are not installed")
@@ -128,3 +129,39 @@ def test_what_would_lose_most_stays_exact_and_biases_of_attention_are_halved(
         sum(np.prod(each.dims) for each in graph.initializer if each.data_type == onnx.TensorProto.FLOAT16)
         > 0
     )
+
+
+def test_what_follows_a_wide_convolution_is_in_eight_bits_and_the_rest_exact(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = {"narrow": (32, 3, 1, 1), "each": (32, 1, 3, 3), "wide": (32, 32, 1, 1), "matrix": (8, 8)}
+    node = helper.make_node
+    nodes = [
+        node("Conv", ["image", "narrow"], ["a"], "narrow conv"),
+        node("Conv", ["a", "each"], ["b"], "depthwise after it", group=32, pads=[1] * 4),
+        node("Conv", ["b", "wide"], ["c"], "wide conv"),
+        node("Relu", ["c"], ["d"], "relu after it"),
+        node("Conv", ["d", "each"], ["e"], "depthwise in eight bits", group=32, pads=[1] * 4),
+        node("Add", ["c", "e"], ["f"], "sum in eight bits"),
+        node("Add", ["f", "a"], ["g"], "sum with float32"),
+        node("Resize", ["f", "", "scales"], ["h"], "nearest", mode="nearest"),
+        node("Resize", ["f", "", "scales"], ["i"], "linear", mode="linear"),
+        node("Conv", ["g", "each"], ["j"], "depthwise after float32", group=32, pads=[1] * 4),
+        node("MatMul", ["image", "matrix"], ["k"], "with a weight"),
+        node("MatMul", ["image", "image"], ["l"], "of two activations"),
+    ]
+    values = [numpy_helper.from_array(np.ones(shape, np.float32), name) for name, shape in weights.items()]
+    values.append(numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "scales"))
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 8, 8])
+    out = helper.make_tensor_value_info("l", TensorProto.FLOAT, None)
+    onnx.save(
+        helper.make_model(helper.make_graph(nodes, "small", [image], [out], values)), tmp_path / "graph"
+    )
+    assert _exact_nodes(tmp_path / "graph") == [
+        "narrow conv",
+        "depthwise after it",
+        "sum with float32",
+        "linear",
+        "depthwise after float32",
+        "of two activations",
+    ]

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from vidseg.memory.linear import Activation, activated
-from vidseg.trackers.backbones.conv_norm import folded
+from vidseg.trackers.backbones.conv_norm import Pointwise, folded
 from vidseg.validation import Strict
 
 
@@ -38,6 +39,11 @@ class FoldingConvNorm(nn.Module):
         self.activation: Activation = activation
 
     def forward(self, x_bchw: Tensor) -> Tensor:
+        if isinstance(self.conv, Pointwise) and torch.compiler.is_compiling():
+            # Runtimes of exported graphs keep channels first, and would turn maps around before and after
+            # each product over the last axis.
+            kernel = self.conv.weight[:, :, None, None]
+            return activated(F.conv2d(x_bchw, kernel, self.conv.bias), self.conv.activation)
         return activated(self.norm(self.conv(x_bchw)), self.activation)
 
     def fuse(self) -> None:
