@@ -43,7 +43,7 @@ from vidseg.compression.low_bits.compress import compress_low_bits
 from vidseg.eval.metrics import region_j
 from vidseg.export.int8 import compress_int8
 from vidseg.export.write import export
-from vidseg.trackers.low_bits.settings import Bits
+from vidseg.trackers.low_bits_settings import Bits
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.registry import build_tracker
 

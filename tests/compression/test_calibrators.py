@@ -18,7 +18,7 @@ from vidseg.compression.low_bits.table import CALIBRATORS
 from vidseg.memory.linear import Linear
 from vidseg.trackers.low_bits.layers import ATTENTION_OPERANDS, LAYER_OPERANDS, LowBitLayer
 from vidseg.trackers.low_bits.quantisers import Grouped, SplitSign, TwoRanges, Uniform
-from vidseg.trackers.low_bits.settings import Bits
+from vidseg.trackers.low_bits_settings import Bits
 
 W4A4, W8A8 = Bits(4, 4), Bits(8, 8)
 

@@ -17,7 +17,7 @@ from vidseg.trackers.device import pick_device
 from vidseg.trackers.image.build import build_image_model
 from vidseg.trackers.image_settings import ImageSettings
 from vidseg.trackers.load_weights import load_weights
-from vidseg.trackers.low_bits.settings import require_float
+from vidseg.trackers.low_bits_settings import require_float
 from vidseg.trackers.model import module_of
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.registry import read_config

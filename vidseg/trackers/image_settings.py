@@ -10,7 +10,7 @@ from torch import nn
 
 from vidseg.errors import ConfigError
 from vidseg.trackers.image_encoder import Backbone
-from vidseg.trackers.low_bits.settings import MayHaveLowBits
+from vidseg.trackers.low_bits_settings import MayHaveLowBits
 
 
 class ImageSettings(MayHaveLowBits):

@@ -11,7 +11,7 @@ from torch import nn
 from vidseg.errors import ConfigError
 from vidseg.memory.bank import BankPolicy
 from vidseg.trackers.image_encoder import STRIDES, Backbone
-from vidseg.trackers.low_bits.settings import MayHaveLowBits
+from vidseg.trackers.low_bits_settings import MayHaveLowBits
 from vidseg.trackers.options import EngineOptions
 from vidseg.validation import Strict
 

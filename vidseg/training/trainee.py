@@ -9,7 +9,7 @@ import torch
 from vidseg.errors import ConfigError
 from vidseg.trackers.build import build_model, expected_shapes
 from vidseg.trackers.engine import Engine
-from vidseg.trackers.low_bits.settings import require_float
+from vidseg.trackers.low_bits_settings import require_float
 from vidseg.trackers.model import module_of
 from vidseg.trackers.registry import read_config
 from vidseg.trackers.settings import EngineSettings

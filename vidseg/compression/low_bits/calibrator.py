@@ -18,7 +18,7 @@ from vidseg.compression.low_bits.steps import (
 )
 from vidseg.trackers.low_bits.layers import ATTENTION_OPERANDS
 from vidseg.trackers.low_bits.quantisers import Quantiser
-from vidseg.trackers.low_bits.settings import Bits
+from vidseg.trackers.low_bits_settings import Bits
 
 Chosen = dict[str, Quantiser]
 """Operand -> what rounds it."""

@@ -33,7 +33,7 @@ from vidseg.trackers.image.segmenter import ImageSegmenter
 from vidseg.trackers.low_bits.folding import fold_signs, query_and_key_rows
 from vidseg.trackers.low_bits.places import Operands, Places, places_of
 from vidseg.trackers.low_bits.saved import scales_of
-from vidseg.trackers.low_bits.settings import Bits
+from vidseg.trackers.low_bits_settings import Bits
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.weights import state_sha256
 from vidseg.trackers.weights.renames import renames_of

@@ -7,6 +7,5 @@ quantisers  how values are rounded: uniform steps, two ranges, powers of two, gr
 layers      layers and attention over rounded operands
 places      where they stand in a model
 folding     exact changes before rounding: signs of keys, shifts and scales of channels
-settings    what a YAML says of them
 saved       scales to and from a file; `install` makes a model one of few bits
 """

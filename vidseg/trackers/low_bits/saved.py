@@ -13,7 +13,7 @@ from vidseg.errors import CheckpointError, ConfigError
 from vidseg.trackers.low_bits.layers import ATTENTION_OPERANDS, LAYER_OPERANDS
 from vidseg.trackers.low_bits.places import Operands, places_of, put_attention, put_layer
 from vidseg.trackers.low_bits.quantisers import QUANTISERS, Quantiser
-from vidseg.trackers.low_bits.settings import Bits, LowBits
+from vidseg.trackers.low_bits_settings import Bits, LowBits
 from vidseg.trackers.weights import read_checkpoint
 
 

@@ -9,7 +9,7 @@ import torch
 from vidseg.errors import ConfigError
 from vidseg.trackers.image.build import build_image_model, public_shapes
 from vidseg.trackers.image_settings import ImageSettings
-from vidseg.trackers.low_bits.settings import require_float
+from vidseg.trackers.low_bits_settings import require_float
 from vidseg.trackers.model import ImageModel, module_of
 from vidseg.trackers.registry import read_config
 from vidseg.trackers.weights.renames import Renames, renames_of
