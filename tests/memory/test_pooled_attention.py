@@ -27,7 +27,7 @@ def constant_over_squares(num_frames: int, height: int, width: int, channels: in
     return cells[:, :, :height, :width].flatten(1, 3)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     num_frames=st.integers(1, 3),
     height=st.integers(1, 6),

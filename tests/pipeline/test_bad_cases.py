@@ -16,7 +16,7 @@ def bad_cases(tmp_path_factory: pytest.TempPathFactory) -> BadCases:
     return BadCases(tmp_path_factory.mktemp("whole"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32))
 def test_generated_calls_and_damaged_files(
     bad_cases: BadCases, tmp_path_factory: pytest.TempPathFactory, seed: int

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
@@ -116,7 +116,7 @@ READERS: dict[str, Callable[[Path], Seen]] = {
 
 
 @pytest.mark.parametrize("name", READERS)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(max_examples=40)
 @given(frames=masklets())
 def test_masks_ids_and_labels_come_back(
     tmp_path_factory: pytest.TempPathFactory, name: str, frames: list[FrameMasks]

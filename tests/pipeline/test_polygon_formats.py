@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
@@ -19,7 +19,7 @@ from support.masklets import frame_masks, masklets, moving_squares, one_mask
 from vidseg.pipeline.writers import FrameMasks
 from vidseg.pipeline.writers.outlines import centre_polygon, edge_polygons
 
-few = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+few = settings(max_examples=40)
 any_mask = st.tuples(st.integers(1, 23), st.integers(1, 23)).flatmap(one_mask)
 
 

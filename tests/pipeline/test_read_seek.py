@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.hard_videos import NUM_FRAMES, RECIPES, HardVideos, number_in
@@ -52,7 +52,7 @@ def test_reverse_equals_the_slice_reversed(
     assert spans(path, start=13, end=38, reverse=True) == everything(path)[13:38][::-1]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(
     name=st.sampled_from(["open_gop.ts", "variable_rate.mp4", "hevc.ts", "mpeg2.mpg", "vp9.webm"]),
     start=st.integers(0, NUM_FRAMES - 1),

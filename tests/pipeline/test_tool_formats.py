@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from pycocotools import mask as coco_mask
 
 import vidseg
@@ -24,7 +24,7 @@ from vidseg.pipeline.writers import FrameMasks
 from vidseg.pipeline.writers.label_studio import encode_brush_rle
 from vidseg.testing import FakeTracker
 
-few = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+few = settings(max_examples=30)
 
 
 def low_ids(frames: list[FrameMasks]) -> list[FrameMasks]:

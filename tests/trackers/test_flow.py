@@ -378,7 +378,7 @@ def test_a_large_video_is_tracked_on_a_smaller_grid() -> None:
     assert ious.min() > 0.8
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(height=st.integers(1, 70), width=st.integers(1, 70), data=st.data())
 def test_frames_of_any_size_are_tracked(height: int, width: int, data: st.DataObject) -> None:
     random = np.random.default_rng(data.draw(st.integers(0, 9)))

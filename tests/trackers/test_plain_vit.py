@@ -39,7 +39,7 @@ def attend_window_by_window(layer: Attention, x_byxc: Tensor, window: int) -> Te
 
 
 @torch.no_grad()
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(height=st.integers(1, 9), width=st.integers(1, 9), window=st.integers(1, 5))
 def test_windows_equal_their_definition_on_any_grid(height: int, width: int, window: int) -> None:
     torch.manual_seed(0)

@@ -55,7 +55,7 @@ def attend_cell_by_cell(layer: WindowAttention, x_byxc: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(height=st.integers(1, 7), width=st.integers(1, 7), window=st.integers(1, 4))
 def test_windows_equal_their_definition_on_any_grid(height: int, width: int, window: int) -> None:
     layer = WindowAttention(12, heads=3, window=window)

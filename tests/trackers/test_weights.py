@@ -151,7 +151,7 @@ def test_a_file_cut_short_anywhere_is_an_error(kind, tmp_path):
             read_checkpoint(cut)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     noise=st.binary(max_size=200),
     head=st.sampled_from([b"", b"PK\x03\x04", b"\x80\x02", b"\x08" + b"\0" * 7 + b"{"]),
