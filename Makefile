@@ -24,11 +24,12 @@ demo: .venv/core            ## a first try: make a video, track it, score it, pr
 picture: .venv/core         ## the README's moving picture
 	.venv/bin/vidseg demo --out runs/demo --animation docs/images/demo.webp
 
-# Two processes of one thread each: threads within them would only fight for the same cores.
+# Three processes of one thread each, as some always wait (for a browser, a worker, a kill). Threads within them
+# would only fight for the same cores. Whoever is idle takes over half of what another one has left to do.
 test: export OMP_NUM_THREADS = 1
 test: .venv/dev             ## fast tests first, then the slow ones
-	$(PY) -m pytest -q -x -n 2 -m "not slow"
-	$(PY) -m pytest -q -n 2 -m slow
+	$(PY) -m pytest -q -x -n 3 --dist worksteal -m "not slow"
+	$(PY) -m pytest -q -n 3 --dist worksteal -m slow
 
 check: .venv/dev            ## format, lint, types, imports
 	$(PY) -m ruff format --check .
