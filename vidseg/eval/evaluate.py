@@ -204,7 +204,8 @@ def _about(data: DataSet, asked: TrackerOptions, options: EvaluationOptions) -> 
 def _discover(data: DataSet, options: EvaluationOptions) -> dict[str, Any] | None:
     """How objects are found; None on data sets that give them."""
     if data.max_proposals is not None:
-        return {"max_objects": data.max_proposals, **options.discover}
+        # A proposal that is no object costs nothing, and a frame on which an object is missing does.
+        return {"max_objects": data.max_proposals, "report_tentative": True, **options.discover}
     if options.discover:
         said = min(options.discover).replace("_", "-")
         raise InputError(

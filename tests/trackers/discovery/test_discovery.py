@@ -67,6 +67,14 @@ def test_an_object_is_tentative_until_it_is_seen_again(discovery: Any) -> None:
     assert finder.step(session, frame_of(4)).obj_ids == [1]
 
 
+def test_tentative_objects_can_be_reported(discovery: Any) -> None:
+    session, finder = OracleSession(), discovery(every=10, confirm_after=4, report_tentative=True)
+    reported = [finder.step(session, frame_of(0)).obj_ids]
+    session.follows[1] = 0  # the tracker loses it
+    reported += [finder.step(session, frame_of(index)).obj_ids for index in range(1, 5)]
+    assert reported == [[1], [1], [1], [1], []]
+
+
 def test_what_is_not_found_again_is_forgotten(discovery: Any) -> None:
     session, finder = OracleSession(), discovery(every=10, confirm_after=4)
     finder.step(session, frame_of(0))

@@ -49,10 +49,11 @@ class Discovery:
         for frame in vidseg.read("street.mp4"):
             result = discovery.step(session, frame)  # in place of session.step(frame)
 
-    Ids go on from the highest that the session knows, and are never used again. A new object is tentative,
-    and not in the results, until the model finds it a second time at the place to which it was tracked.
-    Objects that were prompted stay what they are: they are never forgotten, and what is found of them is not
-    new. What is held does not grow with the video.
+    Ids go on from the highest that the session knows, and are never used again. A new object is tentative
+    until the model finds it a second time at the place to which it was tracked; until then it is not in the
+    results, unless `DiscoverySettings.report_tentative` asks for it. Objects that were
+    prompted stay what they are: they are never forgotten, and what is found of them is not new. What is held
+    does not grow with the video.
 
     With a detector, objects are what it draws boxes around: they are prompted by these boxes, and have its
     labels in the results::
@@ -106,8 +107,8 @@ class Discovery:
         return {obj_id: known.label for obj_id, known in self._objects.items() if known.label}
 
     def step(self, session: Session, frame: Frame) -> FrameResult:
-        """Track into a frame, look for new objects if it is time to, and give the result without tentative
-        objects.
+        """Track into a frame, look for new objects if it is time to, and give the result, without tentative
+        objects unless they are to be reported.
 
         Raises:
             The errors of `Session.step`.
@@ -124,8 +125,7 @@ class Discovery:
         if self._is_due(frame):
             self._drop_doubles(session, result)
             result = self._find(session, frame, result)
-        tentative = {obj_id for obj_id, known in self._objects.items() if not known.is_confirmed}
-        return self._named(result.of_objects(set(session.obj_ids) - tentative))
+        return self._named(result.of_objects(set(session.obj_ids) - self._unreported()))
 
     def state(self) -> dict[str, Any]:
         """All that is needed to go on after `Session.save`, as JSON values."""
@@ -213,6 +213,12 @@ class Discovery:
         """The masks in sight of objects that have not been forgotten since the session's step."""
         masks = _masks_in_sight(result)
         return {obj_id: mask for obj_id, mask in masks.items() if obj_id in session.obj_ids}
+
+    def _unreported(self) -> set[int]:
+        """The objects that are followed and not reported yet."""
+        if self.settings.report_tentative:
+            return set()
+        return {obj_id for obj_id, known in self._objects.items() if not known.is_confirmed}
 
     def _named(self, result: FrameResult) -> FrameResult:
         """The result, with the labels of objects that have one."""

@@ -38,7 +38,10 @@ class DiscoverySettings(Strict):
     is no object of its own."""
     confirm_after: Annotated[int, Field(ge=0)] = 5
     """A new object is tentative until this many frames later, when it is looked for at its place again; it
-    is reported only if it is found there once more. 0: it is reported from its first frame on."""
+    is reported only if it is found there once more. 0: it is never tentative."""
+    report_tentative: bool = False
+    """Whether tentative objects are reported, too, from their first frame on, so that more is reported of
+    each object, and for a few frames what is none."""
     forget_after: Annotated[int, Field(ge=1)] = 150
     """An object that was found and has been out of sight for this many frames is forgotten. Its id is not
     used again."""
