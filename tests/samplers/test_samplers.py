@@ -14,6 +14,7 @@ from vidseg.errors import ConfigError, PromptError
 from vidseg.masks import box_xywh, boxes_xyxy
 from vidseg.samplers import SAMPLERS, CutMask, Found, PointSettings, Sampler, propose, register_sampler
 from vidseg.samplers.nms import kept_by_nms
+from vidseg.samplers.points import grid_points
 from vidseg.samplers.selection import by_box, by_points, by_text
 from vidseg.trackers import choices
 
@@ -75,6 +76,37 @@ def test_two_round_asks_less_than_the_grid() -> None:
     _, sparse = run("two-round", points_per_side=16)
     assert dense == 256
     assert 16 < sparse < dense
+
+
+def test_tiles_without_a_good_mask_are_left_out() -> None:
+    # The rule's masks of background predict an IoU of 0.89 at most, those of objects 0.94.
+    settings = {"points_per_side": 16, "pred_iou_thresh": 0.92}
+    asked: list[npt.NDArray[Any]] = []
+    decode = decoder(planted(), 1024)
+    coarse, stride = grid_points(4, SIZE_HW), np.array([120 // 16, 90 // 16])
+
+    def tiles(**others: Any) -> set[tuple[float, float]]:
+        """The coarse points around which the second round asks."""
+
+        def listening(points: npt.NDArray[Any]) -> Any:
+            asked.append(points)
+            return decode(points)
+
+        asked.clear()
+        found, _ = propose("two-round", listening, SIZE_HW, **settings, **others)
+        points = np.array([one.point_xy for one in found]).astype(int)
+        assert set(planted()[points[:, 1], points[:, 0]].tolist()) == {1, 2, 3}
+        offsets = np.concatenate(asked[1:])[:, None] - coarse
+        inside = ((offsets >= -stride) & (offsets <= 2 * stride)).all(2)
+        return {(x, y) for x, y in coarse[inside.argmax(1)].tolist()}
+
+    on_objects = {(x, y) for x, y in coarse.tolist() if planted()[int(y), int(x)]}
+    assert len(tiles()) > len(on_objects)
+    assert tiles(tile_iou_thresh=0.92) <= on_objects
+    x, y = min({(x, y) for x, y in coarse.tolist()} - on_objects)
+    skip = np.zeros(SIZE_HW, bool)
+    skip[int(y), int(x)] = True
+    assert (x, y) in tiles(tile_iou_thresh=0.92, skip=skip), "nothing is known of what was skipped"
 
 
 def test_skipped_pixels_are_not_asked() -> None:

@@ -59,7 +59,7 @@ class Asking:
             visit: is given the logits of masks that are kept, at the picture's size.
         """
         kept: list[Proposal] = []
-        for chunk in self._chunks(self._to_ask(points_xy), settings):
+        for chunk in self._chunks(self.to_ask(points_xy), settings):
             self.num_asked += len(chunk)
             logits_nkhw, ious_nk = self.picture.at_points(chunk, settings.first_iou_thresh)
             sources = np.repeat(np.arange(len(chunk)), ious_nk.shape[1])
@@ -108,7 +108,8 @@ class Asking:
             visit(full)
         return _proposals(full > 0, logits[good], ious[good], stable[good], chosen)
 
-    def _to_ask(self, points_xy: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def to_ask(self, points_xy: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Those of some points, N x 2, that are not to be skipped."""
         if self.skip is None or not len(points_xy):
             return points_xy
         x, y = points_xy.astype(int).T
