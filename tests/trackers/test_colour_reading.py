@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vidseg.trackers.space_time.colour_reading import by_colour, by_near_colour
+from vidseg.trackers.space_time.colour_reading import by_colour, by_near_colour, colour_counts
 from vidseg.trackers.space_time.pixel_reading import follow
 
 SIDE = 96
@@ -30,7 +30,7 @@ def test_colours_tell_the_object_from_what_is_near_it() -> None:
     picture = painted((30, 60, 20, 50, RED), (0, 4, 0, SIDE, BLUE))
     mask = rectangle(30, 60, 20, 50)
     masks = torch.cat((mask, 1 - mask))
-    ratios = by_colour(picture.flip(3), [(picture, masks)])
+    ratios = by_colour(picture.flip(3), colour_counts(picture, masks))
     assert ratios.shape == masks.shape
     assert ratios[0, 0, 45, SIDE - 35] > 0.95
     assert ratios[0, 0, 80, 20] < 0.05
@@ -39,7 +39,7 @@ def test_colours_tell_the_object_from_what_is_near_it() -> None:
 
 def test_without_the_object_no_colour_is_its_own() -> None:
     picture = torch.rand(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(5)) * 255
-    ratios = by_colour(picture, [(picture, torch.zeros(1, 1, SIDE, SIDE))])
+    ratios = by_colour(picture, colour_counts(picture, torch.zeros(1, 1, SIDE, SIDE)))
     assert ratios.max() <= 0.5
     assert ratios.isfinite().all()
 
@@ -55,7 +55,7 @@ def test_close_by_a_colour_is_the_side_that_shows_it_there() -> None:
     assert got[0, 0, 40, 72] > 0.95
     assert got[0, 0, 80, 20] < 0.05
     assert got[0, 0, 20, 48] < 0.05
-    everywhere = by_colour(before, [(before, mask)])
+    everywhere = by_colour(before, colour_counts(before, mask))
     assert everywhere[0, 0, 80, 20] > 0.5  # what all of the frame's colours cannot tell
 
 

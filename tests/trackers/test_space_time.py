@@ -27,7 +27,7 @@ from vidseg.trackers.space_time.correction import corrected
 from vidseg.trackers.space_time.first_guess import first_guess
 from vidseg.trackers.space_time.pieces import unclicked_pieces
 from vidseg.trackers.space_time.prompt_maps import beyond_box, draw
-from vidseg.trackers.space_time.video_model import frames_to_read
+from vidseg.trackers.space_time.video_model import adds_latest
 from vidseg.validation import parse
 
 SIZE = 96
@@ -145,9 +145,9 @@ def test_the_frame_before_is_read_by_keys_while_the_object_is_there() -> None:
         return MemoryFrame(index, None, torch.zeros(1), score, 1.0, None)
 
     given, there, gone = frame(0, 5.0), frame(3, 2.0), frame(3, -2.0)
-    assert frames_to_read(([given], there)) == [given, there]
-    assert frames_to_read(([given], gone)) == [given]
-    assert frames_to_read(([given], given)) == [given]
+    assert adds_latest(([given], there))
+    assert not adds_latest(([given], gone))
+    assert not adds_latest(([given], given))
 
 
 def test_parts_of_another_model_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""Caches for tensors that depend on sizes alone."""
+"""Caches for tensors that depend on sizes alone, or on another tensor."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, ParamSpec
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 Arguments = ParamSpec("Arguments")
 
@@ -37,6 +38,20 @@ def cached(maxsize: int) -> Callable[[Callable[Arguments, Tensor]], Callable[Arg
         return get
 
     return decorate
+
+
+def kept_with_its_source(make: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Make a tensor of another one once, and keep it while that one lives. Nobody may write to either."""
+    made = WeakTensorKeyDictionary()
+
+    @wraps(make)
+    def get(source: Tensor) -> Tensor:
+        tensor: Tensor | None = made.get(source)
+        if tensor is None:
+            tensor = made[source] = make(source)
+        return tensor
+
+    return get
 
 
 @contextmanager

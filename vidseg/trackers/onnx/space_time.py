@@ -47,7 +47,15 @@ class _Reading(nn.Module):
         super().__init__()
         self._graphs = graphs
 
-    def forward(self, keys_rnd: Tensor, memory_rmd: Tensor, values_rme: Tensor) -> Tensor:
+    def forward(
+        self, keys_rnd: Tensor, memory_rmd: Tensor, values_rme: Tensor, is_read_rm: Tensor | None = None
+    ) -> Tensor:
+        if is_read_rm is not None:
+            # The graph reads all tokens. Of those that an object does not read nothing is summed up, and one
+            # more channel says what share the others have.
+            is_read = is_read_rm[..., None].to(values_rme)
+            read = self(keys_rnd, memory_rmd, torch.cat((values_rme * is_read, is_read), dim=2))
+            return read[..., :-1] / read[..., -1:]
         rows = values_rme.shape[0]
         if keys_rnd.shape[0] == 1 and memory_rmd.shape[0] == 1:
             side_by_side = values_rme.transpose(0, 1).flatten(1)[None]

@@ -12,13 +12,13 @@ Layouts: R rows (objects) · h w the low-res grid. Pixels are RGB from 0 to 255;
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vidseg.memory.cached import constant
+from vidseg.trackers.space_time.small_windows import sums_in_threes
 
 LEVELS = 16, 16, 16
 """How many levels lightness and each of the two chromas are cut into."""
@@ -35,32 +35,35 @@ NEAR_UNSEEN = 0.02
 
 
 @torch.no_grad()
-def by_colour(now_r3hw: Tensor, memories: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+def by_colour(now_r3hw: Tensor, counts_r2k: Tensor) -> Tensor:
     """How much likelier each pixel's colour is on the object than near it: R x 1 x h x w, from 0 to 1.
 
     Args:
         now_r3hw: pixels of the frame; one row if all objects share it.
-        memories: pixels and masks (R x 1 x h x w) of each remembered frame; they are counted together.
+        counts_r2k: of `colour_counts`; those of several remembered frames are added up.
     """
-    rows = memories[0][1].shape[0]
-    counts = sum(_count(pixels, masks) for pixels, masks in memories)
-    assert isinstance(counts, Tensor)
-    kernel = _smoothing(counts)
-    smooth = F.conv3d(counts.view(-1, 1, *LEVELS), kernel, padding=1).view(rows, 2, -1)
-    shares = smooth / smooth.sum(dim=2, keepdim=True).clamp(min=1e-6) + UNSEEN_SHARE
+    rows = len(counts_r2k)
+    shares = counts_r2k / counts_r2k.sum(dim=2, keepdim=True).clamp(min=1e-6) + UNSEEN_SHARE
     ratios = shares[:, 0] / shares.sum(dim=1)
     bins = _bins(now_r3hw).flatten(1).expand(rows, -1)
     return ratios.gather(1, bins).view(rows, 1, *now_r3hw.shape[-2:])
 
 
-def _count(pixels_r3hw: Tensor, masks_r1hw: Tensor) -> Tensor:
-    """Colour counts of the object and of its surroundings: R x 2 x colours."""
+@torch.no_grad()
+def colour_counts(pixels_r3hw: Tensor, masks_r1hw: Tensor) -> Tensor:
+    """How often each colour is on the object and on its surroundings, spread to colours beside it: R x 2 x
+    colours.
+
+    Args:
+        pixels_r3hw: of a remembered frame; one row if all objects share it.
+    """
     rows = masks_r1hw.shape[0]
     masks = masks_r1hw.flatten(1).float()
     about = _near(masks_r1hw).flatten(1).float() * (1 - masks)
     weights = torch.stack((masks, about), dim=1)
     bins = _bins(pixels_r3hw).flatten(1)[:, None].expand(rows, 2, -1)
-    return weights.new_zeros(rows, 2, math.prod(LEVELS)).scatter_add_(2, bins, weights)
+    counts = weights.new_zeros(rows, 2, math.prod(LEVELS)).scatter_add_(2, bins, weights)
+    return F.conv3d(counts.view(-1, 1, *LEVELS), _smoothing(counts), padding=1).view(rows, 2, -1)
 
 
 def _near(masks_r1hw: Tensor) -> Tensor:
@@ -116,7 +119,7 @@ def by_near_colour(now_r3hw: Tensor, before: tuple[Tensor, Tensor], places_rhw2:
     weights = torch.cat((masks, 1 - masks), dim=1).flatten(2).float()
     counts = weights.new_zeros(rows, 2, levels * grid_h * grid_w).scatter_add_(2, at, weights)
     counts = counts.view(rows, 2 * levels, grid_h, grid_w) / NEAR_CELL**2
-    seen = F.avg_pool2d(counts, 3, 1, 1).view(rows, 2, levels, grid_h * grid_w)
+    seen = sums_in_threes(counts).div_(9).view(rows, 2, levels, grid_h * grid_w)
     totals = seen.sum(dim=2)
 
     size = constant((grid_w, grid_h), masks.device)

@@ -23,7 +23,7 @@ from vidseg.trackers.image_encoder import fused, pixels_of
 from vidseg.trackers.model import Candidates, Decoded, Features, cat, pick
 from vidseg.trackers.space_time import prompt_maps
 from vidseg.trackers.space_time.answer import KNOWN, Answer
-from vidseg.trackers.space_time.colour_reading import by_colour
+from vidseg.trackers.space_time.colour_reading import by_colour, colour_counts
 from vidseg.trackers.space_time.correction import corrected
 from vidseg.trackers.space_time.decoder import LabelDecoder, conv
 from vidseg.trackers.space_time.first_guess import first_guess
@@ -257,7 +257,8 @@ class SpaceTimeImageModel(nn.Module):
         keys_rnd = self._keys(features).flatten(2).transpose(1, 2)
         read = self.reading(keys_rnd, keys_rnd, values).transpose(1, 2).unflatten(2, grid_hw)
         now = self._pixels(features)
-        maps = torch.cat((by_colour(now, [(now, mask)]).to(mask.dtype), mask), dim=1)
+        colours = by_colour(now, colour_counts(now, mask)).to(mask.dtype)
+        maps = torch.cat((colours, mask), dim=1)
         coarse = F.avg_pool2d(mask, PATCH)
         return torch.cat((read, drawn_rchw, coarse, F.pixel_unshuffle(maps, PATCH)), dim=1)
 

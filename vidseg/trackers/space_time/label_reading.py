@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from vidseg.memory.blocked_attention import LOG2_E, use_blocks
+from vidseg.memory.linear import product
 
 MAX_SHARPNESS = 40.0
 """Highest factor on a cosine in the exponent; sums of such powers stay far within float32."""
@@ -42,41 +43,50 @@ class LabelReading(nn.Module):
         Args:
             is_read_rm: which tokens are read, at least one in a row; None: all.
         """
-        if is_read_rm is None:
-            return _read(keys_rnd * self.sharpness(), memory_rmd, values_rme)
-        scores = (keys_rnd * self.sharpness()) @ memory_rmd.transpose(1, 2)
-        return scores.masked_fill(~is_read_rm[:, None], -torch.inf).softmax(dim=2) @ values_rme
+        query_rnd = keys_rnd * self.sharpness()
+        is_shared = query_rnd.shape[0] == 1 and memory_rmd.shape[0] == 1
+        if use_blocks(query_rnd):
+            return _read_in_blocks(query_rnd, memory_rmd, values_rme, is_read_rm)
+        scores = query_rnd @ memory_rmd.transpose(1, 2)
+        if is_read_rm is not None:
+            scores = scores.masked_fill(~is_read_rm[:, None], -torch.inf)
+        elif is_shared:
+            # All rows share one comparison of keys; their values are put side by side.
+            values_mf = values_rme.transpose(0, 1).flatten(1)
+            return (scores[0].softmax(dim=1) @ values_mf).unflatten(1, (len(values_rme), -1)).transpose(0, 1)
+        return scores.softmax(dim=2) @ values_rme
 
     def sharpness(self) -> Tensor:
         """The factor on cosines in the exponent."""
         return self.log_sharpness.exp().clamp(max=MAX_SHARPNESS)
 
 
-def _read(query_rnd: Tensor, keys_rmd: Tensor, values_rme: Tensor) -> Tensor:
-    rows = values_rme.shape[0]
+def _read_in_blocks(
+    query_rnd: Tensor, keys_rmd: Tensor, values_rme: Tensor, is_read_rm: Tensor | None
+) -> Tensor:
+    # A column of ones in the values gives the sum of weights in the same product; tokens that a row does not
+    # read are 0 in it.
+    read_rm1 = values_rme.new_ones(*values_rme.shape[:2], 1) if is_read_rm is None else is_read_rm[..., None]
+    values = torch.cat((values_rme, read_rm1.to(values_rme)), dim=2) * read_rm1
     if query_rnd.shape[0] == 1 and keys_rmd.shape[0] == 1:
         # All rows share one comparison of keys; their values are put side by side.
-        values_mre = values_rme.transpose(0, 1).flatten(1)
-        return _average(query_rnd[0], keys_rmd[0], values_mre).unflatten(1, (rows, -1)).transpose(0, 1)
-    queries, keys = query_rnd.expand(rows, -1, -1), keys_rmd.expand(rows, -1, -1)
-    if use_blocks(queries):
-        return torch.stack([_average(*row) for row in zip(queries, keys, values_rme, strict=True)])
-    return (queries @ keys.transpose(1, 2)).softmax(dim=2) @ values_rme
+        sums = _weighted(query_rnd[0], keys_rmd[0], values.transpose(0, 1).flatten(1))
+        sums = sums.unflatten(1, (len(values), -1)).transpose(0, 1)
+    else:
+        rows = len(values)
+        queries, keys = query_rnd.expand(rows, -1, -1), keys_rmd.expand(rows, -1, -1)
+        sums = torch.stack([_weighted(*row) for row in zip(queries, keys, values, strict=True)])
+    return (sums[..., :-1] / sums[..., -1:]).to(values_rme.dtype)
 
 
-def _average(query_nd: Tensor, keys_md: Tensor, values_me: Tensor) -> Tensor:
-    """Values averaged by softmax. Scores are known to be small, so no maximum is subtracted."""
-    if not use_blocks(query_nd):
-        return (query_nd @ keys_md.T).softmax(dim=1) @ values_me
-    # A column of ones in the values gives the sum of weights in the same product.
-    queries, keys_dm = query_nd.float() * LOG2_E, keys_md.float().T
-    values = torch.cat((values_me.float(), values_me.new_ones(len(values_me), 1, dtype=torch.float32)), dim=1)
-    sums = queries.new_zeros(queries.shape[0], values.shape[1])
-    # Reuse one buffer for all scores: allocating would cost as much as the products.
-    memory = queries.new_empty(queries.shape[0] * KEY_BLOCK)
-    for keys_dk, values_ke in zip(keys_dm.split(KEY_BLOCK, 1), values.split(KEY_BLOCK), strict=True):
-        shape = (queries.shape[0], keys_dk.shape[1])
-        scores = torch.mm(queries, keys_dk, out=memory[: shape[0] * shape[1]].view(shape))
+def _weighted(query_nd: Tensor, keys_md: Tensor, values_mf: Tensor) -> Tensor:
+    """Sums of values, weighted by the exponentials of scores: float32 N x F. Scores are known to be small, so
+    no maximum is subtracted."""
+    queries, keys = query_nd.float() * LOG2_E, keys_md.float()
+    values_fm = values_mf.float().T
+    sums = queries.new_zeros(len(queries), len(values_fm))
+    for keys_kd, values_fk in zip(keys.split(KEY_BLOCK), values_fm.split(KEY_BLOCK, 1), strict=True):
         # Computing with subnormal float32 numbers would take many times as long.
-        sums.addmm_(scores.clamp_(min=LOWEST_POWER).exp2_(), values_ke)
-    return (sums[:, :-1] / sums[:, -1:]).to(values_me.dtype)
+        weights_nk = product(queries, keys_kd).clamp_(min=LOWEST_POWER).exp2_()
+        sums += product(weights_nk, values_fk)
+    return sums

@@ -20,6 +20,7 @@ from torch import Tensor
 from vidseg.memory.cached import constant
 from vidseg.trackers.carrying.motion import flow_to_previous
 from vidseg.trackers.device import download, upload
+from vidseg.trackers.space_time.small_windows import maxima_in_threes
 
 MISMATCH_RANGE = 64.0
 """Difference of pixel values that counts as a mismatch of 1."""
@@ -98,7 +99,7 @@ def by_motion(masks_r1hw: Tensor, places_rhw2: Tensor) -> Tensor:
     flow = moved.permute(0, 3, 1, 2)
     square = flow.square().sum(dim=1, keepdim=True)
     # Only the parts that are surely on a side count, away from the contour.
-    wide = F.max_pool2d(masks_r1hw, 3, 1, 1)
+    wide = maxima_in_threes(masks_r1hw)
     distances, spreads, seen = [], [], []
     for weight in ((2 * masks_r1hw - 1).clamp(0, 1), (1 - 2 * wide).clamp(0, 1)):
         sums = torch.cat((weight, flow * weight, square * weight), dim=1)

@@ -12,6 +12,7 @@ Layouts: R rows (objects) · N cells · C channels · D key channels · E value 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,10 +21,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vidseg.memory.bank import CONDITIONING_SLOT, MemoryFrame, Recall
+from vidseg.memory.cached import kept_with_its_source
 from vidseg.trackers.graphs.replays import Replays
 from vidseg.trackers.model import MASK_LOGIT_BIAS, MASK_LOGIT_SCALE, Candidates, Decoded, Features
 from vidseg.trackers.space_time import prompt_maps
-from vidseg.trackers.space_time.colour_reading import by_colour, by_near_colour
+from vidseg.trackers.space_time.colour_reading import by_colour, by_near_colour, colour_counts
 from vidseg.trackers.space_time.image_model import (
     LOW_RES_STRIDE,
     MASK_CHANNELS,
@@ -36,6 +38,8 @@ from vidseg.trackers.space_time.pixel_reading import by_motion, carry, follow, m
 
 Sources = tuple[list[MemoryFrame], MemoryFrame]
 """Conditioning frames, and the latest frame, which is carried over. Both are read by keys, from anywhere."""
+OF_PIXELS, OF_MASKS = slice(-PIXEL_CHANNELS, None), slice(-PIXEL_CHANNELS - MASK_CHANNELS, -PIXEL_CHANNELS)
+"""Channels of memory tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +55,6 @@ class _Frames:
     """What is remembered of frames; 1 row if all objects remember the same ones."""
 
     keys_rmd: Tensor
-    given_r3hw: list[Tensor]
-    """Pixels of each conditioning frame."""
     before_r3hw: Tensor
     """Pixels of the latest frame."""
     places_rhw2: Tensor
@@ -64,8 +66,10 @@ class _Objects:
     """What is remembered of objects, one a row."""
 
     values_rme: Tensor
-    given_r1hw: list[Tensor]
-    """Masks on each conditioning frame."""
+    is_read_rm: Tensor | None
+    """Which tokens each object reads; None: all."""
+    colours_r2k: Tensor
+    """Counts of colours on all conditioning frames; see `colour_counts`."""
     before_r1hw: Tensor
     """Masks on the latest frame."""
     keys_r2d: Tensor
@@ -106,9 +110,9 @@ class SpaceTimeModel(SpaceTimeImageModel):
         4 x 4 pixels of each of the `MEMORY_MAPS`.
         """
         sources = [self._sources(recall) for recall in recalls]
-        kinds: dict[tuple[int, int], list[int]] = {}
-        for row, source in enumerate(sources):
-            kinds.setdefault((len(source[0]), len(frames_to_read(source))), []).append(row)
+        kinds: dict[int, list[int]] = {}
+        for row, (given, _) in enumerate(sources):
+            kinds.setdefault(len(given), []).append(row)
         parts = [
             self._attend_alike(features, [sources[row] for row in rows], [recalls[row] for row in rows], rows)
             for rows in kinds.values()
@@ -130,7 +134,7 @@ class SpaceTimeModel(SpaceTimeImageModel):
     def _attend_alike(
         self, features: Features, sources: Sequence[Sources], recalls: Sequence[Recall], rows: Sequence[int]
     ) -> Tensor:
-        """What `attend` returns, for objects that read equally many frames."""
+        """What `attend` returns, for objects with equally many conditioning frames."""
         grid_hw = grid_of(features)
         keys_rnd = self._keys(features).flatten(2).transpose(1, 2)
         now = self._pixels(features)
@@ -138,13 +142,20 @@ class SpaceTimeModel(SpaceTimeImageModel):
             keys_rnd, now = keys_rnd[list(rows)], now[list(rows)]
         # Objects that remember the same frames share all that does not depend on their masks.
         is_shared = keys_rnd.shape[0] == 1 and len({_frames_of(source) for source in sources}) == 1
-        keys, values = self._memories([frames_to_read(source) for source in sources], is_shared)
-        old = [[given[i] for given, _ in sources] for i in range(len(sources[0][0]))]
-        shown_old = [_shown(of_rows, grid_hw, is_shared) for of_rows in old]
-        before, masks = _shown([latest for _, latest in sources], grid_hw, is_shared)
+        latest = [frame for _, frame in sources]
+        adds = [adds_latest(source) for source in sources]
+        read = [*zip(*(given for given, _ in sources), strict=True), *([latest] if any(adds) else [])]
+        keys, values = self._memories(read, is_shared)
+        is_read = None
+        if any(adds) and not all(adds):
+            is_read = torch.ones(values.shape[:2], dtype=torch.bool)
+            is_read[:, -keys_rnd.shape[1] :] = torch.tensor(adds)[:, None]
+            is_read = is_read.to(self.device)
+        before, masks = _shown(latest, grid_hw, is_shared)
         places = follow(now.expand(before.shape[0], -1, -1, -1), before)
-        frames = _Frames(keys, [pixels for pixels, _ in shown_old], before, places)
-        objects = _Objects(values, [mask for _, mask in shown_old], masks, self._object_keys(recalls))
+        colours = torch.stack([_colours(given) for given, _ in sources])
+        frames = _Frames(keys, before, places)
+        objects = _Objects(values, is_read, colours, masks, self._object_keys(recalls))
         combine = self._read_shared if is_shared else self._read
         return combine(_Now(keys_rnd, now), frames, objects)
 
@@ -154,21 +165,14 @@ class SpaceTimeModel(SpaceTimeImageModel):
         Args:
             frames: of a row for each object, or 1.
         """
-        return self._combine(
-            self.reading(now.keys_rnd, frames.keys_rmd, objects.values_rme), now, frames, objects
-        )
-
-    def _combine(self, anywhere_rne: Tensor, now: _Now, frames: _Frames, objects: _Objects) -> Tensor:
-        """What keys have read, and the other reads beside it."""
+        anywhere_rne = self.reading(now.keys_rnd, frames.keys_rmd, objects.values_rme, objects.is_read_rm)
         grid_hw = (now.pixels_r3hw.shape[2] // PATCH, now.pixels_r3hw.shape[3] // PATCH)
         before, places = frames.before_r3hw, frames.places_rhw2
         pixels = now.pixels_r3hw.expand(before.shape[0], -1, -1, -1)
         carried = carry(objects.before_r1hw, places)
         apart = mismatch(pixels, before, places).expand(len(carried), -1, -1, -1)
-        # Whole-frame colours come from conditioning frames alone: a leak into a tracked mask would otherwise
-        # be taken for the object's own colours.
-        given = list(zip(frames.given_r3hw, objects.given_r1hw, strict=True))
-        colours = by_colour(pixels, given), by_near_colour(pixels, (before, objects.before_r1hw), places)
+        near = by_near_colour(pixels, (before, objects.before_r1hw), places)
+        colours = by_colour(pixels, objects.colours_r2k), near
         maps = torch.cat((carried, apart, by_motion(carried, places), *colours), dim=1)
         likeness = (objects.keys_r2d @ now.keys_rnd.transpose(1, 2)).unflatten(2, grid_hw)
         parts = (anywhere_rne.transpose(1, 2).unflatten(2, grid_hw), likeness, F.pixel_unshuffle(maps, PATCH))
@@ -193,7 +197,7 @@ class SpaceTimeModel(SpaceTimeImageModel):
 
         Args:
             given_rnc, latest_rnc: memory tokens of that frame and of the latest one, which may be the same.
-            is_latest_read_r: whether the latest frame is read by keys, too; see `frames_to_read`.
+            is_latest_read_r: whether the latest frame is read by keys, too; see `adds_latest`.
             pointers_r2c: the object on the conditioning frame, and on tracked ones.
             places_rhw2: where each pixel was on the latest frame; see `follow`.
         """
@@ -203,19 +207,26 @@ class SpaceTimeModel(SpaceTimeImageModel):
         is_read = torch.cat((torch.ones_like(is_read), is_read), dim=1)
         now = _Now(self._keys(features).flatten(2).transpose(1, 2), self._pixels(features))
         (given, given_masks), (before, masks) = (shown_by(x, grid_hw) for x in (given_rnc, latest_rnc))
-        frames = _Frames(keys, [given], before, places_rhw2)
-        objects = _Objects(values, [given_masks], masks, F.normalize(pointers_r2c.to(self.dtype), dim=2))
-        return self._combine(self.reading(now.keys_rnd, keys, values, is_read), now, frames, objects)
+        pointers = F.normalize(pointers_r2c.to(self.dtype), dim=2)
+        colours = colour_counts(given, given_masks)
+        return self._read(
+            now, _Frames(keys, before, places_rhw2), _Objects(values, is_read, colours, masks, pointers)
+        )
 
     def masks_read(self, conditioned_rchw: Tensor) -> Tensor:
         masks = conditioned_rchw[:, self.value_channels - MASK_CHANNELS : self.value_channels]
         return F.pixel_shuffle(masks, PATCH)[:, 0]
 
     def _memories(self, frames: Sequence[Sequence[MemoryFrame]], is_shared: bool) -> tuple[Tensor, Tensor]:
-        """Keys (1 row if shared) and values of each row's frames, one frame after the other."""
-        tokens = torch.stack([_tokens(of_row) for of_row in frames])
-        keys, values = self._keys_and_values(tokens)
-        return (keys[:1] if is_shared else keys), values
+        """Keys (1 row if shared) and values of frames, one after the other.
+
+        Args:
+            frames: each with a memory of every object.
+        """
+        of_keys, of_values = slice(self.key_channels), slice(self.key_channels, -PIXEL_CHANNELS)
+        keys = torch.cat([_tokens(own[:1] if is_shared else own, of_keys) for own in frames], dim=1)
+        values = torch.cat([_tokens(own, of_values) for own in frames], dim=1)
+        return keys.to(self.dtype), values.to(self.dtype)
 
     def _keys_and_values(self, tokens_rnc: Tensor) -> tuple[Tensor, Tensor]:
         widths = (self.key_channels, self.value_channels, PIXEL_CHANNELS)
@@ -279,30 +290,44 @@ class SpaceTimeModel(SpaceTimeImageModel):
         return torch.cat((keys, values, patches), dim=1).flatten(2).transpose(1, 2).to(torch.bfloat16)
 
 
-def frames_to_read(sources: Sources) -> list[MemoryFrame]:
-    """The frames that are read by keys: those of prompts, and the latest one, as it shows what the object
-    looks like by now. A frame on which the object was called absent would only say that it is nowhere."""
+def adds_latest(sources: Sources) -> bool:
+    """Whether the latest frame is read by keys beside those of prompts, as it shows what the object looks
+    like by now. A frame on which the object was called absent would only say that it is nowhere."""
     given, latest = sources
-    adds = latest.object_score_logit > 0 and all(latest is not frame for frame in given)
-    return [*given, latest] if adds else given
+    return latest.object_score_logit > 0 and all(latest is not frame for frame in given)
 
 
-def _tokens(frames: Sequence[MemoryFrame]) -> Tensor:
-    return torch.cat([frame.tokens_nc for frame in frames if frame.tokens_nc is not None])
+def _tokens(frames: Sequence[MemoryFrame], channels: slice) -> Tensor:
+    """Some channels of the tokens of memory frames, one a row."""
+    return torch.stack([frame.tokens_nc[:, channels] for frame in frames if frame.tokens_nc is not None])
 
 
 def _shown(frames: Sequence[MemoryFrame], grid_hw: tuple[int, int], is_shared: bool) -> tuple[Tensor, Tensor]:
     """Pixels (1 row if shared) and masks of one remembered frame for each object."""
-    pixels, masks = shown_by(torch.stack([_tokens([frame]) for frame in frames]), grid_hw)
-    return (pixels[:1] if is_shared else pixels), masks
+    pixels = _tokens(frames[:1] if is_shared else frames, OF_PIXELS)
+    return _as_maps(pixels, grid_hw), _as_maps(_tokens(frames, OF_MASKS), grid_hw)
 
 
 def shown_by(tokens_rnc: Tensor, grid_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Pixels and masks (R x 1 x h x w) that memory tokens of one frame hold."""
-    patches = tokens_rnc.float().transpose(1, 2).unflatten(2, grid_hw)
-    pixels = patches[:, -PIXEL_CHANNELS:]
-    masks = patches[:, -PIXEL_CHANNELS - MASK_CHANNELS : -PIXEL_CHANNELS]
-    return F.pixel_shuffle(pixels, PATCH), F.pixel_shuffle(masks, PATCH)
+    return _as_maps(tokens_rnc[..., OF_PIXELS], grid_hw), _as_maps(tokens_rnc[..., OF_MASKS], grid_hw)
+
+
+def _as_maps(tokens_rnc: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+    return F.pixel_shuffle(tokens_rnc.float().transpose(1, 2).unflatten(2, grid_hw), PATCH)
+
+
+def _colours(given: Sequence[MemoryFrame]) -> Tensor:
+    """Counts of colours on all conditioning frames of an object: 2 x colours; see `colour_counts`."""
+    return torch.stack([_colours_of(frame.tokens_nc) for frame in given if frame.tokens_nc is not None]).sum(
+        0
+    )
+
+
+@kept_with_its_source
+def _colours_of(tokens_nc: Tensor) -> Tensor:
+    side = math.isqrt(len(tokens_nc))  # the model's input is square, and so is the grid of its cells
+    return colour_counts(*shown_by(tokens_nc.detach()[None], (side, side)))[0]
 
 
 def _frames_of(sources: Sources) -> tuple[int, ...]:
