@@ -51,7 +51,7 @@ MODELS = ("vidseg-nano", "sam2.1_hiera_t_G", "edgetam_G", "efficienttam_ti_G", "
 NANO_PARTS = {"int8": ("image_encoder",), "int8-decoder": ("image_encoder", "decoder")}
 CALIBRATION = 16
 """How many frames of the clip calibrate."""
-LEARNED_STEPS = 100
+WAYS = (("W8A8", 0), ("W6A6", 0), ("W4A4", 0))
 WARM = 2
 """Frames of a sequence that are not timed."""
 
@@ -130,7 +130,11 @@ def nano_variants(args: argparse.Namespace) -> list[Variant]:
         if not out.exists():
             compress_int8(asked, args.calibrate, out, parts=parts, **clip)
         variants.append(of_folder(f"`--int8 --parts {','.join(parts)}`", out))
-    return variants + few_bits("vidseg-nano", asked, args.calibrate, args.work, ("image_encoder",), clip)
+    # Of random weights what blocks learn would say little, and take minutes.
+    ways = (*WAYS, ("W4A4", 100))
+    return variants + few_bits(
+        "vidseg-nano", asked, args.calibrate, args.work, ("image_encoder",), clip, ways=ways
+    )
 
 
 def golden_variants(name: str, args: argparse.Namespace, clip: Clip) -> list[Variant]:
@@ -140,7 +144,9 @@ def golden_variants(name: str, args: argparse.Namespace, clip: Clip) -> list[Var
     variants = common_variants(tracker, loaded, name, asked, args, build_tracker(asked))
     is_tracker = name[-1].isupper()
     if is_tracker:
-        variants.append(Variant("`--fast`", {**loaded, "fast": True}, name, variants[0].megabytes))
+        variants.append(
+            Variant("`--fast`", {**loaded, "fast": True, "device": "cpu"}, name, variants[0].megabytes)
+        )
     pictures = args.work / tracker / "pictures"
     if not pictures.exists():
         pictures.mkdir(parents=True)
@@ -167,8 +173,8 @@ def common_variants(
     """The model in PyTorch and onnxruntime, whole and in half."""
     parameters = tracker.describe()["parameters"]
     variants = [
-        Variant("float32", {**loaded, "dtype": "float32"}, golden, 4 * parameters / 1e6),
-        Variant("bfloat16", {**loaded, "dtype": "bfloat16"}, golden, 2 * parameters / 1e6),
+        Variant("float32", {**loaded, "dtype": "float32", "device": "cpu"}, golden, 4 * parameters / 1e6),
+        Variant("bfloat16", {**loaded, "dtype": "bfloat16", "device": "cpu"}, golden, 2 * parameters / 1e6),
     ]
     for dtype in ("float32", "float16"):
         out = args.work / name / f"onnx-{dtype}"
@@ -179,15 +185,27 @@ def common_variants(
 
 
 def few_bits(
-    name: str, asked: TrackerOptions, source: Path, work: Path, parts: Sequence[str], clip: dict[str, Any]
+    name: str,
+    asked: TrackerOptions,
+    source: Path,
+    work: Path,
+    parts: Sequence[str],
+    clip: dict[str, Any],
+    *,
+    ways: Sequence[tuple[str, int]] = WAYS,
 ) -> list[Variant]:
+    """Variants of few bits.
+
+    Args:
+        ways: bits, and how many steps each block learns.
+    """
     variants = []
-    for bits, steps in (("W8A8", 0), ("W6A6", 0), ("W4A4", 0), ("W4A4", LEARNED_STEPS)):
+    for bits, steps in ways:
         out = work / name / (f"{bits}-learned" if steps else bits)
         if not out.exists():
             compress_low_bits(asked, source, out, bits=bits, parts=parts, steps=steps, **clip)
         label = f"`--bits {bits}{' --reconstruct' if steps else ''}`, simulated"
-        variant = Variant(label, {"tracker": str(out / "tracker.yaml")}, is_simulated=True)
+        variant = Variant(label, {"tracker": str(out / "tracker.yaml"), "device": "cpu"}, is_simulated=True)
         tracker = build_tracker(TrackerOptions.of(out / "tracker.yaml"))
         model = tracker.engine.model if hasattr(tracker, "engine") else tracker.model  # type: ignore[attr-defined]
         all_bits = 32 * tracker.describe()["parameters"]
@@ -255,7 +273,7 @@ def work(pipe: Connection, options: dict[str, Any], golden: str | None) -> None:
     and at the end with the peak of memory in MiB."""
     torch.set_num_threads(1)
     weights = {} if golden is None else {"weights": golden_weights(golden)[1]}
-    tracker = build_tracker(TrackerOptions.of(**options, **weights, device="cpu"))
+    tracker = build_tracker(TrackerOptions.of(**options, **weights))
     session: Any = None
     while (said := pipe.recv())[0] != "end":
         if said[0] == "start":

@@ -7,6 +7,9 @@ until enough frames have been tracked. Both ways take turns frame by frame. The 
 which a bank fills, are not timed; all are compared. A mask that is empty both ways is not counted, since that
 would say nothing. The weights are random, so masks hang on what is read more than those of trained weights
 do.
+
+What the whole model takes to attend over the frame and over the memory stands apart, since that is all that
+fewer reads can spare: "at most" is how many times the frames/s would be if both took no time at all.
 """
 
 from __future__ import annotations
@@ -49,24 +52,30 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
-    print("| tracker | golden | whole, ms | fast, ms | times the frames/s | masks | IoU mean | least |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| tracker | golden | whole | frame | memory | at most | fast | times | masks | IoU mean | least |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     for name in options.goldens:
         golden = load_golden(name)
-        whole, fast, ious = measured(golden, options)
+        whole, (frame, memory), fast, ious = measured(golden, options)
         mean, least = (statistics.mean(ious), min(ious)) if ious else (float("nan"), float("nan"))
         print(
-            f"| {golden.tracker} | {golden.scenario} | {whole:.0f} | {fast:.0f} | {whole / fast:.2f} "
+            f"| {golden.tracker} | {golden.scenario} | {whole:.0f} | {frame:.0f} | {memory:.0f} "
+            f"| {whole / (whole - frame - memory):.2f} | {fast:.0f} | {whole / fast:.2f} "
             f"| {len(ious)} | {mean:.4f} | {least:.4f} |",
             flush=True,
         )
 
 
-def measured(golden: Golden, options: argparse.Namespace) -> tuple[float, float, list[float]]:
-    """Median milliseconds a frame of the whole model and of `fast`, and the IoU of each mask."""
+def measured(
+    golden: Golden, options: argparse.Namespace
+) -> tuple[float, tuple[float, float], float, list[float]]:
+    """Median milliseconds a frame of the whole model, of both attentions in it and of `fast`, and each mask's
+    IoU."""
     said: dict[str, Any] = {"weights": seeded_state(golden), "dtype": options.dtype, "device": "cpu"}
     said["image_size"] = options.image_size
-    sessions = [vidseg.load(golden.tracker, fast=fast, **said).start() for fast in (False, True)]
+    trackers = [vidseg.load(golden.tracker, fast=fast, **said) for fast in (False, True)]
+    sessions = [tracker.start() for tracker in trackers]
+    attended = [timed(trackers[0].engine.model, kind) for kind in ("self_attn", "cross_attn_image")]  # type: ignore[attr-defined]
     images = video_frames(golden)
     prompts = [step for step in golden.steps if isinstance(step, PromptCall)]
     first = min(step.frame_idx for step in prompts)
@@ -82,6 +91,8 @@ def measured(golden: Golden, options: argparse.Namespace) -> tuple[float, float,
         there = (first + count) % period
         image = images[there if there < len(images) else period - there]
         masks = []
+        for times in attended:
+            times.append(0.0)
         for way in (0, 1) if count % 2 else (1, 0):
             began = time.process_time()
             result = sessions[way].step(vidseg.Frame(count, count / 25, image=image))
@@ -90,8 +101,27 @@ def measured(golden: Golden, options: argparse.Namespace) -> tuple[float, float,
         union = (masks[0] | masks[1]).sum((1, 2))
         both = (masks[0] & masks[1]).sum((1, 2))
         ious += [float(b / u) for b, u in zip(both, union, strict=True) if u]
-    whole, fast = (1000 * statistics.median(times[options.warm :]) for times in seconds)
-    return whole, fast, ious
+    whole, fast, frame, memory = (
+        1000 * statistics.median(times[options.warm :]) for times in (*seconds, *attended)
+    )
+    return whole, (frame, memory), fast, ious
+
+
+def timed(model: torch.nn.Module, kind: str) -> list[float]:
+    """CPU seconds of the modules of a name in memory attention, which are added to the last of the list."""
+    times: list[float] = []
+
+    def begin(*_: Any) -> None:
+        times[-1] -= time.process_time()
+
+    def end(*_: Any) -> None:
+        times[-1] += time.process_time()
+
+    for name, module in model.get_submodule("memory_attention").named_modules():
+        if name.endswith(kind):
+            module.register_forward_pre_hook(begin)
+            module.register_forward_hook(end)
+    return times
 
 
 if __name__ == "__main__":
