@@ -17,6 +17,7 @@ float32. What was made is kept under --work, and made again only if it is not th
 from __future__ import annotations
 
 import argparse
+import itertools
 import multiprocessing
 import resource
 import statistics
@@ -112,10 +113,15 @@ def davis_clips(root: Path) -> Iterator[Clip]:
 
 
 def golden_clip(name: str, count: int) -> Clip:
-    """The frames of a golden; that of an image model has a picture, and takes frames and box of another's."""
+    """The frames of a golden, forward and backward.
+
+    That of an image model has a single picture, and takes frames and box of another.
+    """
     golden = load_golden(name if name[-1].isupper() else "edgetam_G")
     prompts = [step for step in golden.steps if isinstance(step, PromptCall) and step.frame_idx == 0]
-    return Clip(list(video_frames(golden)[:count]), dict(prompts[0].prompt), None)
+    images = list(video_frames(golden))
+    there_and_back = itertools.cycle(images + images[-2:0:-1])
+    return Clip(list(itertools.islice(there_and_back, count)), dict(prompts[0].prompt), None)
 
 
 def nano_variants(args: argparse.Namespace) -> list[Variant]:
