@@ -13,6 +13,7 @@ Every part takes `dtype`, and `small`: whether it only rehearses on a CPU.
 from __future__ import annotations
 
 import argparse
+import gc
 import itertools
 import statistics
 import subprocess
@@ -191,6 +192,7 @@ def official(
 
 
 def _forget_memory() -> None:
+    gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()

@@ -17,7 +17,8 @@ class TrimmingPolicy(BankPolicy, Protocol):
         """The mask logits that are shown and remembered, float32 h x w on the low-res grid.
 
         Args:
-            logits_hw: what the model decoded; without an object they are all below 0.
+            logits_hw: what the model decoded, in the host's memory; not to be written to. Without an object
+                they are all below 0.
         """
         ...
 

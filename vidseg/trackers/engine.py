@@ -91,9 +91,7 @@ class Engine:
             return
         decoded = self.track(features, banks, moment)
         if isinstance(self.policy, TrimmingPolicy):
-            pairs = zip(banks, decoded.low_res_logits_bhw, strict=True)
-            trimmed = [self.policy.trim(bank, moment, logits) for bank, logits in pairs]
-            decoded = replace(decoded, low_res_logits_bhw=torch.stack(trimmed))
+            decoded = self._trim(self.policy, decoded, banks, moment)
         remembered = self.remember(features, decoded, moment, from_prompt=False)
         for bank, memory in zip(banks, remembered, strict=True):
             bank.remember(memory)
@@ -233,6 +231,17 @@ class Engine:
             return self.remember(features, self.settle(decoded), moment, from_prompt=False)
 
         branch(policy, banks, moment, offer=offer, remember=remember)
+
+    def _trim(
+        self, policy: TrimmingPolicy, decoded: Decoded, banks: Sequence[ObjectBank], moment: Moment
+    ) -> Decoded:
+        """The objects with what the policy leaves of their masks."""
+        # A policy looks at masks on the host; all are fetched at once, so that a GPU is waited for but once.
+        before = list(decoded.low_res_logits_bhw.cpu())
+        after = [policy.trim(bank, moment, logits) for bank, logits in zip(banks, before, strict=True)]
+        if all(new is old for new, old in zip(after, before, strict=True)):
+            return decoded
+        return replace(decoded, low_res_logits_bhw=upload(torch.stack(after), self.model.device))
 
     def _fill_holes(self, decoded: Decoded) -> Decoded:
         if not self.fill_hole_area:

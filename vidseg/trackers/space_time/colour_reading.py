@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidseg.memory.cached import constant
+from vidseg.memory.cached import cached, constant
 from vidseg.trackers.space_time.small_windows import sums_in_threes
 
 LEVELS = 16, 16, 16
@@ -86,17 +86,28 @@ def _bins(pixels_r3hw: Tensor, levels: tuple[int, int, int] = LEVELS, stretch: i
         stretch: factor on both chromas before they are cut into levels.
     """
     red, green, blue = pixels_r3hw.float().unbind(dim=1)
-    chromas = red - green, (red + green) / 2 - blue
-    parts = ((red + green + blue) / 3, *(stretch * chroma + 128 for chroma in chromas))
-    bins = torch.zeros_like(red, dtype=torch.long)
-    for part, count in zip(parts, levels, strict=True):
-        bins = bins * count + (part * (count / 256)).long().clamp(0, count - 1)
+    yellow = red + green
+    chromas = red - green, yellow / 2 - blue
+    parts = ((yellow + blue) / 3, *(stretch * chroma + 128 for chroma in chromas))
+    lightness, *others = (
+        (part * (count / 256)).long().clamp_(0, count - 1) for part, count in zip(parts, levels, strict=True)
+    )
+    bins = lightness
+    for of_chroma, count in zip(others, levels[1:], strict=True):
+        bins = bins * count + of_chroma
     return bins
 
 
 def _smoothing(like: Tensor) -> Tensor:
     line = constant((0.25, 0.5, 0.25), like.device).to(like.dtype)
     return (line[:, None, None] * line[:, None] * line).view(1, 1, 3, 3, 3)
+
+
+@cached(maxsize=16)
+def _cells(height: int, width: int, device: torch.device) -> Tensor:
+    """The number of the cell that each pixel lies in, row by row: int64 h x w."""
+    y, x = (torch.arange(size, device=device) // NEAR_CELL for size in (height, width))
+    return y[:, None] * -(-width // NEAR_CELL) + x
 
 
 @torch.no_grad()
@@ -113,8 +124,7 @@ def by_near_colour(now_r3hw: Tensor, before: tuple[Tensor, Tensor], places_rhw2:
     grid_h, grid_w = -(-height // NEAR_CELL), -(-width // NEAR_CELL)
     bins = _bins(pixels, NEAR_LEVELS, NEAR_STRETCH)
     levels = math.prod(NEAR_LEVELS)
-    y, x = (torch.arange(size, device=masks.device) // NEAR_CELL for size in (height, width))
-    cells = y[:, None] * grid_w + x
+    cells = _cells(height, width, masks.device)
     at = (bins * (grid_h * grid_w) + cells).flatten(1)[:, None].expand(rows, 2, -1)
     weights = torch.cat((masks, 1 - masks), dim=1).flatten(2).float()
     counts = weights.new_zeros(rows, 2, levels * grid_h * grid_w).scatter_add_(2, at, weights)

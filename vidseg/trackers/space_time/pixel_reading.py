@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidseg.memory.cached import constant
+from vidseg.memory.cached import cached, constant
 from vidseg.trackers.carrying.motion import flow_to_previous
 from vidseg.trackers.device import download, upload
 from vidseg.trackers.space_time.small_windows import maxima_in_threes
@@ -94,7 +94,7 @@ def by_motion(masks_r1hw: Tensor, places_rhw2: Tensor) -> Tensor:
         places_rhw2: of `follow`; one row if all objects share the frames.
     """
     height, width = masks_r1hw.shape[-2:]
-    moved = places_rhw2.to(masks_r1hw) - _still(height, width, masks_r1hw)
+    moved = places_rhw2.to(masks_r1hw) - _still(height, width, masks_r1hw.device, masks_r1hw.dtype)
     moved = moved * constant((width / 2, height / 2), masks_r1hw.device)
     flow = moved.permute(0, 3, 1, 2)
     square = flow.square().sum(dim=1, keepdim=True)
@@ -120,8 +120,9 @@ def by_motion(masks_r1hw: Tensor, places_rhw2: Tensor) -> Tensor:
     return evidence * (torch.minimum(*seen) > UNSEEN)
 
 
-def _still(height: int, width: int, like: Tensor) -> Tensor:
+@cached(maxsize=16)
+def _still(height: int, width: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """The places of pixels that have not moved: h x w x 2."""
-    x = (2 * torch.arange(width, device=like.device, dtype=like.dtype) + 1) / width - 1
-    y = (2 * torch.arange(height, device=like.device, dtype=like.dtype) + 1) / height - 1
+    x = (2 * torch.arange(width, device=device, dtype=dtype) + 1) / width - 1
+    y = (2 * torch.arange(height, device=device, dtype=dtype) + 1) / height - 1
     return torch.stack((x.expand(height, -1), y[:, None].expand(-1, width)), dim=-1)
