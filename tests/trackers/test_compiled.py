@@ -15,6 +15,7 @@ from support.parity import SMALL_MODEL, as_frames, moving_picture, weights_for
 from support.training import tracker_yaml
 from vidseg.memory import attention
 from vidseg.trackers.compiled import compile_in_place
+from vidseg.trackers.device import use_channels_last
 from vidseg.trackers.sam2.video_model import has_several_memories
 
 
@@ -68,8 +69,11 @@ def _none_compiled() -> None:
 
 @pytest.mark.usefixtures("_none_compiled")
 def test_each_part_is_compiled_once_whatever_objects_and_clicks_there_are(config: Path) -> None:
-    tracker = load(config, weights_for(config), compile=True)
+    """With the layouts that a GPU takes."""
+    tracker = load(config, weights_for(config))
     model = tracker.engine.model
+    use_channels_last(model)
+    model.compile_parts()
     parts = [part for part in model.modules() if "forward" in vars(part)]
     session = tracker.start()
     counts = []

@@ -73,5 +73,7 @@ def _as_several(args: tuple[Any, ...], rows: Sequence[int], layout: torch.memory
         count = max(2, first.shape[0])
         size = first.shape[2:] if x.shape[2:] == (1, 1) else x.shape[2:]  # one value for a whole map
         x = x.expand(count, -1, *size)
-        changed[place] = x.contiguous(memory_format=layout if x.dim() == 4 else torch.contiguous_format)
+        # A single channel is first and last at once, so PyTorch would take any strides for either layout.
+        is_map = x.dim() == 4 and x.shape[1] > 1
+        changed[place] = x.contiguous(memory_format=layout if is_map else torch.contiguous_format)
     return changed
