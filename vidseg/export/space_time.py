@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vidseg.export.parts import OBJECTS, PICTURES, Exportable, Part
 from vidseg.trackers.model import Features
 from vidseg.trackers.space_time import prompt_maps
-from vidseg.trackers.space_time.decoder import LIKENESS, MAPS
+from vidseg.trackers.space_time.decoder import LIKENESS, MAPS, take_apart
 from vidseg.trackers.space_time.image_model import LOW_RES_STRIDE, MASK_CHANNELS, STRIDE
 from vidseg.trackers.space_time.video_model import SpaceTimeModel
 
@@ -50,9 +50,10 @@ class Remembering(nn.Module):
     def __init__(self, model: SpaceTimeModel) -> None:
         super().__init__()
         self.model = model
+        self.widths = model.context_channels, MASK_CHANNELS, prompt_maps.CHANNELS
 
     def forward(self, seen: Tensor) -> tuple[Tensor]:
-        return (self.model.remembered(seen),)
+        return (self.model.remembered(*seen.split(self.widths, dim=1)),)
 
 
 class Decoder(nn.Module):
@@ -61,11 +62,14 @@ class Decoder(nn.Module):
     def __init__(self, model: SpaceTimeModel) -> None:
         super().__init__()
         self.decoder = model.decoder
+        self.width = model.value_channels + LIKENESS
 
     def forward(
         self, read: Tensor, maps: Tensor, likeness: Tensor, context: Tensor, fine_2: Tensor, fine_4: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        decoded = self.decoder(read, maps, likeness, context, [fine_2, fine_4])
+        memory, prompt = read[:, : self.width], read[:, self.width :]
+        of_memory, of_prompt = take_apart(maps)
+        decoded = self.decoder(memory, of_memory, likeness, prompt, of_prompt, context, [fine_2, fine_4])
         return decoded.logits_rhw, decoded.score_logits_r, decoded.iou_logits_r
 
 

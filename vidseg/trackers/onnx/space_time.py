@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vidseg.trackers.model import Features
 from vidseg.trackers.onnx.exported import ExportedMemoryModel
 from vidseg.trackers.onnx.graphs import Graphs
-from vidseg.trackers.space_time.decoder import DecodedMaps
+from vidseg.trackers.space_time.decoder import DecodedMaps, in_order, joined
 from vidseg.trackers.space_time.video_model import SpaceTimeModel
 
 
@@ -36,8 +36,9 @@ class OnnxSpaceTimeModel(ExportedMemoryModel, SpaceTimeModel):
         top, *finer = self._graphs.run("image_encoder", image=images_b3ss)
         return Features(finer[::-1], top)
 
-    def remembered(self, seen_rchw: Tensor) -> Tensor:
-        return self._graphs.run("remembering", seen=seen_rchw)[0]
+    def remembered(self, context_rchw: Tensor, patches_rchw: Tensor, marks_rchw: Tensor) -> Tensor:
+        seen = joined([context_rchw, patches_rchw, marks_rchw])
+        return self._graphs.run("remembering", seen=seen)[0]
 
 
 class _Reading(nn.Module):
@@ -76,9 +77,11 @@ class _Decoder(nn.Module):
 
     def forward(
         self,
-        read_rchw: Tensor,
-        maps_rmhw: Tensor,
+        memory_rchw: Tensor,
+        memory_maps_rmhw: Tensor,
         likeness_rkhw: Tensor,
+        prompt_rchw: Tensor,
+        prompt_maps_rmhw: Tensor,
         context_1chw: Tensor,
         fine: Sequence[Tensor],
     ) -> DecodedMaps:
@@ -86,8 +89,8 @@ class _Decoder(nn.Module):
         return DecodedMaps(
             *self._graphs.run(
                 "decoder",
-                read=read_rchw,
-                maps=maps_rmhw,
+                read=joined([memory_rchw, prompt_rchw]),
+                maps=joined(in_order(memory_maps_rmhw, prompt_maps_rmhw)),
                 likeness=likeness_rkhw,
                 context=context_1chw,
                 fine_2=fine_2,

@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vidseg.memory.cpu_kernels import cpu_kernels_serve
+from vidseg.trackers.space_time.small_windows import to_one_channel
+
 GROUPS = 8
 CARRIED = (1.0, 5.0, 6.0, 0.0, 1.0, 0.0, 1.0, 2.0, 0.0)
 """Initial weights with which the maps add up to a mask. The maps are: masks read of conditioning frames and
@@ -95,39 +98,47 @@ class LabelDecoder(nn.Module):
 
     def forward(
         self,
-        read_rchw: Tensor,
-        maps_rmhw: Tensor,
+        memory_rchw: Tensor,
+        memory_maps_rmhw: Tensor,
         likeness_rkhw: Tensor,
+        prompt_rchw: Tensor,
+        prompt_maps_rmhw: Tensor,
         context_rchw: Tensor,
         fine: list[Tensor],
     ) -> DecodedMaps:
-        """Decode what was read for R objects.
+        """Decode what was read for R objects; what was read of a prompt has 1 row if it is the same for all.
 
         Args:
-            read_rchw: what was read, without the maps.
-            maps_rmhw: maps that are read pixel by pixel, in the order of `CARRIED`.
-            likeness_rkhw: the `LIKENESS` maps, which are part of `read_rchw`, too.
+            memory_rchw: what was read of memory, without the maps.
+            memory_maps_rmhw: what was read of memory pixel by pixel, in the order of `CARRIED`.
+            likeness_rkhw: the `LIKENESS` maps, which are part of `memory_rchw`, too.
+            prompt_rchw: what was read of the prompt.
+            prompt_maps_rmhw: what was read of it pixel by pixel.
             context_rchw: the frame's features at stride 8; 1 or R rows.
             fine: the frame's features at strides 2 and 4; 1 or R rows.
         """
-        at_8 = F.avg_pool2d(maps_rmhw, 4)
-        entered = self.enter(torch.cat((read_rchw, at_8), dim=1))
-        x = self.merge(F.relu(entered + context_rchw, inplace=True))
+        both = memory_maps_rmhw, prompt_maps_rmhw
+        both_at_4 = [_halved(part) for part in both]
+        maps, maps_4 = in_order(*both), in_order(*both_at_4)
+        maps_8 = in_order(*(_halved(part) for part in both_at_4))
+        entered = convolved(self.enter, (memory_rchw, prompt_rchw, *maps_8), context_rchw)
+        x = self.merge(F.relu(entered, inplace=True))
         wide = self.coarse(F.relu(self.down(x), inplace=True))
         x = self.leave(x + F.interpolate(wide, scale_factor=2.0, mode="bilinear"))
         coarse_logits = self.coarse_mask(x)
-        at_4 = fine[1] + self.enter_4(F.avg_pool2d(maps_rmhw, 2))
+        at_4 = convolved(self.enter_4, maps_4, fine[1])
         at_4 = F.relu(at_4.add_(F.interpolate(self.to_4(x), scale_factor=2.0, mode="bilinear")), inplace=True)
         at_4 = F.relu(self.refine_4(at_4).add_(at_4), inplace=True)
-        at_2 = self.enter_2(maps_rmhw).add_(fine[0])
+        at_2 = convolved(self.enter_2, maps, fine[0])
         at_2 = F.relu(
             at_2.add_(F.interpolate(self.to_2(at_4), scale_factor=2.0, mode="bilinear")), inplace=True
         )
         at_2 = F.relu(self.refine_2(at_2).add_(at_2), inplace=True)
-        logits = self.mask(at_2).add_(self.carry(maps_rmhw))
+        logits = convolved(self.carry, maps, to_one_channel(self.mask, at_2))
         logits = logits + F.interpolate(coarse_logits, scale_factor=4.0, mode="bilinear")
         logits = logits[:, 0].float()
 
+        at_8 = joined(maps_8)
         weights = F.avg_pool2d(logits.sigmoid()[:, None], 4).to(x.dtype)
         peak = weights.amax(dim=(2, 3))
         area = weights.mean(dim=(2, 3)).sqrt()
@@ -135,6 +146,56 @@ class LabelDecoder(nn.Module):
         read = _pool(torch.cat((at_8, weights, likeness_rkhw), dim=1), weights)
         score = self.score(torch.cat((made, read), dim=1))
         return DecodedMaps(logits, score[:, 0].float(), self.iou(made)[:, 0].float())
+
+
+def convolved(conv: nn.Conv2d, parts: Sequence[Tensor], added: Tensor | None = None) -> Tensor:
+    """The convolution, on the same grid, of maps that lie side by side, and another map added to it.
+
+    Parts with 1 row, where others have several, are the same for all rows. In tracking on a CPU they are
+    convolved once.
+    """
+    rows = max(len(part) for part in parts)
+    if type(conv) is not nn.Conv2d or not cpu_kernels_serve(parts[0]):
+        out: Tensor = conv(joined(parts))
+        return out if added is None else out + added
+    pairs = list(zip(parts, conv.weight.split([part.shape[1] for part in parts], dim=1), strict=True))
+    is_channels_last = conv.weight.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if is_channels_last else torch.contiguous_format
+
+    def sum_over(chosen: Sequence[tuple[Tensor, Tensor]], bias: Tensor | None) -> Tensor:
+        x, kernel = (torch.cat(column, dim=1) for column in zip(*chosen, strict=True))
+        return F.conv2d(x, kernel.contiguous(memory_format=layout), bias, padding=conv.padding)
+
+    out = sum_over([pair for pair in pairs if len(pair[0]) == rows], conv.bias)
+    if shared := [pair for pair in pairs if len(pair[0]) != rows]:
+        of_all = sum_over(shared, None)
+        added = of_all if added is None else added + of_all
+    return out if added is None else out.add_(added)
+
+
+def in_order(memory_maps: Tensor, prompt_maps: Tensor) -> list[Tensor]:
+    """The maps of memory and prompt in the order of `CARRIED`."""
+    return [memory_maps[:, :1], prompt_maps[:, :1], memory_maps[:, 1:], prompt_maps[:, 1:]]
+
+
+def take_apart(maps_rmhw: Tensor) -> tuple[Tensor, Tensor]:
+    """The maps of memory and of the prompt, of maps in the order of `CARRIED`."""
+    mask, mask_of_prompt, of_memory, of_prompt = maps_rmhw.split((1, 1, MAPS - 4, 2), dim=1)
+    return torch.cat((mask, of_memory), dim=1), torch.cat((mask_of_prompt, of_prompt), dim=1)
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Maps side by side; those with 1 row are repeated for all others."""
+    rows = max(len(part) for part in parts)
+    return torch.cat([part.expand(rows, -1, -1, -1) for part in parts], dim=1)
+
+
+def _halved(maps_rmhw: Tensor) -> Tensor:
+    """Means over 2 x 2 pixels. On a CPU `F.avg_pool2d` takes several times as long as sums of maps."""
+    if not cpu_kernels_serve(maps_rmhw):
+        return F.avg_pool2d(maps_rmhw, 2)
+    above, below = maps_rmhw[..., ::2, :], maps_rmhw[..., 1::2, :]
+    return (above[..., ::2] + above[..., 1::2] + below[..., ::2] + below[..., 1::2]) / 4
 
 
 def _head(in_channels: int, width: int) -> nn.Sequential:

@@ -25,7 +25,7 @@ from vidseg.trackers.space_time import prompt_maps
 from vidseg.trackers.space_time.answer import KNOWN, Answer
 from vidseg.trackers.space_time.colour_reading import by_colour, colour_counts
 from vidseg.trackers.space_time.correction import corrected
-from vidseg.trackers.space_time.decoder import LabelDecoder, conv
+from vidseg.trackers.space_time.decoder import LabelDecoder, conv, convolved
 from vidseg.trackers.space_time.first_guess import first_guess
 from vidseg.trackers.space_time.label_reading import LabelReading
 
@@ -132,7 +132,7 @@ class SpaceTimeImageModel(nn.Module):
     def compile_parts(self) -> None:
         """Compile the parts that run on every frame; call it after `fuse`."""
         compile_in_place(self.backbone)
-        compile_in_place(self.decoder, rows=(0, 1, 2))
+        compile_in_place(self.decoder, rows=(0, 1, 2, 3, 4))
 
     def encode(self, image_3ss: Tensor) -> Features:
         """The features of one normalised image: one row."""
@@ -200,11 +200,10 @@ class SpaceTimeImageModel(nn.Module):
             passes: how many to make of a prompt that corrects nothing; None: `prompt_passes`.
         """
         if points_bp2 is None or labels_bp is None:
-            rows, _, *grid_hw = conditioned_bchw.shape
-            no_prompt = self.no_prompt[None, :, None, None].expand(rows, -1, *grid_hw)
+            no_prompt = self.no_prompt[None, :, None, None].expand(1, -1, *conditioned_bchw.shape[2:])
             nothing = prompt_maps.CHANNELS + 1 + PROMPT_MAPS * MASK_CHANNELS
-            drawn = conditioned_bchw.new_zeros(rows, nothing, *grid_hw)
-            answer = self._decode_maps(features, torch.cat((conditioned_bchw, no_prompt, drawn), dim=1))
+            drawn = no_prompt.new_zeros(1, nothing, *no_prompt.shape[2:])
+            answer = self._decode_maps(features, conditioned_bchw, torch.cat((no_prompt, drawn), dim=1))
             return [answer.settled() if is_tracking else answer]
         height, width = grid_of(features)
         drawn = prompt_maps.draw(points_bp2, labels_bp, (height, width), STRIDE).to(self.dtype)
@@ -246,7 +245,7 @@ class SpaceTimeImageModel(nn.Module):
         """
         read = self._read_prompt(features, drawn_rchw, mask_rhw.to(self.dtype))
         conditioned = conditioned_bchw.expand(read.shape[0], -1, -1, -1)
-        return self._decode_maps(features, torch.cat((conditioned, read), dim=1), known_rhw)
+        return self._decode_maps(features, conditioned, read, known_rhw)
 
     def _read_prompt(self, features: Features, drawn_rchw: Tensor, mask_rhw: Tensor) -> Tensor:
         """What is read of a prompt: its mask is remembered on the frame and read back, and its drawing is
@@ -262,19 +261,35 @@ class SpaceTimeImageModel(nn.Module):
         coarse = F.avg_pool2d(mask, PATCH)
         return torch.cat((read, drawn_rchw, coarse, F.pixel_unshuffle(maps, PATCH)), dim=1)
 
-    def _decode_maps(self, features: Features, read_rchw: Tensor, known_rhw: Tensor | None = None) -> Answer:
+    def _decode_maps(
+        self,
+        features: Features,
+        memory_rchw: Tensor,
+        prompt_rchw: Tensor,
+        known_rhw: Tensor | None = None,
+    ) -> Answer:
+        """The decoder's answer to what was read of memory, and of a prompt, which has 1 row if it is the same
+        for all objects."""
         width = self.value_channels
-        maps_of_memory, maps_of_prompt = MEMORY_MAPS * MASK_CHANNELS, PROMPT_MAPS * MASK_CHANNELS
-        of_memory, memory_maps, of_prompt, drawn_maps = read_rchw.split(
-            (width + 2, maps_of_memory, width + prompt_maps.CHANNELS + 1, maps_of_prompt), dim=1
+        of_memory, memory_maps = memory_rchw.split((width + 2, MEMORY_MAPS * MASK_CHANNELS), dim=1)
+        of_prompt, drawn_maps = prompt_rchw.split(
+            (width + prompt_maps.CHANNELS + 1, PROMPT_MAPS * MASK_CHANNELS), dim=1
         )
         # Masks are the last channels of values.
-        masks = [part[:, width - MASK_CHANNELS : width] for part in (of_memory, of_prompt)]
-        every = F.pixel_shuffle(torch.cat((*masks, memory_maps, drawn_maps), dim=1), PATCH)
-        carried, apart = every[:, len(masks)], every[:, len(masks) + 1]
-        read = torch.cat((of_memory, of_prompt), dim=1)
+        of_mask = slice(width - MASK_CHANNELS, width)
+        memory_maps = F.pixel_shuffle(torch.cat((of_memory[:, of_mask], memory_maps), dim=1), PATCH)
+        drawn_maps = F.pixel_shuffle(torch.cat((of_prompt[:, of_mask], drawn_maps), dim=1), PATCH)
+        carried, apart = memory_maps[:, 1], memory_maps[:, 2]
         likeness = of_memory[:, width:]
-        maps = self.decoder(read, every, likeness, self._context(features), features.high_res)
+        maps = self.decoder(
+            of_memory,
+            memory_maps,
+            likeness,
+            of_prompt,
+            drawn_maps,
+            self._context(features),
+            features.high_res,
+        )
         logits = maps.logits_rhw if known_rhw is None else maps.logits_rhw + known_rhw
         return Answer(logits, maps.score_logits_r, maps.iou_logits_r, carried, apart)
 
@@ -355,15 +370,20 @@ class SpaceTimeImageModel(nn.Module):
         return F.pixel_shuffle(features.top_1chw[:, -PIXEL_CHANNELS:].float(), PATCH)
 
     def _values(self, features: Features, masks_rhw: Tensor, marks_rchw: Tensor) -> Tensor:
-        """Values of memory tokens: R x E x H x W; the last 16 channels are the mask."""
-        patches = F.pixel_unshuffle(masks_rhw[:, None], PATCH)
-        context = self._context(features).expand(masks_rhw.shape[0], -1, -1, -1)
-        seen = torch.cat((context, patches, marks_rchw), dim=1)
-        return torch.cat((self.remembered(seen), patches), dim=1)
+        """Values of memory tokens: R x E x H x W; the last 16 channels are the mask.
 
-    def remembered(self, seen_rchw: Tensor) -> Tensor:
-        """The learned channels of values, from context, masks and marks."""
-        out: Tensor = self.remember_leave(F.relu(self.remember_enter(seen_rchw)))
+        Args:
+            marks_rchw: maps of the prompt; 1 row if they are the same for all objects.
+        """
+        patches = F.pixel_unshuffle(masks_rhw[:, None], PATCH)
+        return torch.cat((self.remembered(self._context(features), patches, marks_rchw), patches), dim=1)
+
+    def remembered(self, context_rchw: Tensor, patches_rchw: Tensor, marks_rchw: Tensor) -> Tensor:
+        """The learned channels of values, from context, masks and marks, each of R rows or 1."""
+        conv, norm = self.remember_enter
+        assert isinstance(conv, nn.Conv2d)
+        seen = convolved(conv, (context_rchw, patches_rchw, marks_rchw))
+        out: Tensor = self.remember_leave(F.relu(norm(seen)))
         return out
 
 

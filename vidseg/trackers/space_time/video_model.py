@@ -283,7 +283,7 @@ class SpaceTimeModel(SpaceTimeImageModel):
         """Memory tokens, bfloat16 R x N x (D + E + 48): the frame's keys, the objects' values, the pixels."""
         masks = decoded.low_res_logits_bhw.sigmoid().to(self.dtype)
         grid_hw = grid_of(features)
-        no_marks = masks.new_zeros(masks.shape[0], prompt_maps.CHANNELS, *grid_hw)
+        no_marks = masks.new_zeros(1, prompt_maps.CHANNELS, *grid_hw)
         values = self._values(features, masks, no_marks)
         keys = self._keys(features).expand(values.shape[0], -1, -1, -1)
         patches = features.top_1chw[:, -PIXEL_CHANNELS:].expand(values.shape[0], -1, -1, -1)
