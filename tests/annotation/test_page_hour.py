@@ -95,7 +95,7 @@ def mark_two_objects(person: Labeller, clip: Clip) -> None:
     expect(person.rows).to_have_count(2)
     expect(person.fact("Your input")).to_have_text("1 click")
     person.page.mouse.move(2, 2)
-    assert person.colour_at(*clip.point) != before, "the second object's mask is not on the picture"
+    person.wait_until(lambda: person.colour_at(*clip.point) != before)  # its mask is on the picture
 
 
 def correct(person: Labeller, clip: Clip) -> int:

@@ -99,15 +99,10 @@ def test_hovering_shows_what_a_click_would_give_and_changes_nothing(person: Labe
     before = person.colour_at(*clip.point)
     person.page.mouse.move(*person.place(clip.point[0] + 1, clip.point[1]))
     person.page.mouse.move(*person.place(*clip.point))
-    deadline = 50
-    while person.colour_at(*clip.point) == before and deadline:
-        person.page.wait_for_timeout(100)
-        deadline -= 1
-    assert person.colour_at(*clip.point) != before, "no preview came"
+    person.wait_until(lambda: person.colour_at(*clip.point) != before)
     person.page.mouse.move(5, 5)
     expect(person.rows).to_have_count(0)
-    person.page.wait_for_timeout(100)
-    assert person.colour_at(*clip.point) == before
+    person.wait_until(lambda: person.colour_at(*clip.point) == before)
 
 
 def test_locked_objects_take_no_prompts(person: Labeller, clip: Clip) -> None:
@@ -127,12 +122,11 @@ def test_hidden_objects_are_not_painted(person: Labeller, clip: Clip) -> None:
     bare = person.colour_at(*middle)
     mark_cup(person, clip)
     person.page.mouse.move(5, 5)
-    assert person.colour_at(*middle) != bare
+    person.wait_until(lambda: person.colour_at(*middle) != bare)
     with person.saving():
         person.press("v")
     expect(person.rows.first).to_have_class("object is-chosen is-hidden")
-    person.page.wait_for_timeout(100)
-    assert person.colour_at(*middle) == bare
+    person.wait_until(lambda: person.colour_at(*middle) == bare)
 
 
 def test_merged_objects_are_one(person: Labeller, clip: Clip) -> None:

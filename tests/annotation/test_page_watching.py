@@ -138,16 +138,14 @@ def test_the_page_works_in_a_frame_of_a_notebook(browser: Browser, notebook: str
 def test_zooming_keeps_the_place_under_the_pointer(person: Labeller, clip: Clip) -> None:
     person.press("h")  # with this tool no preview is painted
     person.page.mouse.move(*person.place(*clip.point))
-    before = person.colour_at(*clip.point)
+    far = (clip.size_wh[0] - 5, 5)
+    before, far_before = person.colour_at(*clip.point), person.colour_at(*far)
     person.page.mouse.wheel(0, -600)
-    person.page.wait_for_timeout(200)
+    person.wait_until(lambda: person.colour_at(*far) != far_before)
     zoomed = person.colour_at(*clip.point)
     assert np.abs(np.subtract(before, zoomed)).max() < 24
-    far = (clip.size_wh[0] - 5, 5)
-    moved = person.colour_at(*far)
     person.press("0")
-    person.page.wait_for_timeout(200)
-    assert person.colour_at(*far) != moved
+    person.wait_until(lambda: person.colour_at(*far) == far_before)
 
 
 def test_the_loupe_follows_the_pointer(person: Labeller, clip: Clip) -> None:
@@ -158,7 +156,7 @@ def test_the_loupe_follows_the_pointer(person: Labeller, clip: Clip) -> None:
     x, y = clip.point
     beside = BESIDE_PX / (LOUPE_TIMES * person.scale)
     there = person.colour_at(x + beside, y + beside)
-    assert np.abs(np.subtract(glass.evaluate(BESIDE_CENTRE, BESIDE_PX), there)).max() < 40
+    person.wait_until(lambda: np.abs(np.subtract(glass.evaluate(BESIDE_CENTRE, BESIDE_PX), there)).max() < 40)
     person.press("Shift+L")
     expect(glass).to_be_hidden()
 

@@ -11,7 +11,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,7 +24,8 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+/\S*token=\S+")
 START_S = 120
 TRACKING_MS = 120_000
-expect.set_options(timeout=20_000)  # a busy machine is no failure
+PATIENCE_S = 20  # a busy machine is no failure
+expect.set_options(timeout=1000 * PATIENCE_S)
 MARGIN_PX = 16
 """Room that the page leaves around a picture that is fitted to the stage (viewport.js)."""
 
@@ -214,6 +216,13 @@ class Labeller:
         )
         box = (left, top, left + width * self.scale, top + height * self.scale)
         return np.asarray(canvas.resize(self.size_wh, Image.Resampling.BOX, box), np.float32)
+
+    def wait_until(self, holds: Callable[[], bool]) -> None:
+        """Wait, as long as `expect` does, for what it cannot see: the canvas is painted some time later."""
+        until = time.monotonic() + PATIENCE_S
+        while not holds():
+            assert time.monotonic() < until, "it never came to hold"
+            self.page.wait_for_timeout(50)
 
     def colour_at(self, x: float, y: float) -> tuple[int, int, int]:
         """The colour of the canvas, masks and all."""
