@@ -192,7 +192,7 @@ def test_ray_workers_give_the_same_masks_and_leave_the_rest_alone_where_one_fail
     root = make_davis(tmp_path / "data", sequences=("ants", "bees", "cows"))
     broken = root / "JPEGImages/480p/bees/00003.jpg"
     whole = broken.read_bytes()
-    arguments = ["eval", "davis2017", "--root", str(root), "--quiet", "--out"]
+    arguments = ["eval", "davis2017", "--root", str(root), "--tracker", "flow", "--quiet", "--out"]
     assert cli.main([*arguments, str(tmp_path / "serial")]) == 0
     broken.write_bytes(b"broken")
     out = tmp_path / "ray"

@@ -70,7 +70,7 @@ def in_terminal(size: tuple[int, int], *call: str) -> str:
 
 @pytest.mark.parametrize("size", [(24, 100), (0, 0)], ids=["of a size", "of no size"])
 def test_terminal_shows_how_far_it_is(place: Path, size: tuple[int, int]) -> None:
-    call = ["track", "clip.mp4", "--prompt", "box.json", "--format", "png"]
+    call = ["track", "clip.mp4", "--prompt", "box.json", "--tracker", "flow", "--format", "png"]
     shown = in_terminal(size, *call)
     assert re.search(r"[0-5]/5 \[.*frames/s\]", shown)
     assert "done: 5 frames, 1 object, " in shown
@@ -127,7 +127,9 @@ def test_json_lines_go_on_where_an_interrupted_run_was(
 
 
 def test_a_reader_of_json_lines_that_leaves_does_not_stop_the_run(place: Path) -> None:
-    call = f"{sys.executable} -m vidseg track clip.mp4 --prompt box.json --json-lines | head -n 1"
+    call = (
+        f"{sys.executable} -m vidseg track clip.mp4 --prompt box.json --tracker flow --json-lines | head -n 1"
+    )
     ended = subprocess.run(["sh", "-c", call], capture_output=True, check=False)
     assert json.loads(ended.stdout)["frame"] == 0
     assert json.loads(Path("runs/clip/run.json").read_text())["status"] == "done"
