@@ -16,6 +16,8 @@ from vidseg import plugins
 
 # Ray reads this once a process: whether tests in one process had a token would hang on which came first.
 os.environ["RAY_AUTH_MODE"] = "disabled"
+# Ray gives its workers a low priority: beside other tests' busy processes they would hardly run.
+os.environ.update(RAY_worker_niceness="0")
 
 # Tests of what is around a tracker use the fake one by name, their child processes and Ray workers too.
 os.environ[plugins.VARIABLE] = "vidseg.testing.fake_plugin"
