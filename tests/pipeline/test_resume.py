@@ -19,9 +19,10 @@ import numpy as np
 import pytest
 
 import vidseg
-from support.hard_videos import encode, numbered
+from support.hard_videos import encode, numbered, truncated
 from support.trackers import fake_yaml
-from vidseg.errors import OutputError
+from vidseg.errors import DecodeError, OutputError
+from vidseg.pipeline.execution import Execution
 from vidseg.pipeline.made_video import MadeVideo
 from vidseg.pipeline.run import TrackSummary
 from vidseg.testing import FakeSession, FakeTracker
@@ -208,6 +209,28 @@ def test_damaged_state_is_noticed(video: Path, tmp_path: Path, content: str) -> 
     (tmp_path / ".state" / "checkpoint.json").write_text(content)
     with pytest.raises(OutputError, match="saved state"):
         track(video, tmp_path, resume=True)
+
+
+def test_a_run_killed_where_its_video_breaks_is_ended_when_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = numbered(tmp_path / "whole.mkv", 40, options={"g": "5"})
+    cut, out = tmp_path / "cut.mkv", tmp_path / "out"
+    truncated(whole, cut)
+
+    def die(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Execution, "_end", die)
+    with pytest.raises(ZeroDivisionError):
+        track(cut, out, save_every=1)
+    monkeypatch.undo()
+    with pytest.raises(DecodeError):
+        track(cut, out, save_every=1, resume=True)
+    record = json.loads((out / "run.json").read_text())
+    assert record["status"] == "partial"
+    assert record["frames_done"] == pngs(out) > 10
+    assert not list(out.rglob("*.part"))
 
 
 def command(video: Path, out: Path, prompts: Path, tracker: Path, *more: str) -> list[str]:

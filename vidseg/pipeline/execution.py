@@ -79,16 +79,18 @@ class Execution:
             self._discovery.take_state(self.resume_point.discovery)
 
     def first_frames(self) -> Iterator[Frame]:
-        """The frames of the first pass; the first of them has been read.
+        """The frames of the first pass; the first of them has been read, unless a run goes on.
 
         Raises:
             SourceError: there is none.
         """
         frames = self._frames(self.resume_point.pass_idx, self.resume_point.frame_idx)
+        if self.resume_point.frame_idx is not None:
+            return frames  # there were some; where the source breaks behind them, those are kept
         first = next(frames, None)
-        if first is None and self.resume_point.frame_idx is None:
+        if first is None:
             raise SourceError(f"'{self.video.info.name}' holds no frames")
-        return chain([] if first is None else [first], frames)
+        return chain([first], frames)
 
     def run(self, frames: Iterator[Frame]) -> Ending:
         """Track `frames` and the passes after them. Only unforeseen errors are raised."""
