@@ -65,14 +65,15 @@ def sixty(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, byt
     """A folder with 60 jobs, three of them bad, and the masks of a quiet serial run of the others.
 
     Every third one is for the tracker that notices a frame left out or given twice, slowly enough to be
-    killed in mid-video; the others are for the weight-free one.
+    killed in mid-video; every ninth one is for the default tracker, which remembers most; the others are for
+    the weight-free one, which takes least time.
     """
     folder = tmp_path_factory.mktemp("sixty")
     choose = random.Random(6)
-    fake = fake_yaml(folder, seconds_a_frame=0.05)
+    fake = fake_yaml(folder)
     lines: list[dict[str, Any]] = []
     for number, (video, prompt) in enumerate(write_short_clips(folder / "clips", GOOD, choose)):
-        tracker = {"tracker": str(fake)} if number % 3 == 1 else {}
+        tracker = {"tracker": str(fake) if number % 3 == 1 else "flow"} if number % 9 != 3 else {}
         video.with_suffix(".json").write_text(json.dumps(prompt))
         said = prompt if number % 2 else f"clips/{video.stem}.json"
         lines.append({"id": f"good-{number:02d}", "video": f"clips/{video.name}", "prompt": said, **tracker})
@@ -83,8 +84,6 @@ def sixty(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, byt
     (folder / "killing.yaml").write_text("kind: killing\n")
     choose.shuffle(lines)  # workers start with the tracker of the first job: not with that of the last one
     lines.append({**lines[0], "id": "kills-its-worker", "tracker": str(folder / "killing.yaml")})
-    for line in lines:
-        line["options"] = {"save_every": 3}
     path = folder / "jobs.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     quiet = TrackingStage(str(folder / "quiet"))
@@ -92,6 +91,7 @@ def sixty(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, byt
         if job.id not in BAD:
             quiet.setup(job)
             assert quiet.process(job).status == "done"
+    fake_yaml(folder, seconds_a_frame=0.05)
     return folder, masks_of(folder / "quiet")
 
 
@@ -113,7 +113,7 @@ def test_sixty_jobs_survive_the_kill_of_a_worker_a_raylet_and_the_driver(
     scratch = tmp_path / "scratch"
     command = [sys.executable, "-m", "vidseg", "batch", jobs, "--workers", "2", "--json"]
     command += ["--ray-address", cluster.address, "--out", out, "--scratch", str(scratch)]
-    command += ["--plugin", str(KILLING)]
+    command += ["--plugin", str(KILLING), "--save-every", "3"]
     if place == "disk":
         command += ["--format", "png,rle"]
 
@@ -267,6 +267,7 @@ def test_driver_ended_under_way_is_started_again(
     assert any(line.get("was_done_before") for line in report.values())
     records = [json.loads((out / job_id / "run.json").read_text()) for job_id in lengths]
     assert any(record.get("resumed") for record in records)
+    fake_yaml(path.parent)  # the same masks, without a wait
     jobs = JobsFile(path)
     quiet = TrackingStage(str(tmp_path / "quiet"))
     quiet.setup(next(iter(jobs))[1])
