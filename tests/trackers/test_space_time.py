@@ -113,6 +113,54 @@ def test_a_mask_is_carried_from_the_frame_before_even_by_an_untrained_model(tmp_
     assert region_j(result.masks[0], mask) > 0.85
 
 
+def test_a_network_for_prompts_answers_them_alone(tmp_path: Path) -> None:
+    """With the same other weights, tracking from a mask is the same to the bit, and a box's answer another."""
+    model = {**CONFIG["model"], "prompt_decoder": True}
+    with_it = tracker(tmp_path, model=model)
+    (tmp_path / "plain").mkdir()
+    without = tracker(tmp_path / "plain")
+    state = with_it.engine.model.state_dict()
+    without.engine.model.load_state_dict({k: v for k, v in state.items() if "prompt_decoder" not in k})
+    frames = as_frames(moving_picture(3, SIZE))
+    mask = np.zeros(frames[0].size_hw, bool)
+    mask[15:45, 30:70] = True
+
+    def run(built: Any, **prompt: Any) -> list[Any]:
+        session = built.start()
+        session.prompt(1, **prompt)
+        return [session.step(frame).low_res_logits for frame in frames]
+
+    for got, want in zip(run(with_it, mask=mask), run(without, mask=mask), strict=True):
+        np.testing.assert_array_equal(got, want)
+    assert not np.allclose(run(with_it, box=[30, 15, 70, 45])[0], run(without, box=[30, 15, 70, 45])[0])
+
+
+def test_the_network_for_prompts_answers_rows_apart_and_hears_clicks() -> None:
+    """Each row is answered as alone; a click on and one off the object change the mask in opposite ways."""
+    config = {**CONFIG, "model": {**CONFIG["model"], "prompt_decoder": True}}
+    model, _ = build_model(EngineSettings.model_validate(config), "test")
+    model.load_state_dict(seeded_weights(model))
+    model.eval()
+    features = model.encode(torch.randn(3, SIZE, SIZE, generator=generator(1)))
+    points = torch.tensor([[[30.0, 30.0], [60.0, 60.0]], [[50.0, 40.0], [0.0, 0.0]]])
+    labels = torch.tensor([[2, 3], [1, -1]], dtype=torch.int32)
+    nothing = model.without_memory(features)
+    with torch.inference_mode():
+        both = model.all_passes(features, nothing, points, labels)[-1].low_res_logits_bhw
+        alone = [
+            model.all_passes(features, nothing, points[row, None], labels[row, None])[-1].low_res_logits_bhw
+            for row in range(2)
+        ]
+        so_far = both[1:]
+        spots = torch.tensor([[[50.0, 40.0]]])
+        on, off = (
+            model.all_passes(features, nothing, spots, torch.tensor([[sign]]), previous_logits_bhw=so_far)
+            for sign in (1, 0)
+        )
+    torch.testing.assert_close(both, torch.cat(alone), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(on[-1].low_res_logits_bhw, off[-1].low_res_logits_bhw)
+
+
 def test_prompts_are_drawn_where_they_are() -> None:
     points = torch.tensor([[[16.0, 8.0], [48.0, 40.0], [32.0, 24.0], [0, 0]]])
     labels = torch.tensor([[2, 3, 1, -1]], dtype=torch.int32)

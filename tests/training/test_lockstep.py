@@ -7,23 +7,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import vidseg
-from support.training import tracker_yaml, training_settings
+from support.training import SPACE_TIME, tracker_yaml, training_settings, training_values
 from vidseg.errors import ConfigError
 from vidseg.trackers.engine import Engine
 from vidseg.trackers.image_encoder import normalise
-from vidseg.trackers.space_time.image_model import low_res_pixels
+from vidseg.trackers.space_time.image_model import LOW_RES_STRIDE, low_res_pixels
 from vidseg.trackers.space_time.pixel_reading import flow_between
 from vidseg.training.data import ClipMaker, ClipSettings
 from vidseg.training.lockstep.graph import Recorded
 from vidseg.training.lockstep.pool import Pool, mirrored
 from vidseg.training.lockstep.prepared import Rows, prepare
-from vidseg.training.lockstep.unroll import Dials, Shares, places_of, unroll
+from vidseg.training.lockstep.unroll import Dials, Shares, deepest_errors, places_of, unroll
 from vidseg.training.prompts import PromptShares, sample
 from vidseg.training.run import train
+from vidseg.training.settings import TrainSettings
 from vidseg.training.trainee import build_trainee
 from vidseg.training.unroll import Script, UnrollSettings, play
+from vidseg.validation import parse
 
 BOXES = PromptShares(mask=0.0, box=1.0)
 LENGTH, COUNT = 6, 3
@@ -96,6 +99,20 @@ def test_a_correction_asks_for_what_is_wrong() -> None:
     assert rows["so_far"].shape == rows["guess"].shape
 
 
+def test_a_click_on_an_answer_lies_deep_in_its_largest_error() -> None:
+    truth, logits = torch.zeros(3, 64, 64), torch.full((3, 64, 64), -5.0)
+    truth[0, 10:50, 10:30] = 1  # all of it is missed
+    logits[0, 5:8, 60:63] = 5.0  # a smaller error
+    truth[1, :, :20] = 1
+    logits[1, :, :50] = 5.0  # too much, on the right
+    points, labels = deepest_errors(logits, truth)
+    assert labels.flatten().tolist() == [1, 0, -1]
+    (x, y), (right, _) = points[0, 0].tolist(), points[1, 0].tolist()
+    assert abs(x / LOW_RES_STRIDE - 20) <= 4
+    assert abs(y / LOW_RES_STRIDE - 30) <= 12
+    assert abs(right / LOW_RES_STRIDE - 35) <= 6
+
+
 def test_training_ends_by_the_clock(tmp_path: Path) -> None:
     """Steps without end are ended by the minutes, with the last rate near the floor."""
     settings = training_settings(
@@ -111,6 +128,30 @@ def test_training_ends_by_the_clock(tmp_path: Path) -> None:
     assert record["status"] == "done"
     assert 0 < record["steps_done"] < 10**6
     assert (tmp_path / "run/weights.safetensors").is_file()
+
+
+def test_first_frames_alone_teach_the_network_for_prompts(tmp_path: Path) -> None:
+    """Without clips a step learns from single frames; all but the network for prompts stays as it was."""
+    model = {**SPACE_TIME["model"], "prompt_decoder": True}
+    settings = training_settings(
+        tmp_path,
+        tracker=tracker_yaml(tmp_path, name="own", model=model),
+        only=["prompt_decoder"],
+        steps=3,
+        batch=0,
+        lockstep={"pool": 8, "answers_corrected": True},
+        first_frames={"batch": 4},
+    )
+    before = build_trainee(settings).model.state_dict()
+    assert train(settings, tmp_path / "run")["status"] == "done"
+    after = load_file(tmp_path / "run/weights.safetensors")
+    changed = {name.split(".")[0] for name, value in before.items() if not torch.equal(value, after[name])}
+    assert changed == {"prompt_decoder"}
+
+
+def test_no_clips_and_no_first_frames_teach_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="batch: 0 needs"):
+        parse(TrainSettings, training_values(tmp_path, batch=0), where="test", error=ConfigError)
 
 
 def test_models_of_another_kind_are_named(tmp_path: Path) -> None:

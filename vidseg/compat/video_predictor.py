@@ -305,7 +305,7 @@ class SAM2VideoPredictor(SAM2Base):
             known.bank,
             moment,
             prompt,
-            state.video.size_hw,
+            frame,
             earlier=waiting.get(frame_idx) or known.bank.at(frame_idx),
             is_initial=is_initial,
         )

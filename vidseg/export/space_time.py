@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vidseg.export.parts import OBJECTS, PICTURES, Exportable, Part
 from vidseg.trackers.model import Features
-from vidseg.trackers.space_time import prompt_maps
+from vidseg.trackers.space_time import prompt_decoder, prompt_maps
 from vidseg.trackers.space_time.decoder import LIKENESS, MAPS, take_apart
 from vidseg.trackers.space_time.image_model import LOW_RES_STRIDE, MASK_CHANNELS, STRIDE
 from vidseg.trackers.space_time.video_model import SpaceTimeModel
@@ -73,11 +73,38 @@ class Decoder(nn.Module):
         return decoded.logits_rhw, decoded.score_logits_r, decoded.iou_logits_r
 
 
+class PromptAnswer(nn.Module):
+    """Mask logits R x h x w and predicted IoUs before the sigmoid, R; see `PromptDecoder`."""
+
+    def __init__(self, model: SpaceTimeModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self,
+        keys: Tensor,
+        context: Tensor,
+        fine_2: Tensor,
+        fine_4: Tensor,
+        map_16: Tensor,
+        map_32: Tensor,
+        drawn: Tensor,
+        so_far: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        assert self.model.prompt_decoder is not None
+        answer: tuple[Tensor, Tensor] = self.model.prompt_decoder(
+            keys, context, [fine_2, fine_4, map_16, map_32], drawn, so_far
+        )
+        return answer
+
+
 def describe_space_time(model: SpaceTimeModel) -> Exportable:
     """The learned parts of a space-time model, and the facts beside them."""
     size, side, low = model.image_size, model.image_size // STRIDE, model.low_res_size
     with torch.inference_mode():
-        fine_2, fine_4 = model.encode_batch(torch.zeros(1, 3, size, size)).high_res
+        finer = model.encode_batch(torch.zeros(1, 3, size, size)).high_res
+    names = ("fine_2", "fine_4", "map_16", "map_32")[: len(finer)]
+    maps = {name: torch.randn_like(map) for name, map in zip(names, finer, strict=True)}
     read = model.decoder.enter.in_channels - MAPS
     context = model.context_channels
     seen = context + MASK_CHANNELS + prompt_maps.CHANNELS
@@ -87,7 +114,7 @@ def describe_space_time(model: SpaceTimeModel) -> Exportable:
             name="image_encoder",
             module=ImageEncoder(model),
             inputs={"image": torch.randn(2, 3, size, size)},
-            outputs=("top", "fine_4", "fine_2"),
+            outputs=("top", *reversed(names)),
             free={"image": {0: PICTURES}},
         ),
         Part(
@@ -120,13 +147,29 @@ def describe_space_time(model: SpaceTimeModel) -> Exportable:
                 "maps": torch.rand(2, MAPS, low, low),
                 "likeness": torch.randn(2, LIKENESS, side, side),
                 "context": torch.randn(1, context, side, side),
-                "fine_2": torch.randn_like(fine_2),
-                "fine_4": torch.randn_like(fine_4),
+                "fine_2": maps["fine_2"],
+                "fine_4": maps["fine_4"],
             },
             outputs=("logits", "object_scores", "iou_logits"),
             free={"read": of_objects, "maps": of_objects, "likeness": of_objects},
         ),
     ]
+    if model.prompt_decoder is not None:
+        parts.append(
+            Part(
+                name="prompt_decoder",
+                module=PromptAnswer(model),
+                inputs={
+                    "keys": torch.randn(1, model.key_channels, side, side),
+                    "context": torch.randn(1, context, side, side),
+                    **maps,
+                    "drawn": torch.rand(2, prompt_maps.CHANNELS, side, side),
+                    "so_far": torch.rand(2, prompt_decoder.MAPS - prompt_maps.CHANNELS, low, low),
+                },
+                outputs=("logits", "iou_logits"),
+                free={"drawn": of_objects, "so_far": of_objects},
+            )
+        )
     facts = {
         "model": "space-time",
         "image_size": size,
@@ -136,6 +179,7 @@ def describe_space_time(model: SpaceTimeModel) -> Exportable:
         "value_channels": model.value_channels,
         "context_channels": context,
         "prompt_passes": model.prompt_passes,
+        "prompt_decoder": model.prompt_decoder is not None,
         "no_memory": model.no_memory.tolist(),
         "no_prompt": model.no_prompt.tolist(),
         "no_object": model.no_object.tolist(),

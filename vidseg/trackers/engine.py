@@ -30,11 +30,22 @@ from vidseg.memory.bank import (
 from vidseg.memory.branching import Choice, branch
 from vidseg.memory.trimming import TrimmingPolicy
 from vidseg.trackers.backbones.kept_windows import KeptWindows
+from vidseg.trackers.closer_look import cut, moved, part_of, pasted, window_around
 from vidseg.trackers.coming import ComingFrame
 from vidseg.trackers.contract import ABSENT_LOGIT, Frame, Prompt
 from vidseg.trackers.device import Download, computes_apart, upload
 from vidseg.trackers.image_encoder import normalise
-from vidseg.trackers.model import Candidates, Decoded, Features, KeepsWindows, MemoryModel, Rows, cat, pick
+from vidseg.trackers.model import (
+    Candidates,
+    Decoded,
+    Features,
+    KeepsWindows,
+    LooksCloser,
+    MemoryModel,
+    Rows,
+    cat,
+    pick,
+)
 from vidseg.trackers.pillow_resize import can_resize, resize_bicubic
 from vidseg.trackers.postprocess import fill_holes
 
@@ -120,7 +131,7 @@ class Engine:
         bank: ObjectBank,
         moment: Moment,
         prompt: Prompt,
-        size_hw: tuple[int, int],
+        frame: Frame,
         *,
         earlier: MemoryFrame | None,
         is_initial: bool,
@@ -138,7 +149,7 @@ class Engine:
         if earlier is not None and earlier.low_res_logits_hw is not None:
             limit = self.model.feedback_limit
             previous = earlier.low_res_logits_hw.clamp(-limit, limit)[None]
-        points, labels = self._to_model_points(prompt, size_hw)
+        points, labels = self._to_model_points(prompt, frame.size_hw)
         if is_initial:
             conditioned = self.model.without_memory(features)
         else:
@@ -147,7 +158,40 @@ class Engine:
             decoded = self.model.decode(
                 features, conditioned, points_bp2=points, labels_bp=labels, previous_logits_bhw=previous
             )
+        if isinstance(self.model, LooksCloser) and self.model.looks_closer and frame.image is not None:
+            decoded = self._look_closer(self.model, frame, features, prompt, decoded, previous)
         return self.settle(decoded)
+
+    def _look_closer(
+        self,
+        model: LooksCloser,
+        frame: Frame,
+        features: Features,
+        prompt: Prompt,
+        decoded: Decoded,
+        previous_bhw: Tensor | None,
+    ) -> Decoded:
+        """Answer a prompt once more on the part of the picture around it."""
+        window = window_around(prompt, decoded.low_res_logits_bhw[0], frame.size_hw)
+        if window is None:
+            return decoded
+        part = part_of(frame, window)
+        with self.watch("encode"):
+            near = self.model.encode(self._model_input(part))
+        points, labels = self._to_model_points(moved(prompt, window, frame.size_hw), part.size_hw)
+        so_far = previous_bhw
+        if so_far is None and prompt.box is None:
+            so_far = decoded.low_res_logits_bhw
+        with self.watch("decode"):
+            nearer = self.model.decode(
+                near,
+                self.model.without_memory(near),
+                points_bp2=points,
+                labels_bp=labels,
+                previous_logits_bhw=None if so_far is None else cut(so_far, window),
+            )
+        logits = pasted(decoded.low_res_logits_bhw, nearer.low_res_logits_bhw, window)
+        return model.with_masks(features, nearer, logits)
 
     def remember(
         self, features: Features, decoded: Decoded, moment: Moment, *, from_prompt: bool

@@ -200,6 +200,25 @@ class KeepsWindows(Protocol):
         ...
 
 
+@runtime_checkable
+class LooksCloser(Protocol):
+    """A model that answers boxes and clicks better where the object fills its input; see
+    `vidseg.trackers.closer_look`."""
+
+    @property
+    def looks_closer(self) -> bool:
+        """Whether it does so, as it was configured."""
+        ...
+
+    def with_masks(self, features: Features, decoded: Decoded, logits_bhw: Tensor) -> Decoded:
+        """An answer with other mask logits, and pointers that follow from them.
+
+        Args:
+            features: of the frame on whose low-res grid the logits are.
+        """
+        ...
+
+
 class MemoryModel(ImageModel, Protocol):
     """An image model with a memory, with which the engine tracks."""
 

@@ -258,7 +258,7 @@ class EngineSession:
             bank.without(frame.index),
             moment,
             prompt,
-            frame.size_hw,
+            frame,
             earlier=earlier,
             is_initial=is_initial,
         )

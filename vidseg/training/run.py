@@ -226,7 +226,8 @@ class _Run:
 def _shown(passes: Any) -> Clips:
     """The clips of a step that a sheet shows."""
     if isinstance(passes, tuple):
-        return passes[0]["images"], passes[0]["masks"]
+        rows = passes[0] or passes[1]
+        return rows["images"], rows["masks"]
     clips: Clips = passes[-1]
     return clips
 

@@ -76,6 +76,9 @@ class Lockstep(Strict):
     """How many clips of one frame are made for each clip, as a share of what steps take."""
     stills_corrected: float = Field(default=0.25, ge=0, le=1)
     """Share of the clips of one frame that teach corrections; the others teach first answers."""
+    answers_corrected: bool = False
+    """Whether each first answer on a clip of one frame is then corrected by a click on its own largest
+    error."""
     young: float = Field(default=0.0, ge=0, le=1)
     """For this share of the run scores are not heeded, and masks are forced as often as `young_forcing`."""
     young_forcing: float = Field(default=0.5, ge=0, le=1)
@@ -94,8 +97,8 @@ class TrainSettings(Strict):
     steps: int = Field(ge=1)
     minutes: float | None = Field(default=None, gt=0)
     """The run also ends after this time, if not all `steps` are done; the schedule then follows the clock."""
-    batch: int = Field(default=8, ge=1)
-    """How many clips a pass takes."""
+    batch: int = Field(default=8, ge=0)
+    """How many clips a pass takes; 0, in lockstep: none, first frames alone are learned."""
     accumulate: int = Field(default=1, ge=1)
     """How many passes a step takes; their gradients are averaged."""
     lr: float = Field(default=5e-4, gt=0)
@@ -132,6 +135,12 @@ class TrainSettings(Strict):
         starts = [stage.from_step for stage in self.stages]
         if starts != sorted(set(starts)):
             raise ValueError("stages: each from_step must be greater than the one before")
+        return self
+
+    @model_validator(mode="after")
+    def _takes_something(self) -> TrainSettings:
+        if not self.batch and not (self.lockstep and self.first_frames.batch):
+            raise ValueError("batch: 0 needs 'lockstep' and a 'batch' of 'first_frames'")
         return self
 
     def done(self, step: int, time_share: float = 0.0) -> float:

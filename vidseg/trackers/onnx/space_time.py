@@ -31,6 +31,7 @@ class OnnxSpaceTimeModel(ExportedMemoryModel, SpaceTimeModel):
             self.register_buffer(name, torch.tensor(facts[name]), persistent=False)
         self.reading = _Reading(graphs)  # type: ignore[assignment]
         self.decoder = _Decoder(graphs)  # type: ignore[assignment]
+        self.prompt_decoder = _PromptDecoder(graphs) if facts.get("prompt_decoder") else None  # type: ignore[assignment]
 
     def encode_batch(self, images_b3ss: Tensor) -> Features:
         top, *finer = self._graphs.run("image_encoder", image=images_b3ss)
@@ -97,3 +98,33 @@ class _Decoder(nn.Module):
                 fine_4=fine_4,
             )
         )
+
+
+class _PromptDecoder(nn.Module):
+    """`vidseg.trackers.space_time.prompt_decoder.PromptDecoder` over its graph."""
+
+    def __init__(self, graphs: Graphs) -> None:
+        super().__init__()
+        self._graphs = graphs
+
+    def forward(
+        self,
+        keys_1chw: Tensor,
+        context_1chw: Tensor,
+        maps: Sequence[Tensor],
+        drawn_rchw: Tensor,
+        so_far_rmhw: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        fine_2, fine_4, map_16, map_32 = maps
+        logits, ious = self._graphs.run(
+            "prompt_decoder",
+            keys=keys_1chw,
+            context=context_1chw,
+            fine_2=fine_2,
+            fine_4=fine_4,
+            map_16=map_16,
+            map_32=map_32,
+            drawn=drawn_rchw,
+            so_far=so_far_rmhw,
+        )
+        return logits, ious

@@ -23,6 +23,7 @@ class SpaceTimeSettings(Strict):
     """Channels of the decoder at strides 2 and 4."""
     pyramid_channels: int = Field(default=96, ge=8, multiple_of=8)
     prompt_passes: int = Field(default=2, ge=1)
+    prompt_decoder: bool = False
 
 
 def build_space_time(model: SpaceTimeSettings, given: Given) -> SpaceTimeModel:

@@ -11,6 +11,7 @@ channels of the top map are keys, then context, then 4 x 4 low-res pixels of the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -20,7 +21,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vidseg.trackers.compiled import compile_in_place
 from vidseg.trackers.image_encoder import fused, pixels_of
-from vidseg.trackers.model import Candidates, Decoded, Features, cat, pick
+from vidseg.trackers.model import MASK_LOGIT_BIAS, MASK_LOGIT_SCALE, Candidates, Decoded, Features, cat, pick
 from vidseg.trackers.space_time import prompt_maps
 from vidseg.trackers.space_time.answer import KNOWN, Answer
 from vidseg.trackers.space_time.colour_reading import by_colour, colour_counts
@@ -28,6 +29,7 @@ from vidseg.trackers.space_time.correction import corrected
 from vidseg.trackers.space_time.decoder import LabelDecoder, conv, convolved
 from vidseg.trackers.space_time.first_guess import first_guess
 from vidseg.trackers.space_time.label_reading import LabelReading
+from vidseg.trackers.space_time.prompt_decoder import PromptDecoder
 
 STRIDE = 8
 """Stride of the grid of keys and values."""
@@ -56,6 +58,8 @@ class SpaceTimeImageModel(nn.Module):
         fine_channels: channels of the decoder at strides 2 and 4.
         prompt_passes: how often a box or clicks are answered, each time from the previous answer; corrections
             are answered once.
+        prompt_decoder: whether boxes and clicks are answered by a network of their own, not by the decoder
+            that follows objects.
     """
 
     takes_masks = True
@@ -80,6 +84,7 @@ class SpaceTimeImageModel(nn.Module):
         fine_channels: Sequence[int] = (16, 32),
         pyramid_channels: int = 96,
         prompt_passes: int = 2,
+        prompt_decoder: bool = False,
     ) -> None:
         super().__init__()
         self.image_size = image_size
@@ -108,6 +113,11 @@ class SpaceTimeImageModel(nn.Module):
         self.no_object = nn.Parameter(torch.zeros(key_channels))
         read = 2 * value_channels + 2 + prompt_maps.CHANNELS + 1
         self.decoder = LabelDecoder(read, context_channels, fine_channels)
+        self.prompt_decoder = (
+            PromptDecoder(key_channels, context_channels, fine_channels, widths[2:])
+            if prompt_decoder
+            else None
+        )
 
     @property
     def low_res_size(self) -> int:
@@ -144,9 +154,11 @@ class SpaceTimeImageModel(nn.Module):
         maps = self.backbone(images)
         x = self.pyramid(maps)
         keys = F.normalize(self.to_key(x), dim=1)
-        fine = [self.to_fine_2(images), self.to_fine_4(maps[0])]
+        finer = [self.to_fine_2(images), self.to_fine_4(maps[0])]
+        if self.prompt_decoder is not None:
+            finer += maps[2:]
         patches = F.pixel_unshuffle(low_res_pixels(images_b3ss), PATCH).to(keys.dtype)
-        return Features(fine, torch.cat((keys, self.to_context(x), patches), dim=1))
+        return Features(finer, torch.cat((keys, self.to_context(x), patches), dim=1))
 
     def pyramid(self, maps: Sequence[Tensor]) -> Tensor:
         """The backbone's maps at strides 8, 16 and 32 summed at stride 8."""
@@ -243,9 +255,27 @@ class SpaceTimeImageModel(nn.Module):
             mask_rhw: how likely each pixel is on the object, from 0 to 1, as far as is known.
             known_rhw: what is added to mask logits; see `KNOWN`.
         """
+        if self.prompt_decoder is not None:
+            return self._answer_anew(features, drawn_rchw, mask_rhw, is_correction=known_rhw is not None)
         read = self._read_prompt(features, drawn_rchw, mask_rhw.to(self.dtype))
         conditioned = conditioned_bchw.expand(read.shape[0], -1, -1, -1)
         return self._decode_maps(features, conditioned, read, known_rhw)
+
+    def _answer_anew(
+        self, features: Features, drawn_rchw: Tensor, mask_rhw: Tensor, *, is_correction: bool
+    ) -> Answer:
+        """The answer of the network for prompts; who points at something says that it is there."""
+        assert self.prompt_decoder is not None
+        mask = mask_rhw[:, None].to(self.dtype)
+        now = self._pixels(features)
+        colours = by_colour(now, [(now, mask)]).to(mask.dtype)
+        so_far = torch.cat((mask, torch.full_like(mask, float(is_correction)), colours), dim=1)
+        logits, ious = self.prompt_decoder(
+            self._keys(features), self._context(features), features.high_res, drawn_rchw, so_far
+        )
+        is_there = (logits > 0).flatten(1).any(dim=1)
+        scores = is_there * MASK_LOGIT_SCALE + MASK_LOGIT_BIAS
+        return Answer(logits, scores.float(), ious, torch.zeros_like(logits), torch.ones_like(logits))
 
     def _read_prompt(self, features: Features, drawn_rchw: Tensor, mask_rhw: Tensor) -> Tensor:
         """What is read of a prompt: its mask is remembered on the frame and read back, and its drawing is
@@ -288,7 +318,7 @@ class SpaceTimeImageModel(nn.Module):
             of_prompt,
             drawn_maps,
             self._context(features),
-            features.high_res,
+            features.high_res[:2],
         )
         logits = maps.logits_rhw if known_rhw is None else maps.logits_rhw + known_rhw
         return Answer(logits, maps.score_logits_r, maps.iou_logits_r, carried, apart)
@@ -297,6 +327,16 @@ class SpaceTimeImageModel(nn.Module):
         """An answer as the engine takes it, with the object's pointer."""
         pointers = self._pointers(features, answer.logits_rhw)
         return Decoded(answer.logits_rhw, pointers, answer.score_logits_r, answer.iou_logits_r.sigmoid())
+
+    @property
+    def looks_closer(self) -> bool:
+        """Whether prompts are answered on the part of the picture around them, too."""
+        return self.prompt_decoder is not None
+
+    def with_masks(self, features: Features, decoded: Decoded, logits_bhw: Tensor) -> Decoded:
+        """See `vidseg.trackers.model.LooksCloser`."""
+        pointers = self._pointers(features, logits_bhw)
+        return replace(decoded, low_res_logits_bhw=logits_bhw, pointers_bc=pointers)
 
     def _pointers(self, features: Features, logits_rhw: Tensor) -> Tensor:
         """Object pointers: the mean key of the object, or `no_object` as far as there is none."""

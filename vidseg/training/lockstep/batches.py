@@ -23,7 +23,8 @@ PORTIONS = 10**7
 
 
 class PooledBatches:
-    """The batches of each step, one of clips and one of clips of one frame, on the device."""
+    """The batches of each step, one of clips (empty if it takes none) and one of clips of one frame, on the
+    device."""
 
     def __init__(self, settings: TrainSettings, device: torch.device) -> None:
         assert settings.lockstep is not None
@@ -32,10 +33,13 @@ class PooledBatches:
         self._pools = Pool(self._plan.pool, device), Pool(self._plan.pool, device)
         one_frame = {"num_frames": 1, "mix": settings.first_frames.mix}
         makers = ClipMaker(settings.data), ClipMaker(settings.data.model_copy(update=one_frame))
-        ratio = settings.first_frames.batch / settings.batch
-        stills = max(1, round(CLIPS_A_PORTION * ratio * self._plan.still_share))
         self._makers = makers
-        self._sizes = CLIPS_A_PORTION, stills
+        if settings.batch:
+            ratio = settings.first_frames.batch / settings.batch
+            stills = max(1, round(CLIPS_A_PORTION * ratio * self._plan.still_share))
+            self._sizes = CLIPS_A_PORTION, stills
+        else:
+            self._sizes = 0, CLIPS_A_PORTION
         self._lock = threading.Lock()
         self._ends = threading.Event()
         self._failure: BaseException | None = None
@@ -65,7 +69,9 @@ class PooledBatches:
 
     def _draw(self, sizes: tuple[int, int]) -> tuple[Rows, Rows]:
         with self._lock:
-            clips, stills = (pool.draw(size) for pool, size in zip(self._pools, sizes, strict=True))
+            clips, stills = (
+                pool.draw(size) if size else {} for pool, size in zip(self._pools, sizes, strict=True)
+            )
         return clips, stills
 
     def _loader(self, step: int) -> DataLoader[tuple[Rows, Rows]]:
@@ -93,4 +99,5 @@ class PooledBatches:
     def _take_in(self, portion: tuple[Rows, Rows]) -> None:
         with self._lock:
             for pool, rows in zip(self._pools, portion, strict=True):
-                pool.put(rows)
+                if rows:
+                    pool.put(rows)

@@ -118,4 +118,4 @@ class Portions(Dataset[tuple[Rows, Rows]]):
         for number in numbers:
             seed = clip_seed(base_seed, number)
             rows.append(prepare(maker.make(seed), self._prompts, seed))
-        return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+        return {name: torch.cat([row[name] for row in rows]) for name in rows[0]} if rows else {}

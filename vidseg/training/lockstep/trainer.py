@@ -46,19 +46,19 @@ class LockstepTrainer(Trainer):
             given=round(settings.unroll.prompts.mask * settings.batch),
             corrected=round(settings.unroll.corrections * settings.batch),
             stills_corrected=round(settings.lockstep.stills_corrected * settings.first_frames.batch),
+            answers_corrected=settings.lockstep.answers_corrected,
         )
 
     def take_step(self, passes: Any) -> tuple[dict[str, float], Unrolled]:
         clips, stills = passes
         self._turn_dials()
-        self.engine.model.image_size = clips["images"].shape[-1]
+        self.engine.model.image_size = side = (clips or stills)["images"].shape[-1]
         told = self._recorded(clips, stills)
         lr = self.settings.lr_at(self.step, self.time_share)
         norm = self._finish(lr)
         # One copy for all values: each would make the processor wait for the device.
         values = torch.stack([told.loss, *told.parts.values()]).tolist()
         parts = dict(zip(("loss", *told.parts), values, strict=True))
-        side = clips["masks"].shape[-1]
         shown = F.interpolate(told.shown_bthw.float(), size=(side, side), mode="bilinear")
         return {"lr": lr, **parts, "grad_norm": norm}, Unrolled(told.loss, parts, shown)
 

@@ -19,14 +19,17 @@ from torch import Tensor
 from vidseg.trackers.contract import ABSENT_LOGIT
 from vidseg.trackers.image_encoder import normalise
 from vidseg.trackers.model import Decoded, Features, cat
+from vidseg.trackers.space_time import prompt_maps
 from vidseg.trackers.space_time.answer import KNOWN, Answer
-from vidseg.trackers.space_time.image_model import LOW_RES_STRIDE
+from vidseg.trackers.space_time.image_model import LOW_RES_STRIDE, PATCH, STRIDE
 from vidseg.trackers.space_time.video_model import SpaceTimeModel
 from vidseg.training.lockstep.prepared import Rows
 from vidseg.training.losses import read_loss
 from vidseg.training.spoil import spoil
 from vidseg.training.unroll import UnrollSettings, judge_rows, on_grid, total
 
+WINDOWS = (3, 7, 15, 31, 63)
+"""Sides of the windows, in low-res pixels, by which `deepest_errors` tells how deep a pixel lies."""
 POINTERS = 3
 """How many tracked frames' pointers are read, as the bank of vidseg-nano keeps them."""
 
@@ -41,6 +44,8 @@ class Shares:
     """So many clips, the last ones, are corrected on their last frame."""
     stills_corrected: int
     """So many rows of one frame, the last ones, are corrections; the others are first answers."""
+    answers_corrected: bool = False
+    """Whether these first answers are corrected, too, by a click on what is wrong with each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,14 @@ class _Memory:
 def unroll(
     model: SpaceTimeModel, clips: Rows, stills: Rows, shares: Shares, dials: Dials, settings: UnrollSettings
 ) -> Told:
-    """Track all clips, answer all prompts, and judge every answer."""
+    """Track all clips, if there are any, answer all prompts, and judge every answer."""
+    if not clips:
+        every = model.encode_batch(normalise(stills["images"].flatten(0, 1)))
+        of_stills = _answer_stills(model, every, stills, shares)
+        loss, parts = _judge(of_stills, settings)
+        return Told(
+            loss, {name: value.detach() for name, value in parts.items()}, _shown_of(of_stills, shares)
+        )
     batch, length = clips["masks"].shape[:2]
     images = torch.cat((clips["images"].flatten(0, 1), stills["images"].flatten(0, 1)))
     every = model.encode_batch(normalise(images))
@@ -182,12 +194,48 @@ def _answer_stills(model: SpaceTimeModel, features: Features, stills: Rows, shar
         asked = _rows(features, slice(first))
         for answer in _answers(model, asked, stills["drawn"][:first], stills["guess"][:first]):
             judged.append(_Judged("prompt", answer, masks[:first]))
+        if shares.answers_corrected:
+            so_far = judged[-1].decoded.low_res_logits_bhw.detach()
+            points, labels = deepest_errors(so_far, on_grid(masks[:first], so_far.shape[-1]))
+            key_grid = (so_far.shape[-2] // PATCH, so_far.shape[-1] // PATCH)
+            drawn = prompt_maps.draw(points, labels, key_grid, STRIDE)
+            conditioned = model.without_memory(asked)
+            answer = _correction(model, asked, conditioned, drawn, so_far.sigmoid())
+            judged.append(_Judged("correct", answer, masks[:first]))
     if shares.stills_corrected:
         some = _rows(features, slice(first, None))
         conditioned = model.without_memory(some)
         answer = _correction(model, some, conditioned, stills["click"][first:], stills["so_far"][first:])
         judged.append(_Judged("correct", answer, masks[first:]))
     return judged
+
+
+def deepest_errors(logits_rhw: Tensor, truth_rhw: Tensor) -> tuple[Tensor, Tensor]:
+    """One click deep inside each row's largest error: points R x 1 x 2 in pixels of the model's input, and
+    labels R x 1, as of `training.prompts.correct`. No value is looked at.
+
+    Args:
+        truth_rhw: how much of each cell of the low-res grid the object covers.
+    """
+    taken, truth = logits_rhw > 0, truth_rhw > 0.5
+    missed, excess = truth & ~taken, taken & ~truth
+    is_missed = missed.flatten(1).sum(dim=1) >= excess.flatten(1).sum(dim=1)
+    error = torch.where(is_missed[:, None, None], missed, excess)
+    # How full ever larger windows are is highest deep inside.
+    depth = torch.stack([F.avg_pool2d(error[:, None].float(), k, 1, k // 2) for k in WINDOWS]).sum(dim=0)
+    place = torch.where(error[:, None], depth, -1.0).flatten(1).argmax(dim=1)
+    width = logits_rhw.shape[-1]
+    points = torch.stack((place % width, place // width), dim=1)[:, None] + 0.5
+    labels = torch.where(error.flatten(1).any(dim=1), is_missed.int(), -1)
+    return points * LOW_RES_STRIDE, labels[:, None]
+
+
+def _shown_of(judged: Sequence[_Judged], shares: Shares) -> Tensor:
+    """The last answer to each first prompt, then to each correction of a spoilt mask: F x 1 x h x w."""
+    shown = [each for each in judged if each.kind == "prompt"][-1:]
+    if shares.stills_corrected:
+        shown.append(judged[-1])
+    return torch.cat([each.decoded.low_res_logits_bhw for each in shown])[:, None].detach()
 
 
 def _answers(model: SpaceTimeModel, features: Features, drawn: Tensor, guess: Tensor) -> list[Decoded]:

@@ -1,0 +1,100 @@
+"""A closer look at what a prompt asks for: the part of the picture around it fills the model's whole input.
+
+Layouts: B objects · h w the low-res grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vidseg.trackers.contract import Frame, Prompt
+
+AROUND = 0.25
+"""How far the look reaches beyond each side of the object, as a share of its width or height."""
+LARGEST = 0.6
+"""A look at more than this share of the picture would show little more than the picture does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A part of a picture, in cells of the low-res grid; right and bottom edges are exclusive."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    side: int
+    """Cells along the side of the grid."""
+
+    @property
+    def cells(self) -> tuple[slice, slice]:
+        """Rows and columns of the grid."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def corners(self, size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom edge in pixels of the picture."""
+        height, width = size_hw
+        x0, x1 = (round(x * width / self.side) for x in (self.left, self.right))
+        y0, y1 = (round(y * height / self.side) for y in (self.top, self.bottom))
+        return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
+
+
+def window_around(prompt: Prompt, logits_hw: Tensor, size_hw: tuple[int, int]) -> Window | None:
+    """Where to look: around the box of the prompt, or else around the answer so far and the clicks.
+
+    Returns:
+        None if there is nothing to look at, or so much that a closer look would be none.
+    """
+    side = logits_hw.shape[-1]
+    scale = side / np.array(size_hw[::-1], np.float64)
+    if prompt.box is not None:
+        corners = prompt.box.reshape(2, 2) * scale
+    else:
+        rows, columns = (logits_hw > 0).nonzero().unbind(1)
+        spots = prompt.points_xy * scale
+        cells = torch.stack((columns, rows), dim=1).cpu().numpy()
+        corners = np.concatenate((spots, cells, cells + 1)) if len(cells) else spots[:0]
+    if not len(corners):
+        return None
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    margin = AROUND * np.maximum(high - low, 1)
+    (left, top), (right, bottom) = np.floor(low - margin).clip(0), np.ceil(high + margin).clip(max=side)
+    window = Window(int(left), int(top), int(right), int(bottom), side)
+    share = (right - left) * (bottom - top) / side**2
+    return window if 0 < share <= LARGEST else None
+
+
+def part_of(frame: Frame, window: Window) -> Frame:
+    """What a frame shows in a window."""
+    assert frame.image is not None
+    x0, y0, x1, y1 = window.corners(frame.size_hw)
+    return Frame(frame.index, frame.pts_seconds, np.ascontiguousarray(frame.image[y0:y1, x0:x1]))
+
+
+def moved(prompt: Prompt, window: Window, size_hw: tuple[int, int]) -> Prompt:
+    """A box and clicks in pixels of the window."""
+    x0, y0, *_ = window.corners(size_hw)
+    box = None if prompt.box is None else prompt.box - np.array([x0, y0, x0, y0], prompt.box.dtype)
+    points = prompt.points_xy - np.array([x0, y0], prompt.points_xy.dtype)
+    return replace(prompt, box=box, points_xy=points)
+
+
+def cut(logits_bhw: Tensor, window: Window) -> Tensor:
+    """Mask logits of the whole picture on the grid of the window: B x h x w."""
+    part = logits_bhw[:, None, *window.cells]
+    return F.interpolate(part, size=logits_bhw.shape[-2:], mode="bilinear")[:, 0]
+
+
+def pasted(whole_bhw: Tensor, near_bhw: Tensor, window: Window) -> Tensor:
+    """Mask logits of the whole picture, with those of a closer look in their place."""
+    rows, columns = window.cells
+    size = (rows.stop - rows.start, columns.stop - columns.start)
+    part = F.interpolate(near_bhw[:, None], size=size, mode="bilinear", antialias=True)[:, 0]
+    whole = whole_bhw.clone()
+    whole[:, rows, columns] = part
+    return whole
