@@ -19,7 +19,7 @@ from davis import score_sequence
 from torch import Tensor
 
 import vidseg
-from vidseg.trackers.space_time.image_model import MASK_CHANNELS
+from vidseg.trackers.space_time.grids import MASK_CHANNELS
 from vidseg.trackers.space_time.video_model import SpaceTimeModel
 
 

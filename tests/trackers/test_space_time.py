@@ -114,7 +114,7 @@ def test_a_mask_is_carried_from_the_frame_before_even_by_an_untrained_model(tmp_
 
 
 def test_a_network_for_prompts_answers_them_alone(tmp_path: Path) -> None:
-    """With the same other weights, tracking from a mask is the same to the bit, and a box's answer another."""
+    """With the same other weights tracking from a mask is the same to the bit; a box's answer is another."""
     model = {**CONFIG["model"], "prompt_decoder": True}
     with_it = tracker(tmp_path, model=model)
     (tmp_path / "plain").mkdir()

@@ -14,7 +14,7 @@ from support.training import SPACE_TIME, tracker_yaml, training_settings, traini
 from vidseg.errors import ConfigError
 from vidseg.trackers.engine import Engine
 from vidseg.trackers.image_encoder import normalise
-from vidseg.trackers.space_time.image_model import LOW_RES_STRIDE, low_res_pixels
+from vidseg.trackers.space_time.grids import LOW_RES_STRIDE, low_res_pixels
 from vidseg.trackers.space_time.pixel_reading import flow_between
 from vidseg.training.data import ClipMaker, ClipSettings
 from vidseg.training.lockstep.graph import Recorded

@@ -14,7 +14,7 @@ from vidseg.export.parts import OBJECTS, PICTURES, Exportable, Part
 from vidseg.trackers.model import Features
 from vidseg.trackers.space_time import prompt_decoder, prompt_maps
 from vidseg.trackers.space_time.decoder import LIKENESS, MAPS, take_apart
-from vidseg.trackers.space_time.image_model import LOW_RES_STRIDE, MASK_CHANNELS, STRIDE
+from vidseg.trackers.space_time.grids import LOW_RES_STRIDE, MASK_CHANNELS, STRIDE
 from vidseg.trackers.space_time.video_model import SpaceTimeModel
 
 ROWS, TOKENS, VALUES = "rows", "tokens", "values"

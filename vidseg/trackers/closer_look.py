@@ -86,7 +86,8 @@ def moved(prompt: Prompt, window: Window, size_hw: tuple[int, int]) -> Prompt:
 
 def cut(logits_bhw: Tensor, window: Window) -> Tensor:
     """Mask logits of the whole picture on the grid of the window: B x h x w."""
-    part = logits_bhw[:, None, *window.cells]
+    rows, columns = window.cells
+    part = logits_bhw[:, None, rows, columns]
     return F.interpolate(part, size=logits_bhw.shape[-2:], mode="bilinear")[:, 0]
 
 

@@ -20,26 +20,27 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vidseg.trackers.compiled import compile_in_place
-from vidseg.trackers.image_encoder import fused, pixels_of
-from vidseg.trackers.model import MASK_LOGIT_BIAS, MASK_LOGIT_SCALE, Candidates, Decoded, Features, cat, pick
+from vidseg.trackers.image_encoder import fused
+from vidseg.trackers.model import MASK_LOGIT_BIAS, MASK_LOGIT_SCALE, Candidates, Decoded, Features
 from vidseg.trackers.space_time import prompt_maps
 from vidseg.trackers.space_time.answer import KNOWN, Answer
 from vidseg.trackers.space_time.colour_reading import by_colour, colour_counts
 from vidseg.trackers.space_time.correction import corrected
 from vidseg.trackers.space_time.decoder import LabelDecoder, conv, convolved
 from vidseg.trackers.space_time.first_guess import first_guess
+from vidseg.trackers.space_time.grids import (
+    LOW_RES_STRIDE,
+    MASK_CHANNELS,
+    PATCH,
+    PIXEL_CHANNELS,
+    STRIDE,
+    grid_of,
+    low_res_pixels,
+)
 from vidseg.trackers.space_time.label_reading import LabelReading
 from vidseg.trackers.space_time.prompt_decoder import PromptDecoder
+from vidseg.trackers.space_time.screening import screened
 
-STRIDE = 8
-"""Stride of the grid of keys and values."""
-LOW_RES_STRIDE = 2
-PATCH = STRIDE // LOW_RES_STRIDE
-MASK_CHANNELS = PATCH * PATCH
-PIXEL_CHANNELS = 3 * PATCH * PATCH
-ROWS_AT_ONCE = 8
-"""So many prompts are answered at once on a CPU: the maps of more leave its cache, and a prompt then takes
-half as long again."""
 MEMORY_MAPS = 5
 """How many maps are read from memory pixel by pixel: the mask carried from the previous frame, where that
 does not fit, what moves with the object, colours by conditioning frames, and colours by what was close by."""
@@ -380,24 +381,16 @@ class SpaceTimeImageModel(nn.Module):
         least_iou: float,
     ) -> Candidates:
         """See `vidseg.trackers.model.ScreensPrompts`; the quick answer is that of the first pass."""
-        at_once = ROWS_AT_ONCE if self.device.type == "cpu" else len(points_bp2)
-        parts = []
-        for points, labels in zip(points_bp2.split(at_once), labels_bp.split(at_once), strict=True):
-            (first,) = self._passes(
-                features, conditioned_bchw[:1], points, labels, None, is_tracking=True, passes=1
-            )
-            answers = _as_candidates(self.decoded(features, first))
-            worth = answers.predicted_ious_bk[:, 0] > least_iou
-            if worth.any():
-                better = self.candidates(
-                    features, conditioned_bchw[:1], points_bp2=points[worth], labels_bp=labels[worth]
-                )
-                order = torch.where(
-                    worth, len(points) + worth.cumsum(0) - 1, torch.arange(len(points), device=worth.device)
-                )
-                answers = pick(cat([answers, better]), order.tolist())
-            parts.append(answers)
-        return cat(parts)
+        alone = conditioned_bchw[:1]
+
+        def quick(points: Tensor, labels: Tensor) -> Candidates:
+            (first,) = self._passes(features, alone, points, labels, None, is_tracking=True, passes=1)
+            return _as_candidates(self.decoded(features, first))
+
+        def better(points: Tensor, labels: Tensor) -> Candidates:
+            return self.candidates(features, alone, points_bp2=points, labels_bp=labels)
+
+        return screened(points_bp2, labels_bp, least_iou, quick, better)
 
     def _keys(self, features: Features) -> Tensor:
         return features.top_1chw[:, : self.key_channels]
@@ -425,20 +418,6 @@ class SpaceTimeImageModel(nn.Module):
         seen = convolved(conv, (context_rchw, patches_rchw, marks_rchw))
         out: Tensor = self.remember_leave(F.relu(norm(seen)))
         return out
-
-
-def low_res_pixels(images_b3ss: Tensor) -> Tensor:
-    """RGB pixels, 0 to 255, on the low-res grid: B x 3 x h x w.
-
-    They are rounded, as memories keep them in bfloat16, which is exact up to 255.
-    """
-    return F.avg_pool2d(pixels_of(images_b3ss), LOW_RES_STRIDE).round()
-
-
-def grid_of(features: Features) -> tuple[int, int]:
-    """Height and width of the key grid, H and W."""
-    height, width = features.top_1chw.shape[-2:]
-    return height, width
 
 
 def _as_candidates(decoded: Decoded) -> Candidates:

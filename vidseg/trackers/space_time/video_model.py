@@ -26,14 +26,8 @@ from vidseg.trackers.graphs.replays import Replays
 from vidseg.trackers.model import MASK_LOGIT_BIAS, MASK_LOGIT_SCALE, Candidates, Decoded, Features
 from vidseg.trackers.space_time import prompt_maps
 from vidseg.trackers.space_time.colour_reading import by_colour, by_near_colour, colour_counts
-from vidseg.trackers.space_time.image_model import (
-    LOW_RES_STRIDE,
-    MASK_CHANNELS,
-    PATCH,
-    PIXEL_CHANNELS,
-    SpaceTimeImageModel,
-    grid_of,
-)
+from vidseg.trackers.space_time.grids import LOW_RES_STRIDE, MASK_CHANNELS, PATCH, PIXEL_CHANNELS, grid_of
+from vidseg.trackers.space_time.image_model import SpaceTimeImageModel
 from vidseg.trackers.space_time.pixel_reading import by_motion, carry, follow, mismatch
 
 Sources = tuple[list[MemoryFrame], MemoryFrame]

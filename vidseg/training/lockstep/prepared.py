@@ -16,7 +16,7 @@ from vidseg.trackers.image_encoder import normalise
 from vidseg.trackers.space_time import prompt_maps
 from vidseg.trackers.space_time.correction import corrected
 from vidseg.trackers.space_time.first_guess import first_guess
-from vidseg.trackers.space_time.image_model import LOW_RES_STRIDE, STRIDE, low_res_pixels
+from vidseg.trackers.space_time.grids import LOW_RES_STRIDE, STRIDE, low_res_pixels
 from vidseg.trackers.space_time.pixel_reading import flow_between
 from vidseg.training.data import Clip, ClipMaker
 from vidseg.training.data.dataset import clip_seed

@@ -21,7 +21,7 @@ from vidseg.trackers.image_encoder import normalise
 from vidseg.trackers.model import Decoded, Features, cat
 from vidseg.trackers.space_time import prompt_maps
 from vidseg.trackers.space_time.answer import KNOWN, Answer
-from vidseg.trackers.space_time.image_model import LOW_RES_STRIDE, PATCH, STRIDE
+from vidseg.trackers.space_time.grids import LOW_RES_STRIDE, PATCH, STRIDE
 from vidseg.trackers.space_time.video_model import SpaceTimeModel
 from vidseg.training.lockstep.prepared import Rows
 from vidseg.training.losses import read_loss
