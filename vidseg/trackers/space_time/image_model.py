@@ -21,13 +21,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vidseg.trackers.compiled import compile_in_place
 from vidseg.trackers.image_encoder import fused
-from vidseg.trackers.model import MASK_LOGIT_BIAS, MASK_LOGIT_SCALE, Candidates, Decoded, Features
+from vidseg.trackers.model import Candidates, Decoded, Features
 from vidseg.trackers.space_time import prompt_maps
-from vidseg.trackers.space_time.answer import KNOWN, Answer
+from vidseg.trackers.space_time.answer import Answer
+from vidseg.trackers.space_time.asked import ask
 from vidseg.trackers.space_time.colour_reading import by_colour, colour_counts
-from vidseg.trackers.space_time.correction import corrected
 from vidseg.trackers.space_time.decoder import LabelDecoder, conv, convolved
-from vidseg.trackers.space_time.first_guess import first_guess
 from vidseg.trackers.space_time.grids import (
     LOW_RES_STRIDE,
     MASK_CHANNELS,
@@ -38,8 +37,8 @@ from vidseg.trackers.space_time.grids import (
     low_res_pixels,
 )
 from vidseg.trackers.space_time.label_reading import LabelReading
-from vidseg.trackers.space_time.prompt_decoder import PromptDecoder
-from vidseg.trackers.space_time.screening import screened
+from vidseg.trackers.space_time.prompt_decoder import PromptDecoder, answer_of
+from vidseg.trackers.space_time.screening import as_candidates, screened
 
 MEMORY_MAPS = 5
 """How many maps are read from memory pixel by pixel: the mask carried from the previous frame, where that
@@ -218,26 +217,12 @@ class SpaceTimeImageModel(nn.Module):
             drawn = no_prompt.new_zeros(1, nothing, *no_prompt.shape[2:])
             answer = self._decode_maps(features, conditioned_bchw, torch.cat((no_prompt, drawn), dim=1))
             return [answer.settled() if is_tracking else answer]
-        height, width = grid_of(features)
-        drawn = prompt_maps.draw(points_bp2, labels_bp, (height, width), STRIDE).to(self.dtype)
-        has_clicks = bool(((labels_bp == 0) | (labels_bp == 1)).any())
-        asks_anew = bool((labels_bp == 2).any()) and not has_clicks  # the prompt is a box alone
-        known, clicks, beyond = None, None, None
-        if previous_logits_bhw is not None and not asks_anew:
-            mask = previous_logits_bhw.sigmoid()
-            mask = corrected(self._pixels(features), mask, points_bp2, labels_bp, LOW_RES_STRIDE)
-            known, passes = KNOWN * (mask - 0.5), 1
-        else:
-            fine_grid = (PATCH * height, PATCH * width), LOW_RES_STRIDE
-            finely = prompt_maps.draw(points_bp2, labels_bp, *fine_grid)
-            beyond = prompt_maps.beyond_box(points_bp2, labels_bp, *fine_grid)
-            mask = first_guess(self._pixels(features), finely)
-            box, clicks = finely[:, 0] > 0.5, finely[:, 1] > 0.5
-            clicks &= ~box.flatten(1).any(dim=1)[:, None, None]  # with a box, nothing outside it is asked for
-        answers: list[Answer] = []
-        for _ in range(passes or self.prompt_passes):
-            answer = self.answer_prompt(features, conditioned_bchw, drawn, mask, known)
-            answers.append(answer.settled(clicks, beyond) if is_tracking else answer)
+        drawn = prompt_maps.draw(points_bp2, labels_bp, grid_of(features), STRIDE).to(self.dtype)
+        asked = ask(self._pixels(features), points_bp2, labels_bp, previous_logits_bhw)
+        mask, answers = asked.mask_rhw, []
+        for _ in range(1 if asked.known_rhw is not None else passes or self.prompt_passes):
+            answer = self.answer_prompt(features, conditioned_bchw, drawn, mask, asked.known_rhw)
+            answers.append(answer.settled(asked.clicks_rhw, asked.beyond_rhw) if is_tracking else answer)
             mask = (answers[-1].heeded() if is_tracking else answer.logits_rhw).detach().sigmoid()
         return answers
 
@@ -257,26 +242,18 @@ class SpaceTimeImageModel(nn.Module):
             known_rhw: what is added to mask logits; see `KNOWN`.
         """
         if self.prompt_decoder is not None:
-            return self._answer_anew(features, drawn_rchw, mask_rhw, is_correction=known_rhw is not None)
+            seen = self._keys(features), self._context(features), features.high_res
+            return answer_of(
+                self.prompt_decoder,
+                seen,
+                self._pixels(features),
+                drawn_rchw,
+                mask_rhw.to(self.dtype),
+                is_correction=known_rhw is not None,
+            )
         read = self._read_prompt(features, drawn_rchw, mask_rhw.to(self.dtype))
         conditioned = conditioned_bchw.expand(read.shape[0], -1, -1, -1)
         return self._decode_maps(features, conditioned, read, known_rhw)
-
-    def _answer_anew(
-        self, features: Features, drawn_rchw: Tensor, mask_rhw: Tensor, *, is_correction: bool
-    ) -> Answer:
-        """The answer of the network for prompts; who points at something says that it is there."""
-        assert self.prompt_decoder is not None
-        mask = mask_rhw[:, None].to(self.dtype)
-        now = self._pixels(features)
-        colours = by_colour(now, [(now, mask)]).to(mask.dtype)
-        so_far = torch.cat((mask, torch.full_like(mask, float(is_correction)), colours), dim=1)
-        logits, ious = self.prompt_decoder(
-            self._keys(features), self._context(features), features.high_res, drawn_rchw, so_far
-        )
-        is_there = (logits > 0).flatten(1).any(dim=1)
-        scores = is_there * MASK_LOGIT_SCALE + MASK_LOGIT_BIAS
-        return Answer(logits, scores.float(), ious, torch.zeros_like(logits), torch.ones_like(logits))
 
     def _read_prompt(self, features: Features, drawn_rchw: Tensor, mask_rhw: Tensor) -> Tensor:
         """What is read of a prompt: its mask is remembered on the frame and read back, and its drawing is
@@ -369,7 +346,7 @@ class SpaceTimeImageModel(nn.Module):
             labels_bp=labels_bp,
             previous_logits_bhw=previous_logits_bhw,
         )
-        return _as_candidates(decoded)
+        return as_candidates(decoded)
 
     def screened_candidates(
         self,
@@ -385,7 +362,7 @@ class SpaceTimeImageModel(nn.Module):
 
         def quick(points: Tensor, labels: Tensor) -> Candidates:
             (first,) = self._passes(features, alone, points, labels, None, is_tracking=True, passes=1)
-            return _as_candidates(self.decoded(features, first))
+            return as_candidates(self.decoded(features, first))
 
         def better(points: Tensor, labels: Tensor) -> Candidates:
             return self.candidates(features, alone, points_bp2=points, labels_bp=labels)
@@ -418,12 +395,3 @@ class SpaceTimeImageModel(nn.Module):
         seen = convolved(conv, (context_rchw, patches_rchw, marks_rchw))
         out: Tensor = self.remember_leave(F.relu(norm(seen)))
         return out
-
-
-def _as_candidates(decoded: Decoded) -> Candidates:
-    return Candidates(
-        decoded.low_res_logits_bhw[:, None],
-        decoded.predicted_ious_b[:, None],
-        decoded.pointers_bc[:, None],
-        decoded.object_score_logits_b,
-    )

@@ -19,7 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vidseg.trackers.model import MASK_LOGIT_BIAS, MASK_LOGIT_SCALE
 from vidseg.trackers.space_time import prompt_maps
+from vidseg.trackers.space_time.answer import Answer
+from vidseg.trackers.space_time.colour_reading import by_colour, colour_counts
 from vidseg.trackers.space_time.decoder import Block, conv
 
 MAPS = prompt_maps.CHANNELS + 3
@@ -120,6 +123,33 @@ class PromptDecoder(nn.Module):
         weights = F.avg_pool2d(logits.sigmoid(), 4).to(x.dtype)
         pooled = (_mean(x, weights), x.amax(dim=(2, 3)), x_32.mean(dim=(2, 3)), weights.mean(dim=(2, 3)))
         return logits[:, 0], self.iou(torch.cat(pooled, dim=1))[:, 0].float()
+
+
+def answer_of(
+    network: PromptDecoder,
+    seen: tuple[Tensor, Tensor, Sequence[Tensor]],
+    pixels_r3hw: Tensor,
+    drawn_rchw: Tensor,
+    mask_rhw: Tensor,
+    *,
+    is_correction: bool,
+) -> Answer:
+    """The network's answer to prompts; who points at something says that it is there.
+
+    Args:
+        seen: keys, context and maps of the frame, as `PromptDecoder` takes them.
+        pixels_r3hw: RGB of the frame on the low-res grid, from 0 to 255; 1 or R rows.
+        drawn_rchw: maps of `prompt_maps.draw` at stride 8.
+        mask_rhw: the mask so far, from 0 to 1.
+        is_correction: whether the prompt corrects this mask; else it is a first guess.
+    """
+    mask = mask_rhw[:, None]
+    colours = by_colour(pixels_r3hw, colour_counts(pixels_r3hw, mask)).to(mask.dtype)
+    so_far = torch.cat((mask, torch.full_like(mask, float(is_correction)), colours), dim=1)
+    logits, ious = network(*seen, drawn_rchw, so_far)
+    is_there = (logits > 0).flatten(1).any(dim=1)
+    scores = (is_there * MASK_LOGIT_SCALE + MASK_LOGIT_BIAS).float()
+    return Answer(logits, scores, ious, torch.zeros_like(logits), torch.ones_like(logits))
 
 
 def _known(at_8_rmhw: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from vidseg.trackers.model import Candidates, cat, pick
+from vidseg.trackers.model import Candidates, Decoded, cat, pick
 
 ROWS_AT_ONCE = 8
 """So many prompts are answered at once on a CPU: the maps of more leave its cache, and a prompt then takes
@@ -32,3 +32,13 @@ def screened(
             answers = pick(cat([answers, better(points[worth], labels[worth])]), order.tolist())
         parts.append(answers)
     return cat(parts)
+
+
+def as_candidates(decoded: Decoded) -> Candidates:
+    """Answers of a model that makes one mask, each as the one candidate."""
+    return Candidates(
+        decoded.low_res_logits_bhw[:, None],
+        decoded.predicted_ious_b[:, None],
+        decoded.pointers_bc[:, None],
+        decoded.object_score_logits_b,
+    )
