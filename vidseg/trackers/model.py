@@ -164,7 +164,8 @@ class ImageModel(Protocol):
 
 @runtime_checkable
 class ScreensPrompts(Protocol):
-    """An image model that answers a prompt in several steps, and can stop where that is not worth it."""
+    """An image model that answers the points of samplers in another way than prompts that somebody chose: in
+    several steps, so that it can stop where going on is not worth it."""
 
     def screened_candidates(
         self,
@@ -175,8 +176,8 @@ class ScreensPrompts(Protocol):
         labels_bp: Tensor,
         least_iou: float,
     ) -> Candidates:
-        """Candidates as `ImageModel.candidates` gives them, but a prompt whose quick answer predicts an IoU
-        that is not above `least_iou` keeps that answer. Arguments have one row a prompt; `conditioned_bchw`
+        """Candidates of points that nobody chose; one whose quick answer predicts an IoU that is not above
+        `least_iou` keeps that answer. Arguments have one row a prompt; `conditioned_bchw`
         and the features belong to one picture."""
         ...
 

@@ -91,12 +91,12 @@ class EmbeddedPicture:
 
     @torch.inference_mode()
     def _candidates(
-        self, points_np2: Tensor, labels_np: Tensor, least_first_iou: float = 0.0
+        self, points_np2: Tensor, labels_np: Tensor, least_first_iou: float | None = None
     ) -> tuple[Tensor, Tensor]:
         conditioned = self.model.without_memory(self.encoded).expand(len(points_np2), -1, -1, -1)
         points = self.framing.to_model_points(points_np2, self.size_hw).to(self.model.device)
         labels = labels_np.to(self.model.device)
-        if least_first_iou and isinstance(self.model, ScreensPrompts):
+        if least_first_iou is not None and isinstance(self.model, ScreensPrompts):
             candidates = self.model.screened_candidates(
                 self.encoded, conditioned, points_bp2=points, labels_bp=labels, least_iou=least_first_iou
             )

@@ -1,7 +1,4 @@
-"""A space-time model on one picture: a residual encoder, prompts drawn as maps, and a decoder to stride 2.
-
-A prompt is read back from the frame itself: a cell inside a box that looks like cells outside it is
-background.
+"""A space-time model on one picture: an encoder, prompts drawn as maps, and what decodes them to stride 2.
 
 Layouts: R rows (objects) · C channels · H W the key grid (stride 8) · h w the low-res grid (stride 2) · S the
 side of the model's input. The features of a frame have one row, shared by all objects, or R rows. The
@@ -12,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -202,14 +200,15 @@ class SpaceTimeImageModel(nn.Module):
         *,
         is_tracking: bool,
         passes: int | None = None,
+        is_sampled: bool = False,
     ) -> list[Answer]:
         """Answers in passes, each of which begins with the mask of the one before.
 
         Args:
-            is_tracking: whether rules that need no training change each answer, and an object that is judged
-                absent has no mask in the next pass; else the decoder's own answers are returned, for training
-                to judge.
+            is_tracking: whether rules that need no training change each answer, and absent objects have no
+                mask in the next pass; else the network's own answers are returned, for training to judge.
             passes: how many to make of a prompt that corrects nothing; None: `prompt_passes`.
+            is_sampled: see `answer_prompt`.
         """
         if points_bp2 is None or labels_bp is None:
             no_prompt = self.no_prompt[None, :, None, None].expand(1, -1, *conditioned_bchw.shape[2:])
@@ -221,7 +220,9 @@ class SpaceTimeImageModel(nn.Module):
         asked = ask(self._pixels(features), points_bp2, labels_bp, previous_logits_bhw)
         mask, answers = asked.mask_rhw, []
         for _ in range(1 if asked.known_rhw is not None else passes or self.prompt_passes):
-            answer = self.answer_prompt(features, conditioned_bchw, drawn, mask, asked.known_rhw)
+            answer = self.answer_prompt(
+                features, conditioned_bchw, drawn, mask, asked.known_rhw, is_sampled=is_sampled
+            )
             answers.append(answer.settled(asked.clicks_rhw, asked.beyond_rhw) if is_tracking else answer)
             mask = (answers[-1].heeded() if is_tracking else answer.logits_rhw).detach().sigmoid()
         return answers
@@ -233,15 +234,19 @@ class SpaceTimeImageModel(nn.Module):
         drawn_rchw: Tensor,
         mask_rhw: Tensor,
         known_rhw: Tensor | None = None,
+        *,
+        is_sampled: bool = False,
     ) -> Answer:
-        """The decoder's answer to a prompt in one pass.
+        """The answer to a prompt in one pass.
 
         Args:
             drawn_rchw: maps of `prompt_maps.draw` on the key grid.
             mask_rhw: how likely each pixel is on the object, from 0 to 1, as far as is known.
             known_rhw: what is added to mask logits; see `KNOWN`.
+            is_sampled: whether nobody chose the prompt, so that it may lie on nothing. The network for
+                prompts knows only such as lie on something: its predicted IoUs would tell nothing.
         """
-        if self.prompt_decoder is not None:
+        if self.prompt_decoder is not None and not is_sampled:
             seen = self._keys(features), self._context(features), features.high_res
             return answer_of(
                 self.prompt_decoder,
@@ -360,14 +365,12 @@ class SpaceTimeImageModel(nn.Module):
         """See `vidseg.trackers.model.ScreensPrompts`; the quick answer is that of the first pass."""
         alone = conditioned_bchw[:1]
 
-        def quick(points: Tensor, labels: Tensor) -> Candidates:
-            (first,) = self._passes(features, alone, points, labels, None, is_tracking=True, passes=1)
-            return as_candidates(self.decoded(features, first))
+        def answers(points: Tensor, labels: Tensor, passes: int | None = None) -> Candidates:
+            asked = (features, alone, points, labels, None)
+            found = self._passes(*asked, is_tracking=True, passes=passes, is_sampled=True)
+            return as_candidates(self.decoded(features, found[-1]))
 
-        def better(points: Tensor, labels: Tensor) -> Candidates:
-            return self.candidates(features, alone, points_bp2=points, labels_bp=labels)
-
-        return screened(points_bp2, labels_bp, least_iou, quick, better)
+        return screened(points_bp2, labels_bp, least_iou, partial(answers, passes=1), answers)
 
     def _keys(self, features: Features) -> Tensor:
         return features.top_1chw[:, : self.key_channels]

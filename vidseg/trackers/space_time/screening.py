@@ -20,13 +20,17 @@ Answers = Callable[[Tensor, Tensor], Candidates]
 def screened(
     points_bp2: Tensor, labels_bp: Tensor, least_iou: float, quick: Answers, better: Answers
 ) -> Candidates:
-    """One candidate for each prompt: of `better` where `quick` predicts an IoU above `least_iou`."""
+    """One candidate for each prompt: of `better` where `quick` predicts an IoU above `least_iou`.
+
+    Args:
+        least_iou: if it is 0, `better` is asked at once.
+    """
     at_once = ROWS_AT_ONCE if points_bp2.device.type == "cpu" else len(points_bp2)
     parts = []
     for points, labels in zip(points_bp2.split(at_once), labels_bp.split(at_once), strict=True):
-        answers = quick(points, labels)
+        answers = quick(points, labels) if least_iou > 0 else better(points, labels)
         worth = answers.predicted_ious_bk[:, 0] > least_iou
-        if worth.any():
+        if least_iou > 0 and worth.any():
             rows = torch.arange(len(points), device=worth.device)
             order = torch.where(worth, len(points) + worth.cumsum(0) - 1, rows)
             answers = pick(cat([answers, better(points[worth], labels[worth])]), order.tolist())
