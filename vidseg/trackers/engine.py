@@ -158,20 +158,22 @@ class Engine:
             decoded = self.model.decode(
                 features, conditioned, points_bp2=points, labels_bp=labels, previous_logits_bhw=previous
             )
-        if isinstance(self.model, LooksCloser) and self.model.looks_closer and frame.image is not None:
-            decoded = self._look_closer(self.model, frame, features, prompt, decoded, previous)
+        if is_initial:
+            decoded = self._look_closer(frame, features, prompt, decoded, previous)
         return self.settle(decoded)
 
     def _look_closer(
         self,
-        model: LooksCloser,
         frame: Frame,
         features: Features,
         prompt: Prompt,
         decoded: Decoded,
         previous_bhw: Tensor | None,
     ) -> Decoded:
-        """Answer a prompt once more on the part of the picture around it."""
+        """Answer a prompt once more on the part of the picture around it, if the model gains by that."""
+        model = self.model
+        if not (isinstance(model, LooksCloser) and model.looks_closer and frame.image is not None):
+            return decoded
         window = window_around(prompt, decoded.low_res_logits_bhw[0], frame.size_hw)
         if window is None:
             return decoded

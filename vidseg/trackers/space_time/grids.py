@@ -14,6 +14,11 @@ LOW_RES_STRIDE = 2
 PATCH = STRIDE // LOW_RES_STRIDE
 MASK_CHANNELS = PATCH * PATCH
 PIXEL_CHANNELS = 3 * PATCH * PATCH
+MEMORY_MAPS = 5
+"""How many maps are read from memory pixel by pixel: the mask carried from the previous frame, where that
+does not fit, what moves with the object, colours by conditioning frames, and colours by what was close by."""
+PROMPT_MAPS = 2
+"""How many maps are read from a prompt: colours by it, and its mask."""
 
 
 def low_res_pixels(images_b3ss: Tensor) -> Tensor:

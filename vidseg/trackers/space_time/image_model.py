@@ -28,8 +28,10 @@ from vidseg.trackers.space_time.decoder import LabelDecoder, conv, convolved
 from vidseg.trackers.space_time.grids import (
     LOW_RES_STRIDE,
     MASK_CHANNELS,
+    MEMORY_MAPS,
     PATCH,
     PIXEL_CHANNELS,
+    PROMPT_MAPS,
     STRIDE,
     grid_of,
     low_res_pixels,
@@ -37,12 +39,6 @@ from vidseg.trackers.space_time.grids import (
 from vidseg.trackers.space_time.label_reading import LabelReading
 from vidseg.trackers.space_time.prompt_decoder import PromptDecoder, answer_of
 from vidseg.trackers.space_time.screening import as_candidates, screened
-
-MEMORY_MAPS = 5
-"""How many maps are read from memory pixel by pixel: the mask carried from the previous frame, where that
-does not fit, what moves with the object, colours by conditioning frames, and colours by what was close by."""
-PROMPT_MAPS = 2
-"""How many maps are read from a prompt: colours by it, and its mask."""
 
 
 class SpaceTimeImageModel(nn.Module):
@@ -208,7 +204,8 @@ class SpaceTimeImageModel(nn.Module):
             is_tracking: whether rules that need no training change each answer, and absent objects have no
                 mask in the next pass; else the network's own answers are returned, for training to judge.
             passes: how many to make of a prompt that corrects nothing; None: `prompt_passes`.
-            is_sampled: see `answer_prompt`.
+            is_sampled: whether nobody chose the prompt, so that it may lie on nothing. The network for
+                prompts knows only such as lie on something: its predicted IoUs would tell nothing.
         """
         if points_bp2 is None or labels_bp is None:
             no_prompt = self.no_prompt[None, :, None, None].expand(1, -1, *conditioned_bchw.shape[2:])
@@ -219,9 +216,11 @@ class SpaceTimeImageModel(nn.Module):
         drawn = prompt_maps.draw(points_bp2, labels_bp, grid_of(features), STRIDE).to(self.dtype)
         asked = ask(self._pixels(features), points_bp2, labels_bp, previous_logits_bhw)
         mask, answers = asked.mask_rhw, []
+        has_memory = not torch.equal(conditioned_bchw[:1, :, 0, 0], self.no_memory[None])
+        is_first = not (is_sampled or has_memory)
         for _ in range(1 if asked.known_rhw is not None else passes or self.prompt_passes):
             answer = self.answer_prompt(
-                features, conditioned_bchw, drawn, mask, asked.known_rhw, is_sampled=is_sampled
+                features, conditioned_bchw, drawn, mask, asked.known_rhw, is_first=is_first
             )
             answers.append(answer.settled(asked.clicks_rhw, asked.beyond_rhw) if is_tracking else answer)
             mask = (answers[-1].heeded() if is_tracking else answer.logits_rhw).detach().sigmoid()
@@ -235,7 +234,7 @@ class SpaceTimeImageModel(nn.Module):
         mask_rhw: Tensor,
         known_rhw: Tensor | None = None,
         *,
-        is_sampled: bool = False,
+        is_first: bool,
     ) -> Answer:
         """The answer to a prompt in one pass.
 
@@ -243,10 +242,10 @@ class SpaceTimeImageModel(nn.Module):
             drawn_rchw: maps of `prompt_maps.draw` on the key grid.
             mask_rhw: how likely each pixel is on the object, from 0 to 1, as far as is known.
             known_rhw: what is added to mask logits; see `KNOWN`.
-            is_sampled: whether nobody chose the prompt, so that it may lie on nothing. The network for
-                prompts knows only such as lie on something: its predicted IoUs would tell nothing.
+            is_first: whether the network for prompts answers, if there is one. It knows nothing of memory:
+                clicks on a tracked frame change what is carried into it.
         """
-        if self.prompt_decoder is not None and not is_sampled:
+        if self.prompt_decoder is not None and is_first:
             seen = self._keys(features), self._context(features), features.high_res
             return answer_of(
                 self.prompt_decoder,

@@ -181,7 +181,12 @@ def _corrections(
         return []
     features = _rows(features, slice(first, None))
     answer = _correction(
-        model, features, conditioned_bchw[first:], clips["click"][first:], clips["so_far"][first:]
+        model,
+        features,
+        conditioned_bchw[first:],
+        clips["click"][first:],
+        clips["so_far"][first:],
+        is_first=False,
     )
     return [_Judged("correct", answer, masks)]
 
@@ -200,12 +205,13 @@ def _answer_stills(model: SpaceTimeModel, features: Features, stills: Rows, shar
             key_grid = (so_far.shape[-2] // PATCH, so_far.shape[-1] // PATCH)
             drawn = prompt_maps.draw(points, labels, key_grid, STRIDE)
             conditioned = model.without_memory(asked)
-            answer = _correction(model, asked, conditioned, drawn, so_far.sigmoid())
+            answer = _correction(model, asked, conditioned, drawn, so_far.sigmoid(), is_first=True)
             judged.append(_Judged("correct", answer, masks[:first]))
     if shares.stills_corrected:
         some = _rows(features, slice(first, None))
         conditioned = model.without_memory(some)
-        answer = _correction(model, some, conditioned, stills["click"][first:], stills["so_far"][first:])
+        click, so_far = stills["click"][first:], stills["so_far"][first:]
+        answer = _correction(model, some, conditioned, click, so_far, is_first=True)
         judged.append(_Judged("correct", answer, masks[first:]))
     return judged
 
@@ -243,16 +249,24 @@ def _answers(model: SpaceTimeModel, features: Features, drawn: Tensor, guess: Te
     conditioned, mask = model.without_memory(features), guess.float()
     answers: list[Answer] = []
     for _ in range(model.prompt_passes):
-        answers.append(model.answer_prompt(features, conditioned, drawn.float(), mask))
+        answers.append(model.answer_prompt(features, conditioned, drawn.float(), mask, is_first=True))
         mask = answers[-1].logits_rhw.detach().sigmoid()
     return [model.decoded(features, answer) for answer in answers]
 
 
 def _correction(
-    model: SpaceTimeModel, features: Features, conditioned: Tensor, drawn: Tensor, so_far: Tensor
+    model: SpaceTimeModel,
+    features: Features,
+    conditioned: Tensor,
+    drawn: Tensor,
+    so_far: Tensor,
+    *,
+    is_first: bool,
 ) -> Decoded:
+    """The answer to a click that corrects a mask, on a frame without memory (`is_first`) or with it."""
     mask = so_far.float()
-    answer = model.answer_prompt(features, conditioned, drawn.float(), mask, KNOWN * (mask - 0.5))
+    known = KNOWN * (mask - 0.5)
+    answer = model.answer_prompt(features, conditioned, drawn.float(), mask, known, is_first=is_first)
     return model.decoded(features, answer)
 
 
