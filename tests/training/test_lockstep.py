@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import vidseg
 from support.training import SPACE_TIME, tracker_yaml, training_settings, training_values
@@ -142,7 +142,12 @@ def test_first_frames_alone_teach_the_network_for_prompts(tmp_path: Path) -> Non
         lockstep={"pool": 8, "answers_corrected": True},
         first_frames={"batch": 4},
     )
+    following = training_settings(tmp_path, tracker=tracker_yaml(tmp_path))
+    earlier = {name: value.clone() for name, value in build_trainee(following).model.state_dict().items()}
+    save_file(earlier, tmp_path / "earlier.safetensors")
+    settings = settings.model_copy(update={"init": str(tmp_path / "earlier.safetensors")})
     before = build_trainee(settings).model.state_dict()
+    assert all(torch.equal(before[name], value) for name, value in earlier.items())
     assert train(settings, tmp_path / "run")["status"] == "done"
     after = load_file(tmp_path / "run/weights.safetensors")
     changed = {name.split(".")[0] for name, value in before.items() if not torch.equal(value, after[name])}

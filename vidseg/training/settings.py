@@ -90,7 +90,8 @@ class TrainSettings(Strict):
     tracker: str
     """The tracker to train: a name that `vidseg models` lists, or the path of a YAML."""
     init: str | None = None
-    """Weights to start from; None: random ones."""
+    """Weights to start from; None: random ones. Parts named in `only` of which they hold nothing start at
+    random."""
     only: list[str] = Field(default=[])
     """Parts of the model to train, given as the first part of the names of their weights; the rest stays as
     it is. Empty: all."""
@@ -226,3 +227,8 @@ def read_settings(path: str | PathLike[str], changes: dict[str, Any] | None = No
     )
     data = read_mapping(Path(path), "training configuration", hint="see docs/training.md", loader=Loader)
     return parse(TrainSettings, {**data, **(changes or {})}, where=str(path), error=ConfigError)
+
+
+def is_within(name: str, part: str) -> bool:
+    """Whether a weight of this name belongs to a part of the model, as `TrainSettings.only` names it."""
+    return name == part or name.startswith(f"{part}.")

@@ -13,7 +13,7 @@ from vidseg.trackers.low_bits_settings import require_float
 from vidseg.trackers.model import module_of
 from vidseg.trackers.registry import read_config
 from vidseg.trackers.settings import EngineSettings
-from vidseg.training.settings import TrainSettings
+from vidseg.training.settings import TrainSettings, is_within
 from vidseg.validation import parse
 
 
@@ -37,8 +37,12 @@ def build_trainee(settings: TrainSettings) -> Engine:
         from vidseg.trackers.weights import check_state, read_checkpoint
 
         state = read_checkpoint(settings.init)
-        check_state(expected_shapes(sized, where), state, where=settings.init, tracker=name)
-        module_of(model).load_state_dict(state)
+        # Parts to train of which the file knows nothing begin anew.
+        fresh = [part for part in settings.only if not any(is_within(key, part) for key in state)]
+        shapes = expected_shapes(sized, where)
+        wanted = {key: shape for key, shape in shapes.items() if not any(is_within(key, p) for p in fresh)}
+        check_state(wanted, state, where=settings.init, tracker=name)
+        module_of(model).load_state_dict(state, strict=False)
     return Engine(model, policy)
 
 

@@ -20,7 +20,7 @@ from vidseg.trackers.device import pick_device
 from vidseg.trackers.model import module_of
 from vidseg.trackers.weights.renames import OWN_NAMES, Renames
 from vidseg.training.ema import Ema
-from vidseg.training.settings import TrainSettings
+from vidseg.training.settings import TrainSettings, is_within
 from vidseg.training.unroll import Unrolled
 
 Clips = tuple[Tensor, Tensor]
@@ -202,7 +202,7 @@ def _choose(model: torch.nn.Module, only: list[str]) -> None:
         return
     names = [name for name, _ in model.named_parameters()]
     for part in only:
-        if not any(_is_within(name, part) for name in names):
+        if not any(is_within(name, part) for name in names):
             heads = sorted({name.split(".")[0] for name in names})
             raise ConfigError(
                 f"the model has no part '{part}'",
@@ -211,17 +211,13 @@ def _choose(model: torch.nn.Module, only: list[str]) -> None:
             )
 
     def is_chosen(name: str) -> bool:
-        return any(_is_within(name, part) for part in only)
+        return any(is_within(name, part) for part in only)
 
     for name, module in model.eval().named_modules():
         if is_chosen(name):
             module.train()
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(is_chosen(name))
-
-
-def _is_within(name: str, part: str) -> bool:
-    return name == part or name.startswith(f"{part}.")
 
 
 def _optimiser(parameters: list[torch.nn.Parameter], settings: TrainSettings) -> torch.optim.AdamW:
