@@ -68,6 +68,30 @@ def alike(one: FrameMasks, other: FrameMasks, *, row: int = 0, other_row: int = 
     return np.array_equal(one.masks[row], other.masks[other_row])
 
 
+def test_a_stop_that_comes_while_a_frame_is_written_saves_the_session_first() -> None:
+    """Else a run that goes on would write the frames since the last resume point twice."""
+    stop, saved, written = Stop(), [], []
+
+    def deliver(frame: Frame, masks: FrameMasks) -> None:
+        written.append(frame.index)
+        stop.is_requested = frame.index == 2
+
+    loop = Loop(
+        schedule=PromptSchedule(objects=prompts(o1=[0]).objects, read_frame=frame),
+        obj_ids=[1],
+        deliver=deliver,
+        save_session=lambda session, frame_idx: saved.append(frame_idx),
+        save_every=100,
+        record=RunRecord(Path("run.json"), {}),
+        progress=Silent(),
+        stop=stop,
+    )
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(frames(*range(6)), FakeTracker().start())
+    assert written == [0, 1, 2]
+    assert saved == [2]
+
+
 class TestSchedule:
     def test_object_starts_on_its_first_prompted_frame(self) -> None:
         seen = run(FakeTracker(), prompts(o1=[2]).objects, frames(*range(5)))

@@ -86,13 +86,14 @@ class Loop:
                 with self.record.timing("track"):
                     begun.append((frame, self._begin(session, previous_idx, frame)))
                 unsaved += 1
-                if self.save_every and (unsaved == self.save_every or self.stop.is_requested):
+                self._hand_on(begun, but_coming=self.may_lag)
+                is_stopped = self.stop.is_requested  # asked after writers took a frame, as they may be long
+                if self.save_every and (unsaved == self.save_every or is_stopped):
                     self._hand_on(begun)
                     self._save(session, frame.index)
                     unsaved = 0
-                self._hand_on(begun, but_coming=self.may_lag)
             previous_idx = frame.index
-            if self.stop.is_requested:
+            if is_stopped:
                 raise KeyboardInterrupt
 
     def _hand_on(

@@ -226,9 +226,7 @@ def test_everything_runs_the_encoder_once(nano: Any, monkeypatch: pytest.MonkeyP
     assert runs == [1]
     assert max(iou(one.mask, mask) for one in found) > 0.9
     best = max(found, key=lambda one: iou(one.mask, mask))
-    again = embedding.segment(points=[best.point_xy])[0]
-    assert np.array_equal(again.mask, best.mask), "the sampler answers as a click does"
-    assert np.allclose(again.low_res_logits, best.low_res_logits, atol=0.02), "kept in half precision"
+    assert iou(embedding.segment(points=[best.point_xy])[0].mask, mask) > 0.9, "a click there finds it, too"
     embedding.everything(points_per_side=4, crop_n_layers=1)
     assert runs == [1, 1, 1, 1, 1], "every crop is encoded"
 
