@@ -109,8 +109,8 @@ def record(
             if index in prompts:
                 session.prompt(1, **prompt_of(prompts[index], truth))
             result = session.step(vidseg.Frame(index, index / 24, image))
-            # A user's mask is not decoded, so the head is not asked.
-            if prompts.get(index) != "mask":
+            # Of a user's mask, and of first prompts, which another network answers, the head is not asked.
+            if shown:
                 logits = F.interpolate(shown[-1][None], size=truth.shape, mode="bilinear")[0, 0]
                 rows["given"].append(head.given.half().numpy())
                 rows["area"].append(np.count_nonzero(truth) / np.count_nonzero(clip.masks[0]))

@@ -105,7 +105,8 @@ def compress_int8(
     seen = _read_clip(clip, frames)
     with tempfile.TemporaryDirectory() as scratch:
         exact = Path(scratch) / "float32"
-        export(asked, exact)
+        # The network for prompts reads the backbone's own maps, in which the errors of all its layers add up.
+        export(asked, exact, prompt_network="image_encoder" not in parts)
         facts = read_facts(exact)
         for part in parts:
             if part not in facts["parts"]:

@@ -154,10 +154,10 @@ def convolved(conv: nn.Conv2d, parts: Sequence[Tensor], added: Tensor | None = N
     Parts with 1 row, where others have several, are the same for all rows. In tracking on a CPU they are
     convolved once.
     """
-    rows = max(len(part) for part in parts)
     if type(conv) is not nn.Conv2d or not cpu_kernels_serve(parts[0]):
         out: Tensor = conv(joined(parts))
         return out if added is None else out + added
+    rows = max(len(part) for part in parts)
     pairs = list(zip(parts, conv.weight.split([part.shape[1] for part in parts], dim=1), strict=True))
     is_channels_last = conv.weight.is_contiguous(memory_format=torch.channels_last)
     layout = torch.channels_last if is_channels_last else torch.contiguous_format
@@ -186,7 +186,10 @@ def take_apart(maps_rmhw: Tensor) -> tuple[Tensor, Tensor]:
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
     """Maps side by side; those with 1 row are repeated for all others."""
-    rows = max(len(part) for part in parts)
+    counts = [part.shape[0] for part in parts]
+    if all(count == counts[0] for count in counts):  # so it is in exports, where their number is free
+        return torch.cat(list(parts), dim=1)
+    rows = max(counts)
     return torch.cat([part.expand(rows, -1, -1, -1) for part in parts], dim=1)
 
 

@@ -98,7 +98,7 @@ class PromptDecoder(nn.Module):
             so_far_rmhw: at stride 2 the mask so far, from 0 to 1, whether it is one to correct, and colours
                 by it.
         """
-        rows = len(drawn_rchw)
+        rows = drawn_rchw.shape[0]
         fine_2, fine_4, seen_16, seen_32 = maps
         finely = F.interpolate(drawn_rchw, scale_factor=4.0, mode="bilinear")
         at_2 = torch.cat((finely, so_far_rmhw), dim=1)
@@ -165,7 +165,7 @@ def _mean(x_rchw: Tensor, weights_r1hw: Tensor) -> Tensor:
 
 def _likeness(keys_rchw: Tensor, where_r1hw: Tensor) -> Tensor:
     """Cosines of keys with the mean key of some cells: R x 1 x H x W; 0 where there are none."""
-    keys = keys_rchw.expand(len(where_r1hw), -1, -1, -1)
+    keys = keys_rchw.expand(where_r1hw.shape[0], -1, -1, -1)
     mean = _mean(keys, where_r1hw)
     mean = mean / (mean.norm(dim=1, keepdim=True) + 1e-3)
     return (keys * mean[:, :, None, None]).sum(dim=1, keepdim=True)
