@@ -142,7 +142,7 @@ def ours(kind: str, name: str, objects: int, options: dict[str, Any]) -> tuple[C
 def official(
     kind: str, name: str, objects: int, options: dict[str, Any]
 ) -> tuple[Callable[..., object], float]:
-    """Like `ours`, by the calls that the official `propagate_in_video` makes for a frame."""
+    """The figures of `ours`, by the calls that the official `propagate_in_video` makes for a frame."""
     _forget_memory()
     is_compiled = kind == "official compiled"
     given = {**options, "config": OFFICIAL, "compile": is_compiled, "keep_frames": False}

@@ -78,7 +78,7 @@ class PromptAnswer(nn.Module):
 
     def __init__(self, model: SpaceTimeModel) -> None:
         super().__init__()
-        self.model = model
+        self.network = model.prompt_decoder
 
     def forward(
         self,
@@ -91,8 +91,8 @@ class PromptAnswer(nn.Module):
         drawn: Tensor,
         so_far: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        assert self.model.prompt_decoder is not None
-        answer: tuple[Tensor, Tensor] = self.model.prompt_decoder(
+        assert self.network is not None
+        answer: tuple[Tensor, Tensor] = self.network(
             keys, context, [fine_2, fine_4, map_16, map_32], drawn, so_far
         )
         return answer

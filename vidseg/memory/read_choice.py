@@ -21,7 +21,7 @@ from vidseg.memory.gpu_kernels import ReadBy, has_triton
 from vidseg.memory.widths import MEMORY_CHANNELS
 
 STRIDE = 16
-"""Of the features that read the memory, in pixels of the model's input."""
+"""Stride of the features that read the memory, in pixels of the model's input."""
 FRAMES, POINTER_TOKENS, LATENTS = 7, 64, 512
 """A full bank: memory frames, tokens of pointers, and latents of a frame where memories are compressed."""
 REPEATS = 5

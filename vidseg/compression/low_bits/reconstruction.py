@@ -199,7 +199,7 @@ class _LearningLayer(nn.Module):
 
     @property
     def up(self) -> Tensor:
-        """From 0, down, to 1, up."""
+        """The place of each element between its neighbours, from 0, down, to 1, up."""
         return (self.leaning.sigmoid() * (HIGH - LOW) + LOW).clamp(0, 1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -205,7 +205,12 @@ def _head(in_channels: int, width: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(in_channels, width), nn.ReLU(), nn.Linear(width, 1))
 
 
+def weighted_mean(maps_rchw: Tensor, weights_r1hw: Tensor) -> Tensor:
+    """Means of maps by the weights of cells: R x C; 0 where there is no weight."""
+    return (maps_rchw * weights_r1hw).sum(dim=(2, 3)) / (weights_r1hw.sum(dim=(2, 3)) + 1e-3)
+
+
 def _pool(maps_rchw: Tensor, weights_r1hw: Tensor) -> Tensor:
     """Weighted means, plain means and maxima of maps: R x 3·C."""
-    by_weight = (maps_rchw * weights_r1hw).sum(dim=(2, 3)) / (weights_r1hw.sum(dim=(2, 3)) + 1e-3)
+    by_weight = weighted_mean(maps_rchw, weights_r1hw)
     return torch.cat((by_weight, maps_rchw.mean(dim=(2, 3)), maps_rchw.amax(dim=(2, 3))), dim=1)

@@ -23,7 +23,7 @@ from vidseg.trackers.model import MASK_LOGIT_BIAS, MASK_LOGIT_SCALE
 from vidseg.trackers.space_time import prompt_maps
 from vidseg.trackers.space_time.answer import Answer
 from vidseg.trackers.space_time.colour_reading import by_colour, colour_counts
-from vidseg.trackers.space_time.decoder import Block, conv
+from vidseg.trackers.space_time.decoder import Block, conv, weighted_mean
 
 MAPS = prompt_maps.CHANNELS + 3
 """The maps of a prompt, the mask so far, whether it is one to correct, and colours by it."""
@@ -110,7 +110,7 @@ class PromptDecoder(nn.Module):
         x = self.merge(F.relu(self.enter(torch.cat((seen, at_8, *likeness), dim=1)), inplace=True))
         x_16 = self.enter_16(F.relu(self.down_16(x) + self.seen_16(seen_16), inplace=True))
         x_32 = self.enter_32(F.relu(self.down_32(x_16) + self.seen_32(seen_32), inplace=True))
-        asked = torch.cat((_mean(x_32, F.avg_pool2d(on, 4)), x_32.mean(dim=(2, 3))), dim=1)
+        asked = torch.cat((weighted_mean(x_32, F.avg_pool2d(on, 4)), x_32.mean(dim=(2, 3))), dim=1)
         x_32 = self.leave_32(F.relu(x_32 + self.asked(asked)[:, :, None, None]))
         x_16 = self.leave_16(F.relu(x_16 + _doubled(self.to_16(x_32))))
         x = self.leave_8(F.relu(x + _doubled(self.to_8(x_16))))
@@ -121,7 +121,12 @@ class PromptDecoder(nn.Module):
         logits = self.mask(z) + F.interpolate(self.coarse_mask(x), scale_factor=4.0, mode="bilinear")
         logits = (logits + self.mask_scale * (so_far_rmhw[:, :1] - 0.5)).float()
         weights = F.avg_pool2d(logits.sigmoid(), 4).to(x.dtype)
-        pooled = (_mean(x, weights), x.amax(dim=(2, 3)), x_32.mean(dim=(2, 3)), weights.mean(dim=(2, 3)))
+        pooled = (
+            weighted_mean(x, weights),
+            x.amax(dim=(2, 3)),
+            x_32.mean(dim=(2, 3)),
+            weights.mean(dim=(2, 3)),
+        )
         return logits[:, 0], self.iou(torch.cat(pooled, dim=1))[:, 0].float()
 
 
@@ -159,14 +164,10 @@ def _known(at_8_rmhw: Tensor) -> tuple[Tensor, Tensor]:
     return torch.maximum(mask, on), torch.maximum(off, has_box * (1 - box))
 
 
-def _mean(x_rchw: Tensor, weights_r1hw: Tensor) -> Tensor:
-    return (x_rchw * weights_r1hw).sum(dim=(2, 3)) / (weights_r1hw.sum(dim=(2, 3)) + 1e-3)
-
-
 def _likeness(keys_rchw: Tensor, where_r1hw: Tensor) -> Tensor:
     """Cosines of keys with the mean key of some cells: R x 1 x H x W; 0 where there are none."""
     keys = keys_rchw.expand(where_r1hw.shape[0], -1, -1, -1)
-    mean = _mean(keys, where_r1hw)
+    mean = weighted_mean(keys, where_r1hw)
     mean = mean / (mean.norm(dim=1, keepdim=True) + 1e-3)
     return (keys * mean[:, :, None, None]).sum(dim=1, keepdim=True)
 
