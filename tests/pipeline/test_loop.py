@@ -53,7 +53,7 @@ def run(
     loop = Loop(
         schedule=PromptSchedule(objects=objects, read_frame=more.pop("read_frame", frame), **schedule),
         obj_ids=[thing.obj_id for thing in objects],
-        deliver=lambda frame, masks: seen.__setitem__(frame.index, masks),
+        deliver=more.pop("deliver", lambda frame, masks: seen.__setitem__(frame.index, masks)),
         save_session=more.pop("save_session", lambda session, frame_idx: None),
         save_every=more.pop("save_every", 0),
         record=RunRecord(Path("run.json"), {}),
@@ -76,18 +76,9 @@ def test_a_stop_that_comes_while_a_frame_is_written_saves_the_session_first() ->
         written.append(frame.index)
         stop.is_requested = frame.index == 2
 
-    loop = Loop(
-        schedule=PromptSchedule(objects=prompts(o1=[0]).objects, read_frame=frame),
-        obj_ids=[1],
-        deliver=deliver,
-        save_session=lambda session, frame_idx: saved.append(frame_idx),
-        save_every=100,
-        record=RunRecord(Path("run.json"), {}),
-        progress=Silent(),
-        stop=stop,
-    )
+    keeps = {"save_session": lambda session, frame_idx: saved.append(frame_idx), "save_every": 100}
     with pytest.raises(KeyboardInterrupt):
-        loop.run(frames(*range(6)), FakeTracker().start())
+        run(FakeTracker(), prompts(o1=[0]).objects, frames(*range(6)), deliver=deliver, stop=stop, **keeps)
     assert written == [0, 1, 2]
     assert saved == [2]
 

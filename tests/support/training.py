@@ -11,8 +11,12 @@ import torch
 import yaml
 from torch import Tensor
 
+import vidseg
 from support.parity import SMALL_MODEL
+from support.seeded import seeded_weights
 from vidseg.errors import ConfigError
+from vidseg.trackers.build import build_model
+from vidseg.trackers.settings import EngineSettings
 from vidseg.training.data import ClipDataset, ClipMaker
 from vidseg.training.settings import TrainSettings
 from vidseg.validation import parse
@@ -40,6 +44,16 @@ def tracker_yaml(folder: Path, *, sam2: bool = False, name: str | None = None, *
     path = folder / f"{name or ('sam2' if sam2 else 'space-time')}.yaml"
     path.write_text(yaml.safe_dump({**config, **changes}), encoding="utf-8")
     return str(path)
+
+
+def space_time_tracker(folder: Path, **changes: Any) -> Any:
+    """A space-time tracker with seeded weights, loaded from a YAML in the folder; `changes` at its top."""
+    config = {**SPACE_TIME, **changes}
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    asked = {key: value for key, value in config.items() if key != "kind"}
+    model, _ = build_model(parse(EngineSettings, asked, where="test", error=ConfigError), "test")
+    return vidseg.load(path, weights=seeded_weights(model), device="cpu")
 
 
 def training_values(folder: Path, **changes: Any) -> dict[str, Any]:

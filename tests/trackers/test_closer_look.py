@@ -8,17 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 
 import vidseg
-from support.seeded import seeded_weights
-from support.training import SPACE_TIME
-from vidseg.errors import ConfigError
-from vidseg.trackers.build import build_model
+from support.training import SPACE_TIME, space_time_tracker
 from vidseg.trackers.closer_look import LARGEST, Window, cut, moved, part_of, pasted, window_around
 from vidseg.trackers.contract import Prompt
-from vidseg.trackers.settings import EngineSettings
-from vidseg.validation import parse
 
 SIDE = 32
 SIZE_HW = (60, 120)
@@ -87,17 +81,7 @@ def test_prompts_and_pictures_move_alike() -> None:
 
 
 def small_tracker(folder: Path) -> Any:
-    config = {**SPACE_TIME, "model": {**SPACE_TIME["model"], "prompt_decoder": True}}
-    path = folder / "small.yaml"
-    path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    settings = parse(
-        EngineSettings,
-        {key: value for key, value in config.items() if key != "kind"},
-        where="test",
-        error=ConfigError,
-    )
-    model, _ = build_model(settings, "test")
-    return vidseg.load(path, weights=seeded_weights(model), device="cpu")
+    return space_time_tracker(folder, model={**SPACE_TIME["model"], "prompt_decoder": True})
 
 
 def test_a_prompt_is_answered_on_the_part_of_the_picture_around_it(tmp_path: Path) -> None:

@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 
-import vidseg
 from support.parity import as_frames, moving_picture
 from support.seeded import seeded_weights
-from support.training import SPACE_TIME
+from support.training import SPACE_TIME, space_time_tracker
 from vidseg.errors import ConfigError
 from vidseg.eval.metrics import region_j
 from vidseg.memory.bank import MemoryFrame
@@ -41,11 +39,7 @@ def generator(seed: int) -> torch.Generator:
 
 
 def tracker(folder: Path, **changes: Any) -> Any:
-    path = folder / "small.yaml"
-    path.write_text(yaml.safe_dump({"kind": "engine", **CONFIG, **changes}), encoding="utf-8")
-    settings = parse(EngineSettings, {**CONFIG, **changes}, where="test", error=ConfigError)
-    model, _ = build_model(settings, "test")
-    return vidseg.load(path, weights=seeded_weights(model), device="cpu")
+    return space_time_tracker(folder, image_size=SIZE, **changes)
 
 
 def test_it_keeps_the_tracker_contract(tmp_path: Path) -> None:
