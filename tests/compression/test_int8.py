@@ -64,7 +64,6 @@ def test_parts_in_int8_are_smaller_and_track_alike(
     }
 
 
-@pytest.mark.slow
 def test_an_unknown_part_is_named(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     call = ["compress", "vidseg-nano", "--int8", "--calibrate", str(clip), "--out", str(tmp_path / "int8")]
     assert cli.main([*call, "--parts", "image_encodr"]) == 2

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 import torch
 import yaml
 
-from vidseg.errors import ConfigError, MissingExtraError, OutputError
+from vidseg.errors import ConfigError, MissingExtraError, OutputError, unknown
 from vidseg.export.models import exportable
 from vidseg.export.parts import Part
 from vidseg.pipeline.atomic import replacing, write_json
@@ -46,6 +46,7 @@ def export(
     format: Format = "onnx",
     dtype: DType = "float32",
     prompt_network: bool = True,
+    wanted: Sequence[str] = (),
     on_part: Callable[[str, Path], object] = lambda name, path: None,
 ) -> dict[str, Any]:
     """Export a tracker's model.
@@ -55,13 +56,14 @@ def export(
         out: the folder of the results, which must not exist or be empty.
         dtype: of weights and of what is computed; inputs and outputs that count or mark keep their types.
         prompt_network: whether a space-time model keeps its network for prompts; else the decoder answers.
+        wanted: names of parts that the model has to have.
         on_part: is told of each part when it is written.
 
     Returns:
         What facts.json holds.
 
     Raises:
-        ConfigError: a tracker whose model cannot be exported.
+        ConfigError: a tracker whose model cannot be exported, or that lacks a wanted part.
         CheckpointError: its weights are missing.
         MissingExtraError: the packages that write ONNX are not installed.
         OutputError: `out` holds something.
@@ -79,6 +81,10 @@ def export(
         model = exportable(tracker.model)
     else:
         raise ConfigError(f"the tracker '{tracker.name}' has no model to export")
+    names = [part.name for part in model.parts]
+    for name in wanted:
+        if name not in names:
+            raise ConfigError(unknown("part", name, names), where="--parts")
     facts = {
         "version": VERSION,
         "format": format,
