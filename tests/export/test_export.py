@@ -14,9 +14,10 @@ import pytest
 import torch
 
 import vidseg
+from support.built_once import built_once
 from support.golden_play import play
 from support.goldens import assert_close, golden_names, load_golden, seeded_state
-from support.parity import SMALL_MODEL, as_frames, moving_picture, small_tracker
+from support.parity import SMALL_MODEL, as_frames, moving_picture, small_tracker, weights_for
 from vidseg import cli
 from vidseg.errors import CheckpointError, ConfigError
 from vidseg.export.write import export
@@ -33,29 +34,15 @@ SIDE = 64
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     """A small tracker with weights under which objects are visible, and its export."""
-    folder = tmp_path_factory.mktemp("small")
-    tracker = small_tracker(folder)
-    weights = folder / "weights.pt"
-    # The fused model's weights have other names than a checkpoint's, so the model is built once more.
-    torch.save(checkpoint_of(folder), weights)
-    tracker = vidseg.load(folder / "small.yaml", weights=weights, device="cpu")
-    options = TrackerOptions.of(folder / "small.yaml", weights=weights)
-    export(options, folder / "onnx")
+
+    def make(folder: Path) -> None:
+        (folder / "small.yaml").write_text(SMALL_MODEL, encoding="utf-8")
+        torch.save(weights_for(folder / "small.yaml"), folder / "weights.pt")
+        export(TrackerOptions.of(folder / "small.yaml", weights=folder / "weights.pt"), folder / "onnx")
+
+    folder = built_once(tmp_path_factory, "small-export", make)
+    tracker = vidseg.load(folder / "small.yaml", weights=folder / "weights.pt", device="cpu")
     return tracker, folder / "onnx"
-
-
-def checkpoint_of(folder: Path) -> dict[str, Any]:
-    import yaml
-
-    from support.parity import parity_weights
-    from vidseg.trackers.build import build_model
-    from vidseg.trackers.settings import EngineSettings
-
-    config = yaml.safe_load(SMALL_MODEL)
-    config.pop("kind")
-    model, _ = build_model(EngineSettings(**config), "small")
-    weights: dict[str, Any] = parity_weights(model, seed=5)
-    return weights
 
 
 def video(count: int = 6) -> list[Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 
 import vidseg
+from support.built_once import built_once
 from support.image_goldens import assert_within, golden_picture, image_golden_models, load_image_golden
 from support.image_models import written_small
 from vidseg.errors import CheckpointError, ConfigError, PromptError
@@ -35,12 +35,13 @@ PROMPTS: list[dict[str, Any]] = [
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Path, Path]]:
     """Makes a small model, once: its YAML, its weights, and the YAML beside its graphs."""
 
-    @cache
     def make(name: str) -> tuple[Path, Path, Path]:
-        folder = tmp_path_factory.mktemp(name)
-        path, weights = written_small(name, folder)
-        export(TrackerOptions.of(path, weights=weights), folder / "onnx")
-        return path, weights, folder / "onnx/tracker.yaml"
+        def fill(folder: Path) -> None:
+            path, weights = written_small(name, folder)
+            export(TrackerOptions.of(path, weights=weights), folder / "onnx")
+
+        folder = built_once(tmp_path_factory, f"{name}-export", fill)
+        return folder / "small.yaml", folder / "weights.pt", folder / "onnx/tracker.yaml"
 
     return make
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import vidseg
+from support.built_once import built_once
 from vidseg.export.write import export
 from vidseg.pipeline.made_video import MadeVideo
 from vidseg.trackers.options import TrackerOptions
@@ -22,8 +23,8 @@ VIDEO = MadeVideo(num_frames=6, size_hw=(180, 320))
 
 @pytest.fixture(scope="module")
 def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("nano") / "onnx"
-    export(TrackerOptions.of("vidseg-nano"), folder)
+    options = TrackerOptions.of("vidseg-nano")
+    folder = built_once(tmp_path_factory, "nano-export", lambda folder: export(options, folder))
     return folder / "tracker.yaml"
 
 
