@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 import vidseg
+from support.held_run import held_run
 from support.two_disks import FRAMES, best, lines, picture, write_clip
 from vidseg.cli import main
 from vidseg.errors import PromptError
@@ -76,7 +76,8 @@ def test_a_killed_run_goes_on_to_the_same_files(
 @pytest.mark.slow
 def test_after_kill_9_a_run_goes_on_to_the_same_files(clip: Path, tmp_path: Path) -> None:
     call = ["track", str(clip), "--save-every", "3", "--format", "png,rle", *LOOK, "--out"]
-    process = subprocess.Popen([sys.executable, "-m", "vidseg", *call, str(tmp_path / "cut")])
+    never = tmp_path / "never"
+    process = subprocess.Popen(held_run([*call, str(tmp_path / "cut")], Discovery, FRAMES - 1, never))
     while len(list((tmp_path / "cut").glob("masks/*.png"))) < 11 and process.poll() is None:
         time.sleep(0.002)
     process.kill()

@@ -20,7 +20,9 @@ import pytest
 
 import vidseg
 from support.hard_videos import encode, numbered, truncated
+from support.held_run import held_run
 from support.trackers import fake_yaml
+from vidseg import cli
 from vidseg.errors import DecodeError, OutputError
 from vidseg.pipeline.execution import Execution
 from vidseg.pipeline.made_video import MadeVideo
@@ -235,7 +237,7 @@ def test_a_run_killed_where_its_video_breaks_is_ended_when_it_goes_on(
 
 def command(video: Path, out: Path, prompts: Path, tracker: Path, *more: str) -> list[str]:
     return [
-        *(sys.executable, "-m", "vidseg", "track", str(video), "--out", str(out)),
+        *("track", str(video), "--out", str(out)),
         *("--prompt", str(prompts), "--tracker", str(tracker), "--save-every", "3", *more),
     ]
 
@@ -303,19 +305,21 @@ def test_weight_free_run_killed_again_and_again_ends_with_the_same_bytes(
 def test_signal_leaves_valid_files_that_resume_completes(
     video: Path, tmp_path: Path, prompt_file: Path, number: signal.Signals
 ) -> None:
-    slow = fake_yaml(tmp_path, seconds_a_frame=0.2)
-    out = tmp_path / "out"
+    fake = fake_yaml(tmp_path)
+    out, gate = tmp_path / "out", tmp_path / "gate"
+    call = command(video, out, prompt_file, fake)
     process = subprocess.Popen(
-        command(video, out, prompt_file, slow, "--json"),
+        held_run([*call, "--json"], FakeSession, 9, gate),
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not (out / "masks" / "00005.png").exists():
+    while not (tmp_path / "gate-reached").exists():
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(number)
+    gate.touch()  # the frame at which it waits is finished first
     printed, complaint = process.communicate(timeout=60)
     assert process.returncode == 130
     assert len(complaint.splitlines()) == 1
@@ -324,16 +328,12 @@ def test_signal_leaves_valid_files_that_resume_completes(
     assert summary["status"] == "interrupted"
     assert json.loads((out / "run.json").read_text())["status"] == "interrupted"
     done = summary["frames_done"]
-    assert 6 <= done < FRAMES
+    assert done == 10
     assert len(list((out / "masks").glob("*.png"))) == done
     assert len((out / "masklets.jsonl").read_text().splitlines()) == done
     assert frames_of_overlay(out) == done
 
     track(video, tmp_path / "whole")
-    fast = fake_yaml(tmp_path)
-    resumed = subprocess.run(
-        command(video, out, prompt_file, fast, "--resume", "--quiet"), env=environment(), check=False
-    )
-    assert resumed.returncode == 0
+    assert cli.main([*call, "--resume", "--quiet"]) == 0
     assert masks_of(out) == masks_of(tmp_path / "whole")
     assert frames_of_overlay(out) == FRAMES
