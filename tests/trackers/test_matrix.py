@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -61,14 +62,15 @@ def build(folder: Path, **parts: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def mixed(request, tmp_path_factory):
-    """The tracker of one mix, with SAM 2's own policy."""
+    """The tracker of one mix, with SAM 2's own policy, and the features of all frames."""
     backbone, compressor, attention = request.param
-    return build(
+    tracker = build(
         tmp_path_factory.mktemp("mix"),
         backbone=example(BACKBONES, backbone),
         compressor=example(COMPRESSORS, compressor),
         memory_attention=attention,
     )
+    return tracker, [tracker.engine.encode(frame) for frame in frames()]
 
 
 def mixes() -> list[Any]:
@@ -82,10 +84,10 @@ def mixes() -> list[Any]:
 @pytest.mark.parametrize("policy", BANK_POLICIES)
 @pytest.mark.parametrize("mixed", mixes(), indirect=True)
 def test_a_mix_tracks_saves_restores_adds_and_removes(mixed: Any, policy: str, tmp_path: Path) -> None:
+    base, features = mixed
     bank = build_part(BANK_POLICIES, "bank", example(BANK_POLICIES, policy), "")
-    tracker = EngineTracker(
-        "mixed", mixed.settings, Engine(mixed.engine.model, bank), mixed.options, mixed.weights_sha256
-    )
+    engine = Engine(base.engine.model, bank)
+    tracker = EngineTracker("mixed", base.settings, engine, base.options, base.weights_sha256)
     mask = np.zeros(VIDEO_HW, bool)
     mask[15:45, 25:70] = True
     session = tracker.start()
@@ -94,6 +96,8 @@ def test_a_mix_tracks_saves_restores_adds_and_removes(mixed: Any, policy: str, t
     restored: Any = None
     seen = []
     for frame in frames():
+        # No policy has a say in a frame's features, so all of them are given the same.
+        frame = replace(frame, kept={engine: features[frame.index]})
         for each in (session, restored):
             if each is not None and frame.index == 4:
                 each.prompt(7, **BOX)
