@@ -82,9 +82,3 @@ def _forget_named_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 def _encode_with_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """With several, x264 does not always give the same bytes, which tests of resumed runs compare."""
     monkeypatch.setattr("vidseg.pipeline.writers.timed_video.THREADS", 1)
-
-
-@pytest.fixture(autouse=True)
-def _same_bytes_of_video(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With several threads x264 gives other bytes at times, and more often on a busy machine."""
-    monkeypatch.setattr("vidseg.pipeline.writers.timed_video.THREADS", 1)
