@@ -38,14 +38,18 @@ def test_a_frame_is_encoded_once_for_all_clicks_on_it(
         one = tracked(session, video[1][0])
         assert isinstance(session.tracker, EngineTracker)
         engine = session.tracker.engine
-        encoded: list[int] = []
+        encoded: list[tuple[int, tuple[int, int]]] = []
         encode = engine.encode
-        monkeypatch.setattr(engine, "encode", lambda frame: [encoded.append(frame.index), encode(frame)][1])
+        monkeypatch.setattr(
+            engine, "encode", lambda frame: [encoded.append((frame.index, frame.size_hw)), encode(frame)][1]
+        )
         session.answers.prepare(CORRECTED, one)
         for x in (30, 40, 50):
             session.click(CORRECTED, one, x, 40)
             session.preview(CORRECTED, None, x, 70)
-        assert encoded.count(CORRECTED) == 1
+        parts = [size for index, size in encoded if index == CORRECTED]
+        # What is followed is seen in a close-up, and what is new on the whole picture.
+        assert len(parts) == len(set(parts)) == 2
 
 
 def test_what_was_made_ready_is_not_stepped_through_again(

@@ -29,13 +29,21 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_objects_are_found_as_they_come(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    encoded: list[int] = []
+    encoded: list[tuple[int, tuple[int, int]]] = []
     encode = Engine.encode
     monkeypatch.setattr(
-        Engine, "encode", lambda self, frame: encoded.append(frame.index) or encode(self, frame)
+        Engine,
+        "encode",
+        lambda self, frame: encoded.append((frame.index, frame.size_hw)) or encode(self, frame),
     )
     assert main(["track", str(clip), "--out", str(tmp_path), *LOOK]) == 0
-    assert encoded == list(range(FRAMES)), "the encoder runs once a frame, although two ask for its features"
+    whole = max(size for _, size in encoded)
+    seen_whole = [index for index, size in encoded if size == whole]
+    assert len(set(seen_whole)) == len(seen_whole), (
+        "no picture is encoded twice, although two ask for its features"
+    )
+    assert set(range(0, FRAMES, 8)) <= set(seen_whole), "objects are sought on the whole picture"
+    assert {index for index, _ in encoded} == set(range(FRAMES))
     written = lines(tmp_path)
     assert len(written) == FRAMES
     assert written[0]["objects"] == [], "what was found is tentative at first"

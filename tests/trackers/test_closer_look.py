@@ -11,7 +11,7 @@ import torch
 
 import vidseg
 from support.training import SPACE_TIME, space_time_tracker
-from vidseg.trackers.closer_look import LARGEST, Window, cut, moved, part_of, pasted, window_around
+from vidseg.trackers.closer_look import LARGEST, Window, cut, pasted, window_around
 from vidseg.trackers.contract import Prompt
 
 SIDE = 32
@@ -22,11 +22,11 @@ NOTHING = torch.full((SIDE, SIDE), -5.0)
 def test_the_window_holds_the_box_and_some_of_what_is_around_it() -> None:
     window = window_around(Prompt.of(box=[40, 20, 60, 30]), NOTHING, SIZE_HW)
     assert window is not None
-    x0, y0, x1, y1 = window.corners(SIZE_HW)
-    assert 30 <= x0 <= 35
-    assert 65 <= x1 <= 70
-    assert 13 <= y0 <= 18
-    assert 32 <= y1 <= 37
+    view = window.view(SIZE_HW)
+    assert 30 <= view.left <= 35
+    assert 65 <= view.right <= 70
+    assert 13 <= view.top <= 18
+    assert 32 <= view.bottom <= 37
 
 
 def test_without_a_box_the_window_holds_the_answer_and_all_clicks() -> None:
@@ -68,10 +68,10 @@ def test_a_window_is_cut_out_and_pasted_back_where_it_was(window: Window) -> Non
 def test_prompts_and_pictures_move_alike() -> None:
     """The pixel under a click is the same in the picture and in its part."""
     image = np.random.default_rng(0).integers(0, 255, (*SIZE_HW, 3), np.uint8)
-    window = Window(10, 4, 25, 20, SIDE)
-    part = part_of(vidseg.Frame(3, 0.1, image), window)
+    view = Window(10, 4, 25, 20, SIDE).view(SIZE_HW)
+    part = view.of(vidseg.Frame(3, 0.1, image))
     prompt = Prompt.of(box=[45, 10, 80, 30], points=[[50, 12], [70, 25]], labels=[1, 0])
-    here = moved(prompt, window, SIZE_HW)
+    here = view.prompt_here(prompt)
     assert part.image is not None
     assert here.box is not None
     for before, after in zip(prompt.points_xy, here.points_xy, strict=True):

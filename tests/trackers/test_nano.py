@@ -94,10 +94,12 @@ def test_a_click_corrects_its_mask_and_the_next_frames() -> None:
             x = 0.25 * xs.min() + 0.75 * xs.max()
             mask = session.refine(ball, points=[(x, ys.mean())], labels=[1]).masks[0]
             js.append(region_j(mask, is_ball))
-    before, *after = js[2:]
-    # 0.607, then 0.730 and more; of clicks that were no more than disks, 0.644.
-    assert before < 0.7
-    assert min(after) > before + 0.1
+    before, corrected, *after = js[2:]
+    # 0.526, then 0.623, 0.689, 0.778 and 0.858; of clicks that were no more than disks, nothing was gained.
+    assert before < 0.6
+    assert corrected > before + 0.08
+    assert min(after) > before + 0.15
+    assert after[-1] > 0.8
 
 
 def test_clicks_on_the_frame_to_come_correct_what_is_tracked_into_it(tmp_path: Path) -> None:

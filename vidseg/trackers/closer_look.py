@@ -5,14 +5,15 @@ Layouts: B objects · h w the low-res grid.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidseg.trackers.contract import Frame, Prompt
+from vidseg.trackers.contract import Prompt
+from vidseg.trackers.view import View
 
 AROUND = 0.25
 """How far the look reaches beyond each side of the object, as a share of its width or height."""
@@ -36,12 +37,12 @@ class Window:
         """Rows and columns of the grid."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
-    def corners(self, size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
-        """Left, top, right and bottom edge in pixels of the picture."""
+    def view(self, size_hw: tuple[int, int]) -> View:
+        """The same part in pixels of a picture."""
         height, width = size_hw
         x0, x1 = (round(x * width / self.side) for x in (self.left, self.right))
         y0, y1 = (round(y * height / self.side) for y in (self.top, self.bottom))
-        return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
+        return View(x0, y0, max(x1, x0 + 1), max(y1, y0 + 1), size_hw)
 
 
 def window_around(prompt: Prompt, logits_hw: Tensor, size_hw: tuple[int, int]) -> Window | None:
@@ -67,21 +68,6 @@ def window_around(prompt: Prompt, logits_hw: Tensor, size_hw: tuple[int, int]) -
     window = Window(int(left), int(top), int(right), int(bottom), side)
     share = (right - left) * (bottom - top) / side**2
     return window if 0 < share <= LARGEST else None
-
-
-def part_of(frame: Frame, window: Window) -> Frame:
-    """What a frame shows in a window."""
-    assert frame.image is not None
-    x0, y0, x1, y1 = window.corners(frame.size_hw)
-    return Frame(frame.index, frame.pts_seconds, np.ascontiguousarray(frame.image[y0:y1, x0:x1]))
-
-
-def moved(prompt: Prompt, window: Window, size_hw: tuple[int, int]) -> Prompt:
-    """A box and clicks in pixels of the window."""
-    x0, y0, *_ = window.corners(size_hw)
-    box = None if prompt.box is None else prompt.box - np.array([x0, y0, x0, y0], prompt.box.dtype)
-    points = prompt.points_xy - np.array([x0, y0], prompt.points_xy.dtype)
-    return replace(prompt, box=box, points_xy=points)
 
 
 def cut(logits_bhw: Tensor, window: Window) -> Tensor:

@@ -30,7 +30,7 @@ from vidseg.memory.bank import (
 from vidseg.memory.branching import Choice, branch
 from vidseg.memory.trimming import TrimmingPolicy
 from vidseg.trackers.backbones.kept_windows import KeptWindows
-from vidseg.trackers.closer_look import cut, moved, part_of, pasted, window_around
+from vidseg.trackers.closer_look import cut, pasted, window_around
 from vidseg.trackers.coming import ComingFrame
 from vidseg.trackers.contract import ABSENT_LOGIT, Frame, Prompt
 from vidseg.trackers.device import Download, computes_apart, upload
@@ -177,10 +177,11 @@ class Engine:
         window = window_around(prompt, decoded.low_res_logits_bhw[0], frame.size_hw)
         if window is None:
             return decoded
-        part = part_of(frame, window)
+        view = window.view(frame.size_hw)
+        part = view.of(frame)
         with self.watch("encode"):
             near = self.model.encode(self._model_input(part))
-        points, labels = self._to_model_points(moved(prompt, window, frame.size_hw), part.size_hw)
+        points, labels = self._to_model_points(view.prompt_here(prompt), part.size_hw)
         so_far = previous_bhw
         if so_far is None and prompt.box is None:
             so_far = decoded.low_res_logits_bhw

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from os import PathLike
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 
@@ -16,6 +16,7 @@ from vidseg.memory.attention import use_kernels
 from vidseg.memory.bank import BankPolicy
 from vidseg.memory.read_choice import choose_reads
 from vidseg.trackers.build import build_model
+from vidseg.trackers.close_up.session import CloseUpSession
 from vidseg.trackers.contract import TrackerTraits
 from vidseg.trackers.device import pick_device, use_channels_last
 from vidseg.trackers.encoder_products import check_encoder_products, use_encoder_products
@@ -24,7 +25,7 @@ from vidseg.trackers.graphs.recorder import CudaRecorder
 from vidseg.trackers.graphs.replays import Replays
 from vidseg.trackers.load_weights import load_weights
 from vidseg.trackers.low_bits.saved import install, require_float32
-from vidseg.trackers.model import MemoryModel, module_of
+from vidseg.trackers.model import LooksCloser, MemoryModel, module_of
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.precision import choose_precision
 from vidseg.trackers.session import EngineSession, SessionOptions
@@ -81,6 +82,12 @@ class EngineTracker:
         _check_graphs(asked, device, where)
         check_encoder_products(asked.encoder_products, device, where)
         model, policy = build_model(settings, where)
+        if settings.close_up and not isinstance(model, LooksCloser):
+            raise ConfigError(
+                f"the model '{settings.model['name']}' does not follow objects in a close-up",
+                where=where,
+                hint="leave 'close_up' out",
+            )
         module = module_of(model)
         weights_sha256 = load_weights(module, name, asked, settings.weights)
         model.fuse()
@@ -124,16 +131,26 @@ class EngineTracker:
         engine = Engine(model, policy, fill_hole_area=asked.fill_hole_area or 0)
         return cls(name, settings, engine, options, weights_sha256, dtype_reason=dtype_reason)
 
+    @overload
+    def start(
+        self, num_frames: int | None = None, reverse: bool = False, *, keep_all: Literal[True]
+    ) -> EngineSession: ...
+
+    @overload
     def start(
         self, num_frames: int | None = None, reverse: bool = False, *, keep_all: bool = False
-    ) -> EngineSession:
+    ) -> EngineSession | CloseUpSession: ...
+
+    def start(
+        self, num_frames: int | None = None, reverse: bool = False, *, keep_all: bool = False
+    ) -> EngineSession | CloseUpSession:
         """Begin a video.
 
         Args:
             keep_all: whether to forget nothing, so that frames may be visited in any order and corrected
                 later; memory then grows with the video, as the official predictor's does.
         """
-        return EngineSession(
+        session = EngineSession(
             self.engine,
             self.options,
             num_frames=num_frames,
@@ -141,8 +158,11 @@ class EngineTracker:
             keep_all=keep_all,
             write=self._write,
         )
+        # What is kept of all frames was seen from as many views; so these sessions see the whole picture.
+        is_close = self.settings.close_up and not keep_all
+        return CloseUpSession(session, write=self._write) if is_close else session
 
-    def restore(self, path: str | PathLike[str]) -> EngineSession:
+    def restore(self, path: str | PathLike[str]) -> EngineSession | CloseUpSession:
         tensors, facts = read_session(
             path, tracker=self.name, fingerprint=self.fingerprint(), device=str(self.engine.model.device)
         )
@@ -171,7 +191,7 @@ class EngineTracker:
             facts["weights_sha256"] = state_sha256(module_of(self.engine.model).state_dict())
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
-    def _write(self, session: EngineSession, path: str | PathLike[str]) -> None:
+    def _write(self, session: EngineSession | CloseUpSession, path: str | PathLike[str]) -> None:
         tensors, facts = session.state()
         write_session(path, tracker=self.name, fingerprint=self.fingerprint(), tensors=tensors, facts=facts)
 

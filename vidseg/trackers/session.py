@@ -105,7 +105,7 @@ class EngineSession:
     @torch.inference_mode()
     def step(self, frame: Frame | UInt8Array, *, bgr: bool = False) -> FrameResult:
         frame = as_frame(frame, self.last_frame_idx, reverse=self.reverse, bgr=bgr)
-        moment = self._moment(frame)
+        moment = self.moment_of(frame)
         prompts = self._take_prompts(frame)
         corrected = [obj_id for obj_id, prompt in prompts.items() if self._corrects(obj_id, prompt, moment)]
         if corrected:
@@ -136,7 +136,7 @@ class EngineSession:
 
     @torch.inference_mode()
     def condition(self, frame: Frame) -> FrameResult:
-        moment = self._moment(frame)
+        moment = self.moment_of(frame)
         if not self.pending:
             raise PromptError(f"frame {frame.index} was given to condition() but no object is prompted")
         for obj_id, prompt in self._take_prompts(frame).items():
@@ -160,9 +160,21 @@ class EngineSession:
                 hint="step() a frame first (also after a session was restored)",
             )
         frame = self._seen.frame
-        prompt = Prompt.of(box=box, points=points, labels=labels, mask=mask).fit(frame.size_hw)
-        self._answer(obj_id, prompt, frame, self._seen.moment)
-        return self._result(frame)
+        return self.answer(
+            obj_id, Prompt.of(box=box, points=points, labels=labels, mask=mask).fit(frame.size_hw)
+        )
+
+    @torch.inference_mode()
+    def answer(self, obj_id: int, prompt: Prompt) -> FrameResult:
+        """Do what `refine` does, with a prompt that fits the frame last stepped to."""
+        assert self._seen is not None
+        self._answer(obj_id, prompt, self._seen.frame, self._seen.moment)
+        return self._result(self._seen.frame)
+
+    def see(self, frame: Frame) -> None:
+        """Take another picture for the frame last stepped to."""
+        assert self._seen is not None
+        self._seen = _Seen(frame, self._seen.moment)
 
     def remove(self, obj_id: int) -> None:
         if obj_id not in self.banks and obj_id not in self.pending:
@@ -212,7 +224,12 @@ class EngineSession:
         if self._kept is not None:
             self._kept = KeptWindows.restore(tensors)
 
-    def _moment(self, frame: Frame) -> Moment:
+    def moment_of(self, frame: Frame) -> Moment:
+        """Where tracking stands on a frame.
+
+        Raises:
+            InputError: it is not one that can be given next.
+        """
         if self.num_frames is not None and not 0 <= frame.index < self.num_frames:
             raise InputError(
                 f"frame {frame.index} in a video that was declared to have {self.num_frames} frames",

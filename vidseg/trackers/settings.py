@@ -50,6 +50,9 @@ class EngineSettings(MayHaveLowBits):
     """Whether a corrected frame keeps its mask when tracking passes it again, as in SAM 2's first predictor,
     on which EdgeTAM and Surgical SAM 2 are built; else it is tracked anew (SAM 2.1, EfficientTAM)."""
 
+    close_up: bool = False
+    """Whether objects are followed in the part of the picture around them; for models that answer prompts so,
+    too (`vidseg.trackers.model.LooksCloser`)."""
     fast: FastSettings = Field(
         default=FastSettings(bank={"recent_frames": 3, "stride": 2}, memory_attention={"pools_frame": True}),
         exclude=True,

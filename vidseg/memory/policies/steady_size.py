@@ -20,6 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from vidseg.memory.bank import MemoryFrame, Moment, ObjectBank, RecentFrames
+from vidseg.memory.placing import Pair
 
 Mask = npt.NDArray[np.bool_]
 
@@ -82,6 +83,22 @@ class SteadySize(RecentFrames):
             bank.note(_gone_on(notes, kept, now))
         is_cut = torch.from_numpy(mask & ~kept).to(logits_hw.device)
         return logits_hw.masked_fill(is_cut, CUT)
+
+    def place(self, bank: ObjectBank, scale_xy: Pair, shift_xy: Pair) -> None:
+        """See `vidseg.memory.placing.PlacingPolicy`."""
+        if bank.notes:
+            bank.note(_placed(bank.notes, scale_xy, shift_xy))
+
+
+def _placed(notes: dict[str, Any], scale_xy: Pair, shift_xy: Pair) -> dict[str, Any]:
+    """Notes on a grid that shows another part of the picture."""
+    (x, y), mask = scale_xy, _unpacked(notes["mask"])
+    # Places are counted from the centre of the first pixel, edges from its corner.
+    dx, dy = (shift + (scale - 1) / 2 for scale, shift in zip(scale_xy, shift_xy, strict=True))
+    moved = np.array([[x, 0, dx], [0, y, dy]], np.float32)
+    seen = cv2.warpAffine(mask.astype(np.uint8), moved, mask.shape[::-1], flags=cv2.INTER_NEAREST) > 0
+    way = [[frame, x * column + dx, y * row + dy] for frame, column, row in notes["way"]]
+    return {"area": notes["area"] * x * y, "mask": _packed(seen), "way": way}
 
 
 def _mask_of(logits_hw: Tensor) -> Mask:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from vidseg.errors import ConfigError, InputError
 from vidseg.samplers import PromptedPicture
 from vidseg.trackers.choices import DEFAULT_TRACKER
+from vidseg.trackers.close_up.session import CloseUpSession
 from vidseg.trackers.contract import Frame, Session, Tracker
 from vidseg.trackers.engine_tracker import EngineTracker
 from vidseg.trackers.following.session import FollowingSession
@@ -42,7 +43,7 @@ class OwnLook:
         self.sampling = self._segmenter.discovery
 
     def at(self, session: Session, frame: Frame) -> PromptedPicture:
-        assert isinstance(session, EngineSession)
+        assert isinstance(session, EngineSession | CloseUpSession)
         return EmbeddedPicture(
             model=self._segmenter.model,
             framing=self._segmenter.framing,

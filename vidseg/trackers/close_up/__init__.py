@@ -1,0 +1,1 @@
+"""Tracking in a close-up: the part of the picture around the objects fills the model's input."""

@@ -1,0 +1,51 @@
+"""Results of a part of the picture, as those of the whole picture."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from vidseg.trackers.result import FrameResult
+from vidseg.trackers.view import OUTSIDE, View, seen_from
+
+if TYPE_CHECKING:
+    from vidseg.trackers.contract import FloatArray
+
+
+class CloseUpResult(FrameResult):
+    """A result on a part of the picture, with masks as fine as they were seen.
+
+    Args:
+        near: in pixels of the part.
+        view: the part; not the whole picture.
+    """
+
+    def __init__(self, near: FrameResult, view: View) -> None:
+        low_res = torch.from_numpy(near.low_res_logits)
+        super().__init__(
+            frame_idx=near.frame_idx,
+            pts_seconds=near.pts_seconds,
+            size_hw=view.size_hw,
+            obj_ids=near.obj_ids,
+            low_res_logits=seen_from(view, low_res, View.whole(view.size_hw)).numpy(),
+            object_score_logits=near.object_score_logits,
+            predicted_ious=near.predicted_ious,
+            states=near.states,
+            to_video_res=lambda *_: self._pasted(),
+            object_pointers=near.object_pointers,
+            labels=near.labels,
+        )
+        self._near, self._view = near, view
+
+    def of_objects(self, obj_ids: Collection[int]) -> FrameResult:
+        return CloseUpResult(self._near.of_objects(obj_ids), self._view)
+
+    def _pasted(self) -> FloatArray:
+        logits = self._near.video_res_logits
+        whole = np.full((len(logits), *self.size_hw), OUTSIDE, np.float32)
+        rows, columns = self._view.pixels
+        whole[:, rows, columns] = logits
+        return whole

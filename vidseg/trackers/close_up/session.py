@@ -1,0 +1,288 @@
+"""A session that follows objects in a close-up of the picture.
+
+It feeds the part of each frame that `Choice` names to a session of the engine, and gives its results back as
+those of the whole picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from vidseg.errors import InputError
+from vidseg.memory.bank import MemoryFrame, ObjectBank
+from vidseg.memory.placing import PlacingPolicy
+from vidseg.trackers.close_up.choice import Sizes, view_after, view_of
+from vidseg.trackers.close_up.memories import remember_from
+from vidseg.trackers.close_up.result import CloseUpResult
+from vidseg.trackers.contract import Frame, FrameResult, Prompt
+from vidseg.trackers.given_frame import as_frame
+from vidseg.trackers.model import Features
+from vidseg.trackers.pending import PendingPrompts, checked_id
+from vidseg.trackers.session import EngineSession
+from vidseg.trackers.view import View, seen_from
+
+if TYPE_CHECKING:
+    from vidseg.trackers.contract import Box, Labels, Points, UInt8Array
+
+
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """The frame last stepped to."""
+
+    given: Frame
+    """As the caller gave it."""
+    frame: Frame
+    """The same, which keeps what is computed of it."""
+    view: View
+    """What was seen of it; masks are as seen from there."""
+    result: FrameResult
+    """In pixels of the view."""
+
+
+class CloseUpSession:
+    """One video being tracked; see `vidseg.trackers.contract.Session`.
+
+    Args:
+        near: the engine's session, which knows parts of pictures alone; a new one.
+        write: writes the session to a file.
+    """
+
+    def __init__(
+        self, near: EngineSession, *, write: Callable[[CloseUpSession, str | PathLike[str]], None]
+    ) -> None:
+        self.near = near
+        self.pending = PendingPrompts()
+        self._write = write
+        self._sizes: Sizes = {}
+        """How large objects were before the frame last stepped to."""
+        self._sizes_then: Sizes = {}
+        """The same with that frame, once the view of the next one is chosen."""
+        self._last: _Last | None = None
+        """None after a session was restored."""
+        self._remembered: View | None = None
+        """From where that frame is remembered; None before the first one."""
+        self._is_ready = True
+        """Whether the next frame is seen from there, too; else its view is still to be chosen."""
+        self._given: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        """(object id, frame) -> tokens of a prompted frame, of the whole picture and of the part around."""
+        near.pending.names = self.pending.names
+
+    @property
+    def obj_ids(self) -> list[int]:
+        return list(dict.fromkeys([*self.near.banks, *self.pending]))
+
+    @property
+    def banks(self) -> dict[int, ObjectBank]:
+        """What is remembered of each object."""
+        return self.near.banks
+
+    def prompt(
+        self,
+        obj_id: int,
+        *,
+        box: Box | None = None,
+        points: Points | None = None,
+        labels: Labels | None = None,
+        mask: Any = None,
+        label: str | None = None,
+    ) -> None:
+        self.pending.add(obj_id, box=box, points=points, labels=labels, mask=mask, label=label)
+
+    @torch.inference_mode()
+    def step(self, frame: Frame | UInt8Array, *, bgr: bool = False) -> FrameResult:
+        near = self.near
+        given = as_frame(frame, near.last_frame_idx, reverse=near.reverse, bgr=bgr)
+        near.moment_of(given)  # first, so that a frame that is refused changes nothing
+        frame = given if given.kept is not None else replace(given, kept={})
+        prompts = self.pending.fit(frame)
+        view = self._view_of(frame, prompts)
+        outside = {obj_id: prompt for obj_id, prompt in prompts.items() if not view.holds(prompt)}
+        for obj_id, prompt in prompts.items():
+            if obj_id not in outside:
+                near.pending[obj_id] = view.prompt_here(prompt)
+        result = near.step(view.of(frame))
+        self.pending.clear()
+        self._last, self._remembered, self._is_ready = _Last(given, frame, view, result), view, False
+        for obj_id, prompt in outside.items():
+            self._answer_outside(obj_id, prompt)
+        return self._shown()
+
+    @torch.inference_mode()
+    def condition(self, frame: Frame) -> FrameResult:
+        self.near.moment_of(frame)
+        self.near.pending.update(self.pending.fit(frame))
+        self.pending.clear()
+        self._is_ready = self._last is None  # the whole picture is seen until that frame comes
+        return self.near.condition(frame)
+
+    @torch.inference_mode()
+    def refine(
+        self,
+        obj_id: int,
+        *,
+        box: Box | None = None,
+        points: Points | None = None,
+        labels: Labels | None = None,
+        mask: Any = None,
+    ) -> FrameResult:
+        obj_id = checked_id(obj_id)
+        last = self._last
+        if last is None:
+            raise InputError(
+                "there is no frame to correct",
+                hint="step() a frame first (also after a session was restored)",
+            )
+        prompt = Prompt.of(box=box, points=points, labels=labels, mask=mask).fit(last.frame.size_hw)
+        if last.view.holds(prompt):
+            self._remember_from(last, last.view)
+            self._last = replace(last, result=self.near.answer(obj_id, last.view.prompt_here(prompt)))
+            self._is_ready = False
+        else:
+            self._answer_outside(obj_id, prompt)
+        return self._shown()
+
+    def remove(self, obj_id: int) -> None:
+        if obj_id in self.near.banks or obj_id not in self.pending:
+            self.near.remove(obj_id)
+        self.pending.forget(obj_id)
+
+    def features(self, frame: Frame) -> Features:
+        """The features of a whole frame; those of the last one are computed once."""
+        last = self._last
+        return self.near.features(last.frame if last is not None and last.given is frame else frame)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        self._write(self, path)
+
+    @torch.inference_mode()
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that is needed to go on with the session, for a file: tensors, and JSON values."""
+        self._prepare()
+        tensors, facts = self.near.state()
+        tensors |= self.pending.to_tensors()
+        self._drop_forgotten()
+        is_whole = {}
+        for (obj_id, frame_idx), (of_whole, of_part) in self._given.items():
+            # One of the two is what the bank holds.
+            is_whole[obj_id, frame_idx] = self.banks[obj_id].conditioning[frame_idx].tokens_nc is of_whole
+            other = of_part if is_whole[obj_id, frame_idx] else of_whole
+            tensors[f"given.{obj_id}.{frame_idx}"] = other
+        return tensors, facts | {
+            "pending": list(self.pending),
+            "view": None if self._remembered is None else self._remembered.to_json(),
+            "sizes": list(self._sizes_then.items()),
+            "given": [[*key, is_whole[key]] for key in self._given],
+        }
+
+    def take_state(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.near.take_state(tensors, facts | {"pending": []})
+        self.pending = PendingPrompts.of_tensors(facts["pending"], tensors, facts["names"])
+        self.near.pending.names = self.pending.names
+        self._sizes_then = {obj_id: tuple(size) for obj_id, size in facts["sizes"]}
+        self._remembered = None if facts["view"] is None else View.of_json(facts["view"])
+        for obj_id, frame_idx, is_whole in facts["given"]:
+            held = self.banks[obj_id].conditioning[frame_idx].tokens_nc
+            other = tensors[f"given.{obj_id}.{frame_idx}"]
+            if held is not None:
+                self._given[obj_id, frame_idx] = (held, other) if is_whole else (other, held)
+
+    def _view_of(self, frame: Frame, prompts: Mapping[int, Prompt]) -> View:
+        """The view of a new frame; what is remembered is made to fit it."""
+        whole = View.whole(frame.size_hw)
+        banks = self.near.banks
+        if not banks:
+            return whole if frame.image is None else view_of(prompts.values(), frame.size_hw)
+        self._prepare()
+        self._sizes = self._sizes_then
+        view = whole if self._remembered is None else self._remembered.on(frame.size_hw)
+        if frame.image is None or any(frame.index in bank.conditioning for bank in banks.values()):
+            view = whole  # nothing else is there, or a prompt was answered there ahead of time
+        self._drop_forgotten()
+        for (obj_id, frame_idx), (of_whole, of_part) in self._given.items():
+            # An object that is sought on the whole picture looks as it did there.
+            banks[obj_id].conditioning[frame_idx].tokens_nc = of_whole if view.is_whole else of_part
+        return view
+
+    def _prepare(self) -> None:
+        """Choose the view of the next frame, and remember the last one from there."""
+        if self._is_ready:
+            return
+        last = self._last
+        assert last is not None
+        banks, frame = self.near.banks, last.frame
+        view = whole = View.whole(frame.size_hw)
+        is_ahead = any(not m.was_visited for bank in banks.values() for m in bank.conditioning.values())
+        if frame.image is not None and not is_ahead:
+            rows = zip(last.result.obj_ids, last.result.low_res_logits > 0, strict=True)
+            masks = {obj_id: mask for obj_id, mask in rows if obj_id in banks}
+            view, self._sizes_then = view_after(masks, last.view, self._sizes)
+        given = {} if view.is_whole else self._given_on(frame.index)
+        if given:
+            self._remember_from(last, whole)
+        of_whole = {key: memory.tokens_nc for key, memory in given.items()}
+        self._remember_from(last, view)
+        for key, memory in given.items():
+            of_part = memory.tokens_nc
+            if (tokens := of_whole[key]) is not None and of_part is not None:
+                self._given[key] = (tokens, of_part)
+        self._is_ready = True
+
+    def _drop_forgotten(self) -> None:
+        """Keep nothing of frames that the banks have forgotten."""
+        for obj_id, frame_idx in list(self._given):
+            if obj_id not in self.banks or frame_idx not in self.banks[obj_id].conditioning:
+                del self._given[obj_id, frame_idx]
+
+    def _given_on(self, frame_idx: int) -> dict[tuple[int, int], MemoryFrame]:
+        """The memories of objects that were prompted on a frame, by what `_given` calls them."""
+        banks = self.near.banks.items()
+        return {
+            (obj_id, frame_idx): bank.conditioning[frame_idx]
+            for obj_id, bank in banks
+            if frame_idx in bank.conditioning
+        }
+
+    def _remember_from(self, last: _Last, view: View) -> None:
+        """Remember the last frame as seen from a view; its masks stay as they are."""
+        assert self._remembered is not None
+        if view == self._remembered:
+            return
+        engine, hypotheses = self.near.engine, [h for b in self.near.banks.values() for h in b.hypotheses]
+        memories = {id(m): m for h in hypotheses if (m := h.at(last.frame.index)) is not None}
+        if memories:
+            remember_from(engine, view, last.frame, list(memories.values()), last.view)
+        if isinstance(engine.policy, PlacingPolicy):
+            scale_xy, shift_xy = self._remembered.places_in(view, engine.model.low_res_size)
+            for bank in hypotheses:
+                engine.policy.place(bank, scale_xy, shift_xy)
+        self._remembered = view
+
+    def _answer_outside(self, obj_id: int, prompt: Prompt) -> None:
+        """Answer a prompt beyond the part of the last frame that was seen, on the whole picture.
+
+        What is remembered of the frame before was seen from elsewhere, so that the answer does without.
+        """
+        last = self._last
+        assert last is not None
+        whole = View.whole(last.frame.size_hw)
+        self._remember_from(last, whole)
+        for known, bank in self.near.banks.items():
+            memory = bank.at(last.frame.index)
+            if memory is not None and memory.low_res_logits_hw is not None:
+                memory.low_res_logits_hw = seen_from(last.view, memory.low_res_logits_hw[None], whole)[0]
+                memory.is_initial |= known == obj_id
+        self.near.see(last.frame)
+        self._last = replace(last, view=whole, result=self.near.answer(obj_id, prompt))
+        self._is_ready = False
+
+    def _shown(self) -> FrameResult:
+        assert self._last is not None
+        view, result = self._last.view, self._last.result
+        return result if view.is_whole else CloseUpResult(result, view)
