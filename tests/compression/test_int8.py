@@ -136,6 +136,7 @@ def test_what_follows_a_wide_convolution_is_in_eight_bits_and_the_rest_exact(tmp
     from onnx import TensorProto, helper, numpy_helper
 
     weights = {"narrow": (32, 3, 1, 1), "each": (32, 1, 3, 3), "wide": (32, 32, 1, 1), "matrix": (8, 8)}
+    weights |= {"few": (16, 32, 1, 1), "few in threes": (16, 32, 3, 3)}
     node = helper.make_node
     nodes = [
         node("Conv", ["image", "narrow"], ["a"], "narrow conv"),
@@ -148,6 +149,8 @@ def test_what_follows_a_wide_convolution_is_in_eight_bits_and_the_rest_exact(tmp
         node("Resize", ["f", "", "scales"], ["h"], "nearest", mode="nearest"),
         node("Resize", ["f", "", "scales"], ["i"], "linear", mode="linear"),
         node("Conv", ["g", "each"], ["j"], "depthwise after float32", group=32, pads=[1] * 4),
+        node("Conv", ["d", "few"], ["m"], "pixel by pixel to few channels"),
+        node("Conv", ["d", "few in threes"], ["n"], "neighbours to few channels", pads=[1] * 4),
         node("MatMul", ["image", "matrix"], ["k"], "with a weight"),
         node("MatMul", ["image", "image"], ["l"], "of two activations"),
     ]
@@ -164,5 +167,6 @@ def test_what_follows_a_wide_convolution_is_in_eight_bits_and_the_rest_exact(tmp
         "sum with float32",
         "linear",
         "depthwise after float32",
+        "neighbours to few channels",
         "of two activations",
     ]

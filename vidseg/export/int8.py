@@ -41,7 +41,7 @@ FOLLOWING = ("Add", "Clip", "Relu", "Resize")
 """Operators that are quantised where they follow a convolution in eight bits."""
 DEFAULT_PARTS = ("image_encoder",)
 NARROW = 16
-"""Convolutions from or to so few channels, or fewer, stay float32."""
+"""Convolutions from or to fewer channels stay float32, and, unless of single pixels, from or to so many."""
 LARGE = 1 << 11
 """Constants of more elements than this that are no weights, such as biases of attention, become float16."""
 MOST_FEEDS = 8
@@ -218,9 +218,9 @@ def _exact_nodes(path: Path) -> list[str]:
         if node.op_type == "MatMul":
             is_quantised = bool(weights.keys() & set(node.input))
         elif node.op_type == "Conv":
-            out_in = weights[node.input[1]][:2]
-            groups = _attribute(node, "group", 1)
-            is_quantised = follows if groups > 1 else min(out_in) > NARROW
+            *out_in, height, width = weights[node.input[1]]
+            is_wide = min(out_in) > NARROW or (min(out_in) == NARROW and height == width == 1)
+            is_quantised = follows if _attribute(node, "group", 1) > 1 else is_wide
         elif node.op_type in FOLLOWING:
             is_quantised = follows and _attribute(node, "mode", b"nearest") == b"nearest"
         else:

@@ -8,12 +8,13 @@ the model's input.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidseg.export.parts import OBJECTS, PICTURES, Exportable, Part
 from vidseg.trackers.model import Features
 from vidseg.trackers.space_time import prompt_decoder, prompt_maps
-from vidseg.trackers.space_time.decoder import LIKENESS, MAPS, take_apart
+from vidseg.trackers.space_time.decoder import LIKENESS, MAPS
 from vidseg.trackers.space_time.grids import LOW_RES_STRIDE, MASK_CHANNELS, STRIDE
 from vidseg.trackers.space_time.video_model import SpaceTimeModel
 
@@ -62,14 +63,13 @@ class Decoder(nn.Module):
     def __init__(self, model: SpaceTimeModel) -> None:
         super().__init__()
         self.decoder = model.decoder
-        self.width = model.value_channels + LIKENESS
 
     def forward(
         self, read: Tensor, maps: Tensor, likeness: Tensor, context: Tensor, fine_2: Tensor, fine_4: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        memory, prompt = read[:, : self.width], read[:, self.width :]
-        of_memory, of_prompt = take_apart(maps)
-        decoded = self.decoder(memory, of_memory, likeness, prompt, of_prompt, context, [fine_2, fine_4])
+        maps_4 = F.avg_pool2d(maps, 2)
+        pyramid = [[maps], [maps_4], [F.avg_pool2d(maps_4, 2)]]
+        decoded = self.decoder.decode([read], pyramid, likeness, context, [fine_2, fine_4])
         return decoded.logits_rhw, decoded.score_logits_r, decoded.iou_logits_r
 
 

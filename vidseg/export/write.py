@@ -21,6 +21,7 @@ import yaml
 from vidseg.errors import ConfigError, MissingExtraError, OutputError, unknown
 from vidseg.export.models import exportable
 from vidseg.export.parts import Part
+from vidseg.export.rewrite import rewrite_file
 from vidseg.pipeline.atomic import replacing, write_json
 from vidseg.trackers.engine_tracker import EngineTracker
 from vidseg.trackers.following import FollowingTracker
@@ -150,6 +151,8 @@ def _write_part(part: Part, path: Path, dtype: DType) -> None:
     assert onnx_program is not None
     _name_free_sizes(onnx_program.model.graph, part)
     onnx_program.save(path)
+    if dtype == "float32":
+        rewrite_file(path)
 
 
 def _dynamic_shapes(part: Part) -> tuple[Any, ...]:

@@ -119,9 +119,26 @@ class LabelDecoder(nn.Module):
         """
         both = memory_maps_rmhw, prompt_maps_rmhw
         both_at_4 = [_halved(part) for part in both]
-        maps, maps_4 = in_order(*both), in_order(*both_at_4)
-        maps_8 = in_order(*(_halved(part) for part in both_at_4))
-        entered = convolved(self.enter, (memory_rchw, prompt_rchw, *maps_8), context_rchw)
+        both_at_8 = [_halved(part) for part in both_at_4]
+        maps = [in_order(*parts) for parts in (both, both_at_4, both_at_8)]
+        return self.decode((memory_rchw, prompt_rchw), maps, likeness_rkhw, context_rchw, fine)
+
+    def decode(
+        self,
+        read: Sequence[Tensor],
+        maps: Sequence[Sequence[Tensor]],
+        likeness_rkhw: Tensor,
+        context_rchw: Tensor,
+        fine: Sequence[Tensor],
+    ) -> DecodedMaps:
+        """`forward` for maps that are halved already; what lies side by side comes in one part or several.
+
+        Args:
+            read: what was read of memory and the prompt, without the maps.
+            maps: the maps in the order of `CARRIED`, at strides 2, 4 and 8.
+        """
+        maps_2, maps_4, maps_8 = maps
+        entered = convolved(self.enter, (*read, *maps_8), context_rchw)
         x = self.merge(F.relu(entered, inplace=True))
         wide = self.coarse(F.relu(self.down(x), inplace=True))
         x = self.leave(x + F.interpolate(wide, scale_factor=2.0, mode="bilinear"))
@@ -129,12 +146,12 @@ class LabelDecoder(nn.Module):
         at_4 = convolved(self.enter_4, maps_4, fine[1])
         at_4 = F.relu(at_4.add_(F.interpolate(self.to_4(x), scale_factor=2.0, mode="bilinear")), inplace=True)
         at_4 = F.relu(self.refine_4(at_4).add_(at_4), inplace=True)
-        at_2 = convolved(self.enter_2, maps, fine[0])
+        at_2 = convolved(self.enter_2, maps_2, fine[0])
         at_2 = F.relu(
             at_2.add_(F.interpolate(self.to_2(at_4), scale_factor=2.0, mode="bilinear")), inplace=True
         )
         at_2 = F.relu(self.refine_2(at_2).add_(at_2), inplace=True)
-        logits = convolved(self.carry, maps, to_one_channel(self.mask, at_2))
+        logits = convolved(self.carry, maps_2, to_one_channel(self.mask, at_2))
         logits = logits + F.interpolate(coarse_logits, scale_factor=4.0, mode="bilinear")
         logits = logits[:, 0].float()
 
@@ -143,8 +160,8 @@ class LabelDecoder(nn.Module):
         peak = weights.amax(dim=(2, 3))
         area = weights.mean(dim=(2, 3)).sqrt()
         made = torch.cat((_pool(x, weights), peak, area), dim=1)
-        read = _pool(torch.cat((at_8, weights, likeness_rkhw), dim=1), weights)
-        score = self.score(torch.cat((made, read), dim=1))
+        of_maps = _pool(torch.cat((at_8, weights, likeness_rkhw), dim=1), weights)
+        score = self.score(torch.cat((made, of_maps), dim=1))
         return DecodedMaps(logits, score[:, 0].float(), self.iou(made)[:, 0].float())
 
 
@@ -176,12 +193,6 @@ def convolved(conv: nn.Conv2d, parts: Sequence[Tensor], added: Tensor | None = N
 def in_order(memory_maps: Tensor, prompt_maps: Tensor) -> list[Tensor]:
     """The maps of memory and prompt in the order of `CARRIED`."""
     return [memory_maps[:, :1], prompt_maps[:, :1], memory_maps[:, 1:], prompt_maps[:, 1:]]
-
-
-def take_apart(maps_rmhw: Tensor) -> tuple[Tensor, Tensor]:
-    """The maps of memory and of the prompt, of maps in the order of `CARRIED`."""
-    mask, mask_of_prompt, of_memory, of_prompt = maps_rmhw.split((1, 1, MAPS - 4, 2), dim=1)
-    return torch.cat((mask, of_memory), dim=1), torch.cat((mask_of_prompt, of_prompt), dim=1)
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
