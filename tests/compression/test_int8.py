@@ -136,7 +136,7 @@ def test_what_follows_a_wide_convolution_is_in_eight_bits_and_the_rest_exact(tmp
     from onnx import TensorProto, helper, numpy_helper
 
     weights = {"narrow": (32, 3, 1, 1), "each": (32, 1, 3, 3), "wide": (32, 32, 1, 1), "matrix": (8, 8)}
-    weights |= {"few": (16, 32, 1, 1), "few in threes": (16, 32, 3, 3)}
+    weights |= {"few": (16, 32, 1, 1), "many": (96, 16, 1, 1), "few in threes": (16, 32, 3, 3)}
     node = helper.make_node
     nodes = [
         node("Conv", ["image", "narrow"], ["a"], "narrow conv"),
@@ -149,7 +149,11 @@ def test_what_follows_a_wide_convolution_is_in_eight_bits_and_the_rest_exact(tmp
         node("Resize", ["f", "", "scales"], ["h"], "nearest", mode="nearest"),
         node("Resize", ["f", "", "scales"], ["i"], "linear", mode="linear"),
         node("Conv", ["g", "each"], ["j"], "depthwise after float32", group=32, pads=[1] * 4),
-        node("Conv", ["d", "few"], ["m"], "pixel by pixel to few channels"),
+        node("Conv", ["d", "few"], ["m"], "single pixels to few channels"),
+        node("Conv", ["m", "many"], ["o"], "single pixels from few channels"),
+        node("Conv", ["d", "few"], ["p"], "few channels that are enlarged"),
+        node("Resize", ["p", "", "scales"], ["q"], "enlarged", mode="linear"),
+        node("Relu", ["o"], ["r"], "relu"),
         node("Conv", ["d", "few in threes"], ["n"], "neighbours to few channels", pads=[1] * 4),
         node("MatMul", ["image", "matrix"], ["k"], "with a weight"),
         node("MatMul", ["image", "image"], ["l"], "of two activations"),
@@ -167,6 +171,8 @@ def test_what_follows_a_wide_convolution_is_in_eight_bits_and_the_rest_exact(tmp
         "sum with float32",
         "linear",
         "depthwise after float32",
+        "few channels that are enlarged",
+        "enlarged",
         "neighbours to few channels",
         "of two activations",
     ]

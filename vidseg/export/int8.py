@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vidseg.errors import InputError, MissingExtraError, OutputError
+from vidseg.export.smoothing import even_out
 from vidseg.export.write import export
 from vidseg.pipeline.atomic import replacing, write_json
 from vidseg.pipeline.read import read
@@ -41,7 +42,8 @@ FOLLOWING = ("Add", "Clip", "Relu", "Resize")
 """Operators that are quantised where they follow a convolution in eight bits."""
 DEFAULT_PARTS = ("image_encoder",)
 NARROW = 16
-"""Convolutions from or to fewer channels stay float32, and, unless of single pixels, from or to so many."""
+"""Convolutions from or to fewer channels stay float32; from or to so many those do that see more than single
+pixels, or whose result something else than convolutions reads."""
 LARGE = 1 << 11
 """Constants of more elements than this that are no weights, such as biases of attention, become float16."""
 MOST_FEEDS = 8
@@ -61,6 +63,8 @@ class PartReport:
     cpu_ms_after: float
     cosine: float
     """The lowest cosine of an output of floats with that of the float32 graph."""
+    evened: tuple[str, ...]
+    """Nodes of the products whose input channels were evened out; see `vidseg.export.smoothing`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,15 +124,18 @@ def compress_int8(
             )
         with replacing(out) as folder:
             shutil.copytree(exact, folder)
+            evened: dict[str, list[str]] = {}
             for part in parts:
                 path = folder / facts["parts"][part]["file"]
-                _quantise(exact / path.name, path, _spread(feeds[part]))
+                evened[part] = _quantise(exact / path.name, path, _spread(feeds[part]))
                 facts["parts"][part] |= {"sha256": sha256_of(path), "dtype": "int8"}
             write_json(folder / FACTS, facts)
             found = _masks(folder, seen, box)
             report = Report(
                 parts={
-                    part: _compare(exact, folder, facts["parts"][part]["file"], _spread(feeds[part]))
+                    part: _compare(
+                        exact, folder, facts["parts"][part]["file"], _spread(feeds[part]), evened[part]
+                    )
                     for part in parts
                 },
                 mask_iou=float(np.mean([_iou(*pair) for pair in zip(found, expected, strict=True)])),
@@ -174,7 +181,8 @@ def _spread(feeds: Sequence[Feeds]) -> list[Feeds]:
     return [feeds[place] for place in places]
 
 
-def _quantise(exact: Path, path: Path, feeds: Sequence[Feeds]) -> None:
+def _quantise(exact: Path, path: Path, feeds: Sequence[Feeds]) -> list[str]:
+    """Write a graph in eight bits; the names of products that were evened out are returned."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -188,6 +196,7 @@ def _quantise(exact: Path, path: Path, feeds: Sequence[Feeds]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         prepared = Path(scratch) / path.name
         quant_pre_process(exact, prepared, skip_symbolic_shape=True)
+        evened = even_out(prepared, feeds, _exact_nodes(prepared))
         quantize_static(
             prepared,
             path,
@@ -201,6 +210,7 @@ def _quantise(exact: Path, path: Path, feeds: Sequence[Feeds]) -> None:
             extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"]},
         )
     _shrink(path)
+    return evened
 
 
 def _exact_nodes(path: Path) -> list[str]:
@@ -209,6 +219,11 @@ def _exact_nodes(path: Path) -> list[str]:
 
     graph = onnx.load(path).graph
     weights = {weight.name: weight.dims for weight in graph.initializer}
+    readers: dict[str, set[str]] = {}
+    """Kinds of the nodes that read a value."""
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, set()).add(node.op_type)
     exact: list[str] = []
     eight_bit: set[str] = set()
     """Outputs of convolutions in eight bits, and of what follows them."""
@@ -219,7 +234,12 @@ def _exact_nodes(path: Path) -> list[str]:
             is_quantised = bool(weights.keys() & set(node.input))
         elif node.op_type == "Conv":
             *out_in, height, width = weights[node.input[1]]
-            is_wide = min(out_in) > NARROW or (min(out_in) == NARROW and height == width == 1)
+            is_between = height == width == 1 and readers.get(node.output[0], {""}) <= {
+                "Conv",
+                "Clip",
+                "Relu",
+            }
+            is_wide = min(out_in) > NARROW or (min(out_in) == NARROW and is_between)
             is_quantised = follows if _attribute(node, "group", 1) > 1 else is_wide
         elif node.op_type in FOLLOWING:
             is_quantised = follows and _attribute(node, "mode", b"nearest") == b"nearest"
@@ -265,7 +285,9 @@ def _shrink(path: Path) -> None:
     onnx.save(model, path)
 
 
-def _compare(exact: Path, folder: Path, file: str, feeds: Sequence[Feeds]) -> PartReport:
+def _compare(
+    exact: Path, folder: Path, file: str, feeds: Sequence[Feeds], evened: Sequence[str]
+) -> PartReport:
     before, after = (_outputs_of(each / file, feeds) for each in (exact, folder))
     cosines = [
         _cosine(want, got)
@@ -279,6 +301,7 @@ def _compare(exact: Path, folder: Path, file: str, feeds: Sequence[Feeds]) -> Pa
         cpu_ms_before=before[1],
         cpu_ms_after=after[1],
         cosine=min(cosines),
+        evened=tuple(evened),
     )
 
 
