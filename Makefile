@@ -27,6 +27,8 @@ picture: .venv/core         ## the README's moving picture
 # Three processes of one thread each, as some always wait (for a browser, a worker, a kill). Threads within them
 # would only fight for the same cores. Whoever is idle takes over half of what another one has left to do.
 test: export OMP_NUM_THREADS = 1
+# Where the environment forbids bytecode, each of them and all that they start would compile vidseg and the tests anew.
+test: export PYTHONDONTWRITEBYTECODE =
 test: .venv/dev             ## fast tests first, then the slow ones
 	$(PY) -m pytest -q -x -n 3 --dist worksteal -m "not slow"
 	$(PY) -m pytest -q -n 3 --dist worksteal -m slow
