@@ -38,13 +38,16 @@ IMAGE_MODELS = [name for name in tracker_names() if read_config(name)[1]["kind"]
 def in_small(name: str) -> dict[str, Any]:
     """The configuration of a named model for pictures of 32 pixels.
 
-    A transformer of SAM's keeps its widths and has one block of each sort, as all of ViT-H take minutes.
+    Transformers of SAM's and EfficientSAM's keep their widths and have two blocks (of SAM's, one a sort),
+    as all of ViT-H take minutes.
     """
     config = read_config(name)[1]
     if config.get("model") != {"name": "pico-sam2"}:  # which looks at 96 pixels anyway
         config["image_size"] = 32
     if config.get("backbone", {}).get("name") == "sam-vit":
         config["backbone"] |= {"depth": 2, "global_blocks": [1], "window": 2}
+    if config.get("backbone", {}).get("name") == "plain-vit":
+        config["backbone"]["depth"] = 2
     return config
 
 
