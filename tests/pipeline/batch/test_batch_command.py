@@ -13,9 +13,10 @@ import pytest
 
 from support.fake_batch import add_job, left_over, make_jobs, masks_of, report_of
 from support.hard_videos import numbered
-from support.trackers import fake_yaml
+from support.held_run import held_run
 from vidseg.cli import main
 from vidseg.pipeline.batch.status import SILENT_S
+from vidseg.testing import FakeSession
 
 
 @pytest.fixture
@@ -144,18 +145,20 @@ def test_runs_without_ray(place: Path) -> None:
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL]
 )
 def test_driver_ended_by_a_signal_goes_on_when_started_again(tmp_path: Path, number: signal.Signals) -> None:
-    # The second one is long: on a busy machine the signal comes late.
-    jobs = make_jobs(tmp_path / "jobs", {"a": 8, "b": 50, "c": 8}, seconds_a_frame=0.05)
-    out = tmp_path / "out"
-    command = [sys.executable, "-m", "vidseg", "batch", str(jobs), "--workers", "0", "--out"]
-    driver = subprocess.Popen([*command, str(out)], stdout=subprocess.PIPE, text=True)
+    jobs = make_jobs(tmp_path / "jobs", {"a": 8, "b": 14, "c": 8})
+    out, gate = tmp_path / "out", tmp_path / "gate"
+    call = ["batch", str(jobs), "--workers", "0", "--out"]
+    command = [sys.executable, "-m", "vidseg", *call]
+    held = held_run([*call, str(out)], FakeSession, 9, gate)  # the second job alone is so long
+    driver = subprocess.Popen(held, stdout=subprocess.PIPE, text=True)
     try:
         until = time.monotonic() + 120
-        while not (out / "b/masks/00006.png").exists():
+        while not (tmp_path / "gate-reached").exists():
             assert time.monotonic() < until
             time.sleep(0.01)
     finally:
         driver.send_signal(number)
+        gate.touch()
         told, _ = driver.communicate(timeout=120)
     if number != signal.SIGKILL:
         assert driver.returncode == 130
@@ -166,7 +169,6 @@ def test_driver_ended_by_a_signal_goes_on_when_started_again(tmp_path: Path, num
     report = report_of(out)
     assert [line.get("was_done_before", False) for line in report.values()] == [True, False, False]
     assert json.loads((out / "b/run.json").read_text())["resumed"] == 1
-    fake_yaml(jobs.parent)  # the same masks, without a wait
     subprocess.run([*command, str(tmp_path / "quiet")], check=True, timeout=120)
     assert masks_of(out) == masks_of(tmp_path / "quiet")
     assert left_over(out) == []
