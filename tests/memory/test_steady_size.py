@@ -66,6 +66,42 @@ def test_identity_is_kept_while_twins_pass() -> None:
         assert torch.equal(got, drawn(own) > 0), index
 
 
+def test_a_mask_that_creeps_onto_the_twin_in_front_does_not_lead_astray() -> None:
+    """While the object is half hidden, what is left of its mask goes with the twin; then both are seen."""
+    policy, bank = followed()
+    for index in range(6, 20):
+        policy.trim(bank, Moment(index), drawn((28 - 2 * (index - 6), 44), side=8))
+    both = drawn((10 + 3 * 20, 40), (0, 40))
+    assert torch.equal(policy.trim(bank, Moment(20), both) > 0, drawn((10 + 3 * 20, 40)) > 0)
+
+
+def test_the_twin_is_not_taken_for_the_object_that_went_behind_it() -> None:
+    policy, bank = followed()
+    for index in range(6, 10):
+        policy.trim(bank, Moment(index), drawn((28, 44), side=8))
+    twin = drawn((4, 40))
+    for index in range(10, 12):
+        assert torch.equal(policy.trim(bank, Moment(index), twin), twin)
+    got = policy.trim(bank, Moment(12), drawn((46, 40), (4, 40)))
+    assert torch.equal(got > 0, drawn((46, 40)) > 0)
+
+
+def test_an_object_that_comes_into_the_picture_has_the_size_that_it_shows() -> None:
+    policy, bank = SteadySize(), ObjectBank()
+    seen = [drawn((x, 40)) for x in range(4, 40, 4)]
+    cut = torch.full((SIZE, SIZE), -3.0)
+    cut[40 : 40 + SIDE, :8] = 5.0
+    memory = MemoryFrame(0, None, torch.zeros(8), 5.0, 1.0, cut)
+    bank.remember(memory, as_conditioning=True)
+    policy.note_prompt(bank, memory)
+    wider = cut.clone()
+    wider[40 : 40 + SIDE, :12] = 5.0
+    for index, logits in enumerate([wider, drawn((0, 40)), *seen], start=1):
+        assert torch.equal(policy.trim(bank, Moment(index), logits), logits)
+    got = policy.trim(bank, Moment(12), drawn((40, 40), (70, 40)))
+    assert torch.equal(got > 0, drawn((40, 40)) > 0)
+
+
 def test_slow_growth_is_believed() -> None:
     """A side that grows by a twentieth every third frame: the area, by 3.3 % a frame."""
     policy, bank = followed()

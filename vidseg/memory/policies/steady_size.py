@@ -2,7 +2,8 @@
 
 When an object meets its twin, keys, colours and flow say the same of both, and masks take in both from then
 on. Two things that need no training tell them apart once they part: an object's size changes slowly, and it
-goes on as it went. A mask that fits the size, or is in one piece, is left as it is.
+goes on as it went. Its way is taken from frames on which it has its size, as the mask of an object that is
+half hidden by its twin creeps onto the twin. A mask that fits the size, or is in one piece, is left as it is.
 
 Layouts: h w the low-res grid, in whose pixels places and areas are.
 """
@@ -28,20 +29,26 @@ CUT = -4.0
 """The mask logit of what is cut off."""
 LEAST_AREA = 12
 """Masks of fewer pixels say nothing of size or way."""
-FASTEST_GROWTH, FASTEST_LOSS = 1.03, 0.99
+FASTEST_GROWTH, FASTEST_LOSS = 1.03, 0.985
 """By so much a frame the expected area follows that of the masks, up and down. It falls more slowly, so that
 an object that comes out from behind something may have its size again."""
-SURE_AREA = 1.2
-"""Masks of up to so many expected areas give the way; larger ones may hold something else."""
+FASTEST_ENTRY = 1.5
+"""By so much an object may grow that the picture's border cuts."""
+SURE_AREA = 0.8, 1.15
+"""Masks of so many expected areas give the way; smaller ones may be partly hidden, and larger ones may hold
+something else."""
+SURE_IOU = 0.5
+"""After a frame whose mask gave no way, one does again that has this IoU with the expected mask, or more:
+others may be of the twin behind which the object went."""
 MOST_AREA = 2.6
 """A mask of more than this many expected areas is more than two of a kind: the expectation was wrong."""
 LEAST_PART = 0.7
 """A smaller piece, as a share of the expected area, may be a part of an object that something divides."""
 LEAST_IOU = 0.1
 """The piece that is kept has this IoU with the expected mask, or more."""
-LONGEST_DOUBT = 12
+LONGEST_DOUBT = 20
 """After so many frames without a mask that gives the way, masks are believed again."""
-WAY = 6
+WAY = 8
 """So many places give the way that the object goes."""
 FEWEST_PLACES = 3
 """Before so many nothing is cut."""
@@ -71,15 +78,22 @@ class SteadySize(RecentFrames):
         if not notes or _is_outdated(notes, bank, now) or mask.sum() > MOST_AREA * notes["area"]:
             bank.note(_begun(mask, now))
             return logits_hw
-        if mask.sum() <= SURE_AREA * notes["area"] or len(notes["way"]) < FEWEST_PLACES:
+        if _enters(notes, mask, now):
+            bank.note({**_gone_on(notes, mask, now), "area": float(mask.sum())})
+            return logits_hw
+        if len(notes["way"]) < FEWEST_PLACES:
+            bank.note(_gone_on(notes, mask, now))
+            return logits_hw
+        expected = _expected(notes, now)
+        if _is_sure(notes, mask, now, expected):
             bank.note(_gone_on(notes, mask, now))
             return logits_hw
         if mask.sum() <= self.most_growth * notes["area"]:
             return logits_hw
-        kept = _piece_on_the_way(mask, _expected(notes, now), notes["area"])
+        kept = _piece_on_the_way(mask, expected, notes["area"])
         if kept is None:
             return logits_hw
-        if kept.sum() <= SURE_AREA * notes["area"]:
+        if _is_sure(notes, kept, now, expected):
             bank.note(_gone_on(notes, kept, now))
         is_cut = torch.from_numpy(mask & ~kept).to(logits_hw.device)
         return logits_hw.masked_fill(is_cut, CUT)
@@ -125,6 +139,22 @@ def _is_outdated(notes: dict[str, Any], bank: ObjectBank, now: int) -> bool:
     return high - low > LONGEST_DOUBT or any(low < prompted < high for prompted in bank.conditioning)
 
 
+def _enters(notes: dict[str, Any], mask: Mask, now: int) -> bool:
+    """Whether an object grows as it comes into the picture: its last mask lay on the border."""
+    last = _unpacked(notes["mask"])
+    on_border = last[[0, -1]].any() or last[:, [0, -1]].any()
+    is_new = abs(now - notes["way"][-1][0]) <= 2
+    return bool(on_border and is_new and mask.sum() <= FASTEST_ENTRY * notes["area"])
+
+
+def _is_sure(notes: dict[str, Any], mask: Mask, now: int, expected: Mask) -> bool:
+    """Whether a mask has the object's size, and after a doubt its place, so that it gives the way."""
+    low, high = SURE_AREA
+    if not low * notes["area"] <= mask.sum() <= high * notes["area"]:
+        return False
+    return abs(now - notes["way"][-1][0]) <= 1 or _iou(mask, expected) >= SURE_IOU
+
+
 def _expected(notes: dict[str, Any], now: int) -> Mask:
     """The last mask on the way, moved to where the object should be by now at a constant speed."""
     frames, *places = np.array(notes["way"]).T
@@ -142,9 +172,13 @@ def _piece_on_the_way(mask: Mask, expected: Mask, area: float) -> Mask | None:
     pieces = [piece for piece in pieces if piece.sum() > LEAST_PART * area]
     if len(pieces) < 2:
         return None
-    ious = [(piece & expected).sum() / (piece | expected).sum() for piece in pieces]
+    ious = [_iou(piece, expected) for piece in pieces]
     best = int(np.argmax(ious))
     return pieces[best] if ious[best] >= LEAST_IOU else None
+
+
+def _iou(one: Mask, other: Mask) -> float:
+    return float((one & other).sum() / (one | other).sum())
 
 
 def _centre(mask: Mask) -> list[float]:
