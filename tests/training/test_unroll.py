@@ -98,9 +98,7 @@ def tracked(tracker: Any, images_t3ss: Tensor, **prompt: Any) -> Tensor:
 @pytest.fixture
 def _raw_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tracking as training sees it: the decoder's answers without the rules that need no training."""
-    monkeypatch.setattr(
-        "vidseg.trackers.space_time.answer.Answer.settled", lambda answer, clicks=None, beyond=None: answer
-    )
+    monkeypatch.setattr("vidseg.trackers.space_time.answer.Answer.settled", lambda answer, *_, **__: answer)
 
 
 @pytest.mark.usefixtures("_raw_answers")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vidseg.trackers.contract import ABSENT_LOGIT
-from vidseg.trackers.space_time.continuity import STAYS, goes_on
+from vidseg.trackers.space_time.continuity import evidence
 from vidseg.trackers.space_time.pieces import unclicked_pieces
 
 KNOWN = 8.0
@@ -34,16 +34,18 @@ class Answer:
     apart_rhw: Tensor
     """How badly the flow fits, pixel by pixel."""
 
-    def settled(self, clicks_rhw: Tensor | None = None, beyond_rhw: Tensor | None = None) -> Answer:
-        """The answer after three rules: what goes on as before has not vanished, a box asks for nothing
-        beyond it, and clicks ask for what they lie on."""
-        goes = goes_on(self.logits_rhw > 0, self.carried_rhw, self.apart_rhw)
+    def settled(
+        self, clicks_rhw: Tensor | None = None, beyond_rhw: Tensor | None = None, *, is_prompted: bool = True
+    ) -> Answer:
+        """The answer after three rules: the mask of the frame before tells whether the object is there
+        (`evidence`), a box asks for nothing beyond it, and clicks ask for what they lie on."""
+        added = evidence(self.logits_rhw > 0, self.carried_rhw, self.apart_rhw, is_prompted=is_prompted)
         logits = self.logits_rhw
         if beyond_rhw is not None:
             logits = logits.masked_fill(beyond_rhw, -KNOWN / 2)
         if clicks_rhw is not None:
             logits = logits.masked_fill(unclicked_pieces(logits > 0, clicks_rhw), -KNOWN / 2)
-        return replace(self, logits_rhw=logits, score_logits_r=self.score_logits_r + STAYS * goes)
+        return replace(self, logits_rhw=logits, score_logits_r=self.score_logits_r + added)
 
     def heeded(self) -> Tensor:
         """Mask logits; an object that is judged absent has no mask."""

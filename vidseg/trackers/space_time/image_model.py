@@ -212,7 +212,7 @@ class SpaceTimeImageModel(nn.Module):
             nothing = prompt_maps.CHANNELS + 1 + PROMPT_MAPS * MASK_CHANNELS
             drawn = no_prompt.new_zeros(1, nothing, *no_prompt.shape[2:])
             answer = self._decode_maps(features, conditioned_bchw, torch.cat((no_prompt, drawn), dim=1))
-            return [answer.settled() if is_tracking else answer]
+            return [answer.settled(is_prompted=False) if is_tracking else answer]
         drawn = prompt_maps.draw(points_bp2, labels_bp, grid_of(features), STRIDE).to(self.dtype)
         asked = ask(self._pixels(features), points_bp2, labels_bp, previous_logits_bhw)
         mask, answers = asked.mask_rhw, []
