@@ -30,32 +30,21 @@ MOST_MISMATCH = 0.3
 """
 
 
-def goes_on(masks_rhw: Tensor, carried_rhw: Tensor, mismatch_rhw: Tensor) -> Tensor:
-    """Whether each object goes on from the previous frame: bool R; False for an object that was absent there.
+def evidence(masks_rhw: Tensor, carried_rhw: Tensor, mismatch_rhw: Tensor, *, is_prompted: bool) -> Tensor:
+    """What the frame before adds to object scores: float R; 0 for an object that was absent there.
 
     Args:
         masks_rhw: decoded masks, bool.
         carried_rhw: masks of the previous frame carried along the flow, from 0 to 1.
         mismatch_rhw: how far pixels are from those that they follow; see `pixel_reading.mismatch`.
+        is_prompted: whether a prompt asks for the objects on this frame, so that none breaks off.
     """
     carried = carried_rhw > 0.5
     size = carried.sum(dim=(1, 2))
     shared, either = (carried & masks_rhw).sum(dim=(1, 2)), (carried | masks_rhw).sum(dim=(1, 2))
     fits = (mismatch_rhw * carried).sum(dim=(1, 2)) < MOST_MISMATCH * size
-    return torch.logical_and(shared > LEAST_IOU * either, fits)
-
-
-def evidence(masks_rhw: Tensor, carried_rhw: Tensor, mismatch_rhw: Tensor, *, is_prompted: bool) -> Tensor:
-    """What the frame before adds to object scores: float R.
-
-    Args:
-        masks_rhw, carried_rhw, mismatch_rhw: as for `goes_on`.
-        is_prompted: whether a prompt asks for the objects on this frame, so that none breaks off.
-    """
-    goes = goes_on(masks_rhw, carried_rhw, mismatch_rhw)
-    added = STAYS * goes
+    goes_on = torch.logical_and(shared > LEAST_IOU * either, fits)
     if is_prompted:
-        return added
-    carried = carried_rhw > 0.5
-    is_sure = (carried_rhw * carried).sum(dim=(1, 2)) > SURE * carried.sum(dim=(1, 2))
-    return added - BREAKS_OFF * (is_sure & ~goes)
+        return STAYS * goes_on
+    is_sure = (carried_rhw * carried).sum(dim=(1, 2)) > SURE * size
+    return STAYS * goes_on - BREAKS_OFF * (is_sure > goes_on)  # sure, and not going on
