@@ -76,9 +76,3 @@ def hard_videos(tmp_path_factory: pytest.TempPathFactory) -> HardVideos:
 def _forget_named_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     """A plug-in that a test names in this process would be imported by the child processes of later tests."""
     monkeypatch.setenv(plugins.VARIABLE, os.environ[plugins.VARIABLE])
-
-
-@pytest.fixture(autouse=True)
-def _encode_with_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With several, x264 does not always give the same bytes, which tests of resumed runs compare."""
-    monkeypatch.setattr("vidseg.pipeline.writers.timed_video.THREADS", 1)

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 THREADS = 4
-"""Threads that encode: as many on every machine, so that memory does not grow with its cores. With more than
-one, x264 gives other bytes once in hundreds of runs, of pictures that nobody can tell apart."""
+"""Threads that encode: as many on every machine, so that memory does not grow with its cores."""
 
 
 class TimedVideo:
