@@ -20,7 +20,7 @@ from vidseg.trackers.build import build_model
 from vidseg.trackers.check import check_tracker
 from vidseg.trackers.settings import EngineSettings
 from vidseg.trackers.space_time.answer import Answer
-from vidseg.trackers.space_time.continuity import goes_on
+from vidseg.trackers.space_time.continuity import STAYS, evidence
 from vidseg.trackers.space_time.correction import corrected
 from vidseg.trackers.space_time.first_guess import first_guess
 from vidseg.trackers.space_time.pieces import unclicked_pieces
@@ -182,6 +182,27 @@ def test_nothing_beyond_a_box_is_asked_for() -> None:
     assert free.all()
 
 
+def test_clicks_change_what_they_lie_on_and_nothing_else_of_a_tracked_mask() -> None:
+    tracked = torch.full((1, 48, 48), -5.0)
+    tracked[:, 10:30, 10:30] = 5.0
+    decoded = tracked.clone()
+    decoded[:, 10:30, 30:36] = 4.0  # what was missed, where the click lies
+    decoded[:, 40:45, 5:20] = 4.0  # something else far away
+    decoded[:, 12:16, 12:16] = -4.0  # and a hole
+    clicks = torch.zeros(1, 48, 48, dtype=torch.bool)
+    clicks[:, 19:22, 32:35] = True
+    one = torch.ones(1)
+    answer = Answer(decoded, one, one, torch.zeros_like(decoded), decoded)
+    corrected = answer.settled(clicks, None, tracked).logits_rhw
+    expected = tracked.clone()
+    expected[:, 10:30, 30:36] = 4.0
+    assert torch.equal(corrected, expected)
+    nowhere = torch.zeros_like(clicks)
+    assert torch.equal(answer.settled(nowhere, None, tracked).logits_rhw, decoded), (
+        "a click that changes nothing"
+    )
+
+
 def test_the_frame_before_is_read_by_keys_while_the_object_is_there() -> None:
     def frame(index: int, score: float) -> MemoryFrame:
         return MemoryFrame(index, None, torch.zeros(1), score, 1.0, None)
@@ -314,4 +335,4 @@ def test_an_object_goes_on_where_the_flow_takes_it() -> None:
         (nowhere, nowhere, calm): False,
     }
     for (decoded, carried, mismatch), answer in seen.items():
-        assert goes_on(decoded > 0, carried, mismatch).tolist() == [answer]
+        assert evidence(decoded > 0, carried, mismatch, is_prompted=True).tolist() == [STAYS * answer]

@@ -1,6 +1,7 @@
-"""Finds pieces of a mask that clicks do not ask for.
+"""Finds pieces of a mask, or of a change of one, that clicks do not ask for.
 
-What a click asks for is connected to it; a similar piece elsewhere is another object.
+What a click asks for is connected to it; a similar piece elsewhere is another object, and a change elsewhere
+none that was wanted.
 
 Layouts: R rows (objects) · h w the low-res grid.
 """
