@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from vidseg.eval.metrics import region_j
 from vidseg.pipeline.made_video import MadeVideo
 from vidseg.trackers.close_up import session as close_up_session
 from vidseg.trackers.close_up.choice import MOST_WIDENING, view_after, view_of
+from vidseg.trackers.close_up.result import CloseUpResult
 from vidseg.trackers.close_up.session import CloseUpSession
 from vidseg.trackers.contract import Prompt
 from vidseg.trackers.view import OUTSIDE, View, seen_from
@@ -263,6 +266,25 @@ def test_a_frame_that_was_prompted_ahead_keeps_its_answer(tracker: Any) -> None:
 
 def test_frames_that_may_come_in_any_order_are_seen_whole(tracker: Any) -> None:
     assert not isinstance(tracker.start(keep_all=True), CloseUpSession)
+
+
+@pytest.mark.usefixtures("wandering")
+def test_a_result_is_freed_as_soon_as_nobody_holds_it(tracker: Any) -> None:
+    """Not when Python next looks for cycles: its masks at the video's size are large."""
+    video = frames(4)
+    session = started(tracker, video)
+    gc.disable()
+    freed = []
+    try:
+        for frame in video[1:]:
+            result = session.step(frame)
+            assert result.masks.any()
+            if isinstance(result, CloseUpResult):  # the session holds its last result of a whole picture
+                freed.append(weakref.ref(result))
+            del result
+        assert [reference() for reference in freed] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_memory_does_not_grow(tracker: Any, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,7 +35,7 @@ class CloseUpResult(FrameResult):
             object_score_logits=near.object_score_logits,
             predicted_ious=near.predicted_ious,
             states=near.states,
-            to_video_res=lambda *_: self._pasted(),
+            to_video_res=partial(_pasted, near, view),
             object_pointers=near.object_pointers,
             labels=near.labels,
         )
@@ -43,9 +44,11 @@ class CloseUpResult(FrameResult):
     def of_objects(self, obj_ids: Collection[int]) -> FrameResult:
         return CloseUpResult(self._near.of_objects(obj_ids), self._view)
 
-    def _pasted(self) -> FloatArray:
-        logits = self._near.video_res_logits
-        whole = np.full((len(logits), *self.size_hw), OUTSIDE, np.float32)
-        rows, columns = self._view.pixels
-        whole[:, rows, columns] = logits
-        return whole
+
+def _pasted(near: FrameResult, view: View, *_: object) -> FloatArray:
+    """Mask logits at the video's size; no method, as a result that held itself would be freed late."""
+    logits = near.video_res_logits
+    whole = np.full((len(logits), *view.size_hw), OUTSIDE, np.float32)
+    rows, columns = view.pixels
+    whole[:, rows, columns] = logits
+    return whole
