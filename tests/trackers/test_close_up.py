@@ -199,6 +199,29 @@ def test_saving_changes_nothing(tracker: Any, tmp_path: Path) -> None:
         assert len(np.unique(corrected[0])) > 100
 
 
+def test_a_correction_after_saving_may_change_what_is_looked_at(
+    tracker: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the part that was chosen before it nothing is left."""
+    video, after = frames(3), []
+    for saves, views in ((True, [PART, WHOLE]), (False, [WHOLE])):
+        monkeypatch.setattr(close_up_session, "view_after", lambda *_, left=views: (left.pop(0), {}))
+        session = started(tracker, video)
+        if saves:
+            session.save(tmp_path / "state")
+        session.refine(1, points=[[200, 100]], labels=[1])
+        after.append(session.step(video[1]).video_res_logits)
+    np.testing.assert_array_equal(*after)
+
+
+def test_nothing_is_left_of_the_size_of_a_removed_object(tracker: Any) -> None:
+    session = started(tracker, frames(1))
+    session.step(frames(2)[1])
+    session.remove(1)
+    assert not session._sizes
+    assert not session._sizes_then
+
+
 @pytest.mark.usefixtures("wandering")
 def test_results_are_of_the_whole_picture(tracker: Any) -> None:
     video = frames(4)

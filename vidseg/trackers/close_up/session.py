@@ -151,6 +151,8 @@ class CloseUpSession:
         if obj_id in self.near.banks or obj_id not in self.pending:
             self.near.remove(obj_id)
         self.pending.forget(obj_id)
+        for sizes in (self._sizes, self._sizes_then):
+            sizes.pop(obj_id, None)
 
     def features(self, frame: Frame) -> Features:
         """The features of a whole frame; those of the last one are computed once."""
@@ -223,14 +225,15 @@ class CloseUpSession:
             rows = zip(last.result.obj_ids, last.result.low_res_logits > 0, strict=True)
             masks = {obj_id: mask for obj_id, mask in rows if obj_id in banks}
             view, self._sizes_then = view_after(masks, last.view, self._sizes)
-        given = {} if view.is_whole else self._given_on(frame.index)
+        given = self._given_on(frame.index)
         if given:
             self._remember_from(last, whole)
         of_whole = {key: memory.tokens_nc for key, memory in given.items()}
         self._remember_from(last, view)
         for key, memory in given.items():
-            of_part = memory.tokens_nc
-            if (tokens := of_whole[key]) is not None and of_part is not None:
+            self._given.pop(key, None)  # from before the frame was corrected
+            of_part, tokens = memory.tokens_nc, of_whole[key]
+            if not view.is_whole and tokens is not None and of_part is not None:
                 self._given[key] = (tokens, of_part)
         self._is_ready = True
 
