@@ -66,6 +66,15 @@ def test_masks_lie_in_another_view_where_they_lay(view: View, other: View) -> No
         assert (got[is_outside.expand_as(got)] == OUTSIDE).all()
 
 
+@given(views, st.integers(10, 3000), st.integers(10, 3000))
+def test_a_view_stays_within_a_picture_of_another_size(view: View, height: int, width: int) -> None:
+    there = view.on((height, width))
+    assert 0 <= there.left < there.right <= width
+    assert 0 <= there.top < there.bottom <= height
+    assert WHOLE.on((height, width)).is_whole
+    assert view.on(SIZE_HW) == view
+
+
 @given(views, views)
 def test_places_agree_with_masks(view: View, other: View) -> None:
     (x, y), (dx, dy) = view.places_in(other, SIDE)
@@ -202,7 +211,7 @@ def test_saving_changes_nothing(tracker: Any, tmp_path: Path) -> None:
 def test_a_correction_after_saving_may_change_what_is_looked_at(
     tracker: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the part that was chosen before it nothing is left."""
+    """Nothing is left of the part that was chosen before it."""
     video, after = frames(3), []
     for saves, views in ((True, [PART, WHOLE]), (False, [WHOLE])):
         monkeypatch.setattr(close_up_session, "view_after", lambda *_, left=views: (left.pop(0), {}))
@@ -293,7 +302,7 @@ def test_frames_that_may_come_in_any_order_are_seen_whole(tracker: Any) -> None:
 
 @pytest.mark.usefixtures("wandering")
 def test_a_result_is_freed_as_soon_as_nobody_holds_it(tracker: Any) -> None:
-    """Not when Python next looks for cycles: its masks at the video's size are large."""
+    """Its masks at the video's size are large, so it must not wait until Python looks for cycles."""
     video = frames(4)
     session = started(tracker, video)
     gc.disable()

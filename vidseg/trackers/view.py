@@ -60,12 +60,12 @@ class View:
         return cls(left, top, right, bottom, (height, width))
 
     def on(self, size_hw: tuple[int, int]) -> View:
-        """The same part of a picture of another size."""
-        if size_hw == self.size_hw:
-            return self
-        y, x = size_hw[0] / self.size_hw[0], size_hw[1] / self.size_hw[1]
-        left, top = int(self.left * x), int(self.top * y)
-        return View(left, top, math.ceil(self.right * x), math.ceil(self.bottom * y), size_hw)
+        """This part in a picture of another size, whose edges it does not pass."""
+        (height, width), (own_height, own_width) = size_hw, self.size_hw
+        left, top = self.left * width // own_width, self.top * height // own_height
+        # Whole numbers, rounded up: a product of floats may be a little more than the picture's side.
+        right, bottom = -(-self.right * width // own_width), -(-self.bottom * height // own_height)
+        return View(left, top, right, bottom, size_hw)
 
     def of(self, frame: Frame) -> Frame:
         """What a frame shows in this part; the frame itself if that is all of it.
