@@ -100,9 +100,15 @@ def rewrite(model: Any, folder: Path) -> None:
             kept.append(node)
     del model.graph.node[:]
     model.graph.node.extend(reversed(kept))
-    constants = [each for each in model.graph.initializer if each.name in needed]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(constants)
+    drop_unused_constants(model.graph)
+
+
+def drop_unused_constants(graph: Any) -> None:
+    """Remove the constants of an `onnx.GraphProto` that neither a node nor an output names."""
+    needed = {each.name for each in graph.output} | {name for node in graph.node for name in node.input}
+    constants = [each for each in graph.initializer if each.name in needed]
+    del graph.initializer[:]
+    graph.initializer.extend(constants)
 
 
 def _pooled(graph: Graph, node: Any) -> Nodes | None:

@@ -18,12 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from vidseg.export.rewrite import drop_unused_constants
+
 SHARES = (0.5, 0.75)
 """How much of the difference between an input's channels goes over to the weights."""
 GAIN = 0.5
 """A product is evened out if its squared error falls to this share or less."""
 EVERY = 16
-"""Of what a product reads one row in so many is looked at."""
+"""One row in so many of what a product reads is looked at."""
 MOST_ROWS = 2048
 LEAST = 1 / 256
 """Channels and rows of weights count as if they reached this share of the widest, so that none blows up."""
@@ -71,10 +73,7 @@ def even_out(path: Path, feeds: Sequence[Feeds], exact: Collection[str]) -> list
     nodes = [each for node in graph.node for each in (changed.get(node.name), node) if each is not None]
     del graph.node[:]
     graph.node.extend(nodes)
-    needed = {name for node in graph.node for name in node.input}
-    constants = [each for each in graph.initializer if each.name in needed]
-    del graph.initializer[:]
-    graph.initializer.extend(constants)
+    drop_unused_constants(graph)
     onnx.save(model, path)
     return list(changed)
 
@@ -113,7 +112,7 @@ def _read_by(model: Any, products: Sequence[Any], feeds: Sequence[Feeds]) -> dic
 
 
 def _factors(rows: Values, weight: Values) -> Values | None:
-    """By what channels are divided, or None if that does not pay.
+    """The factors by which channels are divided, or None if that does not pay.
 
     Args:
         rows: R x C.

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 from vidseg.memory.bank import BankPolicy, ObjectBank
 
 Pair = tuple[float, float]
-"""Of columns and of rows."""
+"""A number of columns, and one of rows."""
 
 
 @runtime_checkable

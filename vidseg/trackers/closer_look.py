@@ -38,7 +38,7 @@ class Window:
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
     def view(self, size_hw: tuple[int, int]) -> View:
-        """The same part in pixels of a picture."""
+        """This part in pixels of a picture."""
         height, width = size_hw
         x0, x1 = (round(x * width / self.side) for x in (self.left, self.right))
         y0, y1 = (round(y * height / self.side) for y in (self.top, self.bottom))

@@ -1,8 +1,15 @@
-"""The order in which a session takes frames, the same for every tracker."""
+"""The order in which a session takes frames and corrects them, the same for every tracker."""
 
 from __future__ import annotations
 
 from vidseg.errors import InputError
+
+
+def no_frame_to_correct() -> InputError:
+    """The error of `refine` in a session that has no frame."""
+    return InputError(
+        "there is no frame to correct", hint="step() a frame first (also after a session was restored)"
+    )
 
 
 def check_frame_order(frame_idx: int, last: int | None, *, reverse: bool) -> None:

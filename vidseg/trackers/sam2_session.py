@@ -23,7 +23,7 @@ from torch import Tensor
 
 from vidseg.errors import InputError, PromptError
 from vidseg.trackers.contract import Frame, FrameResult, Prompt
-from vidseg.trackers.frame_order import check_frame_order
+from vidseg.trackers.frame_order import check_frame_order, no_frame_to_correct
 from vidseg.trackers.given_frame import as_frame
 from vidseg.trackers.pending import PendingPrompts, checked_id
 from vidseg.trackers.sam2_official import add_prompt, model_input, predicted_ious, start_state
@@ -129,10 +129,7 @@ class Sam2ReferenceSession:
     ) -> FrameResult:
         obj_id = checked_id(obj_id)
         if self._state is None or self._seen is None:
-            raise InputError(
-                "there is no frame to correct",
-                hint="step() a frame first (also after a session was restored)",
-            )
+            raise no_frame_to_correct()
         prompt = Prompt.of(box=box, points=points, labels=labels, mask=mask).fit(self._seen.size_hw)
         with self._computing():
             self._answer(self._state, self._seen.index, obj_id, prompt)

@@ -19,7 +19,7 @@ from vidseg.trackers.coming import ComingResult
 from vidseg.trackers.contract import Frame, FrameResult, Prompt
 from vidseg.trackers.device import Download, computes_apart
 from vidseg.trackers.engine import Engine
-from vidseg.trackers.frame_order import check_frame_order
+from vidseg.trackers.frame_order import check_frame_order, no_frame_to_correct
 from vidseg.trackers.given_frame import as_frame, computed_once
 from vidseg.trackers.model import Features
 from vidseg.trackers.packed_masks import pack_masks, unpack_masks
@@ -155,10 +155,7 @@ class EngineSession:
     ) -> FrameResult:
         obj_id = checked_id(obj_id)
         if self._seen is None:
-            raise InputError(
-                "there is no frame to correct",
-                hint="step() a frame first (also after a session was restored)",
-            )
+            raise no_frame_to_correct()
         frame = self._seen.frame
         return self.answer(
             obj_id, Prompt.of(box=box, points=points, labels=labels, mask=mask).fit(frame.size_hw)

@@ -33,7 +33,7 @@ FASTEST_GROWTH, FASTEST_LOSS = 1.03, 0.985
 """By so much a frame the expected area follows that of the masks, up and down. It falls more slowly, so that
 an object that comes out from behind something may have its size again."""
 FASTEST_ENTRY = 1.5
-"""By so much an object may grow that the picture's border cuts."""
+"""An object that the picture's border cuts may grow by so much a frame."""
 SURE_AREA = 0.8, 1.15
 """Masks of so many expected areas give the way; smaller ones may be partly hidden, and larger ones may hold
 something else."""

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from vidseg.errors import InputError
 from vidseg.memory.bank import MemoryFrame, ObjectBank
 from vidseg.memory.placing import PlacingPolicy
 from vidseg.trackers.close_up.choice import Sizes, view_after, view_of
 from vidseg.trackers.close_up.memories import remember_from
 from vidseg.trackers.close_up.result import CloseUpResult
 from vidseg.trackers.contract import Frame, FrameResult, Prompt
+from vidseg.trackers.frame_order import no_frame_to_correct
 from vidseg.trackers.given_frame import as_frame
 from vidseg.trackers.model import Features
 from vidseg.trackers.pending import PendingPrompts, checked_id
@@ -36,13 +36,13 @@ class _Last:
     """The frame last stepped to."""
 
     given: Frame
-    """As the caller gave it."""
+    """The frame as the caller gave it."""
     frame: Frame
     """The same, which keeps what is computed of it."""
     view: View
     """What was seen of it; masks are as seen from there."""
     result: FrameResult
-    """In pixels of the view."""
+    """Its result, in pixels of the view."""
 
 
 class CloseUpSession:
@@ -62,11 +62,11 @@ class CloseUpSession:
         self._sizes: Sizes = {}
         """How large objects were before the frame last stepped to."""
         self._sizes_then: Sizes = {}
-        """The same with that frame, once the view of the next one is chosen."""
+        """Their sizes with that frame, once the view of the next one is chosen."""
         self._last: _Last | None = None
         """None after a session was restored."""
         self._remembered: View | None = None
-        """From where that frame is remembered; None before the first one."""
+        """The view from which that frame is remembered; None before the first one."""
         self._is_ready = True
         """Whether the next frame is seen from there, too; else its view is still to be chosen."""
         self._given: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
@@ -134,10 +134,7 @@ class CloseUpSession:
         obj_id = checked_id(obj_id)
         last = self._last
         if last is None:
-            raise InputError(
-                "there is no frame to correct",
-                hint="step() a frame first (also after a session was restored)",
-            )
+            raise no_frame_to_correct()
         prompt = Prompt.of(box=box, points=points, labels=labels, mask=mask).fit(last.frame.size_hw)
         if last.view.holds(prompt):
             self._remember_from(last, last.view)
