@@ -18,6 +18,7 @@ from support.training import space_time_tracker, tracker_yaml
 from vidseg.errors import ConfigError
 from vidseg.eval.metrics import region_j
 from vidseg.pipeline.made_video import MadeVideo
+from vidseg.trackers.close_up import result as close_up_result
 from vidseg.trackers.close_up import session as close_up_session
 from vidseg.trackers.close_up.choice import MOST_WIDENING, view_after, view_of
 from vidseg.trackers.close_up.result import CloseUpResult
@@ -247,6 +248,22 @@ def test_results_are_of_the_whole_picture(tracker: Any) -> None:
             torch.from_numpy(result.low_res_logits)[None], size=SIZE_HW, mode="bilinear"
         )[0]
         assert ((coarse > 0).numpy() == result.masks).mean() > 0.9
+
+
+@pytest.mark.usefixtures("wandering")
+def test_mask_logits_of_the_whole_picture_are_made_when_they_are_asked_for(
+    tracker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Masks do without them, and most callers read masks alone."""
+    session = started(tracker, frames(1))
+    made: list[View] = []
+    monkeypatch.setattr(close_up_result, "seen_from", lambda view, logits, _: (made.append(view), logits)[1])
+    result = session.step(frames(2)[1])
+    assert isinstance(result, CloseUpResult)
+    assert result.masks.any()
+    assert not made
+    assert result.low_res_logits is result.low_res_logits
+    assert made == [session._last.view]
 
 
 @pytest.mark.usefixtures("wandering")

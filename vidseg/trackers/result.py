@@ -59,8 +59,7 @@ class FrameResult:
         self.pts_seconds = pts_seconds
         self.size_hw = size_hw
         self.obj_ids = list(obj_ids)
-        self.low_res_logits = low_res_logits
-        """float32 (N, h, w): mask logits (before sigmoid) on the mask decoder's own grid."""
+        self._logits = low_res_logits
         self.object_score_logits = object_score_logits
         """float32 (N,): above 0 the object is judged visible."""
         self.predicted_ious = predicted_ious
@@ -76,10 +75,15 @@ class FrameResult:
         self._masks = masks
 
     @property
+    def low_res_logits(self) -> FloatArray:
+        """float32 (N, h, w): mask logits (before sigmoid) on the mask decoder's own grid."""
+        return self._logits
+
+    @property
     def video_res_logits(self) -> FloatArray:
         """float32 (N, H, W): mask logits at the video's size."""
         if self._video_res_logits is None:
-            self._video_res_logits = self._to_video_res(self.low_res_logits, self.size_hw)
+            self._video_res_logits = self._to_video_res(self._logits, self.size_hw)
         return self._video_res_logits
 
     @property
@@ -111,7 +115,7 @@ class FrameResult:
             pts_seconds=self.pts_seconds,
             size_hw=self.size_hw,
             obj_ids=[self.obj_ids[row] for row in rows],
-            low_res_logits=self.low_res_logits[rows],
+            low_res_logits=self._logits[rows],
             object_score_logits=self.object_score_logits[rows],
             predicted_ious=self.predicted_ious[rows],
             states=[self.states[row] for row in rows],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,13 +25,12 @@ class CloseUpResult(FrameResult):
     """
 
     def __init__(self, near: FrameResult, view: View) -> None:
-        low_res = torch.from_numpy(near.low_res_logits)
         super().__init__(
             frame_idx=near.frame_idx,
             pts_seconds=near.pts_seconds,
             size_hw=view.size_hw,
             obj_ids=near.obj_ids,
-            low_res_logits=seen_from(view, low_res, View.whole(view.size_hw)).numpy(),
+            low_res_logits=near.low_res_logits,
             object_score_logits=near.object_score_logits,
             predicted_ious=near.predicted_ious,
             states=near.states,
@@ -40,6 +39,15 @@ class CloseUpResult(FrameResult):
             labels=near.labels,
         )
         self._near, self._view = near, view
+
+    @cached_property
+    def low_res_logits(self) -> FloatArray:
+        """float32 (N, h, w): mask logits (before sigmoid), on a grid over the whole picture.
+
+        They are made when they are first asked for, as masks are made from what was seen of the part.
+        """
+        logits, whole = torch.from_numpy(self._near.low_res_logits), View.whole(self._view.size_hw)
+        return seen_from(self._view, logits, whole).numpy()
 
     def of_objects(self, obj_ids: Collection[int]) -> FrameResult:
         return CloseUpResult(self._near.of_objects(obj_ids), self._view)
