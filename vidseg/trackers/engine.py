@@ -32,6 +32,7 @@ from vidseg.memory.trimming import TrimmingPolicy
 from vidseg.trackers.backbones.kept_windows import KeptWindows
 from vidseg.trackers.closer_look import cut, pasted, window_around
 from vidseg.trackers.coming import ComingFrame
+from vidseg.trackers.competing import without_rivals
 from vidseg.trackers.contract import ABSENT_LOGIT, Frame, Prompt
 from vidseg.trackers.device import Download, computes_apart, upload
 from vidseg.trackers.image_encoder import normalise
@@ -95,12 +96,25 @@ class Engine:
         """Decode objects on the frame from their memory, each with its best candidate."""
         return self.settle(self._read(self.model.decode, features, banks, moment))
 
-    def advance(self, features: Features, banks: Sequence[ObjectBank], moment: Moment) -> None:
-        """Track objects into the frame, and remember them there."""
+    def advance(
+        self,
+        features: Features,
+        banks: Sequence[ObjectBank],
+        moment: Moment,
+        rivals: Sequence[Sequence[int]] | None = None,
+    ) -> None:
+        """Track objects into the frame, and remember them there.
+
+        Args:
+            rivals: the rows with which each object competes for pixels; None: none does.
+        """
         if isinstance(self.policy, DecidingPolicy):
             self._decide(self.policy, features, banks, moment)
             return
         decoded = self.track(features, banks, moment)
+        if rivals is not None:
+            logits = without_rivals(decoded.low_res_logits_bhw, rivals)
+            decoded = replace(decoded, low_res_logits_bhw=logits)
         if isinstance(self.policy, TrimmingPolicy):
             decoded = self._trim(self.policy, decoded, banks, moment)
         remembered = self.remember(features, decoded, moment, from_prompt=False)

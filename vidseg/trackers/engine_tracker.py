@@ -125,6 +125,7 @@ class EngineTracker:
             non_overlap_masks=bool(asked.non_overlap_masks),
             remove_speck_area=asked.remove_speck_area or 0,
             keeps_corrections=settings.keeps_corrections,
+            objects_compete=settings.objects_compete,
             corrections_condition=bool(asked.corrections_condition),
             clear_memory_around_corrections=bool(asked.clear_memory_around_corrections),
         )

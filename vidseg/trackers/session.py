@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from vidseg.errors import InputError, PromptError
 from vidseg.memory.bank import Moment, ObjectBank
 from vidseg.trackers.backbones.kept_windows import KeptWindows
 from vidseg.trackers.coming import ComingResult
+from vidseg.trackers.competing import Competition
 from vidseg.trackers.contract import Frame, FrameResult, Prompt
 from vidseg.trackers.device import Download, computes_apart
 from vidseg.trackers.engine import Engine
@@ -41,6 +42,8 @@ class SessionOptions:
     """Regions of at most this many low-res pixels are dropped from the result."""
     keeps_corrections: bool = False
     """Whether a corrected frame keeps its mask when tracking passes it again; else it is tracked anew."""
+    objects_compete: bool = False
+    """Whether objects that are tracked compete for pixels; see `vidseg.trackers.competing`."""
     corrections_condition: bool = False
     """Whether a corrected frame becomes a conditioning frame (SAM 2: `add_all_frames_to_correct_as_cond`)."""
     clear_memory_around_corrections: bool = False
@@ -85,6 +88,7 @@ class EngineSession:
         self._seen: _Seen | None = None
         self._encoded: tuple[Frame, Features] | None = None
         self._kept = engine.start_keeping()
+        self._competition = Competition()
 
     @property
     def obj_ids(self) -> list[int]:
@@ -109,7 +113,7 @@ class EngineSession:
         prompts = self._take_prompts(frame)
         corrected = [obj_id for obj_id, prompt in prompts.items() if self._corrects(obj_id, prompt, moment)]
         if corrected:
-            self.engine.advance(self.features(frame), [self.banks[obj_id] for obj_id in corrected], moment)
+            self._advance(corrected, frame, moment)
         for obj_id, prompt in prompts.items():
             self._answer(obj_id, prompt, frame, moment)
         tracked = []
@@ -127,7 +131,8 @@ class EngineSession:
                 if self.options.clear_memory_around_corrections:
                     self.engine.policy.forget_around(bank, frame.index)
         if tracked:
-            self.engine.advance(self.features(frame), [self.banks[obj_id] for obj_id in tracked], moment)
+            self._advance(tracked, frame, moment)
+        self._note_masks(prompts, frame.index)
 
         self._seen, self.last_frame_idx = _Seen(frame, moment), frame.index
         result = self._result(frame)
@@ -139,8 +144,10 @@ class EngineSession:
         moment = self.moment_of(frame)
         if not self.pending:
             raise PromptError(f"frame {frame.index} was given to condition() but no object is prompted")
-        for obj_id, prompt in self._take_prompts(frame).items():
+        prompts = self._take_prompts(frame)
+        for obj_id, prompt in prompts.items():
             self._answer(obj_id, prompt, frame, moment, was_visited=False)
+        self._note_masks(prompts, frame.index)
         return self._result(frame)
 
     @torch.inference_mode()
@@ -166,6 +173,7 @@ class EngineSession:
         """Do what `refine` does, with a prompt that fits the frame last stepped to."""
         assert self._seen is not None
         self._answer(obj_id, prompt, self._seen.frame, self._seen.moment)
+        self._note_masks([obj_id], self._seen.frame.index)
         return self._result(self._seen.frame)
 
     def see(self, frame: Frame) -> None:
@@ -177,6 +185,7 @@ class EngineSession:
         if obj_id not in self.banks and obj_id not in self.pending:
             raise PromptError(f"there is no object {obj_id} to remove", hint=f"objects: {self.obj_ids}")
         self.banks.pop(obj_id, None)
+        self._competition.forget(obj_id)
         self.pending.forget(obj_id)
 
     def features(self, frame: Frame) -> Features:
@@ -209,6 +218,7 @@ class EngineSession:
             "objects": objects,
             "pending": list(self.pending),
             "names": self.pending.names,
+            "sharing": self._competition.to_json(),
         }
 
     def take_state(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
@@ -218,6 +228,7 @@ class EngineSession:
             known["id"]: ObjectBank.restore(str(known["id"]), tensors, known) for known in facts["objects"]
         }
         self.pending = PendingPrompts.of_tensors(facts["pending"], tensors, facts.get("names", {}))
+        self._competition = Competition.of_json(facts.get("sharing", []))
         if self._kept is not None:
             self._kept = KeptWindows.restore(tensors)
 
@@ -235,6 +246,25 @@ class EngineSession:
         if not self.keep_all:
             check_frame_order(frame.index, self.last_frame_idx, reverse=self.reverse)
         return Moment(frame.index, self.reverse, self.num_frames)
+
+    def _advance(self, obj_ids: Sequence[int], frame: Frame, moment: Moment) -> None:
+        """Track objects into a frame."""
+        is_alone = len(obj_ids) < 2 or not self.options.objects_compete
+        rivals = None if is_alone else self._competition.rivals(obj_ids)
+        banks = [self.banks[obj_id] for obj_id in obj_ids]
+        self.engine.advance(self.features(frame), banks, moment, rivals)
+
+    def _note_masks(self, prompted: Collection[int], frame_idx: int) -> None:
+        """Take note of which objects share pixels, once some were prompted on a frame."""
+        if not (self.options.objects_compete and prompted):
+            return
+        memories = {obj_id: bank.at(frame_idx) for obj_id, bank in self.banks.items()}
+        masks = {
+            obj_id: memory.low_res_logits_hw > 0
+            for obj_id, memory in memories.items()
+            if memory is not None and memory.low_res_logits_hw is not None
+        }
+        self._competition.note(prompted, masks)
 
     def _take_prompts(self, frame: Frame) -> dict[int, Prompt]:
         """The prompts for this frame; they stop waiting."""

@@ -49,7 +49,9 @@ class EngineSettings(MayHaveLowBits):
     keeps_corrections: bool = False
     """Whether a corrected frame keeps its mask when tracking passes it again, as in SAM 2's first predictor,
     on which EdgeTAM and Surgical SAM 2 are built; else it is tracked anew (SAM 2.1, EfficientTAM)."""
-
+    objects_compete: bool = False
+    """Whether what one object holds is not remembered as another one's (`vidseg.trackers.competing`). Bank
+    policies that choose among candidates do without."""
     close_up: bool = False
     """Whether objects are followed in the part of the picture around them; for models that answer prompts so,
     too (`vidseg.trackers.model.LooksCloser`)."""
