@@ -322,7 +322,7 @@ def test_frame_with_another_image_drops_them(clip: Path, tracker: Any) -> None:
     session.prompt(1, **BOX)
     with seen_by(tracker) as seen:
         session.step(other)
-    resized = tracker.engine._model_input(vidseg.Frame(0, 0.0, frame.image // 2))
+    resized = tracker.engine.model_input(vidseg.Frame(0, 0.0, frame.image // 2))
     assert torch.equal(seen[0], resized)
 
 

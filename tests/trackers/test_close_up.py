@@ -313,6 +313,23 @@ def test_a_frame_that_was_prompted_ahead_keeps_its_answer(tracker: Any) -> None:
     np.testing.assert_array_equal(result.masks, ahead)
 
 
+def test_a_view_that_moves_costs_no_encoding_and_another_size_does(
+    tracker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video, moved, encoded = frames(5), View(100, 40, 300, 160, SIZE_HW), []
+    left = [PART, moved, PART, WHOLE]
+    monkeypatch.setattr(close_up_session, "view_after", lambda *_: (left.pop(0), {}))
+    session = started(tracker, video)
+    session.step(video[1])  # what was prompted is remembered from the whole picture and from its part
+    encode = tracker.engine.encode
+    monkeypatch.setattr(
+        tracker.engine, "encode", lambda frame: (encoded.append(frame.index), encode(frame))[1]
+    )
+    for frame in video[2:]:
+        session.step(frame)
+    assert encoded == [2, 3, 3, 4]
+
+
 def test_frames_that_may_come_in_any_order_are_seen_whole(tracker: Any) -> None:
     assert not isinstance(tracker.start(keep_all=True), CloseUpSession)
 

@@ -152,7 +152,7 @@ def test_frames_are_the_same_to_the_bit(name: str, gpu: str) -> None:
     """Also those that the GPU resizes."""
     on_cpu, on_gpu = load(name, device="cpu"), load(name, device=gpu)
     for frame, _ in itertools.islice(MadeVideo(num_frames=2), 1):
-        got, want = (tracker.engine._model_input(frame) for tracker in (on_gpu, on_cpu))
+        got, want = (tracker.engine.model_input(frame) for tracker in (on_gpu, on_cpu))
         assert torch.equal(got.cpu(), want)
 
 

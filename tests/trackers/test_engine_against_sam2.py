@@ -257,4 +257,4 @@ def test_images_are_prepared_as_by_the_official_loader_of_folders(pair, tmp_path
     monkeypatch.setattr(engine.model, "image_size", size)
     for frame, wanted in zip(vidseg.read(tmp_path), want, strict=True):
         assert frame.size_hw == (height, width)
-        assert torch.equal(engine._model_input(frame), wanted)
+        assert torch.equal(engine.model_input(frame), wanted)

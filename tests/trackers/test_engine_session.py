@@ -68,7 +68,7 @@ def test_mask_prompt_comes_out_as_it_went_in(tracker, frames):
 def test_images_and_model_inputs_give_the_same(tracker):
     image = np.random.default_rng(0).integers(0, 255, (*VIDEO_HW, 3), np.uint8)
     with_image = Frame(0, 0.0, image)
-    prepared = tracker.engine._model_input(with_image)
+    prepared = tracker.engine.model_input(with_image)
     results = []
     for frame in (with_image, Frame(0, 0.0, model_input=prepared.numpy(), size_hw=VIDEO_HW)):
         session = tracker.start()

@@ -92,7 +92,7 @@ class ModelInputs(Sequence[Tensor]):
             return [self[t] for t in range(*place.indices(len(self)))]
         # Iteration over a sequence stops at an IndexError.
         place = range(len(self))[place]
-        return self._state.session.engine._model_input(self._state.video.frame(place))
+        return self._state.session.engine.model_input(self._state.video.frame(place))
 
 
 def _by_object(make: Callable[[InferenceState, ObjectState], Any]) -> Callable[[InferenceState], Any]:

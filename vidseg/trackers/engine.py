@@ -85,8 +85,8 @@ class Engine:
         """
         with self.watch("encode"):
             if kept is None or not isinstance(self.model, KeepsWindows):
-                return self.model.encode(self._model_input(frame))
-            return self.model.encode_next(self._model_input(frame), kept)
+                return self.model.encode(self.model_input(frame))
+            return self.model.encode_next(self.model_input(frame), kept)
 
     def start_keeping(self) -> KeptWindows | None:
         """What is kept of a new video's frames; None if the model encodes each of them whole."""
@@ -194,7 +194,7 @@ class Engine:
         view = window.view(frame.size_hw)
         part = view.of(frame)
         with self.watch("encode"):
-            near = self.model.encode(self._model_input(part))
+            near = self.model.encode(self.model_input(part))
         points, labels = self._to_model_points(view.prompt_here(prompt), part.size_hw)
         so_far = previous_bhw
         if so_far is None and prompt.box is None:
@@ -310,7 +310,8 @@ class Engine:
         logits = fill_holes(decoded.low_res_logits_bhw, self.fill_hole_area)
         return replace(decoded, low_res_logits_bhw=logits)
 
-    def _model_input(self, frame: Frame) -> Tensor:
+    def model_input(self, frame: Frame) -> Tensor:
+        """A frame as the model takes it: normalised, 3 x S x S."""
         size = self.model.image_size
         if frame.model_input is not None:
             image = torch.as_tensor(frame.model_input)

@@ -219,6 +219,19 @@ class LooksCloser(Protocol):
         """
         ...
 
+    def moved(self, tokens_bnc: Tensor, places_hw2: Tensor, image_3ss: Tensor, logits_bhw: Tensor) -> Tensor:
+        """Memory tokens of a frame, as if another part of it had been remembered: bfloat16 B x N x C.
+
+        What would have to be encoded is taken from the tokens, so that it is as fine as it was seen.
+
+        Args:
+            places_hw2: where the other part's cells lie in the part remembered, x and y from -1 to 1 between
+                its borders; what is beyond them is taken from the border.
+            image_3ss: the other part, as for `ImageModel.encode`.
+            logits_bhw: the masks there.
+        """
+        ...
+
 
 class MemoryModel(ImageModel, Protocol):
     """An image model with a memory, with which the engine tracks."""

@@ -129,15 +129,25 @@ def seen_from(view: View, logits_nhw: Tensor, other: View) -> Tensor:
     (part_h, part_w), (other_h, other_w) = view.part_hw, other.part_hw
     # Where the other view is coarser, each of its cells is the mean of several places.
     fine = max(1, math.ceil(max(other_h / part_h, other_w / part_w)))
-    y = other.top + other_h * _centres(height * fine, logits_nhw)
-    x = other.left + other_w * _centres(width * fine, logits_nhw)
-    y, x = 2 * (y - view.top) / part_h - 1, 2 * (x - view.left) / part_w - 1
-    places = torch.stack((x.expand(len(y), -1), y[:, None].expand(-1, len(x))), dim=2)
+    places = places_seen(view, other, (height * fine, width * fine), logits_nhw.device)
     raised = (logits_nhw - OUTSIDE).clamp(min=0)[:, None]  # sampling beyond the edges gives 0
     sampled = F.grid_sample(raised, places.expand(len(raised), -1, -1, -1), align_corners=False)
     return F.avg_pool2d(sampled, fine)[:, 0] + OUTSIDE
 
 
-def _centres(count: int, like: Tensor) -> Tensor:
+def places_seen(view: View, other: View, grid_hw: tuple[int, int], device: torch.device) -> Tensor:
+    """Where the cells of a grid over one view lie in another one: h x w x 2 (x, y) of their centres, from -1
+    to 1 between the borders of `view`.
+
+    Args:
+        other: the view that the grid is over.
+    """
+    y = other.top + other.part_hw[0] * _centres(grid_hw[0], device)
+    x = other.left + other.part_hw[1] * _centres(grid_hw[1], device)
+    y, x = 2 * (y - view.top) / view.part_hw[0] - 1, 2 * (x - view.left) / view.part_hw[1] - 1
+    return torch.stack((x.expand(len(y), -1), y[:, None].expand(-1, len(x))), dim=2)
+
+
+def _centres(count: int, device: torch.device) -> Tensor:
     """The centres of cells, as shares of their whole extent."""
-    return (torch.arange(count, device=like.device, dtype=torch.float32) + 0.5) / count
+    return (torch.arange(count, device=device, dtype=torch.float32) + 0.5) / count

@@ -17,7 +17,7 @@ from torch import Tensor
 from vidseg.memory.bank import MemoryFrame, ObjectBank
 from vidseg.memory.placing import PlacingPolicy
 from vidseg.trackers.close_up.choice import Sizes, view_after, view_of
-from vidseg.trackers.close_up.memories import remember_from
+from vidseg.trackers.close_up.memories import is_alike, move_to, remember_from
 from vidseg.trackers.close_up.result import CloseUpResult
 from vidseg.trackers.contract import Frame, FrameResult, Prompt
 from vidseg.trackers.frame_order import no_frame_to_correct
@@ -223,10 +223,10 @@ class CloseUpSession:
             masks = {obj_id: mask for obj_id, mask in rows if obj_id in banks}
             view, self._sizes_then = view_after(masks, last.view, self._sizes)
         given = self._given_on(frame.index)
-        if given:
-            self._remember_from(last, whole)
+        self._remember_from(last, whole if given else last.view)
         of_whole = {key: memory.tokens_nc for key, memory in given.items()}
-        self._remember_from(last, view)
+        # What was prompted is read for long, and what is seen larger or smaller than before looks different.
+        self._remember_from(last, view, anew=bool(given) or not is_alike(last.view, view))
         for key, memory in given.items():
             self._given.pop(key, None)  # from before the frame was corrected
             of_part, tokens = memory.tokens_nc, of_whole[key]
@@ -249,15 +249,21 @@ class CloseUpSession:
             if frame_idx in bank.conditioning
         }
 
-    def _remember_from(self, last: _Last, view: View) -> None:
-        """Remember the last frame as seen from a view; its masks stay as they are."""
+    def _remember_from(self, last: _Last, view: View, *, anew: bool = True) -> None:
+        """Remember the last frame as seen from a view; its masks stay as they are.
+
+        Args:
+            anew: whether it is encoded from there; else memories are moved, which must be as seen from
+                `last.view`.
+        """
         assert self._remembered is not None
         if view == self._remembered:
             return
         engine, hypotheses = self.near.engine, [h for b in self.near.banks.values() for h in b.hypotheses]
         memories = {id(m): m for h in hypotheses if (m := h.at(last.frame.index)) is not None}
         if memories:
-            remember_from(engine, view, last.frame, list(memories.values()), last.view)
+            bring = remember_from if anew else move_to
+            bring(engine, view, last.frame, list(memories.values()), last.view)
         if isinstance(engine.policy, PlacingPolicy):
             scale_xy, shift_xy = self._remembered.places_in(view, engine.model.low_res_size)
             for bank in hypotheses:

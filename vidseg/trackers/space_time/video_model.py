@@ -26,7 +26,14 @@ from vidseg.trackers.graphs.replays import Replays
 from vidseg.trackers.model import MASK_LOGIT_BIAS, MASK_LOGIT_SCALE, Candidates, Decoded, Features
 from vidseg.trackers.space_time import prompt_maps
 from vidseg.trackers.space_time.colour_reading import by_colour, by_near_colour, colour_counts
-from vidseg.trackers.space_time.grids import LOW_RES_STRIDE, MASK_CHANNELS, PATCH, PIXEL_CHANNELS, grid_of
+from vidseg.trackers.space_time.grids import (
+    LOW_RES_STRIDE,
+    MASK_CHANNELS,
+    PATCH,
+    PIXEL_CHANNELS,
+    grid_of,
+    low_res_pixels,
+)
 from vidseg.trackers.space_time.image_model import SpaceTimeImageModel
 from vidseg.trackers.space_time.pixel_reading import by_motion, carry, follow, mismatch
 
@@ -282,6 +289,17 @@ class SpaceTimeModel(SpaceTimeImageModel):
         keys = self._keys(features).expand(values.shape[0], -1, -1, -1)
         patches = features.top_1chw[:, -PIXEL_CHANNELS:].expand(values.shape[0], -1, -1, -1)
         return torch.cat((keys, values, patches), dim=1).flatten(2).transpose(1, 2).to(torch.bfloat16)
+
+    def moved(self, tokens_rnc: Tensor, places_hw2: Tensor, image_3ss: Tensor, logits_rhw: Tensor) -> Tensor:
+        """See `vidseg.trackers.model.LooksCloser`: keys and learned values are taken from the tokens."""
+        learned = tokens_rnc[..., : OF_MASKS.start].float().transpose(1, 2).unflatten(2, places_hw2.shape[:2])
+        places = places_hw2.expand(len(learned), -1, -1, -1)
+        learned = F.grid_sample(learned, places, padding_mode="border", align_corners=False)
+        keys, values = learned.tensor_split((self.key_channels,), dim=1)
+        masks = F.pixel_unshuffle(logits_rhw.sigmoid()[:, None], PATCH)
+        patches = F.pixel_unshuffle(low_res_pixels(image_3ss[None]), PATCH).expand(len(masks), -1, -1, -1)
+        parts = (F.normalize(keys, dim=1), values, masks, patches)
+        return torch.cat(parts, dim=1).flatten(2).transpose(1, 2).to(torch.bfloat16)
 
 
 def adds_latest(sources: Sources) -> bool:
