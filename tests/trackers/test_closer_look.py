@@ -11,7 +11,7 @@ import torch
 
 import vidseg
 from support.training import SPACE_TIME, space_time_tracker
-from vidseg.trackers.closer_look import LARGEST, Window, cut, pasted, window_around
+from vidseg.trackers.closer_look import LARGEST, Window, cut, mirrored, pasted, window_around
 from vidseg.trackers.contract import Prompt
 
 SIDE = 32
@@ -106,6 +106,41 @@ def test_a_prompt_is_answered_on_the_part_of_the_picture_around_it(tmp_path: Pat
     np.testing.assert_array_equal(near[inside], changed[inside])
     large = [2, 2, 158, 118]
     assert not np.array_equal(answer(image, large)[inside], answer(other, large)[inside])
+
+
+@pytest.mark.parametrize("box", [[24.0, 30.0, 64.0, 60.0], [4.0, 2.0, 158.0, 118.0]])
+def test_the_first_answer_to_a_box_is_the_same_in_a_mirror(tmp_path: Path, box: list[float]) -> None:
+    tracker = small_tracker(tmp_path)
+    image = np.random.default_rng(1).integers(0, 255, (128, 160, 3), np.uint8)
+    in_mirror = np.ascontiguousarray(image[:, ::-1])
+
+    def answer(picture: Any, asked: list[float]) -> Any:
+        session = tracker.start()
+        session.prompt(1, box=asked)
+        return session.step(vidseg.Frame(0, 0.0, picture)).low_res_logits[0]
+
+    given = answer(image, box)
+    mirrored_box = [160 - box[2], box[1], 160 - box[0], box[3]]
+    back = answer(in_mirror, mirrored_box)[:, ::-1]
+    window = window_around(Prompt.of(box=box), torch.from_numpy(given), (128, 160))
+    rows, columns = window.cells if window is not None else (slice(None), slice(None))
+    assert given[rows, columns].std() > 1e-3
+    np.testing.assert_allclose(back[rows, columns], given[rows, columns], atol=1e-4)
+
+
+@pytest.mark.parametrize("labels", [[2, 3], [2, 3, 1, 0], [1, 0]])
+def test_points_are_mirrored_with_their_labels(labels: list[int]) -> None:
+    points = torch.tensor([[[3.0, 5.0], [10.0, 9.0], [4.0, 6.0], [8.0, 1.0]]])[:, : len(labels)]
+    moved, same = mirrored(points, torch.tensor([labels]), 16)
+    assert same.tolist() == [labels]
+    assert moved[..., 1].equal(points[..., 1])
+    x = (16 - points[0, :, 0]).tolist()
+    if labels[0] == 2:  # the right edge of the box becomes the left one
+        x[:2] = x[1], x[0]
+        assert moved[0, 0, 0] < moved[0, 1, 0]
+    assert moved[0, :, 0].tolist() == x
+    again, _ = mirrored(moved, same, 16)
+    assert again.equal(points)
 
 
 def test_a_given_mask_is_taken_as_it_is(tmp_path: Path) -> None:

@@ -70,6 +70,20 @@ def window_around(prompt: Prompt, logits_hw: Tensor, size_hw: tuple[int, int]) -
     return window if 0 < share <= LARGEST else None
 
 
+def mirrored(points_bp2: Tensor, labels_bp: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Points where they are in the mirrored picture, and their labels.
+
+    Args:
+        points_bp2: in pixels of the model's input.
+        labels_bp: of the points; 2 and 3 are the top left and bottom right corners of a box, and come first.
+        side: of the model's input.
+    """
+    x, y = (side - points_bp2[..., :1]), points_bp2[..., 1:]
+    if bool((labels_bp == 2).any()):
+        x = torch.cat((x[:, :2].flip(1), x[:, 2:]), dim=1)
+    return torch.cat((x, y), dim=-1), labels_bp
+
+
 def cut(logits_bhw: Tensor, window: Window) -> Tensor:
     """Mask logits of the whole picture on the grid of the window: B x h x w."""
     rows, columns = window.cells

@@ -30,7 +30,7 @@ from vidseg.memory.bank import (
 from vidseg.memory.branching import Choice, branch
 from vidseg.memory.trimming import TrimmingPolicy
 from vidseg.trackers.backbones.kept_windows import KeptWindows
-from vidseg.trackers.closer_look import cut, pasted, window_around
+from vidseg.trackers.closer_look import cut, mirrored, pasted, window_around
 from vidseg.trackers.coming import ComingFrame
 from vidseg.trackers.competing import without_rivals
 from vidseg.trackers.contract import ABSENT_LOGIT, Frame, Prompt
@@ -49,6 +49,7 @@ from vidseg.trackers.model import (
 )
 from vidseg.trackers.pillow_resize import can_resize, resize_bicubic
 from vidseg.trackers.postprocess import fill_holes
+from vidseg.trackers.view import View
 
 EngineStage = Literal["encode", "attend", "decode", "remember"]
 """A stage of a frame in which the model computes."""
@@ -184,31 +185,46 @@ class Engine:
         decoded: Decoded,
         previous_bhw: Tensor | None,
     ) -> Decoded:
-        """Answer a prompt once more on the part of the picture around it, if the model gains by that."""
+        """Answer a prompt once more on the part of the picture around it, if the model gains by that.
+
+        A first answer to a box is the mean of two, one of them to the mirrored picture, which means the same:
+        where the two err apart, their mean errs less.
+        """
         model = self.model
         if not (isinstance(model, LooksCloser) and model.looks_closer and frame.image is not None):
             return decoded
         window = window_around(prompt, decoded.low_res_logits_bhw[0], frame.size_hw)
-        if window is None:
-            return decoded
-        view = window.view(frame.size_hw)
+        view = View.whole(frame.size_hw) if window is None else window.view(frame.size_hw)
         part = view.of(frame)
-        with self.watch("encode"):
-            near = self.model.encode(self.model_input(part))
-        points, labels = self._to_model_points(view.prompt_here(prompt), part.size_hw)
-        so_far = previous_bhw
-        if so_far is None and prompt.box is None:
-            so_far = decoded.low_res_logits_bhw
-        with self.watch("decode"):
-            nearer = self.model.decode(
-                near,
-                self.model.without_memory(near),
-                points_bp2=points,
-                labels_bp=labels,
-                previous_logits_bhw=None if so_far is None else cut(so_far, window),
-            )
-        logits = pasted(decoded.low_res_logits_bhw, nearer.low_res_logits_bhw, window)
+        image, points = self.model_input(part), self._to_model_points(view.prompt_here(prompt), part.size_hw)
+        nearer, so_far = decoded, previous_bhw
+        if window is not None:
+            if so_far is None and prompt.box is None:
+                so_far = decoded.low_res_logits_bhw
+            so_far = None if so_far is None else cut(so_far, window)
+            nearer = self._look(image, *points, so_far)
+        logits = nearer.low_res_logits_bhw
+        if previous_bhw is None and prompt.box is not None:
+            in_mirror = self._look(image.flip(-1), *mirrored(*points, model.image_size), None)
+            logits = (logits + in_mirror.low_res_logits_bhw.flip(-1)) / 2
+        if window is not None:
+            logits = pasted(decoded.low_res_logits_bhw, logits, window)
         return model.with_masks(features, nearer, logits)
+
+    def _look(
+        self, image_3ss: Tensor, points_bp2: Tensor, labels_bp: Tensor, so_far_bhw: Tensor | None
+    ) -> Decoded:
+        """The answer to a prompt on a picture by itself."""
+        with self.watch("encode"):
+            features = self.model.encode(image_3ss)
+        with self.watch("decode"):
+            return self.model.decode(
+                features,
+                self.model.without_memory(features),
+                points_bp2=points_bp2,
+                labels_bp=labels_bp,
+                previous_logits_bhw=so_far_bhw,
+            )
 
     def remember(
         self, features: Features, decoded: Decoded, moment: Moment, *, from_prompt: bool
