@@ -9,8 +9,9 @@ tracks them and keeps, frame by frame, what the head is given, and the truth. On
 overruled, so that what follows its errors is seen, too. With `--vos`, a fourth of the clips are of real
 sequences with masks, some with a cover laid over the object. Processes with seeds apart can record at once.
 
-`fit` holds the head to 'the mask is on the object'; after an absent frame, where a mask grows only once it is
-shown, and on prompted ones to 'the object is seen'. Nothing else of the weights changes.
+`fit` holds the score, which is the head's answer and what rules add to it, to 'the mask is on the object';
+after an absent frame, where a mask grows only once it is shown, and on prompted ones to 'the object is seen'.
+Nothing else of the weights changes.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import vidseg
 from vidseg.eval.metrics import region_j
 from vidseg.trackers.registry import read_config
+from vidseg.trackers.view import View
 from vidseg.trackers.weights import read_checkpoint
 from vidseg.training.data import Clip, ClipMaker, ClipSettings
 from vidseg.training.data.dataset import clip_seed
@@ -36,7 +39,9 @@ from vidseg.training.prompts import prompt_of
 from vidseg.training.training_state import write_tensors
 
 TRACKER = "vidseg-nano"
-SIZE, VANISH = 256, 0.95
+SIZE, VANISH = 384, 0.95
+"""Side of clips in pixels, more than the model takes, as a close-up shows more of them; and on how many of
+those that are to leave the object does."""
 ANSWERS = {"own": 0.5, "always there": 0.1, "true": 0.15, "wrong at times": 0.25}
 """What replaces the head's answer while clips are recorded, with the share of clips for each."""
 PROMPTS = {"mask": 0.4, "box": 0.35, "click": 0.25}
@@ -67,12 +72,16 @@ class Head(nn.Module):
         super().__init__()
         self.head = head
         self.given = torch.empty(0)
+        self.answered = 0.0
         self.overruled: bool | None = None
 
     def forward(self, summary_rc: Tensor) -> Tensor:
         self.given = summary_rc[0].clone()
         score: Tensor = self.head(summary_rc)
-        return score if self.overruled is None else torch.full_like(score, SURE if self.overruled else -SURE)
+        if self.overruled is not None:
+            score = torch.full_like(score, SURE if self.overruled else -SURE)
+        self.answered = float(score[0])
+        return score
 
 
 def record(
@@ -90,7 +99,14 @@ def record(
     shown: list[Tensor] = []
     decoder.register_forward_hook(lambda _module, _given, answer: shown.append(answer.logits_rhw))
     rng = np.random.default_rng(seed)
-    rows: dict[str, list[Any]] = {"given": [], "area": [], "iou": [], "by_sight": [], "is_own": []}
+    rows: dict[str, list[Any]] = {
+        "given": [],
+        "area": [],
+        "iou": [],
+        "added": [],
+        "by_sight": [],
+        "is_own": [],
+    }
     for clip in _clips(clips, num_frames, seed, data, vos):
         answers = rng.choice(list(ANSWERS), p=list(ANSWERS.values()))
         session = tracker.start(num_frames=len(clip.images))
@@ -111,15 +127,23 @@ def record(
             result = session.step(vidseg.Frame(index, index / 24, image))
             # Of a user's mask, and of first prompts, which another network answers, the head is not asked.
             if shown:
-                logits = F.interpolate(shown[-1][None], size=truth.shape, mode="bilinear")[0, 0]
+                mask = _mask_of(shown[-1], session.view)
                 rows["given"].append(head.given.half().numpy())
                 rows["area"].append(np.count_nonzero(truth) / np.count_nonzero(clip.masks[0]))
-                rows["iou"].append(region_j(logits.numpy() > 0, truth) if there else 0.0)
+                rows["iou"].append(region_j(mask, truth) if there else 0.0)
+                rows["added"].append(float(result.object_score_logits[0]) - head.answered)
                 rows["by_sight"].append(was_absent or index in prompts)
                 rows["is_own"].append(answers == "own")
             was_absent = result.states[0] == "absent"
             shown.clear()
     np.savez_compressed(out, **{name: np.array(values) for name, values in rows.items()})  # type: ignore[arg-type]
+
+
+def _mask_of(logits_1hw: Tensor, view: View) -> NDArray[np.bool_]:
+    """The mask of the whole picture that was decoded in a part of it."""
+    mask = np.zeros(view.size_hw, bool)
+    mask[view.pixels] = F.interpolate(logits_1hw[None], size=view.part_hw, mode="bilinear")[0, 0].numpy() > 0
+    return mask
 
 
 def _clips(count: int, num_frames: int, seed: int, data: Path | None, vos: Path | None) -> Iterator[Clip]:
@@ -165,7 +189,7 @@ def fitted(rows: dict[str, Tensor], width: int, seed: int = 0) -> nn.Sequential:
     is_there = rows["area"] > 0
     target = torch.where(rows["by_sight"], is_there, rows["iou"] > ON_OBJECT_IOU).float()
     asked = ~is_there | (rows["area"] > SLIVER)
-    given, target = rows["given"][asked].float(), target[asked]
+    given, target, added = rows["given"][asked].float(), target[asked], rows["added"][asked].float()
     mean, deviation = given.mean(dim=0), given.std(dim=0) + 1e-2
     scaled = (given - mean) / deviation
     enter, leave = nn.Linear(given.shape[1], width), nn.Linear(width, 1)
@@ -175,7 +199,7 @@ def fitted(rows: dict[str, Tensor], width: int, seed: int = 0) -> nn.Sequential:
     for _ in range(STEPS):
         batch = torch.multinomial(odds, BATCH, replacement=True)
         hidden = F.relu(enter(F.dropout(scaled[batch], DROPOUT[0])))
-        logits = leave(F.dropout(hidden, DROPOUT[1]))[:, 0]
+        logits = leave(F.dropout(hidden, DROPOUT[1]))[:, 0] + added[batch]
         cost = torch.where(target[batch] > 0, 1.0, FALSE_RETURN)
         loss = F.binary_cross_entropy_with_logits(logits, target[batch], weight=cost)
         optimiser.zero_grad()

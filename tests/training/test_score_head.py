@@ -11,6 +11,7 @@ import torch
 
 import vidseg
 from vidseg.trackers.registry import read_config
+from vidseg.trackers.view import View
 from vidseg.trackers.weights import read_checkpoint
 
 SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "recipes" / "score_head.py"))
@@ -23,6 +24,7 @@ def made_rows(count: int = 2000) -> dict[str, torch.Tensor]:
         "given": given.half(),
         "area": (given[:, 3] - 5).clamp(min=0),
         "iou": torch.where(given[:, 3] > 5, ((given[:, 2] - 4.8) / 4).clamp(0, 1), 0.0),
+        "added": torch.zeros(count),
         "by_sight": torch.zeros(count, dtype=torch.bool),
         "is_own": torch.arange(count) % 2 == 0,
     }
@@ -53,6 +55,32 @@ def test_after_an_absent_frame_it_is_held_to_what_is_seen() -> None:
     lost = rows["iou"] == 0
     assert float(absent[seen & lost].float().mean()) < 0.2
     assert float(absent[rows["area"] == 0].float().mean()) > 0.9
+
+
+def test_the_sum_with_what_rules_add_is_held_to_the_truth() -> None:
+    """Where rules lower every score, the head itself answers higher."""
+    shares_absent_by_head = []
+    for added in (0.0, -4.0):
+        rows = made_rows()
+        rows["added"][:] = added
+        head = SCRIPT["fitted"](rows, width=16)
+        with torch.no_grad():
+            shares_absent_by_head.append(float((head(rows["given"].float()) < 0).float().mean()))
+    without, with_rules = shares_absent_by_head
+    assert with_rules < without - 0.05
+
+
+def test_a_mask_decoded_in_a_part_lies_there_in_the_picture() -> None:
+    view = View(20, 10, 60, 50, (80, 100))
+    logits = torch.full((1, 8, 8), -9.0)
+    logits[:, :4, :4] = 9.0
+    mask = SCRIPT["_mask_of"](logits, view)
+    assert mask.shape == (80, 100)
+    assert mask[10:28, 20:38].all()
+    assert not mask[32:].any()
+    assert not mask[:, 42:].any()
+    assert not mask[:10].any()
+    assert not mask[:, :20].any()
 
 
 @pytest.mark.slow
