@@ -171,7 +171,7 @@ class Answers:
             for said in self._project.said(obj_id)
             if low <= said.frame_idx <= high and said.frame_idx != frame_idx
         ]
-        return f"{obj_id} {frame_idx} {start} {passed}"
+        return f"{obj_id} {frame_idx} {start} {start.company} {passed}"
 
     def _desk(self, frame_idx: int) -> _Desk:
         if frame_idx not in self._desks:
@@ -188,11 +188,15 @@ class Answers:
 def begin_from(
     tracker: Tracker, start: Start, obj_ids: list[int], video: RandomAccess, *, reverse: bool
 ) -> tuple[Session, int | None]:
-    """A session with some objects at a start, and the frame it was stepped to last (None: a new session)."""
+    """A session with some objects at a start, and the frame it was stepped to last (None: a new session).
+
+    Where objects compete, those that go on as they went stay with them.
+    """
     if start.session_file is None:
         return tracker.start(video.num_frames, reverse=reverse), None
     session = tracker.restore(start.session_file)
-    for other in set(session.obj_ids) - set(obj_ids):
+    company = start.company if tracker.traits.objects_compete else ()
+    for other in set(session.obj_ids).difference(obj_ids, company):
         session.remove(other)
     return session, start.frame_idx
 

@@ -71,6 +71,11 @@ class SavedSessions:
                 return frame, path
         return None
 
+    def objects_of(self, path: Path) -> list[int]:
+        """The objects whose saved session is in a file, by their ids; not those tracked anew since."""
+        rows = self._database.rows("SELECT obj FROM saved_sessions WHERE file = ? ORDER BY obj", path.name)
+        return [obj_id for (obj_id,) in rows]
+
     def clean(self, max_bytes: int = MAX_BYTES) -> None:
         """Remove files that nothing names any more, and every second one if there are too many bytes."""
         named = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vidseg.annotation.masks import Mask
@@ -22,6 +22,8 @@ class Start:
     frame_idx: int
     """The frame that was stepped to last; that of `mask`."""
     session_file: Path | None = None
+    company: tuple[int, ...] = field(default=(), compare=False, repr=False)
+    """Other objects that go on from that session as they went: nothing was said of them later on the way."""
     mask: Mask | None = None
     """The mask from which an object is followed where there is no session file."""
 
@@ -55,8 +57,19 @@ class Starts:
             return None
         found = self._saved.nearest(obj_id, frame_idx, reverse=reverse)
         if found is not None and self._has_masks(obj_id, range(found[0] + step, frame_idx, step)):
-            return Start(found[0], session_file=found[1])
+            company = self._company(obj_id, *found, reverse=reverse)
+            return Start(found[0], session_file=found[1], company=company)
         return Start(frame_idx - step, mask=beside) if beside.area and beside.kind != "X" else None
+
+    def _company(self, obj_id: int, done: int, session_file: Path, *, reverse: bool) -> tuple[int, ...]:
+        """The other objects that go on from a saved session as they went."""
+
+        def has_more(other: int) -> bool:
+            frames = [said.frame_idx for said in self._project.said(other)]
+            return any(frame < done if reverse else frame > done for frame in frames)
+
+        others = [other for other in self._saved.objects_of(session_file) if other != obj_id]
+        return tuple(other for other in others if not has_more(other))
 
     def _has_masks(self, obj_id: int, frames: range) -> bool:
         if not frames:

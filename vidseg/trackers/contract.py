@@ -363,6 +363,8 @@ class TrackerTraits:
     clicks_correct: bool = False
     """Whether clicks on the next frame, for an object that it already follows, correct the mask tracked into
     that frame. Else, as in SAM 2, they segment the frame anew."""
+    objects_compete: bool = False
+    """Whether the mask of an object depends on the others that a session follows beside it."""
 
 
 @runtime_checkable

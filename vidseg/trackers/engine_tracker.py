@@ -61,7 +61,11 @@ class EngineTracker:
     @property
     def traits(self) -> TrackerTraits:
         model = self.engine.model
-        return TrackerTraits(takes_decoded=model.takes_decoded, clicks_correct=model.clicks_correct)
+        return TrackerTraits(
+            takes_decoded=model.takes_decoded,
+            clicks_correct=model.clicks_correct,
+            objects_compete=self.settings.objects_compete,
+        )
 
     @classmethod
     def build(cls, name: str, config: Mapping[str, Any], asked: TrackerOptions) -> EngineTracker:
