@@ -20,6 +20,7 @@ from vidseg.trackers.build import build_model
 from vidseg.trackers.check import check_tracker
 from vidseg.trackers.settings import EngineSettings
 from vidseg.trackers.space_time.answer import Answer
+from vidseg.trackers.space_time.asked import ask
 from vidseg.trackers.space_time.continuity import STAYS, evidence
 from vidseg.trackers.space_time.correction import corrected
 from vidseg.trackers.space_time.first_guess import first_guess
@@ -336,3 +337,16 @@ def test_an_object_goes_on_where_the_flow_takes_it() -> None:
     }
     for (decoded, carried, mismatch), answer in seen.items():
         assert evidence(decoded > 0, carried, mismatch, is_prompted=True).tolist() == [STAYS * answer]
+
+
+def test_clicks_correct_a_mask_wherever_it_came_from() -> None:
+    """A mask so far is what clicks change; a box alone asks anew."""
+    pixels, so_far = torch.rand(1, 3, 48, 48) * 255, torch.randn(1, 48, 48)
+    points = torch.tensor([[[20.0, 10.0], [40.0, 30.0], [60.0, 40.0]]])
+    asked = ask(pixels, points, torch.tensor([[1, 0, 1]]), so_far)
+    assert asked.corrected_rhw is so_far
+    assert asked.clicks_rhw is not None
+    assert asked.clicks_rhw[0, 20, 30]
+    assert not asked.clicks_rhw[0, 40, 5]
+    assert ask(pixels, points[:, :2], torch.tensor([[2, 3]]), so_far).corrected_rhw is None
+    assert ask(pixels, points, torch.tensor([[1, 0, 1]]), None).corrected_rhw is None

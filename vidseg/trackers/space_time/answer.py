@@ -38,20 +38,20 @@ class Answer:
         self,
         clicks_rhw: Tensor | None = None,
         beyond_rhw: Tensor | None = None,
-        tracked_rhw: Tensor | None = None,
+        corrected_rhw: Tensor | None = None,
         *,
         is_prompted: bool = True,
     ) -> Answer:
         """The answer after three rules: the mask of the frame before tells whether the object is there
         (`evidence`), a box asks for nothing beyond it, and clicks ask for what they lie on, or change
-        that alone, if they correct a tracked mask."""
+        that alone, if they correct a mask."""
         added = evidence(self.logits_rhw > 0, self.carried_rhw, self.apart_rhw, is_prompted=is_prompted)
         logits = self.logits_rhw
         if beyond_rhw is not None:
             logits = logits.masked_fill(beyond_rhw, -KNOWN / 2)
-        if clicks_rhw is not None and tracked_rhw is not None:
-            changed = (logits > 0) != (tracked_rhw > 0)
-            logits = torch.where(unclicked_pieces(changed, clicks_rhw), tracked_rhw, logits)
+        if clicks_rhw is not None and corrected_rhw is not None:
+            changed = (logits > 0) != (corrected_rhw > 0)
+            logits = torch.where(unclicked_pieces(changed, clicks_rhw), corrected_rhw, logits)
         elif clicks_rhw is not None:
             logits = logits.masked_fill(unclicked_pieces(logits > 0, clicks_rhw), -KNOWN / 2)
         return replace(self, logits_rhw=logits, score_logits_r=self.score_logits_r + added)

@@ -25,11 +25,11 @@ class Asked:
     known_rhw: Tensor | None = None
     """What is added to mask logits, if a mask is corrected; see `KNOWN`."""
     clicks_rhw: Tensor | None = None
-    """Bool: clicks on the object, for first answers to clicks alone; or all that correct a tracked mask."""
+    """Bool: clicks on the object, for first answers to clicks alone; or all that correct a mask."""
     beyond_rhw: Tensor | None = None
     """Bool: where the object cannot be, as it is beyond its box."""
-    tracked_rhw: Tensor | None = None
-    """Mask logits of the tracked mask that clicks correct."""
+    corrected_rhw: Tensor | None = None
+    """Mask logits of the mask that clicks correct."""
 
 
 def ask(
@@ -37,15 +37,12 @@ def ask(
     points_rp2: Tensor,
     labels_rp: Tensor,
     previous_logits_rhw: Tensor | None,
-    *,
-    is_tracked: bool,
 ) -> Asked:
     """What to begin with: the previous mask, changed near clicks; or without one a guess at what is meant.
 
     Args:
         pixels_r3hw: RGB of the frame, from 0 to 255; one row if all objects share it.
         points_rp2, labels_rp: as of `prompt_maps.draw`.
-        is_tracked: whether the previous mask was tracked into the frame.
     """
     height, width = pixels_r3hw.shape[-2:]
     has_clicks = bool(((labels_rp == 0) | (labels_rp == 1)).any())
@@ -54,10 +51,10 @@ def ask(
         so_far = previous_logits_rhw.sigmoid()
         mask = corrected(pixels_r3hw, so_far, points_rp2, labels_rp, LOW_RES_STRIDE)
         known = KNOWN * (mask - 0.5)
-        if not (is_tracked and has_clicks):
+        if not has_clicks:
             return Asked(mask, known)
         finely = prompt_maps.draw(points_rp2, labels_rp, (height, width), LOW_RES_STRIDE)
-        return Asked(mask, known, finely[:, 1:].amax(dim=1) > 0.5, tracked_rhw=previous_logits_rhw)
+        return Asked(mask, known, finely[:, 1:].amax(dim=1) > 0.5, corrected_rhw=previous_logits_rhw)
     finely = prompt_maps.draw(points_rp2, labels_rp, (height, width), LOW_RES_STRIDE)
     beyond = prompt_maps.beyond_box(points_rp2, labels_rp, (height, width), LOW_RES_STRIDE)
     box, clicks = finely[:, 0] > 0.5, finely[:, 1] > 0.5
