@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import vidseg
 from support.image_models import TINY, written
 from vidseg import cli
 from vidseg.compression.low_bits.compress import compress_low_bits
+from vidseg.compression.low_bits.pictures import Prompted
+from vidseg.compression.low_bits.subject import Subject
 from vidseg.errors import CheckpointError, ConfigError, InputError
 from vidseg.pipeline.made_video import MadeVideo
 from vidseg.trackers.options import TrackerOptions
@@ -123,3 +126,27 @@ def test_vidseg_nano_tracks_with_few_bits(clip: Any, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="needs gradients"):
         compress_low_bits(asked, folder, tmp_path / "other", bits="W8A8", **given)
     assert not (tmp_path / "other").exists()
+
+
+def test_a_tracker_works_in_the_same_calls_whatever_masks_come_out(clip: Any) -> None:
+    """Blocks are compared call by call with and without rounding, which changes masks."""
+    video, _ = clip
+    box = video.prompts()["objects"][0]["prompts"][0]["box"]
+    pictures = [Prompted(frame.image, [{"box": box}]) for frame, _ in video]
+    subject = Subject.of(TrackerOptions.of("vidseg-nano"))
+    model, counts = subject.module, []
+    for spoilt in (0.0, -1000.0):
+        calls: list[Any] = []
+        hooks = [
+            model.backbone.register_forward_hook(lambda *_, calls=calls: calls.append(1)),
+            model.decoder.register_forward_hook(
+                lambda _module, _given, maps, by=spoilt: replace(maps, logits_rhw=maps.logits_rhw + by)
+            ),
+        ]
+        for run in subject.runs(pictures, with_importance=False):
+            with torch.no_grad():
+                run()
+        for hook in hooks:
+            hook.remove()
+        counts.append(len(calls))
+    assert counts[0] == counts[1] >= len(pictures)

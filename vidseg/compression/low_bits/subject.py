@@ -70,7 +70,8 @@ class Subject:
 
     def runs(self, pictures: Sequence[Prompted], *, with_importance: bool) -> list[Run]:
         """What sets the model to work on the pictures: as single ones with their prompts, or, for a tracker,
-        as the frames of a clip whose object is followed from its box, as it will be used.
+        as the frames of a clip whose object is followed from its box. The whole picture is seen: which part a
+        close-up shows depends on masks, and blocks are compared call by call with and without rounding.
 
         Args:
             with_importance: whether the numbers that runs return are needed, see `recorded`.
@@ -97,7 +98,7 @@ class Subject:
 
     def _follow(self, pictures: Sequence[Prompted]) -> Tensor:
         assert self.tracker is not None
-        session = self.tracker.start(num_frames=len(pictures))
+        session = self.tracker.start(num_frames=len(pictures), keep_all=True)
         session.prompt(1, **pictures[0].prompts[0])
         for index, picture in enumerate(pictures):
             session.step(Frame(index, float(index), picture.image))
