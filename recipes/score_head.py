@@ -17,6 +17,7 @@ Nothing else of the weights changes.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,8 @@ FALSE_RETURN = 4.0
 """Cost of calling an absent object present; calling a present one absent costs 1."""
 STEPS, BATCH, RATE, WEIGHT_DECAY = 3000, 256, 1e-3, 0.05
 DROPOUT = 0.1, 0.3
+COLUMNS = ("given", "area", "iou", "added", "by_sight", "is_own")
+"""What is recorded of a frame."""
 
 
 class Head(nn.Module):
@@ -99,14 +102,7 @@ def record(
     shown: list[Tensor] = []
     decoder.register_forward_hook(lambda _module, _given, answer: shown.append(answer.logits_rhw))
     rng = np.random.default_rng(seed)
-    rows: dict[str, list[Any]] = {
-        "given": [],
-        "area": [],
-        "iou": [],
-        "added": [],
-        "by_sight": [],
-        "is_own": [],
-    }
+    rows: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     for clip in _clips(clips, num_frames, seed, data, vos):
         answers = rng.choice(list(ANSWERS), p=list(ANSWERS.values()))
         session = tracker.start(num_frames=len(clip.images))
@@ -171,6 +167,9 @@ def _clips(count: int, num_frames: int, seed: int, data: Path | None, vos: Path 
 
 def fit(records: Sequence[Path], out: Path, weights: Path | None) -> None:
     loaded = [np.load(path) for path in records]
+    for path, record in zip(records, loaded, strict=True):
+        if set(record) != set(COLUMNS):
+            sys.exit(f"{path}: a record of another version; record it anew")
     rows = {name: torch.from_numpy(np.concatenate([record[name] for record in loaded])) for name in loaded[0]}
     state = read_checkpoint(weights or read_config(TRACKER)[1]["weights"])
     head = fitted(rows, width=len(state["decoder.score.0.weight"]))
