@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import multiprocessing
-import resource
 import statistics
 import sys
 import time
@@ -44,6 +43,7 @@ from vidseg.compression.low_bits.compress import compress_low_bits
 from vidseg.eval.metrics import region_j
 from vidseg.export.int8 import compress_int8
 from vidseg.export.write import export
+from vidseg.pipeline.run_record import peak_memory_bytes
 from vidseg.trackers.low_bits_settings import Bits
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.registry import build_tracker
@@ -289,17 +289,7 @@ def work(pipe: Connection, options: dict[str, Any], golden: str | None) -> None:
         began = time.process_time()
         mask = session.step(vidseg.Frame(said[1], said[1] / 24, said[2])).masks[0]
         pipe.send((1000 * (time.process_time() - began), np.packbits(mask)))
-    pipe.send(peak_mib())
-
-
-def peak_mib() -> float:
-    """The peak of this process. On Linux `ru_maxrss` begins with that of the process that started it,
-    so that the kernel's own figure is read there."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        (line,) = (line for line in status.read_text(encoding="ascii").splitlines() if "VmHWM" in line)
-        return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS
+    pipe.send(peak_memory_bytes()["host"] / 2**20)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ import vidseg
 from vidseg.eval.metrics import region_j
 from vidseg.trackers.choices import DEFAULT_TRACKER
 from vidseg.trackers.contract import Tracker
+from vidseg.training.prompts import tight_box
 
 NUM_FRAMES = 20
 SEED = 100
@@ -122,8 +123,8 @@ def likes_of(root: Path, name: str, number: int) -> Scene:
 
 def paste(scene: Scene, t: int, obj_id: int, copy: Copy, x: float, image: Image, mask: Mask) -> None:
     """Put a copy of an object into a frame of a scene."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    left, top, right, bottom = map(int, tight_box(mask))
+    box = slice(top, bottom), slice(left, right)
     pixels, cover = image[box], mask[box].astype(np.float32)
     if copy.is_flipped:
         pixels, cover = pixels[:, ::-1], cover[:, ::-1]

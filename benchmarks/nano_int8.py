@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from engine_speed import cpu_name
 
+from vidseg.compression.arguments import box_of
 from vidseg.export.int8 import compress_int8
 from vidseg.export.write import export
 from vidseg.pipeline.made_video import MadeVideo
@@ -30,8 +31,6 @@ from vidseg.trackers.registry import build_tracker
 
 PARTS = ("image_encoder", "decoder")
 SIZE_HW, FRAMES = (480, 854), 4
-CALIBRATION = 16
-"""How many frames of the clip calibrate."""
 
 
 def main() -> None:
@@ -41,12 +40,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    box = None if args.box is None else tuple(float(number) for number in args.box.split(","))
     asked = TrackerOptions.of("vidseg-nano", device="cpu", dtype="float32")
     with tempfile.TemporaryDirectory() as folder:
         float32, int8 = Path(folder) / "float32", Path(folder) / "int8"
         export(asked, float32)
-        compress_int8(asked, args.calibrate, int8, parts=PARTS, box=box, frames=CALIBRATION)
+        compress_int8(asked, args.calibrate, int8, parts=PARTS, box=box_of(args))
         names = {"torch": asked} | {
             each.name: TrackerOptions.of(each / "tracker.yaml") for each in (float32, int8)
         }

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import vidseg
-from support.training import space_time_tracker, tracker_yaml
+from support.training import call_nothing_absent, space_time_tracker, tracker_yaml
 from vidseg.errors import ConfigError
 from vidseg.eval.metrics import region_j
 from vidseg.pipeline.made_video import MadeVideo
@@ -151,9 +151,7 @@ def test_first_masks_are_taken_in_a_close_up_and_other_prompts_are_not() -> None
 def tracker(tmp_path: Path) -> Any:
     """A small one, which calls nothing absent and has masks with an object and with something around it."""
     tracker = space_time_tracker(tmp_path, close_up=True)
-    decoder = tracker.engine.model.decoder
-    with torch.no_grad():
-        decoder.score[-1].bias.fill_(50.0)
+    call_nothing_absent(tracker)
     return tracker
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import vidseg
-from support.training import space_time_tracker
+from support.training import call_nothing_absent, space_time_tracker
 from vidseg.trackers.competing import Competition, without_rivals
 from vidseg.trackers.postprocess import LOSER_LOGIT
 
@@ -59,9 +59,7 @@ def test_an_object_without_a_mask_competes() -> None:
 def tracker(tmp_path: Path) -> Any:
     """A small one that finds every object everywhere, so that only competition keeps them apart."""
     tracker = space_time_tracker(tmp_path, objects_compete=True)
-    decoder = tracker.engine.model.decoder
-    with torch.no_grad():
-        decoder.score[-1].bias.fill_(50.0)
+    call_nothing_absent(tracker)
     return tracker
 
 

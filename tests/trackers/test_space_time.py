@@ -12,7 +12,7 @@ import torch
 
 from support.parity import as_frames, moving_picture
 from support.seeded import seeded_weights
-from support.training import SPACE_TIME, space_time_tracker
+from support.training import SPACE_TIME, call_nothing_absent, space_time_tracker
 from vidseg.errors import ConfigError
 from vidseg.eval.metrics import region_j
 from vidseg.memory.bank import MemoryFrame
@@ -98,7 +98,7 @@ def test_a_mask_is_carried_from_the_frame_before_even_by_an_untrained_model(tmp_
         for layer in (model.decoder.mask, model.decoder.coarse_mask):
             layer.weight.zero_()
             layer.bias.zero_()
-        model.decoder.score[-1].bias.fill_(50.0)
+    call_nothing_absent(session)
     picture = as_frames(moving_picture(1, SIZE))[0]
     mask = np.zeros(picture.size_hw, bool)
     mask[15:45, 30:70] = True

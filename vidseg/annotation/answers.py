@@ -171,7 +171,7 @@ class Answers:
             for said in self._project.said(obj_id)
             if low <= said.frame_idx <= high and said.frame_idx != frame_idx
         ]
-        return f"{obj_id} {frame_idx} {start} {start.company} {passed}"
+        return f"{obj_id} {frame_idx} {start} {passed}"
 
     def _desk(self, frame_idx: int) -> _Desk:
         if frame_idx not in self._desks:

@@ -22,7 +22,7 @@ class Start:
     frame_idx: int
     """The frame that was stepped to last; that of `mask`."""
     session_file: Path | None = None
-    company: tuple[int, ...] = field(default=(), compare=False, repr=False)
+    company: tuple[int, ...] = field(default=(), compare=False)
     """Other objects that go on from that session as they went: nothing was said of them later on the way."""
     mask: Mask | None = None
     """The mask from which an object is followed where there is no session file."""

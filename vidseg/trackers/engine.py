@@ -194,6 +194,9 @@ class Engine:
         if not (isinstance(model, LooksCloser) and model.looks_closer and frame.image is not None):
             return decoded
         window = window_around(prompt, decoded.low_res_logits_bhw[0], frame.size_hw)
+        is_first_box = previous_bhw is None and prompt.box is not None
+        if window is None and not is_first_box:
+            return decoded
         view = View.whole(frame.size_hw) if window is None else window.view(frame.size_hw)
         part = view.of(frame)
         image, points = self.model_input(part), self._to_model_points(view.prompt_here(prompt), part.size_hw)
@@ -204,7 +207,7 @@ class Engine:
             so_far = None if so_far is None else cut(so_far, window)
             nearer = self._look(image, *points, so_far)
         logits = nearer.low_res_logits_bhw
-        if previous_bhw is None and prompt.box is not None:
+        if is_first_box:
             in_mirror = self._look(image.flip(-1), *mirrored(*points, model.image_size), None)
             logits = (logits + in_mirror.low_res_logits_bhw.flip(-1)) / 2
         if window is not None:

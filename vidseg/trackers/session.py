@@ -228,7 +228,7 @@ class EngineSession:
             known["id"]: ObjectBank.restore(str(known["id"]), tensors, known) for known in facts["objects"]
         }
         self.pending = PendingPrompts.of_tensors(facts["pending"], tensors, facts.get("names", {}))
-        self._competition = Competition.of_json(facts.get("sharing", []))
+        self._competition = Competition.of_json(facts["sharing"])
         if self._kept is not None:
             self._kept = KeptWindows.restore(tensors)
 

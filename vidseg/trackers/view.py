@@ -46,6 +46,10 @@ class View:
         """Height and width of the part."""
         return self.bottom - self.top, self.right - self.left
 
+    def is_alike(self, other: View, factor: float) -> bool:
+        """Whether it is at most `factor` times as wide as another view, or as narrow."""
+        return 1 / factor <= self.part_hw[1] / other.part_hw[1] <= factor
+
     @property
     def pixels(self) -> tuple[slice, slice]:
         """Rows and columns of the picture."""

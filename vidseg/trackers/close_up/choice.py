@@ -62,8 +62,7 @@ def view_after(masks: Mapping[int, Mask], seen: View, sizes: Sizes) -> tuple[Vie
         wanted.append((x - far * width, y - far * height, x + far * width, y + far * height))
         needed.append(_grown(box, LEAST_AROUND * width, LEAST_AROUND * height))
     chosen = _view(_union(wanted), seen.size_hw)
-    is_alike = 1 / ALIKE <= chosen.part_hw[1] / seen.part_hw[1] <= ALIKE
-    return (seen if is_alike and _holds(seen, _union(needed)) else chosen), sizes
+    return (seen if chosen.is_alike(seen, ALIKE) and _holds(seen, _union(needed)) else chosen), sizes
 
 
 def view_of(prompts: Iterable[Prompt], size_hw: tuple[int, int]) -> View:

@@ -20,13 +20,8 @@ from vidseg.trackers.given_frame import computed_once
 from vidseg.trackers.model import Decoded, LooksCloser
 from vidseg.trackers.view import View, places_seen, seen_from
 
-ALIKE = 1.1
-"""A memory is moved to a view that shows things at most this many times as large or small."""
-
-
-def is_alike(seen: View, view: View) -> bool:
-    """Whether what is remembered as seen from one view may be moved to another."""
-    return 1 / ALIKE <= seen.part_hw[1] / view.part_hw[1] <= ALIKE
+MOVABLE = 1.1
+"""A memory may be moved to a view that shows things at most this many times as large or small."""
 
 
 def remember_from(

@@ -17,7 +17,7 @@ from torch import Tensor
 from vidseg.memory.bank import MemoryFrame, ObjectBank
 from vidseg.memory.placing import PlacingPolicy
 from vidseg.trackers.close_up.choice import Sizes, view_after, view_of
-from vidseg.trackers.close_up.memories import is_alike, move_to, remember_from
+from vidseg.trackers.close_up.memories import MOVABLE, move_to, remember_from
 from vidseg.trackers.close_up.result import CloseUpResult
 from vidseg.trackers.contract import Frame, FrameResult, Prompt
 from vidseg.trackers.frame_order import no_frame_to_correct
@@ -232,7 +232,7 @@ class CloseUpSession:
         self._remember_from(last, whole if given else last.view)
         of_whole = {key: memory.tokens_nc for key, memory in given.items()}
         # What was prompted is read for long, and what is seen larger or smaller than before looks different.
-        self._remember_from(last, view, anew=bool(given) or not is_alike(last.view, view))
+        self._remember_from(last, view, anew=bool(given) or not last.view.is_alike(view, MOVABLE))
         for key, memory in given.items():
             self._given.pop(key, None)  # from before the frame was corrected
             of_part, tokens = memory.tokens_nc, of_whole[key]

@@ -33,10 +33,7 @@ class Asked:
 
 
 def ask(
-    pixels_r3hw: Tensor,
-    points_rp2: Tensor,
-    labels_rp: Tensor,
-    previous_logits_rhw: Tensor | None,
+    pixels_r3hw: Tensor, points_rp2: Tensor, labels_rp: Tensor, previous_logits_rhw: Tensor | None
 ) -> Asked:
     """What to begin with: the previous mask, changed near clicks; or without one a guess at what is meant.
 
@@ -45,6 +42,7 @@ def ask(
         points_rp2, labels_rp: as of `prompt_maps.draw`.
     """
     height, width = pixels_r3hw.shape[-2:]
+    finely = prompt_maps.draw(points_rp2, labels_rp, (height, width), LOW_RES_STRIDE)
     has_clicks = bool(((labels_rp == 0) | (labels_rp == 1)).any())
     asks_anew = bool((labels_rp == 2).any()) and not has_clicks  # the prompt is a box alone
     if previous_logits_rhw is not None and not asks_anew:
@@ -53,9 +51,7 @@ def ask(
         known = KNOWN * (mask - 0.5)
         if not has_clicks:
             return Asked(mask, known)
-        finely = prompt_maps.draw(points_rp2, labels_rp, (height, width), LOW_RES_STRIDE)
         return Asked(mask, known, finely[:, 1:].amax(dim=1) > 0.5, corrected_rhw=previous_logits_rhw)
-    finely = prompt_maps.draw(points_rp2, labels_rp, (height, width), LOW_RES_STRIDE)
     beyond = prompt_maps.beyond_box(points_rp2, labels_rp, (height, width), LOW_RES_STRIDE)
     box, clicks = finely[:, 0] > 0.5, finely[:, 1] > 0.5
     clicks &= ~box.flatten(1).any(dim=1)[:, None, None]  # with a box, nothing outside it is asked for

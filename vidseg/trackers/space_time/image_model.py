@@ -214,9 +214,9 @@ class SpaceTimeImageModel(nn.Module):
             answer = self._decode_maps(features, conditioned_bchw, torch.cat((no_prompt, drawn), dim=1))
             return [answer.settled(is_prompted=False) if is_tracking else answer]
         drawn = prompt_maps.draw(points_bp2, labels_bp, grid_of(features), STRIDE).to(self.dtype)
-        has_memory = not torch.equal(conditioned_bchw[:1, :, 0, 0], self.no_memory[None])
         asked = ask(self._pixels(features), points_bp2, labels_bp, previous_logits_bhw)
         mask, answers = asked.mask_rhw, []
+        has_memory = not torch.equal(conditioned_bchw[:1, :, 0, 0], self.no_memory[None])
         rules = (asked.clicks_rhw, asked.beyond_rhw, asked.corrected_rhw)
         is_first = not (is_sampled or has_memory)
         for _ in range(1 if asked.known_rhw is not None else passes or self.prompt_passes):
