@@ -10,9 +10,11 @@ import pytest
 import torch
 
 import vidseg
-from support.training import SPACE_TIME, space_time_tracker
+from support.training import SPACE_TIME, call_nothing_absent, space_time_tracker
 from vidseg.trackers.closer_look import LARGEST, Window, cut, mirrored, pasted, window_around
 from vidseg.trackers.contract import Prompt
+from vidseg.trackers.image.framing import Stretch
+from vidseg.trackers.image.segmenter import ImageSegmenter
 
 SIDE = 32
 SIZE_HW = (60, 120)
@@ -152,3 +154,30 @@ def test_a_given_mask_is_taken_as_it_is(tmp_path: Path) -> None:
     image = np.random.default_rng(1).integers(0, 255, (120, 160, 3), np.uint8)
     got = session.step(vidseg.Frame(0, 0.0, image)).masks[0]
     assert (got & mask).sum() / (got | mask).sum() > 0.9
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"box": [20.0, 30.0, 60.0, 70.0]},
+        {"points": [[40.0, 50.0]], "labels": [1]},
+        {"box": [20.0, 30.0, 60.0, 70.0], "points": [[40.0, 50.0], [25.0, 35.0]], "labels": [1, 0]},
+    ],
+    ids=["box", "click", "box and clicks"],
+)
+def test_pictures_are_looked_at_as_closely_as_first_frames(tmp_path: Path, asked: dict[str, Any]) -> None:
+    tracker = small_tracker(tmp_path)
+    call_nothing_absent(tracker)
+    image = np.random.default_rng(2).integers(0, 255, (120, 160, 3), np.uint8)
+    session = tracker.start()
+    session.prompt(1, **asked)
+    wanted = session.step(vidseg.Frame(0, 0.0, image)).low_res_logits
+    engine = tracker.engine
+    framing = Stretch(engine.model.image_size, "bicubic")
+    embedding = ImageSegmenter("small", engine.model, framing).embed(image)
+    answer = embedding.candidates(**asked)
+    np.testing.assert_allclose(answer.low_res_logits, wanted, atol=1e-4)
+    both = embedding.candidates_batch([{"points": [[100.0, 20.0]]}, asked])[1]
+    np.testing.assert_allclose(both.low_res_logits, wanted, atol=1e-3)
+    corrected = embedding.candidates(**asked, mask_logits=answer.low_res_logits)
+    assert corrected.low_res_logits.shape == wanted.shape

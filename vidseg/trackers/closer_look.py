@@ -5,7 +5,10 @@ Layouts: B objects · h w the low-res grid.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -13,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vidseg.trackers.contract import Prompt
+from vidseg.trackers.model import Decoded, Features, ImageModel, LooksCloser
 from vidseg.trackers.view import View
 
 AROUND = 0.25
@@ -43,6 +47,78 @@ class Window:
         x0, x1 = (round(x * width / self.side) for x in (self.left, self.right))
         y0, y1 = (round(y * height / self.side) for y in (self.top, self.bottom))
         return View(x0, y0, max(x1, x0 + 1), max(y1, y0 + 1), size_hw)
+
+
+Shown = Callable[[View], tuple[Tensor, Tensor, Tensor]]
+"""The model's input for a part of the picture, 3 x S x S, and the prompt there: points 1 x P x 2 in pixels of
+that input, and labels 1 x P."""
+
+
+class Looker(LooksCloser, ImageModel, Protocol):
+    """A model that looks closer."""
+
+
+@dataclass(frozen=True)
+class CloserLook:
+    """Answers a prompt once more on the part of a picture around it.
+
+    Args:
+        watch: entered around each stage, see `vidseg.trackers.engine.Engine`.
+    """
+
+    model: Looker
+    shown: Shown
+    size_hw: tuple[int, int]
+    watch: Callable[[Literal["encode", "decode"]], AbstractContextManager[Any]] = nullcontext
+
+    def answer(
+        self, features: Features, prompt: Prompt, decoded: Decoded, previous_bhw: Tensor | None
+    ) -> Decoded:
+        """The better answer, on the grid of the whole picture.
+
+        A first answer to a box is the mean of two, one of them to the mirrored picture, which means the same:
+        where the two err apart, their mean errs less.
+
+        Args:
+            features: of the whole picture.
+            decoded: the answer there.
+            previous_bhw: mask logits that the prompt corrects; None: it is the first one.
+        """
+        window = window_around(prompt, decoded.low_res_logits_bhw[0], self.size_hw)
+        is_first_box = previous_bhw is None and prompt.box is not None
+        if window is None and not is_first_box:
+            return decoded
+        view = View.whole(self.size_hw) if window is None else window.view(self.size_hw)
+        image, points, labels = self.shown(view)
+        nearer, so_far = decoded, previous_bhw
+        if window is not None:
+            if so_far is None and prompt.box is None:
+                so_far = decoded.low_res_logits_bhw
+            so_far = None if so_far is None else cut(so_far, window)
+            nearer = self._look(image, points, labels, so_far)
+        logits = nearer.low_res_logits_bhw
+        if is_first_box:
+            seen = mirrored(points, labels, self.model.image_size)
+            in_mirror = self._look(image.flip(-1), *seen, None)
+            logits = (logits + in_mirror.low_res_logits_bhw.flip(-1)) / 2
+        if window is not None:
+            logits = pasted(decoded.low_res_logits_bhw, logits, window)
+        return self.model.with_masks(features, nearer, logits)
+
+    def _look(
+        self, image_3ss: Tensor, points_bp2: Tensor, labels_bp: Tensor, so_far_bhw: Tensor | None
+    ) -> Decoded:
+        """The answer to a prompt on a picture by itself."""
+        with self.watch("encode"):
+            features = self.model.encode(image_3ss)
+        with self.watch("decode"):
+            return self.model.decode(
+                features,
+                self.model.without_memory(features),
+                points_bp2=points_bp2,
+                labels_bp=labels_bp,
+                previous_logits_bhw=so_far_bhw,
+            )
 
 
 def window_around(prompt: Prompt, logits_hw: Tensor, size_hw: tuple[int, int]) -> Window | None:

@@ -30,7 +30,7 @@ from vidseg.memory.bank import (
 from vidseg.memory.branching import Choice, branch
 from vidseg.memory.trimming import TrimmingPolicy
 from vidseg.trackers.backbones.kept_windows import KeptWindows
-from vidseg.trackers.closer_look import cut, mirrored, pasted, window_around
+from vidseg.trackers.closer_look import CloserLook
 from vidseg.trackers.coming import ComingFrame
 from vidseg.trackers.competing import without_rivals
 from vidseg.trackers.contract import ABSENT_LOGIT, Frame, Prompt
@@ -185,49 +185,17 @@ class Engine:
         decoded: Decoded,
         previous_bhw: Tensor | None,
     ) -> Decoded:
-        """Answer a prompt once more on the part of the picture around it, if the model gains by that.
-
-        A first answer to a box is the mean of two, one of them to the mirrored picture, which means the same:
-        where the two err apart, their mean errs less.
-        """
+        """Answer a prompt once more on the part of the picture around it, if the model gains by that."""
         model = self.model
         if not (isinstance(model, LooksCloser) and model.looks_closer and frame.image is not None):
             return decoded
-        window = window_around(prompt, decoded.low_res_logits_bhw[0], frame.size_hw)
-        is_first_box = previous_bhw is None and prompt.box is not None
-        if window is None and not is_first_box:
-            return decoded
-        view = View.whole(frame.size_hw) if window is None else window.view(frame.size_hw)
-        part = view.of(frame)
-        image, points = self.model_input(part), self._to_model_points(view.prompt_here(prompt), part.size_hw)
-        nearer, so_far = decoded, previous_bhw
-        if window is not None:
-            if so_far is None and prompt.box is None:
-                so_far = decoded.low_res_logits_bhw
-            so_far = None if so_far is None else cut(so_far, window)
-            nearer = self._look(image, *points, so_far)
-        logits = nearer.low_res_logits_bhw
-        if is_first_box:
-            in_mirror = self._look(image.flip(-1), *mirrored(*points, model.image_size), None)
-            logits = (logits + in_mirror.low_res_logits_bhw.flip(-1)) / 2
-        if window is not None:
-            logits = pasted(decoded.low_res_logits_bhw, logits, window)
-        return model.with_masks(features, nearer, logits)
 
-    def _look(
-        self, image_3ss: Tensor, points_bp2: Tensor, labels_bp: Tensor, so_far_bhw: Tensor | None
-    ) -> Decoded:
-        """The answer to a prompt on a picture by itself."""
-        with self.watch("encode"):
-            features = self.model.encode(image_3ss)
-        with self.watch("decode"):
-            return self.model.decode(
-                features,
-                self.model.without_memory(features),
-                points_bp2=points_bp2,
-                labels_bp=labels_bp,
-                previous_logits_bhw=so_far_bhw,
-            )
+        def shown(view: View) -> tuple[Tensor, Tensor, Tensor]:
+            part = view.of(frame)
+            return self.model_input(part), *self._to_model_points(view.prompt_here(prompt), part.size_hw)
+
+        look = CloserLook(model, shown, frame.size_hw, self.watch)
+        return look.answer(features, prompt, decoded, previous_bhw)
 
     def remember(
         self, features: Features, decoded: Decoded, moment: Moment, *, from_prompt: bool

@@ -211,6 +211,18 @@ class LooksCloser(Protocol):
         """Whether it does so, as it was configured."""
         ...
 
+    def decode(
+        self,
+        features: Features,
+        conditioned_bchw: Tensor,
+        *,
+        points_bp2: Tensor | None = None,
+        labels_bp: Tensor | None = None,
+        previous_logits_bhw: Tensor | None = None,
+    ) -> Decoded:
+        """See `MemoryModel.decode`."""
+        ...
+
     def with_masks(self, features: Features, decoded: Decoded, logits_bhw: Tensor) -> Decoded:
         """An answer with other mask logits, and pointers that follow from them.
 

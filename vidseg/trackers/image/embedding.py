@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from vidseg.samplers import Found, everything
 from vidseg.trackers.image.answer import Answer
 from vidseg.trackers.image.embedded_picture import EmbeddedPicture
 from vidseg.trackers.image.framing import Framing, PartialFraming
+from vidseg.trackers.image.looking_closer import looked_closer
 from vidseg.trackers.image.prompt import ImagePrompt
 from vidseg.trackers.model import Features, ImageModel
 
@@ -29,6 +31,10 @@ class Embedding:
     """A picture that went through the encoder once; made by `ImageSegmenter.embed`.
 
     Coordinates are pixels of the picture, x to the right, y down, origin at the top-left corner.
+
+    Args:
+        picture: uint8 H x W x 3, RGB, for models that look closer at what a prompt asks for; None: they do
+            not.
     """
 
     def __init__(
@@ -40,6 +46,7 @@ class Embedding:
         size_hw: tuple[int, int],
         sampling: Mapping[str, Any] | None = None,
         embed_crop: Callable[[Crop], Embedding] | None = None,
+        picture: npt.NDArray[np.uint8] | None = None,
         weights_sha256: str | None = None,
     ) -> None:
         self.size_hw = size_hw
@@ -51,6 +58,7 @@ class Embedding:
         self._model_input_3ss = model_input_3ss
         self._sampling = sampling or {}
         self._embed_crop = embed_crop
+        self._picture = picture
         self._weights_sha256 = weights_sha256
 
     @property
@@ -178,6 +186,10 @@ class Embedding:
             labels_bp=labels,
             previous_logits_bhw=torch.stack(given).to(device) if given else None,
         )
+        if self._picture is not None:
+            candidates = looked_closer(
+                self._model, self._framing, self._picture, self.encoded, prompts, candidates
+            )
         num_tokens = self._model.num_prompt_tokens(labels)
         rows = zip(prompts, candidates.logits_bkhw, candidates.predicted_ious_bk, strict=True)
         return [

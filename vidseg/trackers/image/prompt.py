@@ -82,6 +82,12 @@ class ImagePrompt:
             marks.append(labels)
         return cls(np.concatenate(xy), np.concatenate(marks), mask_logits)
 
+    def apart(self) -> Prompt:
+        """The same with the box apart from the points, and without mask logits."""
+        count = 2 if tuple(self.labels[:2].tolist()) == BOX_LABELS else 0
+        box = self.points_xy[:2].reshape(4) if count else None
+        return Prompt(self.points_xy[count:], self.labels[count:], box)
+
     @property
     def first_click_xy(self) -> tuple[float, float] | None:
         """The first point that is not the corner of a box."""

@@ -59,6 +59,8 @@ class ImageSegmenter:
     def embed(self, image: npt.NDArray[np.uint8]) -> Embedding:
         """Encode a picture; after that, a prompt on it costs only a run of the decoder.
 
+        `vidseg-nano` then also takes one or two more looks at the part of the picture around the prompt.
+
         Args:
             image: uint8 H x W x 3, RGB (OpenCV reads BGR: `image[..., ::-1]`).
 
@@ -92,6 +94,7 @@ class ImageSegmenter:
                 self.sampling,
                 # Crops are encoded only if a sampler asks for them; until then this holds the picture.
                 partial(self._embed_crop, image),
+                image,
                 self.weights_sha256,
             )
             for row, (image, model_input) in enumerate(zip(images, inputs, strict=True))
