@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from vidseg.errors import ConfigError, RunError
-from vidseg.training.data import Clip, ClipDataset, ClipMaker, ClipSettings, contact_sheet
+from vidseg.training.data import Clip, ClipDataset, ClipMaker, ClipSettings, contact_sheet, draws
 from vidseg.training.data.look import Look
 from vidseg.training.data.settings import ClipMix, StillFolder
 from vidseg.training.data.sources import StillSource
@@ -171,6 +171,32 @@ def test_objects_of_real_sequences_are_covered_at_times(tmp_path: Path) -> None:
     gone = ~seen.all(axis=1)
     assert 4 <= gone.sum() <= 16
     assert any(row[np.argmin(row) :].any() for row in seen[gone])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_close_up_holds_the_whole_way_of_its_object(seed: int) -> None:
+    """An object moves from one place to another: both are seen, at least as large as in the picture."""
+    rng = np.random.default_rng(seed)
+    pictures = [np.zeros((90, 160, 4), np.uint8) for _ in range(2)]
+    corners = rng.integers((0, 0), (70, 140), (2, 2))
+    for picture, (y, x) in zip(pictures, corners, strict=True):
+        picture[y : y + 20, x : x + 20, 3] = 255
+    view = draws.close_up(rng, 160 / 90, pictures, SIZE)
+    (y0, x0), (y1, x1) = corners.min(axis=0), corners.max(axis=0) + 20
+    places = view[:2, :2] @ (np.array([[x0, x1], [y0, y1]]) / 90) + view[:2, 2:]
+    assert (places > -1e-6).all()
+    assert (places < SIZE + 1e-6).all()
+    assert view[1, 1] >= SIZE  # pixels of the model's input for the picture's height
+    assert np.isclose(view[1, 1] * 90 / 160, view[0, 0])  # the picture's own shape, squashed to a square
+
+
+def test_real_sequences_are_seen_in_close_ups_if_asked(tmp_path: Path) -> None:
+    mix = ClipMix(composed=0, in_place=0, whole=0, vos=1)
+    vos = [str(make_vos(tmp_path))]
+    clips = [ClipMaker(plain(vos=vos, mix=mix, close_up=share)).make(3) for share in (0.0, 1.0)]
+    assert not np.array_equal(clips[0].masks, clips[1].masks)
+    for clip in clips:
+        assert_masks_are_bright(clip)
 
 
 @pytest.mark.parametrize("seed", range(20))

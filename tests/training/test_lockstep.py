@@ -10,17 +10,18 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import vidseg
-from support.training import SPACE_TIME, tracker_yaml, training_settings, training_values
+from support.training import SIZE, SPACE_TIME, tracker_yaml, training_settings, training_values
 from vidseg.errors import ConfigError
 from vidseg.trackers.engine import Engine
 from vidseg.trackers.image_encoder import normalise
 from vidseg.trackers.space_time.grids import LOW_RES_STRIDE, low_res_pixels
 from vidseg.trackers.space_time.pixel_reading import flow_between
 from vidseg.training.data import ClipMaker, ClipSettings
+from vidseg.training.lockstep.batches import PooledBatches
 from vidseg.training.lockstep.graph import Recorded
 from vidseg.training.lockstep.pool import Pool, mirrored
 from vidseg.training.lockstep.prepared import Rows, prepare
-from vidseg.training.lockstep.unroll import Dials, Shares, deepest_errors, places_of, unroll
+from vidseg.training.lockstep.unroll import Dials, Shares, Told, deepest_errors, places_of, unroll
 from vidseg.training.prompts import PromptShares, sample
 from vidseg.training.run import train
 from vidseg.training.settings import TrainSettings
@@ -152,6 +153,54 @@ def test_first_frames_alone_teach_the_network_for_prompts(tmp_path: Path) -> Non
     after = load_file(tmp_path / "run/weights.safetensors")
     changed = {name.split(".")[0] for name, value in before.items() if not torch.equal(value, after[name])}
     assert changed == {"prompt_decoder"}
+
+
+def test_the_decoder_learns_first_answers_beside_the_network_for_prompts(engine: Engine) -> None:
+    """The network's answers are what they are without it, and gradients reach both."""
+    model, stills, settings = engine.model, rows_of(1), UnrollSettings()
+    dials = Dials(torch.tensor(0.0), torch.tensor(True))
+
+    def told(decoded: int) -> Told:
+        model.zero_grad()
+        result = unroll(model, {}, stills, Shares(0, 0, 0, decoded), dials, settings)
+        result.loss.backward()
+        return result
+
+    alone = told(0)
+    assert all(p.grad is None for p in model.decoder.parameters())
+    both = told(2)
+    assert torch.equal(both.shown_bthw, alone.shown_bthw)
+    for part in (model.decoder.enter, model.prompt_decoder):
+        assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in part.parameters())
+    assert 0 < float(both.parts["J_decode"]) < 1
+
+
+def test_stages_change_the_clips_of_a_run_in_lockstep(tmp_path: Path) -> None:
+    settings = training_settings(
+        tmp_path,
+        lockstep={"pool": 8},
+        first_frames={"batch": 2},
+        stages=[{"from_step": 2, "size": 96, "num_frames": 2, "batch": 3}],
+    )
+    shapes = [rows["masks"].shape for rows, _ in PooledBatches(settings, torch.device("cpu")).from_step(0)]
+    assert [tuple(shape) for shape in shapes] == [(2, 3, SIZE, SIZE)] * 2 + [(3, 2, 96, 96)] * 4
+    assert len(list(PooledBatches(settings, torch.device("cpu")).from_step(5))) == 1
+    assert train(settings, tmp_path / "run")["status"] == "done"
+
+
+@pytest.mark.parametrize("most_draws", [1.0, 2.0])
+def test_steps_wait_for_clips_that_were_not_drawn_so_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_draws: float
+) -> None:
+    settings = training_settings(
+        tmp_path, steps=20, lockstep={"pool": 1000, "most_draws": most_draws}, first_frames={"batch": 2}
+    )
+    made: list[int] = []
+    put = Pool.put
+    monkeypatch.setattr(Pool, "put", lambda self, rows: (made.append(len(rows["flows"][0])), put(self, rows)))
+    for number, _ in enumerate(PooledBatches(settings, torch.device("cpu")).from_step(0)):
+        clips = 4 * sum(frames > 0 for frames in made)  # a portion holds four
+        assert number * settings.batch <= most_draws * clips
 
 
 def test_no_clips_and_no_first_frames_teach_nothing(tmp_path: Path) -> None:

@@ -72,10 +72,16 @@ class Lockstep(Strict):
 
     pool: int = Field(default=4096, ge=1)
     """How many clips are kept on the device to draw from, and as many of one frame."""
+    most_draws: float | None = Field(default=None, gt=0)
+    """How often a clip is drawn on average, at most: steps wait for clips before they draw more. None: they
+    never wait."""
     still_share: float = Field(default=0.5, gt=0, le=1)
     """How many clips of one frame are made for each clip, as a share of what steps take."""
     stills_corrected: float = Field(default=0.25, ge=0, le=1)
     """Share of the clips of one frame that teach corrections; the others teach first answers."""
+    stills_decoded: float = Field(default=0.0, ge=0, le=1)
+    """Share of the first answers that are given by the decoder that follows objects, too, where a model has a
+    network for prompts: points of samplers are answered by the decoder."""
     answers_corrected: bool = False
     """Whether each first answer on a clip of one frame is then corrected by a click on its own largest
     error."""

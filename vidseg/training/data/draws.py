@@ -23,6 +23,8 @@ Matrix = NDArray[np.float64]
 _ASPECTS = ((16 / 9, 0.66), (4 / 3, 0.12), (1.0, 0.06), (3 / 2, 0.06), (2.2, 0.04), (9 / 16, 0.06))
 # Shares of a frame that objects fill, as in DAVIS: typically 7 %, from under 1 % to a half.
 _TYPICAL_FILL, _FILL_SPREAD = 0.07, 1.0
+# How large a close-up is, in sizes of what the object passes through, and as a share of the frame at least.
+_AROUND, _LEAST_PART = (1.05, 2.0), 0.15
 
 
 def aspect(rng: Rng) -> float:
@@ -53,6 +55,23 @@ def view(rng: Rng, aspect: float, focus: Matrix, size: int) -> Matrix:
     part = 1.0 if rng.random() < 0.25 else rng.uniform(0.5, 1.0)
     place = np.array([focus[0] / aspect, focus[1]])
     corner = np.clip(place - part * rng.uniform(0.25, 0.75, 2), 0, 1 - part)
+    zoom = size / part
+    return np.array([[zoom / aspect, 0, -corner[0] * zoom], [0, zoom, -corner[1] * zoom], [0, 0, 1.0]])
+
+
+def close_up(rng: Rng, aspect: float, pictures: list[Image], size: int) -> Matrix:
+    """The map from scene to pixels of a window of the frame's own shape around all places of an object, as
+    trackers with `close_up` look at it.
+
+    Args:
+        pictures: T x H x W x 4, the object where it is on each frame.
+    """
+    height, width = pictures[0].shape[:2]
+    boxes = np.array([padded_box(p[..., 3] > 127) for p in pictures if (p[..., 3] > 127).any()])
+    y0, y1, x0, x1 = boxes.min(0)[0], boxes.max(0)[1], boxes.min(0)[2], boxes.max(0)[3]
+    low, high = np.array([x0 / width, y0 / height]), np.array([x1 / width, y1 / height])
+    part = float(np.clip((high - low).max() * log_uniform(rng, *_AROUND), _LEAST_PART, 1.0))
+    corner = np.clip((low + high) / 2 - part * rng.uniform(0.4, 0.6, 2), 0, 1 - part)
     zoom = size / part
     return np.array([[zoom / aspect, 0, -corner[0] * zoom], [0, zoom, -corner[1] * zoom], [0, 0, 1.0]])
 

@@ -371,9 +371,8 @@ class SceneMaker:
     def _sequence(self, rng: Rng) -> Scene | None:
         s = self._settings
         sequence = int(rng.integers(len(self._vos)))
-        run = [
-            self._vos.get(sequence, t) for t in draws.run(rng, self._vos.frames_of(sequence), s.num_frames)
-        ]
+        frames = draws.run(rng, self._vos.frames_of(sequence), s.num_frames)
+        run = [self._vos.get(sequence, t) for t in frames]
         objects = np.unique(run[0][1])
         objects = objects[objects > 0]
         if not len(objects):
@@ -386,6 +385,8 @@ class SceneMaker:
         y0, y1, x0, x1 = padded_box(pictures[0][..., 3] > 0)
         aspect = width / height
         view = draws.view(rng, aspect, np.array([(x0 + x1) / 2, (y0 + y1) / 2]) / height, s.size)
+        if s.close_up and rng.random() < s.close_up:
+            view = draws.close_up(rng, aspect, pictures, s.size)
         to_scene = np.diag([1 / height, 1 / height, 1.0])
         camera = camera_path(rng, s.num_frames, np.array([aspect / 2, 0.5]), rng.choice([0.0, 0.3, 0.8]))
         placements = camera @ to_scene

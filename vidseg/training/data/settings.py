@@ -61,6 +61,9 @@ class ClipSettings(Strict):
     """Probability that a distractor is the object's twin, or cut from the same texture."""
     crossing: float = Field(default=0.0, ge=0, le=1)
     """Probability that the object's twin crosses its way, in front of it or behind it."""
+    close_up: float = Field(default=0.0, ge=0, le=1)
+    """Probability that a real sequence is seen in a close-up of its object, as trackers with `close_up` see
+    it."""
     occluder: float = Field(default=0.25, ge=0, le=1)
     """Probability that something passes in front of the object."""
     vanish: float = Field(default=0.12, ge=0, le=1)

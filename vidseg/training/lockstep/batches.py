@@ -5,8 +5,11 @@ Which clips a step takes depends on how fast they are made, so that two runs dif
 
 from __future__ import annotations
 
+import itertools
+import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 
 import torch
 from torch.utils.data import DataLoader
@@ -15,7 +18,7 @@ from vidseg.training.batches import STILL_SEED, start_worker
 from vidseg.training.data import ClipMaker
 from vidseg.training.lockstep.pool import Pool
 from vidseg.training.lockstep.prepared import Portions, Rows
-from vidseg.training.settings import TrainSettings
+from vidseg.training.settings import StepRange, TrainSettings
 
 CLIPS_A_PORTION = 4
 PORTIONS = 10**7
@@ -27,50 +30,66 @@ class PooledBatches:
     device."""
 
     def __init__(self, settings: TrainSettings, device: torch.device) -> None:
+        self._settings, self._device = settings, device
+
+    def from_step(self, step: int, *, pin_memory: bool = False) -> Iterator[tuple[Rows, Rows]]:
+        """For each step from `step` (0-based) to the last, its batches; a run that goes on makes other clips
+        than before."""
+        for span in self._settings.spans():
+            first = max(step, span.first)
+            if first < span.end:
+                batches = _SpanBatches(self._settings, span, self._device).from_step(first)
+                with closing(batches):
+                    yield from itertools.islice(batches, span.end - first)
+
+
+class _SpanBatches:
+    """The batches of a span of steps, whose clips are of one size and length."""
+
+    def __init__(self, settings: TrainSettings, span: StepRange, device: torch.device) -> None:
         assert settings.lockstep is not None
+        plan = settings.lockstep
         self._settings = settings
-        self._plan = settings.lockstep
-        self._pools = Pool(self._plan.pool, device), Pool(self._plan.pool, device)
+        self._batches = span.batch, settings.first_frames.batch
+        self._pools = Pool(plan.pool, device), Pool(plan.pool, device)
         one_frame = {"num_frames": 1, "mix": settings.first_frames.mix}
-        makers = ClipMaker(settings.data), ClipMaker(settings.data.model_copy(update=one_frame))
-        self._makers = makers
-        if settings.batch:
-            ratio = settings.first_frames.batch / settings.batch
-            stills = max(1, round(CLIPS_A_PORTION * ratio * self._plan.still_share))
+        self._makers = ClipMaker(span.data), ClipMaker(span.data.model_copy(update=one_frame))
+        if span.batch:
+            ratio = settings.first_frames.batch / span.batch
+            stills = max(1, round(CLIPS_A_PORTION * ratio * plan.still_share))
             self._sizes = CLIPS_A_PORTION, stills
         else:
             self._sizes = 0, CLIPS_A_PORTION
-        self._lock = threading.Lock()
+        self._most_draws, self._drawn = plan.most_draws or math.inf, 0
+        self._changed = threading.Condition()
         self._ends = threading.Event()
         self._failure: BaseException | None = None
 
-    @property
-    def made(self) -> int:
-        """How many clips have been made so far, those of one frame aside."""
-        return self._pools[0].taken_in
-
-    def from_step(self, step: int, *, pin_memory: bool = False) -> Iterator[tuple[Rows, Rows]]:
-        """Batches without end; a run that goes on makes other clips than before."""
+    def from_step(self, step: int) -> Generator[tuple[Rows, Rows]]:
+        """Batches without end."""
         loader = iter(self._loader(step))
-        sizes = self._settings.batch, self._settings.first_frames.batch
-        while any(p.size < min(n, p.capacity) for p, n in zip(self._pools, sizes, strict=True)):
+        while any(p.size < min(n, p.capacity) for p, n in zip(self._pools, self._batches, strict=True)):
             self._take_in(next(loader))
-        yield self._draw(sizes)
+        yield self._draw()
         # Clips are taken in on the side only after the first step, in which a GPU records what it does.
         feeder = threading.Thread(target=self._feed, args=(loader,), daemon=True)
         feeder.start()
         try:
             while self._failure is None:
-                yield self._draw(sizes)
+                yield self._draw()
             raise self._failure
         finally:
             self._ends.set()
             feeder.join()
 
-    def _draw(self, sizes: tuple[int, int]) -> tuple[Rows, Rows]:
-        with self._lock:
+    def _draw(self) -> tuple[Rows, Rows]:
+        clip_pool = self._pools[0 if self._batches[0] else 1]
+        with self._changed:
+            while self._drawn > self._most_draws * clip_pool.taken_in and self._failure is None:
+                self._changed.wait()
+            self._drawn += self._batches[0] or self._batches[1]
             clips, stills = (
-                pool.draw(size) if size else {} for pool, size in zip(self._pools, sizes, strict=True)
+                pool.draw(size) if size else {} for pool, size in zip(self._pools, self._batches, strict=True)
             )
         return clips, stills
 
@@ -94,10 +113,13 @@ class PooledBatches:
             while not self._ends.is_set():
                 self._take_in(next(loader))
         except BaseException as error:  # it is raised again where batches are drawn
-            self._failure = error
+            with self._changed:
+                self._failure = error
+                self._changed.notify()
 
     def _take_in(self, portion: tuple[Rows, Rows]) -> None:
-        with self._lock:
+        with self._changed:
             for pool, rows in zip(self._pools, portion, strict=True):
                 if rows:
                     pool.put(rows)
+            self._changed.notify()

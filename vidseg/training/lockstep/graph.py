@@ -5,7 +5,7 @@ Its thousands of small kernels are started at once: Python needs longer to start
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,11 +16,11 @@ WARM_UPS = 3
 
 
 class Recorded:
-    """A function of tensors of fixed shapes; elsewhere than on CUDA it is simply called.
+    """A function of tensors; elsewhere than on CUDA it is simply called.
 
     Args:
-        compute: its inputs are dictionaries of tensors. It must look at no value, and leave gradients in
-            `parameters`.
+        compute: its inputs are dictionaries of tensors; it is recorded anew when their shapes change. It
+            must look at no value, and leave gradients in `parameters`.
         parameters: what gets gradients; each run replaces those of the one before.
     """
 
@@ -40,7 +40,7 @@ class Recorded:
         if not self._records:
             self._forget_gradients()
             return self._compute(*inputs)
-        if self._graph is None:
+        if self._graph is None or _shapes(inputs) != _shapes(self._inputs):
             self._record(inputs)
         for kept, given in zip(self._inputs, inputs, strict=True):
             for name, value in given.items():
@@ -72,3 +72,7 @@ class Recorded:
     def _forget_gradients(self) -> None:
         for parameter in self._parameters:
             parameter.grad = None
+
+
+def _shapes(inputs: Sequence[Mapping[str, Tensor]]) -> list[dict[str, torch.Size]]:
+    return [{name: value.shape for name, value in given.items()} for given in inputs]

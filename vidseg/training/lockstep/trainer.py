@@ -42,12 +42,6 @@ class LockstepTrainer(Trainer):
         one = torch.zeros((), device=self.device)
         self._dials = Dials(one.clone(), one.bool())
         self._recorded = Recorded(self._gradients, list(self._trained.values()), self.device)
-        self._shares = Shares(
-            given=round(settings.unroll.prompts.mask * settings.batch),
-            corrected=round(settings.unroll.corrections * settings.batch),
-            stills_corrected=round(settings.lockstep.stills_corrected * settings.first_frames.batch),
-            answers_corrected=settings.lockstep.answers_corrected,
-        )
 
     def take_step(self, passes: Any) -> tuple[dict[str, float], Unrolled]:
         clips, stills = passes
@@ -69,8 +63,17 @@ class LockstepTrainer(Trainer):
         self._dials.heeds_score.fill_(of_run.heeds_score and not is_young)
 
     def _gradients(self, clips: Rows, stills: Rows) -> Told:
+        plan, of_run = self._plan, self.settings.unroll
+        batch, num_stills = (len(rows["masks"]) if rows else 0 for rows in (clips, stills))
+        shares = Shares(
+            given=round(of_run.prompts.mask * batch),
+            corrected=round(of_run.corrections * batch),
+            stills_corrected=round(plan.stills_corrected * num_stills),
+            stills_decoded=round(plan.stills_decoded * (1 - plan.stills_corrected) * num_stills),
+            answers_corrected=plan.answers_corrected,
+        )
         with self._precision():
-            told = unroll(self._space_time, clips, stills, self._shares, self._dials, self.settings.unroll)
+            told = unroll(self._space_time, clips, stills, shares, self._dials, of_run)
         told.loss.backward()
         return replace(told, loss=told.loss.detach())
 

@@ -44,6 +44,8 @@ class Shares:
     """So many clips, the last ones, are corrected on their last frame."""
     stills_corrected: int
     """So many rows of one frame, the last ones, are corrections; the others are first answers."""
+    stills_decoded: int = 0
+    """So many of these first answers are given by the decoder, too."""
     answers_corrected: bool = False
     """Whether these first answers are corrected, too, by a click on what is wrong with each."""
 
@@ -199,8 +201,12 @@ def _answer_stills(model: SpaceTimeModel, features: Features, stills: Rows, shar
         asked = _rows(features, slice(first))
         for answer in _answers(model, asked, stills["drawn"][:first], stills["guess"][:first]):
             judged.append(_Judged("prompt", answer, masks[:first]))
+        if part := min(shares.stills_decoded, first):
+            some, drawn, guess = _rows(features, slice(part)), stills["drawn"][:part], stills["guess"][:part]
+            for answer in _answers(model, some, drawn, guess, by_decoder=True):
+                judged.append(_Judged("decode", answer, masks[:part]))
         if shares.answers_corrected:
-            so_far = judged[-1].decoded.low_res_logits_bhw.detach()
+            so_far = judged[model.prompt_passes - 1].decoded.low_res_logits_bhw.detach()
             points, labels = deepest_errors(so_far, on_grid(masks[:first], so_far.shape[-1]))
             key_grid = (so_far.shape[-2] // PATCH, so_far.shape[-1] // PATCH)
             drawn = prompt_maps.draw(points, labels, key_grid, STRIDE)
@@ -228,12 +234,18 @@ def deepest_errors(logits_rhw: Tensor, truth_rhw: Tensor) -> tuple[Tensor, Tenso
     is_missed = missed.flatten(1).sum(dim=1) >= excess.flatten(1).sum(dim=1)
     error = torch.where(is_missed[:, None, None], missed, excess)
     # How full ever larger windows are is highest deep inside.
-    depth = torch.stack([F.avg_pool2d(error[:, None].float(), k, 1, k // 2) for k in WINDOWS]).sum(dim=0)
+    depth = torch.stack([_share_around(error[:, None].float(), k) for k in WINDOWS]).sum(dim=0)
     place = torch.where(error[:, None], depth, -1.0).flatten(1).argmax(dim=1)
     width = logits_rhw.shape[-1]
     points = torch.stack((place % width, place // width), dim=1)[:, None] + 0.5
     labels = torch.where(error.flatten(1).any(dim=1), is_missed.int(), -1)
     return points * LOW_RES_STRIDE, labels[:, None]
+
+
+def _share_around(map_r1hw: Tensor, side: int) -> Tensor:
+    """The mean of the square window around each cell; a row's and then a column's, as a square is slow."""
+    of_rows = F.avg_pool2d(map_r1hw, (1, side), 1, (0, side // 2))
+    return F.avg_pool2d(of_rows, (side, 1), 1, (side // 2, 0))
 
 
 def _shown_of(judged: Sequence[_Judged], shares: Shares) -> Tensor:
@@ -244,12 +256,15 @@ def _shown_of(judged: Sequence[_Judged], shares: Shares) -> Tensor:
     return torch.cat([each.decoded.low_res_logits_bhw for each in shown])[:, None].detach()
 
 
-def _answers(model: SpaceTimeModel, features: Features, drawn: Tensor, guess: Tensor) -> list[Decoded]:
+def _answers(
+    model: SpaceTimeModel, features: Features, drawn: Tensor, guess: Tensor, *, by_decoder: bool = False
+) -> list[Decoded]:
     """The answers to first prompts in all passes."""
     conditioned, mask = model.without_memory(features), guess.float()
     answers: list[Answer] = []
     for _ in range(model.prompt_passes):
-        answers.append(model.answer_prompt(features, conditioned, drawn.float(), mask, is_first=True))
+        answer = model.answer_prompt(features, conditioned, drawn.float(), mask, is_first=not by_decoder)
+        answers.append(answer)
         mask = answers[-1].logits_rhw.detach().sigmoid()
     return [model.decoded(features, answer) for answer in answers]
 
