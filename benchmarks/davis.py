@@ -2,9 +2,13 @@
 
     python benchmarks/davis.py --root DAVIS [--prompt mask|box|click] [--tracker NAME] [--weights FILE]
                                [--image-size S] [--set ImageSets/2016/val.txt] [--follow flow-prior|nanosam]
+                               [--starts N]
 
 With --follow the tracker's image model follows the object without its memory, by a rule of
 `vidseg.trackers.following`.
+
+With --starts each sequence is also followed from later frames to its end: with 4 from the first frame, and
+after a quarter, a half and three quarters of it. So few sequences say more of a tracker.
 
 The box is the tight one, the click the point of the object that is furthest from its contour.
 
@@ -17,7 +21,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +36,8 @@ from vidseg.trackers.contract import Tracker
 from vidseg.trackers.following import FollowingTracker
 from vidseg.trackers.following.rules import FOLLOWING
 from vidseg.training.prompts import prompt_of
+
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,7 @@ def main() -> None:
     parser.add_argument(
         "--set", default="ImageSets/2016/val.txt", help="file of sequence names under the root"
     )
+    parser.add_argument("--starts", type=int, default=1, help="how many in each sequence")
     args = parser.parse_args()
 
     tracker: Tracker
@@ -68,18 +75,38 @@ def main() -> None:
         tracker = vidseg.load(args.tracker, weights=args.weights, image_size=args.image_size)
     scores = {}
     for name in (args.root / args.set).read_text().split():
-        scores[name] = score = score_sequence(args.root, name, tracker, args.prompt)
+        scores[name] = score = score_sequence(args.root, name, tracker, args.prompt, args.starts)
         print(_line(name, [score]), flush=True)
     print(_line(f"mean of {len(scores)}, {args.prompt}", list(scores.values())))
 
 
-def score_sequence(root: Path, name: str, tracker: Tracker, prompt: str) -> SequenceScore:
-    """Track one sequence, all its annotated foreground as one object, and score it."""
+def score_sequence(root: Path, name: str, tracker: Tracker, prompt: str, starts: int = 1) -> SequenceScore:
+    """Track one sequence, all its annotated foreground as one object, and score it.
+
+    Args:
+        starts: from so many frames of it, of which those without the object are left out.
+    """
     truths = truths_of(root / "Annotations/480p" / name)
+    frames = list(frames_of(root / "JPEGImages/480p" / name))
+    firsts = [len(truths) * start // starts for start in range(starts)]
+    scores = [score_from(frames[first:], truths, tracker, prompt) for first in firsts if truths[first].any()]
+    mean_j, mean_f = (
+        float(np.mean(each)) for each in zip(*((s.mean_j, s.mean_f) for s in scores), strict=True)
+    )
+    num_frames, wall_s, cpu_s = (
+        sum(each) for each in zip(*((s.num_frames, s.wall_s, s.cpu_s) for s in scores), strict=True)
+    )
+    return SequenceScore(mean_j, mean_f, num_frames, wall_s, cpu_s)
+
+
+def score_from(
+    frames: Sequence[vidseg.Frame], truths: Sequence[Mask], tracker: Tracker, prompt: str
+) -> SequenceScore:
+    """Track through frames of a sequence from a prompt on their first one."""
     session = tracker.start(num_frames=len(truths))
-    session.prompt(1, **prompt_of(prompt, truths[0]))
+    session.prompt(1, **prompt_of(prompt, truths[frames[0].index]))
     js, fs, wall_s, cpu_s = [], [], 0.0, 0.0
-    for frame in frames_of(root / "JPEGImages/480p" / name):
+    for frame in frames:
         wall, cpu = time.perf_counter(), time.process_time()
         mask = session.step(frame).masks[0]
         wall_s += time.perf_counter() - wall
@@ -94,11 +121,11 @@ def frames_of(folder: Path) -> Iterator[vidseg.Frame]:
         yield vidseg.Frame(index, index / 24, cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB))
 
 
-def truths_of(folder: Path) -> list[npt.NDArray[np.bool_]]:
+def truths_of(folder: Path) -> list[Mask]:
     return [read_mask(path) for path in sorted(folder.glob("*.png"))]
 
 
-def read_mask(path: Path) -> npt.NDArray[np.bool_]:
+def read_mask(path: Path) -> Mask:
     from PIL import Image
 
     with Image.open(path) as picture:
