@@ -180,10 +180,14 @@ def test_stages_change_the_clips_of_a_run_in_lockstep(tmp_path: Path) -> None:
         tmp_path,
         lockstep={"pool": 8},
         first_frames={"batch": 2},
-        stages=[{"from_step": 2, "size": 96, "num_frames": 2, "batch": 3}],
+        stages=[{"from_step": 2, "size": 96, "num_frames": 2, "batch": 3, "first_frames": 4}],
     )
-    shapes = [rows["masks"].shape for rows, _ in PooledBatches(settings, torch.device("cpu")).from_step(0)]
-    assert [tuple(shape) for shape in shapes] == [(2, 3, SIZE, SIZE)] * 2 + [(3, 2, 96, 96)] * 4
+    shapes = [
+        tuple(tuple(rows["masks"].shape) for rows in step)
+        for step in PooledBatches(settings, torch.device("cpu")).from_step(0)
+    ]
+    young, old = ((2, 3, SIZE, SIZE), (2, 1, SIZE, SIZE)), ((3, 2, 96, 96), (4, 1, 96, 96))
+    assert shapes == [young] * 2 + [old] * 4
     assert len(list(PooledBatches(settings, torch.device("cpu")).from_step(5))) == 1
     assert train(settings, tmp_path / "run")["status"] == "done"
 

@@ -325,14 +325,17 @@ def test_the_learning_rate_warms_up_and_falls(tmp_path: Path) -> None:
 
 
 def test_a_step_takes_clips_of_one_frame_besides(tmp_path: Path) -> None:
-    settings = training_settings(tmp_path, first_frames={"batch": 3})
+    stages = [{"from_step": 4, "first_frames": 1}]
+    settings = training_settings(tmp_path, first_frames={"batch": 3}, stages=stages)
     steps = list(Batches(settings).from_step(0))
     shapes = [[tuple(masks.shape[:2]) for _, masks in passes] for passes in steps]
     of_clips = (settings.batch, settings.data.num_frames)
-    assert shapes == [[(3, 1), of_clips]] * settings.steps
-    assert len({passes[0][0].numpy().tobytes() for passes in steps}) == settings.steps
-    later = next(Batches(settings).from_step(2))
-    assert all(torch.equal(a[0], b[0]) for a, b in zip(later, steps[2], strict=True))
+    assert shapes == [[(3, 1), of_clips]] * 4 + [[(1, 1), of_clips]] * (settings.steps - 4)
+    of_one_frame = [image.numpy().tobytes() for passes in steps for image in passes[0][0]]
+    assert len(set(of_one_frame)) == 4 * 3 + settings.steps - 4
+    for step in (2, 5):
+        later = next(Batches(settings).from_step(step))
+        assert all(torch.equal(a[0], b[0]) for a, b in zip(later, steps[step], strict=True))
     plain = next(Batches(training_settings(tmp_path)).from_step(0))
     assert torch.equal(plain[0][0], steps[0][1][0])
 

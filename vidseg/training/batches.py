@@ -51,9 +51,10 @@ class Batches:
         stop = span.clips_before + (span.end - span.first) * per_step
         clips = self._load(ClipDataset(maker, stop, settings.seed), span.batch, start, pin_memory)
         stills: Iterator[Clips] | None = None
-        if count := settings.first_frames.batch:
-            of_stills = ClipDataset(still_maker, span.end * count, settings.seed + STILL_SEED)
-            stills = self._load(of_stills, count, first * count, pin_memory)
+        if count := span.first_frames:
+            start, stop = (span.stills_before + (step - span.first) * count for step in (first, span.end))
+            of_stills = ClipDataset(still_maker, stop, settings.seed + STILL_SEED)
+            stills = self._load(of_stills, count, start, pin_memory)
         for _ in range(first, span.end):
             passes = [] if stills is None else [next(stills)]
             yield [*passes, *(next(clips) for _ in range(settings.accumulate))]

@@ -56,6 +56,8 @@ class TrainingStage(Strict):
     num_frames: Annotated[int, Field(ge=1)] | None = None
     size: Annotated[int, Field(ge=64, multiple_of=32)] | None = None
     batch: Annotated[int, Field(ge=1)] | None = None
+    first_frames: Annotated[int, Field(ge=1)] | None = None
+    """How many clips of one frame a step takes, as `batch` of `FirstFrames`."""
 
 
 class FirstFrames(Strict):
@@ -175,17 +177,29 @@ class TrainSettings(Strict):
         """The run cut into spans of steps with clips and batches of one kind."""
         spans: list[StepRange] = []
         size, num_frames, batch = self.data.size, self.data.num_frames, self.batch
-        clips = 0
+        first_frames = self.first_frames.batch
+        clips = stills = 0
         starts = [0, *(s.from_step for s in self.stages)]
         for row, (first, end) in enumerate(zip(starts, [*starts[1:], self.steps], strict=True)):
             if row:
                 stage = self.stages[row - 1]
                 size, num_frames = stage.size or size, stage.num_frames or num_frames
                 batch = stage.batch or batch
+                first_frames = stage.first_frames or first_frames
             end = min(end, self.steps)
             if end > first:
                 data = self.data.model_copy(update={"size": size, "num_frames": num_frames})
-                spans.append(StepRange(first=first, end=end, batch=batch, clips_before=clips, data=data))
+                span = StepRange(
+                    first=first,
+                    end=end,
+                    batch=batch,
+                    first_frames=first_frames,
+                    clips_before=clips,
+                    stills_before=stills,
+                    data=data,
+                )
+                spans.append(span)
+                stills += (end - first) * first_frames
                 clips += (end - first) * batch * self.accumulate
         return spans
 
@@ -209,8 +223,12 @@ class StepRange(Strict):
     first: int
     end: int
     batch: int
+    first_frames: int
+    """Clips of one frame that a step takes."""
     clips_before: int
     """Clips that the steps before `first` take."""
+    stills_before: int
+    """Clips of one frame that these steps take."""
     data: ClipSettings
 
 

@@ -50,12 +50,12 @@ class _SpanBatches:
         assert settings.lockstep is not None
         plan = settings.lockstep
         self._settings = settings
-        self._batches = span.batch, settings.first_frames.batch
+        self._batches = span.batch, span.first_frames
         self._pools = Pool(plan.pool, device), Pool(plan.pool, device)
         one_frame = {"num_frames": 1, "mix": settings.first_frames.mix}
         self._makers = ClipMaker(span.data), ClipMaker(span.data.model_copy(update=one_frame))
         if span.batch:
-            ratio = settings.first_frames.batch / span.batch
+            ratio = span.first_frames / span.batch
             stills = max(1, round(CLIPS_A_PORTION * ratio * plan.still_share))
             self._sizes = CLIPS_A_PORTION, stills
         else:
