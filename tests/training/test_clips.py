@@ -190,6 +190,21 @@ def test_a_close_up_holds_the_whole_way_of_its_object(seed: int) -> None:
     assert np.isclose(view[1, 1] * 90 / 160, view[0, 0])  # the picture's own shape, squashed to a square
 
 
+@pytest.mark.parametrize("kind", ["composed", "in_place", "whole", "vos"])
+def test_a_closer_look_shows_the_object_and_little_around_it(tmp_path: Path, kind: str) -> None:
+    mix = ClipMix(**dict.fromkeys(["composed", "in_place", "whole", "vos"], 0.0) | {kind: 1.0})
+    stills = [StillFolder(folder=str(make_stills(tmp_path / "stills", ["a"])))]
+    sources = {"stills": stills, "vos": [str(make_vos(tmp_path / "vos"))], "mix": mix}
+    maker = ClipMaker(plain(num_frames=1, closer_look=1, **sources))
+    for seed in range(8):
+        clip = maker.make(seed)
+        rows, columns = (np.flatnonzero(clip.masks[0].any(axis=axis)) for axis in (1, 0))
+        # Margins of 0.45 on both sides leave the object half of the window's side, a little less by blur.
+        assert min(np.ptp(rows), np.ptp(columns)) > 0.45 * SIZE
+        if kind == "vos":
+            assert_masks_are_bright(clip)
+
+
 def test_real_sequences_are_seen_in_close_ups_if_asked(tmp_path: Path) -> None:
     mix = ClipMix(composed=0, in_place=0, whole=0, vos=1)
     vos = [str(make_vos(tmp_path))]

@@ -28,9 +28,9 @@ class Batches:
 
     def __init__(self, settings: TrainSettings) -> None:
         self._settings = settings
-        one_frame = {"num_frames": 1, "mix": settings.first_frames.mix}
+        of_one_frame = settings.first_frames.clips
         self._spans = [
-            (span, maker_of(settings, span.data), maker_of(settings, span.data.model_copy(update=one_frame)))
+            (span, maker_of(settings, span.data), maker_of(settings, of_one_frame(span.data)))
             for span in settings.spans()
         ]
 

@@ -67,6 +67,13 @@ class FirstFrames(Strict):
     batch: int = Field(default=0, ge=0)
     """How many a step takes; 0: none."""
     mix: ClipMix = ClipMix()
+    closer_look: float = Field(default=0.0, ge=0, le=1)
+    """Probability that one shows its object and little around it; see `ClipSettings.closer_look`."""
+
+    def clips(self, data: ClipSettings) -> ClipSettings:
+        """The settings of these clips, by those of the others."""
+        changes = {"num_frames": 1, "mix": self.mix, "closer_look": self.closer_look}
+        return data.model_copy(update=changes)
 
 
 class Lockstep(Strict):

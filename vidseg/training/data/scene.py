@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -20,6 +20,8 @@ MIN_PIXELS = 60
 _MIN_VISIBLE = 0.4
 _MAX_FILL = 0.6
 _MAX_BLUR_PX = 17
+# How far a closer look reaches beyond each side of the object, in its widths or heights.
+_AROUND = 0.1, 0.45
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +44,16 @@ def render(rng: Rng, scene: Scene, settings: ClipSettings, left_out: int = 0) ->
         left_out: how many of the scene's frames after the first are not shown.
     """
     size = settings.size
-    for layer in scene.layers:
-        layer.shrink(scene.view)
     look = Look(rng, settings)
     shutter = rng.uniform(0.25, 0.8) if rng.random() < settings.motion_blur else 0.0
     times = list(range(settings.num_frames))
     if rng.random() < 0.4:
         times.reverse()
     del times[1 : 1 + left_out]
+    if settings.closer_look and rng.random() < settings.closer_look:
+        scene = replace(scene, view=_closer(rng, scene, times[0], size) @ scene.view)
+    for layer in scene.layers:
+        layer.shrink(scene.view)
     images = np.empty((len(times), size, size, 3), np.uint8)
     masks = np.empty((len(times), size, size), np.bool_)
     for k, t in enumerate(times):
@@ -61,6 +65,20 @@ def render(rng: Rng, scene: Scene, settings: ClipSettings, left_out: int = 0) ->
                 return None
         images[k] = look.apply(image, t)
     return Clip(images, masks)
+
+
+def _closer(rng: Rng, scene: Scene, t: int, size: int) -> NDArray[np.float64]:
+    """The map from pixels of the clip to those of a window around the object on frame t, stretched to a
+    square: 3 x 3."""
+    _, visible, _ = _compose(scene, t, size, 0.0)
+    rows, columns = (np.flatnonzero((visible > 127).any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return np.eye(3)
+    low, high = np.array([columns[0], rows[0]], float), np.array([columns[-1], rows[-1]]) + 1.0
+    margins = (high - low) * rng.uniform(*_AROUND, (2, 2))
+    low, high = np.clip(low - margins[0], 0, size), np.clip(high + margins[1], 0, size)
+    x, y = size / (high - low)
+    return np.array([[x, 0, -low[0] * x], [0, y, -low[1] * y], [0, 0, 1.0]])
 
 
 def _compose(

@@ -64,6 +64,9 @@ class ClipSettings(Strict):
     close_up: float = Field(default=0.0, ge=0, le=1)
     """Probability that a real sequence is seen in a close-up of its object, as trackers with `close_up` see
     it."""
+    closer_look: float = Field(default=0.0, ge=0, le=1)
+    """Probability that a clip shows the object as it is on the first frame, and little around it, stretched
+    to a square, as `vidseg.trackers.closer_look` shows it."""
     occluder: float = Field(default=0.25, ge=0, le=1)
     """Probability that something passes in front of the object."""
     vanish: float = Field(default=0.12, ge=0, le=1)

@@ -52,8 +52,7 @@ class _SpanBatches:
         self._settings = settings
         self._batches = span.batch, span.first_frames
         self._pools = Pool(plan.pool, device), Pool(plan.pool, device)
-        one_frame = {"num_frames": 1, "mix": settings.first_frames.mix}
-        self._makers = ClipMaker(span.data), ClipMaker(span.data.model_copy(update=one_frame))
+        self._makers = ClipMaker(span.data), ClipMaker(settings.first_frames.clips(span.data))
         if span.batch:
             ratio = span.first_frames / span.batch
             stills = max(1, round(CLIPS_A_PORTION * ratio * plan.still_share))
