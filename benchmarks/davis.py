@@ -76,8 +76,8 @@ def main() -> None:
     scores = {}
     for name in (args.root / args.set).read_text().split():
         scores[name] = score = score_sequence(args.root, name, tracker, args.prompt, args.starts)
-        print(_line(name, [score]), flush=True)
-    print(_line(f"mean of {len(scores)}, {args.prompt}", list(scores.values())))
+        print(_line(name, score), flush=True)
+    print(_line(f"mean of {len(scores)}, {args.prompt}", mean_of(list(scores.values()))))
 
 
 def score_sequence(root: Path, name: str, tracker: Tracker, prompt: str, starts: int = 1) -> SequenceScore:
@@ -89,14 +89,20 @@ def score_sequence(root: Path, name: str, tracker: Tracker, prompt: str, starts:
     truths = truths_of(root / "Annotations/480p" / name)
     frames = list(frames_of(root / "JPEGImages/480p" / name))
     firsts = [len(truths) * start // starts for start in range(starts)]
-    scores = [score_from(frames[first:], truths, tracker, prompt) for first in firsts if truths[first].any()]
-    mean_j, mean_f = (
-        float(np.mean(each)) for each in zip(*((s.mean_j, s.mean_f) for s in scores), strict=True)
+    return mean_of(
+        [score_from(frames[first:], truths, tracker, prompt) for first in firsts if truths[first].any()]
     )
-    num_frames, wall_s, cpu_s = (
-        sum(each) for each in zip(*((s.num_frames, s.wall_s, s.cpu_s) for s in scores), strict=True)
+
+
+def mean_of(scores: Sequence[SequenceScore]) -> SequenceScore:
+    """Mean scores, and how many frames and how much time they took together."""
+    return SequenceScore(
+        float(np.mean([score.mean_j for score in scores])),
+        float(np.mean([score.mean_f for score in scores])),
+        sum(score.num_frames for score in scores),
+        sum(score.wall_s for score in scores),
+        sum(score.cpu_s for score in scores),
     )
-    return SequenceScore(mean_j, mean_f, num_frames, wall_s, cpu_s)
 
 
 def score_from(
@@ -132,15 +138,11 @@ def read_mask(path: Path) -> Mask:
         return np.asarray(picture) > 0
 
 
-def _line(name: str, scores: list[SequenceScore]) -> str:
-    mean_j, mean_f = (
-        float(np.mean(each)) for each in zip(*((s.mean_j, s.mean_f) for s in scores), strict=True)
-    )
-    frames = sum(score.num_frames for score in scores)
-    wall, cpu = sum(score.wall_s for score in scores), sum(score.cpu_s for score in scores)
+def _line(name: str, score: SequenceScore) -> str:
     return (
-        f"{name:<24} J {mean_j:.3f}  F {mean_f:.3f}  J&F {(mean_j + mean_f) / 2:.3f}  "
-        f"{frames / wall:5.1f} frames/s  {1000 * cpu / frames:4.0f} CPU ms a frame"
+        f"{name:<24} J {score.mean_j:.3f}  F {score.mean_f:.3f}  "
+        f"J&F {(score.mean_j + score.mean_f) / 2:.3f}  {score.num_frames / score.wall_s:5.1f} frames/s  "
+        f"{1000 * score.cpu_s / score.num_frames:4.0f} CPU ms a frame"
     )
 
 

@@ -18,9 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
-from davis import score_sequence
+from davis import mean_of, score_sequence
 from torch import Tensor
 
 import vidseg
@@ -50,11 +49,10 @@ def main() -> None:
     sequences = (args.root / args.set).read_text().split()
     for name in args.parts or PARTS:
         with PARTS[name](args.weights) as tracker:
-            scores = [
-                score_sequence(args.root, each, tracker, args.prompt, args.starts) for each in sequences
-            ]
-        mean_j, mean_f = np.mean([s.mean_j for s in scores]), np.mean([s.mean_f for s in scores])
-        print(f"without {name:<28} J {mean_j:.3f}  F {mean_f:.3f}", flush=True)
+            mean = mean_of(
+                [score_sequence(args.root, each, tracker, args.prompt, args.starts) for each in sequences]
+            )
+        print(f"without {name:<28} J {mean.mean_j:.3f}  F {mean.mean_f:.3f}", flush=True)
 
 
 @contextmanager

@@ -201,15 +201,8 @@ class KeepsWindows(Protocol):
         ...
 
 
-@runtime_checkable
-class LooksCloser(Protocol):
-    """A model that answers boxes and clicks better where the object fills its input; see
-    `vidseg.trackers.closer_look`."""
-
-    @property
-    def looks_closer(self) -> bool:
-        """Whether it does so, as it was configured."""
-        ...
+class Decodes(Protocol):
+    """A model that chooses among its candidates."""
 
     def decode(
         self,
@@ -220,7 +213,18 @@ class LooksCloser(Protocol):
         labels_bp: Tensor | None = None,
         previous_logits_bhw: Tensor | None = None,
     ) -> Decoded:
-        """See `MemoryModel.decode`."""
+        """The candidate that the model's own rules choose for each of B objects; see `candidates`."""
+        ...
+
+
+@runtime_checkable
+class LooksCloser(Decodes, Protocol):
+    """A model that answers boxes and clicks better where the object fills its input; see
+    `vidseg.trackers.closer_look`."""
+
+    @property
+    def looks_closer(self) -> bool:
+        """Whether it does so, as it was configured."""
         ...
 
     def with_masks(self, features: Features, decoded: Decoded, logits_bhw: Tensor) -> Decoded:
@@ -245,7 +249,7 @@ class LooksCloser(Protocol):
         ...
 
 
-class MemoryModel(ImageModel, Protocol):
+class MemoryModel(ImageModel, Decodes, Protocol):
     """An image model with a memory, with which the engine tracks."""
 
     clicks_correct: bool
@@ -273,18 +277,6 @@ class MemoryModel(ImageModel, Protocol):
             recalls: one for each object, all of one shape (`Recall.shape`).
             pointer_limit: the times of pointers are divided by it.
         """
-        ...
-
-    def decode(
-        self,
-        features: Features,
-        conditioned_bchw: Tensor,
-        *,
-        points_bp2: Tensor | None = None,
-        labels_bp: Tensor | None = None,
-        previous_logits_bhw: Tensor | None = None,
-    ) -> Decoded:
-        """The candidate that the model's own rules choose for each of B objects; see `candidates`."""
         ...
 
     def take(self, candidates: Candidates, chosen_b: Tensor) -> Decoded:

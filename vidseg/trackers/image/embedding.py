@@ -33,8 +33,9 @@ class Embedding:
     Coordinates are pixels of the picture, x to the right, y down, origin at the top-left corner.
 
     Args:
-        picture: uint8 H x W x 3, RGB, for models that look closer at what a prompt asks for; None: they do
-            not.
+        picture: uint8 H x W x 3, RGB: parts of it are encoded if a sampler asks for crops, or a model looks
+            closer at what a prompt asks for.
+        embed: encodes such a crop.
     """
 
     def __init__(
@@ -43,22 +44,21 @@ class Embedding:
         framing: Framing,
         model_input_3ss: Tensor,
         encoded: Features,
-        size_hw: tuple[int, int],
+        picture: npt.NDArray[np.uint8],
+        embed: Callable[[npt.NDArray[np.uint8]], Embedding],
         sampling: Mapping[str, Any] | None = None,
-        embed_crop: Callable[[Crop], Embedding] | None = None,
-        picture: npt.NDArray[np.uint8] | None = None,
         weights_sha256: str | None = None,
     ) -> None:
-        self.size_hw = size_hw
+        self.size_hw = picture.shape[0], picture.shape[1]
         """Height and width of the picture."""
         self.encoded = encoded
         """The features that all prompts share: one row, on the model's device."""
         self._model = model
         self._framing = framing
         self._model_input_3ss = model_input_3ss
-        self._sampling = sampling or {}
-        self._embed_crop = embed_crop
         self._picture = picture
+        self._embed = embed
+        self._sampling = sampling or {}
         self._weights_sha256 = weights_sha256
 
     @property
@@ -149,15 +149,17 @@ class Embedding:
 
     def prompted(self) -> EmbeddedPicture:
         """The picture as samplers ask it; see `vidseg.samplers.PromptedPicture`."""
-        embed_crop = self._embed_crop
         return EmbeddedPicture(
             model=self._model,
             framing=self._framing,
             encoded=self.encoded,
             size_hw=self.size_hw,
-            embed_crop=None if embed_crop is None else lambda crop: embed_crop(crop).prompted(),
+            embed_crop=self._prompted_crop,
             weights_sha256=self._weights_sha256,
         )
+
+    def _prompted_crop(self, crop: Crop) -> EmbeddedPicture:
+        return self._embed(self._picture[crop.y0 : crop.y1, crop.x0 : crop.x1]).prompted()
 
     @torch.inference_mode()
     def answers(self, prompts: Sequence[ImagePrompt]) -> list[Answer]:
@@ -186,10 +188,9 @@ class Embedding:
             labels_bp=labels,
             previous_logits_bhw=torch.stack(given).to(device) if given else None,
         )
-        if self._picture is not None:
-            candidates = looked_closer(
-                self._model, self._framing, self._picture, self.encoded, prompts, candidates
-            )
+        candidates = looked_closer(
+            self._model, self._framing, self._picture, self.encoded, prompts, candidates
+        )
         num_tokens = self._model.num_prompt_tokens(labels)
         rows = zip(prompts, candidates.logits_bkhw, candidates.predicted_ious_bk, strict=True)
         return [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ import numpy.typing as npt
 import torch
 
 from vidseg.errors import InputError
-from vidseg.samplers.points import Crop
 from vidseg.trackers.image.embedding import Embedding
 from vidseg.trackers.image.framing import Framing
 from vidseg.trackers.model import ImageModel
@@ -90,18 +88,13 @@ class ImageSegmenter:
                 self.framing,
                 model_input,
                 features.rows(torch.tensor([row])),
-                (image.shape[0], image.shape[1]),
-                self.sampling,
-                # Crops are encoded only if a sampler asks for them; until then this holds the picture.
-                partial(self._embed_crop, image),
                 image,
+                self.embed,
+                self.sampling,
                 self.weights_sha256,
             )
             for row, (image, model_input) in enumerate(zip(images, inputs, strict=True))
         ]
-
-    def _embed_crop(self, image: npt.NDArray[np.uint8], crop: Crop) -> Embedding:
-        return self.embed(image[crop.y0 : crop.y1, crop.x0 : crop.x1])
 
     def __repr__(self) -> str:
         return f"ImageSegmenter('{self.name}', {self.device}, {str(self.dtype).removeprefix('torch.')})"

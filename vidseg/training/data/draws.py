@@ -55,8 +55,7 @@ def view(rng: Rng, aspect: float, focus: Matrix, size: int) -> Matrix:
     part = 1.0 if rng.random() < 0.25 else rng.uniform(0.5, 1.0)
     place = np.array([focus[0] / aspect, focus[1]])
     corner = np.clip(place - part * rng.uniform(0.25, 0.75, 2), 0, 1 - part)
-    zoom = size / part
-    return np.array([[zoom / aspect, 0, -corner[0] * zoom], [0, zoom, -corner[1] * zoom], [0, 0, 1.0]])
+    return _window(aspect, corner, part, size)
 
 
 def close_up(rng: Rng, aspect: float, pictures: list[Image], size: int) -> Matrix:
@@ -72,6 +71,15 @@ def close_up(rng: Rng, aspect: float, pictures: list[Image], size: int) -> Matri
     low, high = np.array([x0 / width, y0 / height]), np.array([x1 / width, y1 / height])
     part = float(np.clip((high - low).max() * log_uniform(rng, *_AROUND), _LEAST_PART, 1.0))
     corner = np.clip((low + high) / 2 - part * rng.uniform(0.4, 0.6, 2), 0, 1 - part)
+    return _window(aspect, corner, part, size)
+
+
+def _window(aspect: float, corner: Matrix, part: float, size: int) -> Matrix:
+    """The map from scene to pixels of a part of the frame, squashed to S x S.
+
+    Args:
+        corner: its top left one, and `part` its width and height, as shares of the frame's.
+    """
     zoom = size / part
     return np.array([[zoom / aspect, 0, -corner[0] * zoom], [0, zoom, -corner[1] * zoom], [0, 0, 1.0]])
 

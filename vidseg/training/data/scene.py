@@ -12,6 +12,7 @@ from vidseg.training.data.clip import Clip
 from vidseg.training.data.layer import Layer
 from vidseg.training.data.look import Look
 from vidseg.training.data.settings import ClipSettings
+from vidseg.training.prompts import tight_box
 
 Rng = np.random.Generator
 
@@ -71,10 +72,10 @@ def _closer(rng: Rng, scene: Scene, t: int, size: int) -> NDArray[np.float64]:
     """The map from pixels of the clip to those of a window around the object on frame t, stretched to a
     square: 3 x 3."""
     _, visible, _ = _compose(scene, t, size, 0.0)
-    rows, columns = (np.flatnonzero((visible > 127).any(axis=axis)) for axis in (1, 0))
-    if not len(rows):
+    mask = visible > 127
+    if not mask.any():
         return np.eye(3)
-    low, high = np.array([columns[0], rows[0]], float), np.array([columns[-1], rows[-1]]) + 1.0
+    low, high = np.array(tight_box(mask)).reshape(2, 2)
     margins = (high - low) * rng.uniform(*_AROUND, (2, 2))
     low, high = np.clip(low - margins[0], 0, size), np.clip(high + margins[1], 0, size)
     x, y = size / (high - low)

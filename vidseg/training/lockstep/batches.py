@@ -60,6 +60,8 @@ class _SpanBatches:
         else:
             self._sizes = 0, CLIPS_A_PORTION
         self._most_draws, self._drawn = plan.most_draws or math.inf, 0
+        # Of this pool draws are counted: of that of clips, if steps take any.
+        self._counted = 0 if span.batch else 1
         self._changed = threading.Condition()
         self._ends = threading.Event()
         self._failure: BaseException | None = None
@@ -82,11 +84,11 @@ class _SpanBatches:
             feeder.join()
 
     def _draw(self) -> tuple[Rows, Rows]:
-        clip_pool = self._pools[0 if self._batches[0] else 1]
+        counted = self._pools[self._counted]
         with self._changed:
-            while self._drawn > self._most_draws * clip_pool.taken_in and self._failure is None:
+            while self._drawn > self._most_draws * counted.taken_in and self._failure is None:
                 self._changed.wait()
-            self._drawn += self._batches[0] or self._batches[1]
+            self._drawn += self._batches[self._counted]
             clips, stills = (
                 pool.draw(size) if size else {} for pool, size in zip(self._pools, self._batches, strict=True)
             )

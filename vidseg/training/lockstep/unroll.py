@@ -265,7 +265,7 @@ def _answers(
     for _ in range(model.prompt_passes):
         answer = model.answer_prompt(features, conditioned, drawn.float(), mask, is_first=not by_decoder)
         answers.append(answer)
-        mask = answers[-1].logits_rhw.detach().sigmoid()
+        mask = answer.logits_rhw.detach().sigmoid()
     return [model.decoded(features, answer) for answer in answers]
 
 
