@@ -305,6 +305,15 @@ def test_the_average_follows_the_weights(tmp_path: Path) -> None:
     torch.testing.assert_close(trainer.ema.state["to_key.0.weight"], wanted)
 
 
+def test_the_average_is_the_plain_mean_from_a_step_on(tmp_path: Path) -> None:
+    trainer = trainer_of(tmp_path, mean_from=2)
+    weights = []
+    for _ in range(5):
+        trainer.take_step([clips(trainer.settings)])
+        weights.append(trainer.model.state_dict()["to_key.0.weight"].clone())
+    torch.testing.assert_close(trainer.ema.state["to_key.0.weight"], torch.stack(weights[2:]).mean(dim=0))
+
+
 def test_the_log_is_a_table_of_numbers(tmp_path: Path) -> None:
     train(training_settings(tmp_path, steps=5), tmp_path / "run")
     with open(tmp_path / "run" / "log.csv", newline="", encoding="utf-8") as file:

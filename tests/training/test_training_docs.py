@@ -84,7 +84,7 @@ def test_every_setting_is_shown_with_its_default(tmp_path: Path) -> None:
 
     said = shown.model_dump()
     default = TrainSettings(tracker=shown.tracker, steps=shown.steps, data=ClipSettings()).model_dump()
-    of_run = ("init", "minutes", "lockstep", "distil", "prompt_head", "stages")
+    of_run = ("init", "minutes", "mean_from", "lockstep", "distil", "prompt_head", "stages")
     for section, examples in {"": of_run, "data": ("stills", "videos", "vos")}.items():
         for values in (said, default):
             for name in examples:

@@ -10,10 +10,9 @@ so its arenas would fill up one after the other for an hour.
 
 from __future__ import annotations
 
-import ctypes
 import gc
-import sys
-from functools import cache
+
+from vidseg.glibc import glibc
 
 ARENAS = 2
 """One for answers, one for tracking beside them."""
@@ -21,16 +20,9 @@ _M_ARENA_MAX = -8
 """See mallopt(3)."""
 
 
-@cache
-def _glibc() -> ctypes.CDLL | None:
-    """The C library, if it is glibc."""
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    return library if hasattr(library, "malloc_trim") else None
-
-
 def share_arenas() -> None:
     """Let all threads of this process allocate in few arenas; it changes nothing for those that have one."""
-    library = _glibc()
+    library = glibc()
     if library is not None:
         library.mallopt(_M_ARENA_MAX, ARENAS)
 
@@ -44,6 +36,6 @@ def set_aside() -> None:
 def give_back() -> None:
     """Free what only holds itself, and give memory that was freed back to the system."""
     gc.collect()
-    library = _glibc()
+    library = glibc()
     if library is not None:
         library.malloc_trim(0)

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from vidseg.training.data import ClipDataset, ClipMaker, ClipSettings, Maker, StillMaker
+from vidseg.training.processor import take_idle_time
 from vidseg.training.settings import StepRange, TrainSettings
 from vidseg.training.trainer import Clips
 
@@ -82,10 +83,12 @@ def maker_of(settings: TrainSettings, data: ClipSettings) -> Maker:
 
 
 def start_worker(number: int) -> None:
-    """Give a worker one thread, and leave Ctrl-C, which a terminal sends to all processes, to the trainer."""
+    """Give a worker one thread and idle time alone; leave Ctrl-C, which a terminal sends to all processes, to
+    the trainer."""
     import cv2
 
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    take_idle_time()
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.SIG_IGN)

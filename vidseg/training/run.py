@@ -32,6 +32,7 @@ from vidseg.training.batches import Batches
 from vidseg.training.distil.distillation import Distillation
 from vidseg.training.distil.teacher import build_teacher
 from vidseg.training.log import Log
+from vidseg.training.processor import keep_freed_memory
 from vidseg.training.settings import TrainSettings
 from vidseg.training.sheet import write_sheet
 from vidseg.training.trainee import build_trainee
@@ -82,7 +83,10 @@ def train(
     folder = OutFolder(out)
     folder.claim()
     try:
-        with _deterministic(pick_device(settings.device)):
+        device = pick_device(settings.device)
+        if device.type == "cpu":
+            keep_freed_memory()
+        with _deterministic(device):
             return _Run(settings, out, stop or Stop(), tell, unroll).go()
     except InputError:
         if not (out / RECORD).exists():

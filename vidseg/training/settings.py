@@ -124,6 +124,9 @@ class TrainSettings(Strict):
     clip_grad_norm: float = Field(default=1.0, gt=0)
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
     """Decay of the moving average of the weights, which is the result of a run."""
+    mean_from: int | None = Field(default=None, ge=0)
+    """From this step (0-based) on the average is the plain mean of the weights of all steps since then. On
+    little data it generalises better than the end of a run does. None: the average moves to the end."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """bfloat16 is mixed precision: the weights stay float32."""
     weights_dtype: Literal["float32", "float16"] = "float32"

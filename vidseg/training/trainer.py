@@ -70,7 +70,7 @@ class Trainer:
         _choose(self.model, settings.only)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.projections = (projections or torch.nn.Module()).to(self.device)
-        self.ema = Ema(self.model, settings.ema_decay)
+        self.ema = Ema(self.model, settings.ema_decay, settings.mean_from)
         self._trained = {
             **{name: p for name, p in self.model.named_parameters() if p.requires_grad},
             **{f"projections/{name}": p for name, p in self.projections.named_parameters()},
