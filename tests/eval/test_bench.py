@@ -15,7 +15,7 @@ import vidseg
 from support.parity import SIZE, SMALL_MODEL, as_frames, moving_picture
 from vidseg import cli
 from vidseg.errors import InputError
-from vidseg.eval.bench import Measured, StageClock, efficiency, now_ms
+from vidseg.eval.bench import MAX_OBJECTS, Measured, StageClock, efficiency, now_ms, piece_of_ground
 from vidseg.eval.bench_memory import bench_memory
 from vidseg.eval.commands.bench import as_plot, as_table, as_text
 from vidseg.eval.operations import uncounted_operations
@@ -23,6 +23,17 @@ from vidseg.memory.linear import Linear
 from vidseg.trackers.engine import STAGES
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.parts import BANK_POLICIES
+
+
+def test_further_objects_have_places_of_their_own_in_the_picture() -> None:
+    height, width = 90, 160
+    boxes = [piece_of_ground(number, (height, width)) for number in range(MAX_OBJECTS)]
+    assert all(
+        0 <= left < right <= width and 0 <= top < bottom <= height for left, top, right, bottom in boxes
+    )
+    for number, (left, top, _, _) in enumerate(boxes):
+        apart = [max(abs(left - box[0]), abs(top - box[1])) for box in boxes[:number]]
+        assert min(apart, default=height) > 1
 
 
 def measured(name: str, parameters: int, gflops: float | None, fps: float, score: float | None) -> Measured:
