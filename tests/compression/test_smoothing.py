@@ -10,7 +10,7 @@ import pytest
 
 from vidseg.export.int8 import _quantise
 from vidseg.export.smoothing import even_out
-from vidseg.trackers.onnx.graphs import EXACT_EIGHT_BITS
+from vidseg.trackers.onnx.graphs import session_options
 
 onnx = pytest.importorskip("onnx", reason="the packages of the extra 'onnx' are not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -55,9 +55,7 @@ def feeds() -> list[dict[str, Any]]:
 
 
 def run(path: Path) -> list[Any]:
-    options = onnxruntime.SessionOptions()
-    options.add_session_config_entry(*EXACT_EIGHT_BITS)
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(path), session_options(), providers=["CPUExecutionProvider"])
     outputs: list[Any] = session.run(None, feeds()[0])
     return outputs
 

@@ -28,7 +28,7 @@ from vidseg.export.write import export
 from vidseg.pipeline.atomic import replacing, write_json
 from vidseg.pipeline.read import read
 from vidseg.trackers.contract import Frame
-from vidseg.trackers.onnx.graphs import EXACT_EIGHT_BITS, FACTS, Graphs, read_facts
+from vidseg.trackers.onnx.graphs import FACTS, Graphs, read_facts, session_options
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.registry import build_tracker
 from vidseg.trackers.weights import sha256_of
@@ -308,12 +308,8 @@ def _compare(
 def _outputs_of(path: Path, feeds: Sequence[Feeds]) -> tuple[list[Any], float]:
     """The outputs for each of the inputs, and the median CPU milliseconds of a run."""
     import onnxruntime
-    import torch
 
-    options = onnxruntime.SessionOptions()
-    options.add_session_config_entry(*EXACT_EIGHT_BITS)
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(path), session_options(), providers=["CPUExecutionProvider"])
     session.run(None, feeds[0])
     outputs, times = [], []
     for feed in feeds:

@@ -25,6 +25,16 @@ EXACT_EIGHT_BITS = "session.x64quantprecision", "1"
 VNNI instructions, as sums of two products do not fit into 16 bits there; on others it changes nothing."""
 
 
+def session_options() -> Any:
+    """Options of onnxruntime's sessions: as many threads as PyTorch has, and exact products of eight bits."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry(*EXACT_EIGHT_BITS)
+    options.intra_op_num_threads = torch.get_num_threads()
+    return options
+
+
 class Graphs:
     """The graphs of an exported model.
 
@@ -75,11 +85,8 @@ class Graphs:
                 where=str(path),
                 hint="export the model again",
             )
-        options = onnxruntime.SessionOptions()
-        options.add_session_config_entry(*EXACT_EIGHT_BITS)
-        options.intra_op_num_threads = torch.get_num_threads()
         try:
-            return onnxruntime.InferenceSession(str(path), options, providers=self._providers)
+            return onnxruntime.InferenceSession(str(path), session_options(), providers=self._providers)
         except Exception as error:  # onnxruntime has an exception of its own for each fault
             raise CheckpointError(
                 f"the graph of '{part}' does not run here ({str(error).splitlines()[0]})", where=str(path)
