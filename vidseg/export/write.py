@@ -19,6 +19,7 @@ import torch
 import yaml
 
 from vidseg.errors import ConfigError, MissingExtraError, OutputError, unknown
+from vidseg.export.half import to_half
 from vidseg.export.models import exportable
 from vidseg.export.parts import Part
 from vidseg.export.rewrite import rewrite_file
@@ -97,6 +98,8 @@ def export(
         **model.facts,
         "parts": {},
     }
+    if dtype == "float16":
+        to_half(part.module for part in model.parts)
     with replacing(out) as folder, _quiet():
         folder.mkdir()
         for part in model.parts:
@@ -131,7 +134,6 @@ def _write_part(part: Part, path: Path, dtype: DType) -> None:
     module = part.module.eval().requires_grad_(False)
     inputs = dict(part.inputs)
     if dtype == "float16":
-        module = module.half()
         halves = {name for name, x in inputs.items() if x.is_floating_point()} - part.exact
         inputs |= {name: inputs[name].half() for name in halves}
     program = torch.export.export(
