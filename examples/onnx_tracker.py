@@ -39,8 +39,11 @@ class OnnxTracker:
 
     def __init__(self, folder: Path, num_frames: int | None = None) -> None:
         self.facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+        options = onnxruntime.SessionOptions()
+        # Products of eight bits overflow without it where a processor lacks VNNI instructions.
+        options.add_session_config_entry("session.x64quantprecision", "1")
         self.graphs = {
-            part: onnxruntime.InferenceSession(str(folder / about["file"]))
+            part: onnxruntime.InferenceSession(str(folder / about["file"]), options)
             for part, about in self.facts["parts"].items()
         }
         self.pointer_limit = min(num_frames or POINTERS, POINTERS)

@@ -21,6 +21,7 @@ from pydantic import Field
 from vidseg.detectors.contract import Detection, best_first, inside
 from vidseg.detectors.onnx_outputs import Boxes, read_outputs
 from vidseg.errors import InputError, MissingExtraError
+from vidseg.trackers.onnx.graphs import session_options
 from vidseg.validation import Strict, parse
 
 if TYPE_CHECKING:
@@ -93,7 +94,9 @@ class OnnxDetector:
         content = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
         settings = parse(OnnxSettings, content, where=str(beside), error=InputError)
         try:
-            session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
+            session = onnxruntime.InferenceSession(
+                str(path), session_options(), providers=onnxruntime.get_available_providers()
+            )
         except Exception as error:  # onnxruntime has an exception of its own for each fault
             first_line = str(error).splitlines()[0]
             raise InputError(

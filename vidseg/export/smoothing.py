@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from vidseg.export.rewrite import drop_unused_constants
+from vidseg.trackers.onnx.graphs import session_options
 
 SHARES = (0.5, 0.75)
 """How much of the difference between an input's channels goes over to the weights."""
@@ -105,7 +106,9 @@ def _read_by(model: Any, products: Sequence[Any], feeds: Sequence[Feeds]) -> dic
         graph.node.append(helper.make_node("Reshape", [name, shape.name], [rows]))
         graph.node.append(helper.make_node("Slice", [rows, *ends], [some]))
         graph.output.append(helper.make_tensor_value_info(some, onnx.TensorProto.FLOAT, None))
-    session = onnxruntime.InferenceSession(watched.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        watched.SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
+    )
     found = [session.run(None, feed) for feed in feeds]
     rows_of = {name: np.concatenate(rows) for name, rows in zip(names, zip(*found, strict=True), strict=True)}
     return {name: rows[:: 1 + len(rows) // MOST_ROWS] for name, rows in rows_of.items()}
