@@ -13,9 +13,12 @@ import pytest
 
 from vidseg.errors import ConfigError, RunError
 from vidseg.training.data import Clip, ClipDataset, ClipMaker, ClipSettings, contact_sheet, draws
+from vidseg.training.data.company import Company
 from vidseg.training.data.look import Look
+from vidseg.training.data.motion import random_pose
+from vidseg.training.data.objects import ObjectMaker
 from vidseg.training.data.settings import ClipMix, StillFolder
-from vidseg.training.data.sources import StillSource
+from vidseg.training.data.sources import StillSource, VideoSource
 
 SIZE = 96
 
@@ -160,6 +163,24 @@ def test_twins_cross_the_object() -> None:
         return float(np.mean([1 - min(m.sum() for m in clip.masks) / clip.masks[0].sum() for clip in clips]))
 
     assert hidden(1.0) > hidden(0.0) + 0.1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_carries_an_object_comes_goes_along_and_leaves(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    settings = plain(num_frames=12)
+    company = Company(settings, ObjectMaker(settings, StillSource([], 0), VideoSource([], 1)))
+    pose = random_pose(rng, 12, 0.03, np.array([0.8, 0.5]))
+    apart = np.abs(np.arange(12.0) - 6) - 3
+    pose.rest(apart > 0)
+    assert (np.diff(pose.xy, axis=0).any(axis=1) == (apart[1:] <= 0)).all()
+    layer = company.carrier(rng, 1.6, 0.05, pose, np.maximum(apart, 0))
+    height, width = layer.pictures[0].shape[:2]
+    middle = layer.placements @ np.array([width / 2, height / 2, 1])
+    offset = middle[:, :2] / middle[:, 2:] - pose.xy
+    distance = np.linalg.norm(offset, axis=1)
+    assert np.linalg.norm(np.diff(offset[apart <= 0], axis=0), axis=1).max() < 0.1
+    assert min(distance[0], distance[-1]) > distance[apart <= 0].mean()
 
 
 def test_objects_of_real_sequences_are_covered_at_times(tmp_path: Path) -> None:

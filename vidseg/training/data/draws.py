@@ -100,6 +100,14 @@ def away(rng: Rng, num_frames: int) -> Matrix:
     return gone
 
 
+def apart(rng: Rng, num_frames: int) -> Matrix:
+    """T: for how many frames something is not with the object yet, or no longer; 0 while it is."""
+    start = rng.uniform(-0.3, 0.6) * num_frames
+    end = start + rng.uniform(0.4, 1.3) * num_frames
+    t = np.arange(num_frames)
+    return np.maximum(start - t, 0) + np.maximum(t - end, 0)
+
+
 def run(rng: Rng, available: int, num_frames: int) -> list[int]:
     """Numbers of frames with a stride of 1 to 4, there and back again where the video is too short."""
     stride = int(rng.integers(1, 5))

@@ -45,6 +45,11 @@ class Pose:
     tilt: Array
     """Radians that it is turned away from the viewer about its vertical and horizontal axis: T x 2."""
 
+    def rest(self, rests: NDArray[np.bool_]) -> None:
+        """Let it stay where it is on some of the T frames; what follows moves on from there."""
+        steps = np.diff(self.xy, axis=0) * ~rests[1:, None]
+        self.xy[1:] = self.xy[0] + np.cumsum(steps, axis=0)
+
     def matrices(self, size: Array | tuple[float, float], px_hw: tuple[int, int]) -> Array:
         """Maps from the pixels of a picture to the scene: T x 3 x 3.
 

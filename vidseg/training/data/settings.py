@@ -61,6 +61,9 @@ class ClipSettings(Strict):
     """Probability that a distractor is the object's twin, or cut from the same texture."""
     crossing: float = Field(default=0.0, ge=0, le=1)
     """Probability that the object's twin crosses its way, in front of it or behind it."""
+    carried: float = Field(default=0.0, ge=0, le=1)
+    """Probability that something comes up to the object and goes along with it, as a hand does that moves a
+    cup."""
     close_up: float = Field(default=0.0, ge=0, le=1)
     """Probability that a real sequence is seen in a close-up of its object, as trackers with `close_up` see
     it."""
