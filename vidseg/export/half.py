@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from vidseg.memory.norm import LayerNorm2d
+from vidseg.trackers.sam2.prompt_encoder import RandomFourierEncoding
 
 NORMS = (nn.LayerNorm, LayerNorm2d, nn.GroupNorm, nn.BatchNorm2d)
 
@@ -16,23 +17,25 @@ NORMS = (nn.LayerNorm, LayerNorm2d, nn.GroupNorm, nn.BatchNorm2d)
 def to_half(modules: Iterable[nn.Module]) -> None:
     """Have modules, which may share what is in them, compute in float16; they are changed in place.
 
-    Norms and depthwise convolutions keep their weights and compute in float32: they hold few of a model's
-    numbers, and all that follows depends on each of them. Autocast of PyTorch treats norms so, too.
+    Norms and depthwise convolutions keep their weights and compute in float32, and so does the encoding of
+    places, which gives float32 by itself: they hold few of a model's numbers, and all that follows depends on
+    each of them. Autocast of PyTorch treats norms so, too.
     """
     every = nn.ModuleList(modules)
-    exact = [module for module in every.modules() if _counts(module)]
+    exact = [module for module in every.modules() if _stays_exact(module)]
     kept = [{key: value.clone() for key, value in module.state_dict().items()} for module in exact]
     every.half()
     for module, state in zip(exact, kept, strict=True):
         module.float().load_state_dict(state)
-        module.register_forward_pre_hook(_float)
-        module.register_forward_hook(_half)
+        if not isinstance(module, RandomFourierEncoding):
+            module.register_forward_pre_hook(_float)
+            module.register_forward_hook(_half)
 
 
-def _counts(module: nn.Module) -> bool:
+def _stays_exact(module: nn.Module) -> bool:
     if isinstance(module, nn.Conv2d):
         return module.groups == module.in_channels > 1
-    return isinstance(module, NORMS)
+    return isinstance(module, (*NORMS, RandomFourierEncoding))
 
 
 def _float(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
