@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 
 import torch
 import yaml
+from torch.export.graph_signature import InputKind
 
 from vidseg.errors import ConfigError, MissingExtraError, OutputError, unknown
 from vidseg.export.half import to_half
@@ -140,6 +141,7 @@ def _write_part(part: Part, path: Path, dtype: DType) -> None:
         module, tuple(inputs.values()), dynamic_shapes=_dynamic_shapes(part), strict=False
     )
     if path.suffix == ".pt2":
+        _drop_unused_weights(program)
         torch.export.save(program, path)
         return
     onnx_program = torch.onnx.export(
@@ -155,6 +157,22 @@ def _write_part(part: Part, path: Path, dtype: DType) -> None:
     onnx_program.save(path)
     if dtype == "float32":
         rewrite_file(path)
+
+
+def _drop_unused_weights(program: torch.export.ExportedProgram) -> None:
+    """Remove the weights that a part does not read; its module holds the whole model."""
+    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    read = []
+    for spec in program.graph_signature.input_specs:
+        node = nodes[spec.arg.name]
+        if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER) and not node.users:
+            program.graph.erase_node(node)
+            for weights in (program.state_dict, program.constants):
+                weights.pop(spec.target, None)
+        else:
+            read.append(spec)
+    program.graph_signature.input_specs[:] = read
+    program.graph_module.recompile()
 
 
 def _dynamic_shapes(part: Part) -> tuple[Any, ...]:
