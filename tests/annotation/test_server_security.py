@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import queue
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -193,6 +195,20 @@ def test_an_export_writes_below_the_project_alone(site: Served) -> None:
     folder = site.bench.session.folder
     assert sorted(path.name for path in folder.parent.iterdir()) == ["made.mp4", "run", "secret.txt"]
     assert (folder / "exports" / "all" / "masklets.coco.json").is_file()
+
+
+def test_a_page_that_is_told_of_an_export_s_end_may_begin_the_next_one(site: Served) -> None:
+    ends: queue.Queue[tuple[str, Any]] = queue.Queue()
+
+    def listen(event: Any) -> None:
+        if isinstance(event, dict) and event["type"] in ("error", "exported"):
+            ends.put((event["type"], site.bench.state()["job"]))
+
+    remove = site.bench.listeners.add(listen)
+    for formats, end in ((["evil"], "error"), (["prompts"], "exported")):
+        site.bench.export(formats, reviewed_only=False)
+        assert ends.get(timeout=60) == (end, None)
+    remove()
 
 
 def test_the_page_may_load_nothing_from_outside(site: Served) -> None:

@@ -159,18 +159,20 @@ class Workbench:
                     {"title": f"Export {name}", "done": done, "total": len(formats)}
                 ),
             )
-            self._tell_exported(paths)
+            told = self._offered(paths)
         except Exception as error:  # whatever it is, pages are to know
-            self.listeners.tell(error_document(error))
-        finally:
-            self._tell_export(None)
+            told = error_document(error)
+        # The export ends before pages are told what came of it, as they may ask for another one at once.
+        self._tell_export(None)
+        self.listeners.tell(told)
 
     def _tell_export(self, progress: dict[str, Any] | None) -> None:
         fixed: dict[str, Any] = {"kind": "export", "objects": [], "frame": None, "seconds_left": None}
         self._export = None if progress is None else fixed | progress
         self.listeners.tell({"type": "patch", "state": {"job": self.session.job_document() or self._export}})
 
-    def _tell_exported(self, paths: list[Path]) -> None:
+    def _offered(self, paths: list[Path]) -> dict[str, Any]:
+        """Offer exported files for download; returns the message that names them."""
         files = []
         for path in paths:
             name = f"{path.name}.zip" if path.is_dir() else path.name
@@ -179,7 +181,7 @@ class Workbench:
             size = sum(part.stat().st_size for part in parts if part.is_file())
             files.append({"name": name, "url": f"/download/{name}", "bytes": size})
         folder = str(paths[0].parent.resolve()) if paths else ""
-        self.listeners.tell({"type": "exported", "files": files, "folder": folder})
+        return {"type": "exported", "files": files, "folder": folder}
 
 
 def error_document(error: Exception) -> dict[str, Any]:
