@@ -41,7 +41,7 @@ from support.goldens import PromptCall, load_golden, seeded_state, video_frames
 from support.image_goldens import load_image_golden
 from vidseg.compression.low_bits.compress import compress_low_bits
 from vidseg.eval.metrics import region_j
-from vidseg.export.int8 import compress_int8
+from vidseg.export.int8.compress import compress_int8
 from vidseg.export.write import export
 from vidseg.pipeline.run_record import peak_memory_bytes
 from vidseg.trackers.low_bits_settings import Bits

@@ -23,7 +23,7 @@ import torch
 from engine_speed import cpu_name
 
 from vidseg.compression.arguments import box_of
-from vidseg.export.int8 import compress_int8
+from vidseg.export.int8.compress import compress_int8
 from vidseg.export.write import export
 from vidseg.pipeline.made_video import MadeVideo
 from vidseg.trackers.options import TrackerOptions

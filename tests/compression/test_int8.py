@@ -12,7 +12,7 @@ from PIL import Image
 import vidseg
 from support.image_models import written_small
 from vidseg import cli
-from vidseg.export.int8 import _exact_nodes
+from vidseg.export.int8.quantise import exact_nodes
 from vidseg.pipeline.made_video import MadeVideo
 
 pytest.importorskip("onnxscript", reason="the packages of the extra 'onnx' are not installed")
@@ -132,7 +132,7 @@ def test_what_would_lose_most_stays_exact_and_biases_of_attention_are_halved(
     )
 
 
-def test_what_follows_a_wide_convolution_is_in_eight_bits_and_the_rest_exact(tmp_path: Path) -> None:
+def test_what_follows_a_wide_convolution_is_in_eight_bits_and_the_rest_exact() -> None:
     from onnx import TensorProto, helper, numpy_helper
 
     weights = {"narrow": (32, 3, 1, 1), "each": (32, 1, 3, 3), "wide": (32, 32, 1, 1), "matrix": (8, 8)}
@@ -144,10 +144,11 @@ def test_what_follows_a_wide_convolution_is_in_eight_bits_and_the_rest_exact(tmp
         node("Conv", ["b", "wide"], ["c"], "wide conv"),
         node("Relu", ["c"], ["d"], "relu after it"),
         node("Conv", ["d", "each"], ["e"], "depthwise in eight bits", group=32, pads=[1] * 4),
-        node("Add", ["c", "e"], ["f"], "sum in eight bits"),
+        node("Add", ["c", "e"], ["f"], "sum"),
         node("Add", ["f", "a"], ["g"], "sum with float32"),
-        node("Resize", ["f", "", "scales"], ["h"], "nearest", mode="nearest"),
-        node("Resize", ["f", "", "scales"], ["i"], "linear", mode="linear"),
+        node("Resize", ["c", "", "scales"], ["h"], "nearest", mode="nearest"),
+        node("Resize", ["f", "", "scales"], ["s"], "nearest of a sum", mode="nearest"),
+        node("Resize", ["c", "", "scales"], ["i"], "linear", mode="linear"),
         node("Conv", ["g", "each"], ["j"], "depthwise after float32", group=32, pads=[1] * 4),
         node("Conv", ["d", "few"], ["m"], "single pixels to few channels"),
         node("Conv", ["m", "many"], ["o"], "single pixels from few channels"),
@@ -155,24 +156,29 @@ def test_what_follows_a_wide_convolution_is_in_eight_bits_and_the_rest_exact(tmp
         node("Resize", ["p", "", "scales"], ["q"], "enlarged", mode="linear"),
         node("Relu", ["o"], ["r"], "relu"),
         node("Conv", ["d", "few in threes"], ["n"], "neighbours to few channels", pads=[1] * 4),
+        node("ReduceMean", ["d", "places"], ["t"], "mean over the picture"),
+        node("Conv", ["t", "wide"], ["u"], "wide conv of a mean"),
+        node("Relu", ["u"], ["v"], "relu of a mean"),
+        node("Conv", ["v", "wide"], ["w"], "wide conv of a mean's"),
         node("MatMul", ["image", "matrix"], ["k"], "with a weight"),
         node("MatMul", ["image", "image"], ["l"], "of two activations"),
     ]
     values = [numpy_helper.from_array(np.ones(shape, np.float32), name) for name, shape in weights.items()]
     values.append(numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "scales"))
+    values.append(numpy_helper.from_array(np.array([2, 3]), "places"))
     image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 8, 8])
     out = helper.make_tensor_value_info("l", TensorProto.FLOAT, None)
-    onnx.save(
-        helper.make_model(helper.make_graph(nodes, "small", [image], [out], values)), tmp_path / "graph"
-    )
-    assert _exact_nodes(tmp_path / "graph") == [
+    assert exact_nodes(helper.make_graph(nodes, "small", [image], [out], values)) == [
         "narrow conv",
         "depthwise after it",
-        "sum with float32",
+        "nearest of a sum",
         "linear",
         "depthwise after float32",
         "few channels that are enlarged",
         "enlarged",
         "neighbours to few channels",
+        "wide conv of a mean",
+        "relu of a mean",
+        "wide conv of a mean's",
         "of two activations",
     ]

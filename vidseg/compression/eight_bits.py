@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser, ways: argparse._MutuallyExclu
 
 
 def run(args: argparse.Namespace) -> int:
-    from vidseg.export.int8 import compress_int8
+    from vidseg.export.int8.compress import compress_int8
 
     report = compress_int8(
         options_of(args),

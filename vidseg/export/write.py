@@ -30,7 +30,6 @@ from vidseg.trackers.following import FollowingTracker
 from vidseg.trackers.onnx.graphs import FACTS, VERSION
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.registry import build_tracker
-from vidseg.trackers.space_time.video_model import SpaceTimeModel
 from vidseg.trackers.weights import sha256_of
 from vidseg.version import __version__
 
@@ -48,7 +47,6 @@ def export(
     *,
     format: Format = "onnx",
     dtype: DType = "float32",
-    prompt_network: bool = True,
     wanted: Sequence[str] = (),
     on_part: Callable[[str, Path], object] = lambda name, path: None,
 ) -> dict[str, Any]:
@@ -58,7 +56,6 @@ def export(
         asked: which tracker; its model is built on the CPU.
         out: the folder of the results, which must not exist or be empty.
         dtype: of weights and of what is computed; inputs and outputs that count or mark keep their types.
-        prompt_network: whether a space-time model keeps its network for prompts; else the decoder answers.
         wanted: names of parts that the model has to have.
         on_part: is told of each part when it is written.
 
@@ -77,8 +74,6 @@ def export(
         raise OutputError(f"the output '{out}' is there already", hint="choose another --out")
     tracker = build_tracker(asked.model_copy(update={"device": "cpu", "dtype": "float32"}))
     if isinstance(tracker, EngineTracker):
-        if not prompt_network and isinstance(tracker.engine.model, SpaceTimeModel):
-            tracker.engine.model.prompt_decoder = None
         model = exportable(tracker.engine.model)
     elif isinstance(tracker, FollowingTracker):
         model = exportable(tracker.model)

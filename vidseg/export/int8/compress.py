@@ -1,13 +1,4 @@
-"""Quantises parts of an exported model to int8, with the ranges that a clip shows, and says what it costs.
-
-Weights get a scale for each output channel, activations one for each tensor (static; "QDQ": each quantised
-product stands between conversions, which runtimes fuse). Products of two activations and narrow convolutions
-stay float32: most of the loss would be theirs, and for narrow ones conversions cost more than they spare.
-
-What follows a convolution in eight bits and keeps to its range (ReLU, ReLU6, sums, nearest neighbours) takes
-eight bits, too, and so do depthwise convolutions after it: conversions there would cost what products spare.
-Products of matrices leave float32, which saves conversions before what follows in float32 anyway.
-"""
+"""Exports a model, puts parts of it into eight bits by what a clip shows, and says what that costs."""
 
 from __future__ import annotations
 
@@ -23,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vidseg.errors import InputError, MissingExtraError, OutputError
-from vidseg.export.smoothing import even_out
+from vidseg.export.int8.quantise import quantise
 from vidseg.export.write import export
 from vidseg.pipeline.atomic import replacing, write_json
 from vidseg.pipeline.read import read
@@ -36,17 +27,8 @@ from vidseg.trackers.weights import sha256_of
 if TYPE_CHECKING:
     from vidseg.trackers.contract import Box
 
-PRODUCTS = ("Conv", "Gemm", "MatMul")
-"""Operators that are quantised."""
-FOLLOWING = ("Add", "Clip", "Relu", "Resize")
-"""Operators that are quantised where they follow a convolution in eight bits."""
 DEFAULT_PARTS = ("image_encoder",)
-NARROW = 16
-"""Convolutions from or to fewer channels stay float32; from or to so many those do that see more than single
-pixels, or whose result something else than convolutions reads."""
-LARGE = 1 << 11
-"""Constants of more elements than this that are no weights, such as biases of attention, become float16."""
-MOST_FEEDS = 8
+MOST_FEEDS = 16
 """How many inputs of a part set its ranges and are timed; they are spread over the clip."""
 
 Feeds = dict[str, Any]
@@ -64,7 +46,7 @@ class PartReport:
     cosine: float
     """The lowest cosine of an output of floats with that of the float32 graph."""
     evened: tuple[str, ...]
-    """Nodes of the products whose input channels were evened out; see `vidseg.export.smoothing`."""
+    """Nodes whose input channels were evened out; see `vidseg.export.int8.evening`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +91,7 @@ def compress_int8(
     seen = _read_clip(clip, frames)
     with tempfile.TemporaryDirectory() as scratch:
         exact = Path(scratch) / "float32"
-        # The network for prompts reads the backbone's own maps, in which the errors of all its layers add up.
-        export(asked, exact, prompt_network="image_encoder" not in parts, wanted=parts)
+        export(asked, exact, wanted=parts)
         facts = read_facts(exact)
         feeds: dict[str, list[Feeds]] = {part: [] for part in parts}
         with _recorded(feeds):
@@ -127,7 +108,7 @@ def compress_int8(
             evened: dict[str, list[str]] = {}
             for part in parts:
                 path = folder / facts["parts"][part]["file"]
-                evened[part] = _quantise(exact / path.name, path, _spread(feeds[part]))
+                evened[part] = quantise(exact / path.name, path, _spread(feeds[part]))
                 facts["parts"][part] |= {"sha256": sha256_of(path), "dtype": "int8"}
             write_json(folder / FACTS, facts)
             found = _masks(folder, seen, box)
@@ -179,110 +160,6 @@ def _recorded(feeds: Mapping[str, list[Feeds]]) -> Iterator[None]:
 def _spread(feeds: Sequence[Feeds]) -> list[Feeds]:
     places = np.linspace(0, len(feeds) - 1, min(MOST_FEEDS, len(feeds))).round().astype(int)
     return [feeds[place] for place in places]
-
-
-def _quantise(exact: Path, path: Path, feeds: Sequence[Feeds]) -> list[str]:
-    """Write a graph in eight bits; the names of products that were evened out are returned."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    class Reader(CalibrationDataReader):
-        def __init__(self) -> None:
-            self._feeds = iter(feeds)
-
-        def get_next(self) -> Feeds | None:
-            return next(self._feeds, None)
-
-    with tempfile.TemporaryDirectory() as scratch:
-        prepared = Path(scratch) / path.name
-        quant_pre_process(exact, prepared, skip_symbolic_shape=True)
-        evened = even_out(prepared, feeds, _exact_nodes(prepared))
-        quantize_static(
-            prepared,
-            path,
-            Reader(),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=[*PRODUCTS, *FOLLOWING],
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=_exact_nodes(prepared),
-            extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"]},
-        )
-    _shrink(path)
-    return evened
-
-
-def _exact_nodes(path: Path) -> list[str]:
-    """Names of the nodes of quantised operators that stay float32."""
-    import onnx
-
-    graph = onnx.load(path).graph
-    weights = {weight.name: weight.dims for weight in graph.initializer}
-    readers: dict[str, set[str]] = {}
-    """Kinds of the nodes that read a value."""
-    for node in graph.node:
-        for name in node.input:
-            readers.setdefault(name, set()).add(node.op_type)
-    exact: list[str] = []
-    eight_bit: set[str] = set()
-    """Outputs of convolutions in eight bits, and of what follows them."""
-    for node in graph.node:  # in the order in which they run
-        given = [name for name in node.input if name and name not in weights]
-        follows = all(name in eight_bit for name in given)
-        if node.op_type == "MatMul":
-            is_quantised = bool(weights.keys() & set(node.input))
-        elif node.op_type == "Conv":
-            *out_in, height, width = weights[node.input[1]]
-            is_between = height == width == 1 and readers.get(node.output[0], {""}) <= {
-                "Conv",
-                "Clip",
-                "Relu",
-            }
-            is_wide = min(out_in) > NARROW or (min(out_in) == NARROW and is_between)
-            is_quantised = follows if _attribute(node, "group", 1) > 1 else is_wide
-        elif node.op_type in FOLLOWING:
-            is_quantised = follows and _attribute(node, "mode", b"nearest") == b"nearest"
-        else:
-            continue
-        if not is_quantised:
-            exact.append(node.name)
-        elif node.op_type != "MatMul":
-            eight_bit |= set(node.output)
-    return exact
-
-
-def _attribute(node: Any, name: str, default: Any) -> Any:
-    import onnx
-
-    values = [onnx.helper.get_attribute_value(each) for each in node.attribute if each.name == name]
-    return values[0] if values else default
-
-
-def _shrink(path: Path) -> None:
-    """Store large constants of float32 as float16, which runtimes convert once, as they load the graph; drop
-    the exporter's notes of where each node came from."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    model = onnx.load(path)
-    graph = model.graph
-    casts = []
-    for constant in graph.initializer:
-        if constant.data_type != TensorProto.FLOAT or np.prod(constant.dims) <= LARGE:
-            continue
-        values = numpy_helper.to_array(constant)
-        if np.abs(values).max() > np.finfo(np.float16).max:
-            continue
-        name = constant.name
-        constant.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_float16"))
-        casts.append(helper.make_node("Cast", [constant.name], [name], to=TensorProto.FLOAT))
-    for node in graph.node:
-        del node.metadata_props[:]
-    nodes = [*casts, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    onnx.save(model, path)
 
 
 def _compare(

@@ -1,0 +1,225 @@
+"""Makes a graph of ONNX one of eight bits, with the ranges that calibration frames show.
+
+Weights get a scale for each output channel, activations one for each tensor (static; "QDQ": each quantised
+product stands between conversions, which runtimes fuse). Products of two activations and narrow convolutions
+stay float32: most of the loss would be theirs, and for narrow ones conversions cost more than they spare. So
+do convolutions of means over a whole picture, which take no time, and whose errors are everywhere.
+
+What follows a convolution in eight bits and keeps to its range (ReLU, ReLU6, nearest neighbours) takes
+eight bits, too, and so do depthwise convolutions after it: conversions there would cost what products spare.
+Products of matrices leave float32, which saves conversions before what follows in float32 anyway. Sums are of
+float32, so that what a network adds up block after block is rounded where products read it, not in each sum.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vidseg.export.int8.evening import even_out
+from vidseg.export.int8.rounding import round_weights
+from vidseg.export.int8.watch import Feeds, attribute
+
+PRODUCTS = ("Conv", "Gemm", "MatMul")
+"""Operators that are quantised."""
+FLOAT_RESULTS = ("Gemm", "MatMul")
+"""Those of them that leave float32."""
+FOLLOWING = ("Clip", "Relu", "Resize")
+"""Operators that are quantised where they follow a convolution in eight bits."""
+NARROW = 16
+"""Convolutions from or to fewer channels stay float32; from or to so many those do that see more than single
+pixels, or whose result something else than convolutions reads."""
+COPY = "_copy"
+"""How names of copies for products end."""
+LARGE = 1 << 11
+"""Constants of more elements than this that are no weights, such as biases of attention, become float16."""
+
+
+def quantise(exact: Path, path: Path, feeds: Sequence[Feeds]) -> list[str]:
+    """Write a graph in eight bits.
+
+    Args:
+        exact: the graph in float32.
+        feeds: its inputs from calibration frames.
+
+    Returns:
+        The names of the nodes that read channels which were evened out; see `evening`.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self._feeds = iter(feeds)
+
+        def get_next(self) -> Feeds | None:
+            return next(self._feeds, None)
+
+    with tempfile.TemporaryDirectory() as scratch:
+        prepared = Path(scratch) / path.name
+        quant_pre_process(exact, prepared, skip_symbolic_shape=True)
+        evened = even_out(prepared, feeds, in_eight_bits(onnx.load(prepared).graph))
+        stays_exact = exact_nodes(onnx.load(prepared).graph)
+        _copy_for_products(prepared, stays_exact)
+        scales = round_weights(prepared, feeds, stays_exact)
+        quantize_static(
+            prepared,
+            path,
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=[*PRODUCTS, *FOLLOWING],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=stays_exact,
+            extra_options={
+                "OpTypesToExcludeOutputQuantization": list(FLOAT_RESULTS),
+                "TensorQuantOverrides": scales,
+            },
+        )
+    _shrink(path)
+    return evened
+
+
+def exact_nodes(graph: Any) -> list[str]:
+    """Names of the nodes of quantised operators that stay float32 in a graph (an `onnx.GraphProto`)."""
+    weights = {weight.name: weight.dims for weight in graph.initializer}
+    readers = _kinds_of_readers(graph)
+    exact: list[str] = []
+    eight_bit: set[str] = set()
+    """Outputs of convolutions in eight bits, and of what follows them."""
+    pooled: set[str] = set()
+    """Means over whole pictures, and what is computed of them."""
+    for node in graph.node:  # in the order in which they run
+        given = [name for name in node.input if name and name not in weights]
+        follows = all(name in eight_bit for name in given)
+        if _is_pooled(node, graph) or (given and pooled.issuperset(given)):
+            pooled |= set(node.output)
+        if node.op_type == "MatMul":
+            is_quantised = bool(weights.keys() & set(node.input))
+        elif node.op_type == "Conv":
+            *out_in, height, width = weights[node.input[1]]
+            is_between = height == width == 1 and readers.get(node.output[0], {""}) <= {
+                "Conv",
+                "Clip",
+                "Relu",
+            }
+            is_wide = min(out_in) > NARROW or (min(out_in) == NARROW and is_between)
+            is_quantised = follows if attribute(node, "group", 1) > 1 else is_wide
+            is_quantised &= not pooled.issuperset(node.output)
+        elif node.op_type in FOLLOWING:
+            is_quantised = follows and attribute(node, "mode", b"nearest") == b"nearest"
+        else:
+            continue
+        if not is_quantised:
+            exact.append(node.name)
+        elif node.op_type != "MatMul":
+            eight_bit |= set(node.output)
+    return exact
+
+
+def in_eight_bits(graph: Any) -> set[str]:
+    """Names of the tensors that are rounded to eight bits in a graph; not of those that a ReLU follows."""
+    exact = set(exact_nodes(graph))
+    readers = _kinds_of_readers(graph)
+    rounded: set[str] = set()
+    for node in graph.node:
+        if not _is_rounded(node, exact):
+            continue
+        if node.op_type in PRODUCTS:
+            rounded.add(node.input[0])
+        if node.op_type not in FLOAT_RESULTS and not readers.get(node.output[0], {""}) <= {"Clip", "Relu"}:
+            rounded.add(node.output[0])
+    return rounded
+
+
+def _kinds_of_readers(graph: Any) -> dict[str, set[str]]:
+    """The operators of the nodes that read a tensor."""
+    readers: dict[str, set[str]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, set()).add(node.op_type)
+    return readers
+
+
+def _is_pooled(node: Any, graph: Any) -> bool:
+    """Whether a node takes the mean over whole pictures."""
+    from onnx import numpy_helper
+
+    if node.op_type != "ReduceMean" or len(node.input) < 2:
+        return node.op_type == "GlobalAveragePool"
+    axes = [numpy_helper.to_array(each) for each in graph.initializer if each.name == node.input[1]]
+    return any(sorted(each.tolist()) in ([2, 3], [-2, -1]) for each in axes)
+
+
+def _copy_for_products(path: Path, exact: Sequence[str]) -> None:
+    """Have products in eight bits read copies of tensors that others read in float32.
+
+    Quantisation puts conversions behind a tensor, so that all its readers would get the rounded values.
+    `_shrink` drops the copies.
+    """
+    import onnx
+
+    model = onnx.load(path)
+    graph = model.graph
+    rounded_here = {
+        name
+        for node in graph.node
+        if _is_rounded(node, exact) and node.op_type not in FLOAT_RESULTS
+        for name in node.output
+    }
+    read_exactly = {each.name for each in graph.output}
+    for node in graph.node:
+        if not _is_rounded(node, exact):
+            read_exactly |= set(node.input)
+    behind: dict[str, Any] = {}
+    for node in graph.node:
+        name = node.input[0]
+        if _is_rounded(node, exact) and name in read_exactly and name not in rounded_here:
+            node.input[0] = name + COPY
+            behind[name] = onnx.helper.make_node("Identity", [name], [name + COPY], name + COPY)
+    given = [each.name for each in graph.input if each.name in behind]
+    nodes = [behind[name] for name in given]
+    for node in graph.node:
+        nodes += [node, *(behind[name] for name in node.output if name in behind)]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.save(model, path)
+
+
+def _is_rounded(node: Any, exact: Collection[str]) -> bool:
+    return node.op_type in (*PRODUCTS, *FOLLOWING) and node.name not in exact
+
+
+def _shrink(path: Path) -> None:
+    """Store large constants of float32 as float16, which runtimes convert once, as they load the graph; drop
+    copies, and the exporter's notes of where each node came from."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load(path)
+    graph = model.graph
+    casts = []
+    for constant in graph.initializer:
+        if constant.data_type != TensorProto.FLOAT or np.prod(constant.dims) <= LARGE:
+            continue
+        values = numpy_helper.to_array(constant)
+        if np.abs(values).max() > np.finfo(np.float16).max:
+            continue
+        name = constant.name
+        constant.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_float16"))
+        casts.append(helper.make_node("Cast", [constant.name], [name], to=TensorProto.FLOAT))
+    copies = {node.output[0]: node.input[0] for node in graph.node if node.output[0].endswith(COPY)}
+    for node in graph.node:
+        del node.metadata_props[:]
+        for slot, name in enumerate(node.input):
+            node.input[slot] = copies.get(name, name)
+    nodes = [*casts, *(node for node in graph.node if node.output[0] not in copies)]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.save(model, path)
