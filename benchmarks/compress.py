@@ -49,7 +49,11 @@ from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.registry import build_tracker
 
 MODELS = ("vidseg-nano", "sam2.1_hiera_t_G", "edgetam_G", "efficienttam_ti_G", "mobile_sam")
-NANO_PARTS = {"int8": ("image_encoder",), "int8-decoder": ("image_encoder", "decoder")}
+NANO_PARTS = {
+    "int8": ("image_encoder",),
+    "int8-decoder": ("image_encoder", "decoder"),
+    "int8-all": ("image_encoder", "decoder", "prompt_decoder"),
+}
 CALIBRATION = 16
 """How many frames of the clip calibrate."""
 WAYS = (("W8A8", 0), ("W6A6", 0), ("W4A4", 0))

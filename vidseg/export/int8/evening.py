@@ -25,10 +25,9 @@ from vidseg.export.rewrite import drop_unused_constants
 SHARE = 0.75
 """How much of the difference between the reaches of channels is evened out. The rest leaves room for what
 calibration frames did not show."""
-GAIN, GAIN_ELSEWHERE = 3 / 4, 1 / 3
+GAIN, GAIN_AFTER_NORMS = 3 / 4, 1 / 3
 """Channels are evened out where the error of what is rounded falls to this share or less, in the products
-that read it. The second holds after norms and where no product reads them: there, videos other than the
-calibration's lost more by it."""
+that read it. After norms videos other than the calibration's lost more by it."""
 LEAST = 1 / 256
 """Channels count as if they reached this share of the widest, so that none blows up."""
 
@@ -48,7 +47,7 @@ def even_out(path: Path, feeds: Sequence[Feeds], in_eight_bits: Collection[str])
     model = onnx.load(path)
     found = ChannelGroups(model.graph)
     rounded = set(in_eight_bits)
-    groups = [group for group in found.all() if rounded & set(group.tensors)]
+    groups = [group for group in found.all() if group.readers and rounded & set(group.tensors)]
     watched = {name: found.channels[name] for group in groups for name in group.tensors if name in rounded}
     if not watched:
         return []
@@ -59,10 +58,10 @@ def even_out(path: Path, feeds: Sequence[Feeds], in_eight_bits: Collection[str])
     for group in groups:
         shares = [reach[name] / max(reach[name].max(), 1e-12) for name in group.tensors if name in rounded]
         factors = np.maximum(np.max(shares, axis=0), LEAST) ** SHARE
-        power = sum((_power(node, constants) for node in group.readers), np.zeros(group.size))
+        power = np.sum([_power(node, constants) for node in group.readers], axis=0)
         is_of_norm = any(node.op_type == "LayerNormalization" for node in group.makers)
         left = np.average(factors**2, weights=power if power.any() else None)
-        if left <= (GAIN if group.readers and not is_of_norm else GAIN_ELSEWHERE):
+        if left <= (GAIN_AFTER_NORMS if is_of_norm else GAIN):
             change.divide(group, factors)
             evened += [node.name for node in group.readers]
     change.write()
