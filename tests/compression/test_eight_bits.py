@@ -205,6 +205,21 @@ def test_what_is_added_up_is_not_rounded_and_no_copy_is_left(graph: Path, tmp_pa
     assert given == {"DequantizeLinear"}
 
 
+def test_products_that_share_weights_run_everywhere(graph: Path, tmp_path: Path) -> None:
+    model = onnx.load(graph)
+    next(node for node in model.graph.node if node.name == "gemm").input[1] = "shared"
+    model.graph.node.append(onnx.helper.make_node("Gemm", ["g", "shared", "up bias"], ["h"], "shared"))
+    weight = np.random.default_rng(3).standard_normal((20, 24)).astype(np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weight, "shared"))
+    bias = np.zeros(24, np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(bias, "no bias"))
+    model.graph.node[-1].input[2] = "no bias"
+    onnx.save(model, graph)
+    want = run(graph)
+    quantise(graph, tmp_path / "int8.onnx", feeds())
+    assert error(tmp_path / "int8.onnx", want) < 0.05
+
+
 def moments(rows: Any) -> Moments:
     return Moments(rows.sum(axis=0)[None], (rows.T @ rows)[None], len(rows))
 

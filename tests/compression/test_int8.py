@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import vidseg
 from support.image_models import written_small
+from support.parity import SMALL_MODEL, weights_for
 from vidseg import cli
 from vidseg.export.int8.quantise import exact_nodes
 from vidseg.pipeline.made_video import MadeVideo
@@ -128,6 +130,23 @@ def test_what_would_lose_most_stays_exact_and_biases_of_attention_are_halved(
         sum(np.prod(each.dims) for each in graph.initializer if each.data_type == onnx.TensorProto.FLOAT16)
         > 0
     )
+
+
+@pytest.mark.slow
+def test_all_parts_of_a_tracker_with_memory_may_be_in_eight_bits(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "small.yaml").write_text(SMALL_MODEL, encoding="utf-8")
+    torch.save(weights_for(tmp_path / "small.yaml"), tmp_path / "weights.pt")
+    parts = ["image_encoder", "memory_attention", "mask_decoder", "memory_encoder"]
+    call = ["compress", str(tmp_path / "small.yaml"), "--weights", str(tmp_path / "weights.pt"), "--int8"]
+    call += ["--calibrate", str(clip), "--parts", ",".join(parts), "--out", str(tmp_path / "int8"), "--json"]
+    assert cli.main(call) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert list(report["parts"]) == parts
+    assert min(part["cosine"] for part in report["parts"].values()) >= 0.999
+    assert all(part["bytes_after"] < 0.5 * part["bytes_before"] for part in report["parts"].values())
+    assert report["mask_iou"] >= 0.8  # of random weights, at 64 pixels
 
 
 def test_what_follows_a_wide_convolution_is_in_eight_bits_and_the_rest_exact() -> None:

@@ -101,7 +101,7 @@ class _Change:
         for node in group.makers:
             self._multiply(node, 1, 1 / factors, output_axis(node))
             if len(node.input) > 2 and node.input[2]:
-                self._multiply(node, 2, 1 / factors, 0)
+                self._multiply(node, 2, 1 / factors, -1)
         for node in group.readers:
             self._multiply(node, 1, factors, _input_axis(node))
         for node, slot in group.added:
@@ -123,7 +123,7 @@ class _Change:
 
         name = node.input[slot]
         values = numpy_helper.to_array(self._constants[name])
-        shape = [-1 if each == axis else 1 for each in range(values.ndim)]
+        shape = [-1 if each == axis % values.ndim else 1 for each in range(values.ndim)]
         values = (values * factors.reshape(shape)).astype(np.float32)
         if self._uses[name] == 1:
             self._constants[name].CopyFrom(numpy_helper.from_array(values, name))

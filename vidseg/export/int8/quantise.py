@@ -14,6 +14,7 @@ float32, so that what a network adds up block after block is rounded where produ
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ import numpy as np
 from vidseg.export.int8.evening import even_out
 from vidseg.export.int8.rounding import round_weights
 from vidseg.export.int8.watch import Feeds, attribute
+from vidseg.export.rewrite import drop_unused_constants
 
 PRODUCTS = ("Conv", "Gemm", "MatMul")
 """Operators that are quantised."""
@@ -33,7 +35,7 @@ FOLLOWING = ("Clip", "Relu", "Resize")
 NARROW = 16
 """Convolutions from or to fewer channels stay float32; from or to so many those do that see more than single
 pixels, or whose result something else than convolutions reads."""
-COPY = "_copy"
+COPY = "_for_products"
 """How names of copies for products end."""
 LARGE = 1 << 11
 """Constants of more elements than this that are no weights, such as biases of attention, become float16."""
@@ -65,7 +67,7 @@ def quantise(exact: Path, path: Path, feeds: Sequence[Feeds]) -> list[str]:
         quant_pre_process(exact, prepared, skip_symbolic_shape=True)
         evened = even_out(prepared, feeds, in_eight_bits(onnx.load(prepared).graph))
         stays_exact = exact_nodes(onnx.load(prepared).graph)
-        _copy_for_products(prepared, stays_exact)
+        _separate_products(prepared, stays_exact)
         scales = round_weights(prepared, feeds, stays_exact)
         quantize_static(
             prepared,
@@ -157,11 +159,12 @@ def _is_pooled(node: Any, graph: Any) -> bool:
     return any(sorted(each.tolist()) in ([2, 3], [-2, -1]) for each in axes)
 
 
-def _copy_for_products(path: Path, exact: Sequence[str]) -> None:
-    """Have products in eight bits read copies of tensors that others read in float32.
+def _separate_products(path: Path, exact: Sequence[str]) -> None:
+    """Have products in eight bits read copies of what others read in float32, and weights of their own.
 
-    Quantisation puts conversions behind a tensor, so that all its readers would get the rounded values.
-    `_shrink` drops the copies.
+    Quantisation puts conversions behind a tensor, so that all its readers would get the rounded values;
+    `_shrink` drops these copies. Weights that products share are rounded for each; without VNNI onnxruntime
+    refuses shared ones.
     """
     import onnx
 
@@ -177,8 +180,15 @@ def _copy_for_products(path: Path, exact: Sequence[str]) -> None:
     for node in graph.node:
         if not _is_rounded(node, exact):
             read_exactly |= set(node.input)
+    constants = {each.name: each for each in graph.initializer}
+    uses = Counter(name for node in graph.node for name in node.input)
     behind: dict[str, Any] = {}
     for node in graph.node:
+        weight = constants.get(node.input[1]) if node.op_type in PRODUCTS else None
+        if weight is not None and _is_rounded(node, exact) and uses[weight.name] > 1:
+            own = graph.initializer.add()
+            own.CopyFrom(weight)
+            own.name = node.input[1] = f"{weight.name}_of_{node.output[0]}"
         name = node.input[0]
         if _is_rounded(node, exact) and name in read_exactly and name not in rounded_here:
             node.input[0] = name + COPY
@@ -189,6 +199,7 @@ def _copy_for_products(path: Path, exact: Sequence[str]) -> None:
         nodes += [node, *(behind[name] for name in node.output if name in behind)]
     del graph.node[:]
     graph.node.extend(nodes)
+    drop_unused_constants(graph)
     onnx.save(model, path)
 
 
@@ -214,7 +225,11 @@ def _shrink(path: Path) -> None:
         name = constant.name
         constant.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_float16"))
         casts.append(helper.make_node("Cast", [constant.name], [name], to=TensorProto.FLOAT))
-    copies = {node.output[0]: node.input[0] for node in graph.node if node.output[0].endswith(COPY)}
+    copies = {
+        node.output[0]: node.input[0]
+        for node in graph.node
+        if node.op_type == "Identity" and node.output[0].endswith(COPY)
+    }
     for node in graph.node:
         del node.metadata_props[:]
         for slot, name in enumerate(node.input):
