@@ -114,7 +114,7 @@ def drop_unused_constants(graph: Any) -> None:
 def _pooled(graph: Graph, node: Any) -> Nodes | None:
     if node.op_type != "AveragePool" or not _is_few(graph, node.input[0]):
         return None
-    about = _attributes(node)
+    about = attributes(node)
     if about["strides"] != about["kernel_shape"] or any(about["pads"]) or about.get("ceil_mode"):
         return None
     size = about["kernel_shape"]
@@ -127,7 +127,7 @@ def _pooled(graph: Graph, node: Any) -> Nodes | None:
 def _unshuffled(graph: Graph, node: Any) -> Nodes | None:
     turned = graph.maker(node.input[0], "Transpose") if node.op_type == "Reshape" else None
     split = graph.maker(turned.input[0], "Reshape") if turned is not None else None
-    if turned is None or split is None or _attributes(turned)["perm"] != [0, 1, 3, 5, 2, 4]:
+    if turned is None or split is None or attributes(turned)["perm"] != [0, 1, 3, 5, 2, 4]:
         return None
     given, blocks, out = (
         graph.shapes.get(name, []) for name in (split.input[0], *split.output, *node.output)
@@ -146,7 +146,7 @@ def _to_one_channel(graph: Graph, node: Any) -> Nodes | None:
 
     if node.op_type != "Conv":
         return None
-    about, shape = _attributes(node), graph.shapes.get(node.input[0], [])
+    about, shape = attributes(node), graph.shapes.get(node.input[0], [])
     if node.output[0] not in graph.shapes or graph.shapes[node.output[0]][1:2] != [1] or len(shape) != 4:
         return None
     weight = graph.constant(node.input[1])
@@ -184,7 +184,7 @@ def _length(graph: Graph, node: Any) -> Nodes | None:
 
     shape = graph.shapes.get(node.input[0], []) if node.op_type == "ReduceL2" else []
     axes = graph.constant(node.input[1]) if len(shape) == 4 else None
-    if axes is None or axes.tolist() != [1] or not _attributes(node).get("keepdims", 1):
+    if axes is None or axes.tolist() != [1] or not attributes(node).get("keepdims", 1):
         return None
     squares, total = (f"{node.output[0]}_{what}" for what in ("squares", "total"))
     return [
@@ -263,7 +263,7 @@ def _convolution(
     )
 
 
-def _attributes(node: Any) -> dict[str, Any]:
+def attributes(node: Any) -> dict[str, Any]:
     import onnx
 
     return {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}

@@ -15,6 +15,7 @@ import numpy as np
 
 from vidseg.errors import InputError, MissingExtraError, OutputError
 from vidseg.export.int8.quantise import quantise
+from vidseg.export.int8.watch import Feeds
 from vidseg.export.write import export
 from vidseg.pipeline.atomic import replacing, write_json
 from vidseg.pipeline.read import read
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 DEFAULT_PARTS = ("image_encoder",)
 MOST_FEEDS = 16
 """How many inputs of a part set its ranges and are timed; they are spread over the clip."""
-
-Feeds = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,8 +31,8 @@ LEAST = 1 / 256
 """Channels count as if they reached this share of the widest, so that none blows up."""
 
 
-def even_out(path: Path, feeds: Sequence[Feeds], in_eight_bits: Collection[str]) -> list[str]:
-    """Even out the channels of tensors that are rounded to eight bits, in a file of ONNX.
+def even_out(model: Any, feeds: Sequence[Feeds], in_eight_bits: Collection[str]) -> list[str]:
+    """Even out the channels of tensors that are rounded to eight bits, in an `onnx.ModelProto`.
 
     Args:
         feeds: inputs of the graph from calibration frames.
@@ -42,9 +41,6 @@ def even_out(path: Path, feeds: Sequence[Feeds], in_eight_bits: Collection[str])
     Returns:
         The names of the nodes that read channels which were evened out.
     """
-    import onnx
-
-    model = onnx.load(path)
     found = ChannelGroups(model.graph)
     rounded = set(in_eight_bits)
     groups = [group for group in found.all() if group.readers and rounded & set(group.tensors)]
@@ -65,7 +61,6 @@ def even_out(path: Path, feeds: Sequence[Feeds], in_eight_bits: Collection[str])
             change.divide(group, factors)
             evened += [node.name for node in group.readers]
     change.write()
-    onnx.save(model, path)
     return evened
 
 

@@ -65,10 +65,12 @@ def quantise(exact: Path, path: Path, feeds: Sequence[Feeds]) -> list[str]:
     with tempfile.TemporaryDirectory() as scratch:
         prepared = Path(scratch) / path.name
         quant_pre_process(exact, prepared, skip_symbolic_shape=True)
-        evened = even_out(prepared, feeds, in_eight_bits(onnx.load(prepared).graph))
-        stays_exact = exact_nodes(onnx.load(prepared).graph)
-        _separate_products(prepared, stays_exact)
-        scales = round_weights(prepared, feeds, stays_exact)
+        model = onnx.load(prepared)
+        evened = even_out(model, feeds, in_eight_bits(model.graph))
+        stays_exact = exact_nodes(model.graph)
+        _separate_products(model.graph, stays_exact)
+        scales = round_weights(model, feeds, stays_exact)
+        onnx.save(model, prepared)
         quantize_static(
             prepared,
             path,
@@ -159,17 +161,15 @@ def _is_pooled(node: Any, graph: Any) -> bool:
     return any(sorted(each.tolist()) in ([2, 3], [-2, -1]) for each in axes)
 
 
-def _separate_products(path: Path, exact: Sequence[str]) -> None:
+def _separate_products(graph: Any, exact: Sequence[str]) -> None:
     """Have products in eight bits read copies of what others read in float32, and weights of their own.
 
     Quantisation puts conversions behind a tensor, so that all its readers would get the rounded values;
     `_shrink` drops these copies. Weights that products share are rounded for each; without VNNI onnxruntime
     refuses shared ones.
     """
-    import onnx
+    from onnx import helper
 
-    model = onnx.load(path)
-    graph = model.graph
     rounded_here = {
         name
         for node in graph.node
@@ -192,7 +192,7 @@ def _separate_products(path: Path, exact: Sequence[str]) -> None:
         name = node.input[0]
         if _is_rounded(node, exact) and name in read_exactly and name not in rounded_here:
             node.input[0] = name + COPY
-            behind[name] = onnx.helper.make_node("Identity", [name], [name + COPY], name + COPY)
+            behind[name] = helper.make_node("Identity", [name], [name + COPY], name + COPY)
     given = [each.name for each in graph.input if each.name in behind]
     nodes = [behind[name] for name in given]
     for node in graph.node:
@@ -200,7 +200,6 @@ def _separate_products(path: Path, exact: Sequence[str]) -> None:
     del graph.node[:]
     graph.node.extend(nodes)
     drop_unused_constants(graph)
-    onnx.save(model, path)
 
 
 def _is_rounded(node: Any, exact: Collection[str]) -> bool:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,8 +24,8 @@ BLOCK = 128
 """So many channels are rounded before the error goes over to the rest: the same result, in less time."""
 
 
-def round_weights(path: Path, feeds: Sequence[Feeds], exact: Collection[str]) -> dict[str, list[Any]]:
-    """Round the weights of products and convolutions in a file of ONNX.
+def round_weights(model: Any, feeds: Sequence[Feeds], exact: Collection[str]) -> dict[str, list[Any]]:
+    """Round the weights of products and convolutions in an `onnx.ModelProto`.
 
     Args:
         feeds: inputs of the graph from calibration frames.
@@ -36,10 +35,8 @@ def round_weights(path: Path, feeds: Sequence[Feeds], exact: Collection[str]) ->
         The scales of the changed weights, one for each output channel, as `quantize_static` takes them
         (`TensorQuantOverrides`).
     """
-    import onnx
     from onnx import numpy_helper
 
-    model = onnx.load(path)
     constants = {each.name: each for each in model.graph.initializer}
     uses = Counter(name for node in model.graph.node for name in node.input)
     products = [
@@ -66,7 +63,6 @@ def round_weights(path: Path, feeds: Sequence[Feeds], exact: Collection[str]) ->
         scales[name] = _as_overrides(steps.ravel(), axis)
     for name, values in changed.items():
         constants[name].CopyFrom(numpy_helper.from_array(values.astype(np.float32), name))
-    onnx.save(model, path)
     return scales
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from vidseg.export.rewrite import attributes
 from vidseg.trackers.onnx.graphs import session_options
 
 Feeds = Mapping[str, Any]
@@ -16,7 +17,7 @@ Values = Any
 """A NumPy array of floats."""
 
 MOST_ROWS = 1 << 14
-"""Of what a product reads, about so many patches are looked at, spread over all frames."""
+"""About so many patches of what a product reads are looked at, spread over all frames."""
 TOGETHER = 12
 """Inputs of so many products are held at once."""
 
@@ -41,9 +42,7 @@ class Moments:
 
 def attribute(node: Any, name: str, default: Any) -> Any:
     """The value of a node's attribute."""
-    from onnx.helper import get_attribute_value
-
-    return next((get_attribute_value(each) for each in node.attribute if each.name == name), default)
+    return attributes(node).get(name, default)
 
 
 def reaches(model: Any, tensors: Mapping[str, Channels], feeds: Sequence[Feeds]) -> dict[str, Values]:
