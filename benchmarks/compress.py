@@ -214,7 +214,7 @@ def few_bits(
         out = work / name / (f"{bits}-learned" if steps else bits)
         if not out.exists():
             compress_low_bits(asked, source, out, bits=bits, parts=parts, steps=steps, **clip)
-        label = f"`--bits {bits}{' --reconstruct' if steps else ''}`, simulated"
+        label = f"`--simulate-bits {bits}{' --reconstruct' if steps else ''}`, simulated"
         variant = Variant(label, {"tracker": str(out / "tracker.yaml"), "device": "cpu"}, is_simulated=True)
         tracker = build_tracker(TrackerOptions.of(out / "tracker.yaml"))
         model = tracker.engine.model if hasattr(tracker, "engine") else tracker.model  # type: ignore[attr-defined]

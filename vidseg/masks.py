@@ -22,6 +22,13 @@ def stability(logits: Tensor, delta: float) -> Tensor:
     return torch.where(outer > 0, inner / outer, 1.0)
 
 
+def iou(mask: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_], *, if_both_empty: float = 1.0) -> float:
+    """Intersection over union of two masks, H x W."""
+    shared = int(np.count_nonzero(mask & other))
+    either = int(np.count_nonzero(mask)) + int(np.count_nonzero(other)) - shared
+    return shared / either if either else if_both_empty
+
+
 def box_xywh(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
     """First column and row of a mask (H x W), and the distances of its last ones from them; 0 if empty.
 

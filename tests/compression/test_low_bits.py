@@ -1,4 +1,4 @@
-"""`vidseg compress --bits`: image models of few bits load, segment and follow like any other."""
+"""`vidseg compress --simulate-bits`: image models of few bits load, segment and follow like any other."""
 
 from __future__ import annotations
 
@@ -139,12 +139,22 @@ def test_the_command_writes_and_tells(
     made: Any, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, weights = made(SMALL)
-    call = ["compress", str(path), "--weights", str(weights), "--calibrate", str(pictures), "--bits", "W8A8"]
+    call = [
+        "compress",
+        str(path),
+        "--weights",
+        str(weights),
+        "--calibrate",
+        str(pictures),
+        "--simulate-bits",
+        "8",
+    ]
     out = ["--out", str(tmp_path / "out")]
     assert cli.main([*call, *out, "--calibrator", "plain", "--box", "5,5,30,30", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report == json.loads((tmp_path / "out/report.json").read_text(encoding="utf-8"))
     assert report["pictures"] == 2
+    assert report["bits"] == "W8A8"
     assert {each.name for each in (tmp_path / "out").iterdir()} == {
         "report.json",
         "scales.safetensors",
@@ -158,12 +168,17 @@ def test_the_command_writes_and_tells(
 @pytest.mark.parametrize(
     ("name", "more", "message"),
     [
-        (SMALL, ["--bits", "W1A8"], "W1A8"),
-        (SMALL, ["--bits", "six"], "W4A4, W6A6, W8A8"),
-        (SMALL, ["--bits", "W6A6", "--calibrator", "ptq4sm"], "did you mean 'ptq4sam'"),
-        (SMALL, ["--bits", "W6A6", "--parts", "image_encodr"], "did you mean 'image_encoder'"),
-        ("edge-sam", ["--bits", "W6A6"], "no attention"),
-        ("pico-sam2", ["--bits", "W6A6"], "no attention"),
+        (SMALL, ["--simulate-bits", "W1A8"], "W1A8"),
+        (SMALL, ["--simulate-bits", "six"], "4 (W4A4), 6, W4A8"),
+        (SMALL, ["--simulate-bits", "17"], "each from 2 to 16"),
+        (SMALL, ["--simulate-bits", "W6A6", "--epochs", "3"], "--epochs does not go with --simulate-bits"),
+        (SMALL, ["--simulate-bits", "W6A6", "--device", "cpu"], "it is for --prune and --within-ms"),
+        (SMALL, ["--int8", "--reconstruct"], "--reconstruct does not go with --int8"),
+        (SMALL, ["--prune", "0.5", "--calibrator", "plain"], "it is for --simulate-bits"),
+        (SMALL, ["--simulate-bits", "W6A6", "--calibrator", "ptq4sm"], "did you mean 'ptq4sam'"),
+        (SMALL, ["--simulate-bits", "W6A6", "--parts", "image_encodr"], "did you mean 'image_encoder'"),
+        ("edge-sam", ["--simulate-bits", "W6A6"], "no attention"),
+        ("pico-sam2", ["--simulate-bits", "W6A6"], "no attention"),
     ],
 )
 def test_what_cannot_be_is_refused_and_leaves_nothing(
@@ -187,14 +202,22 @@ def test_what_cannot_be_is_refused_and_leaves_nothing(
 def test_other_trackers_with_a_memory_are_refused(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    call = ["compress", "--bits", "W6A6", "--out", str(tmp_path / "out"), "--calibrate", str(pictures)]
+    call = [
+        "compress",
+        "--simulate-bits",
+        "W6A6",
+        "--out",
+        str(tmp_path / "out"),
+        "--calibrate",
+        str(pictures),
+    ]
     assert cli.main([*call, tracker_yaml(tmp_path, sam2=True), "--allow-random-weights"]) == 2
     assert "few bits are for image models" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
 def test_bad_pictures_are_refused(made: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    call = ["compress", "--bits", "W6A6", "--out", str(tmp_path / "out"), "--calibrate"]
+    call = ["compress", "--simulate-bits", "W6A6", "--out", str(tmp_path / "out"), "--calibrate"]
     path, weights = made(SMALL)
     (tmp_path / "clip.mp4").write_bytes(b"no video")
     assert cli.main([*call, str(tmp_path / "clip.mp4"), str(path), "--weights", str(weights)]) != 0

@@ -87,7 +87,16 @@ def test_too_few_pictures_to_judge_by_are_refused(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, weights = written(TINY, tmp_path)
-    call = ["compress", str(path), "--weights", str(weights), "--calibrate", str(pictures), "--bits", "W4A4"]
+    call = [
+        "compress",
+        str(path),
+        "--weights",
+        str(weights),
+        "--calibrate",
+        str(pictures),
+        "--simulate-bits",
+        "W4A4",
+    ]
     assert cli.main([*call, "--out", str(tmp_path / "out"), "--reconstruct", "--frames", "3"]) == 2
     assert "from 4 pictures or more" in capsys.readouterr().err
     with pytest.raises(InputError, match="-1"):

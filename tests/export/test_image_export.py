@@ -14,9 +14,11 @@ import vidseg
 from support.built_once import built_once
 from support.image_goldens import assert_within, golden_picture, image_golden_models, load_image_golden
 from support.image_models import written_small
+from vidseg import cli
 from vidseg.errors import CheckpointError, ConfigError, PromptError
 from vidseg.export.write import export
 from vidseg.trackers.check_scene import scene_box, scene_frame
+from vidseg.trackers.onnx.graphs import read_facts
 from vidseg.trackers.options import TrackerOptions
 
 pytest.importorskip("onnxscript", reason="the packages of the extra 'onnx' are not installed")
@@ -109,7 +111,9 @@ def test_a_model_that_is_not_known_is_refused(exported: Any, tmp_path: Path) -> 
 @pytest.mark.slow
 def test_graphs_of_half_precision_are_close(tmp_path: Path) -> None:
     path, weights = written_small("slim-sam-77", tmp_path)
-    export(TrackerOptions.of(path, weights=weights), tmp_path / "onnx", dtype="float16")
+    call = ["export", str(path), "--weights", str(weights), "--out", str(tmp_path / "onnx")]
+    assert cli.main([*call, "--dtype", "float16"]) == 0
+    assert read_facts(tmp_path / "onnx")["dtype"] == "float16"
     graphs = tmp_path / "onnx/tracker.yaml"
     want = vidseg.load_image(path, weights=weights, device="cpu").embed(PICTURES[0]).candidates(**PROMPTS[2])
     got = vidseg.load_image(graphs).embed(PICTURES[0]).candidates(**PROMPTS[2])

@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 
 import vidseg.pipeline.stills.run as stills_run
 from vidseg.cli import main
-from vidseg.masks import box_xywh
+from vidseg.masks import box_xywh, iou
 from vidseg.pipeline.mask_files import read_mask
 from vidseg.pipeline.stills.formats import encode
 from vidseg.pipeline.stills.masks import PictureMasks, Thing, smaller_on_top
@@ -48,10 +48,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def label_map(path: str) -> npt.NDArray[np.uint8]:
     with Image.open(path) as image:
         return np.array(image)
-
-
-def iou(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
-    return float((a & b).sum() / (a | b).sum())
 
 
 def test_segment_writes_one_picture(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
@@ -22,6 +21,7 @@ import vidseg
 from support.devices import NEEDS_CUDA, NEEDS_MPS, on_each_gpu
 from support.parity import as_frames, moving_picture, weights_for
 from support.training import log_rows, training_settings
+from vidseg.masks import iou
 from vidseg.pipeline.made_video import MadeVideo
 from vidseg.trackers.contract import ABSENT_LOGIT, Frame
 from vidseg.training.run import train
@@ -133,11 +133,6 @@ def assert_agrees(tracker: Any, wanted: Any, file: Path) -> None:
             assert root_mean_square(ours.cpu(), theirs.cpu()) < MEMORY_NOISE
     assert np.mean(ious) >= LEAST_MEAN_IOU
     assert min(ious) >= LEAST_IOU
-
-
-def iou(mask: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
-    union = np.count_nonzero(mask | other)
-    return np.count_nonzero(mask & other) / union if union else 1.0
 
 
 @on_each_gpu

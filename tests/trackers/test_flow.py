@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import vidseg
 from vidseg.errors import CheckpointError, ConfigError, InputError, PromptError
+from vidseg.masks import iou
 from vidseg.trackers.contract import Frame, FrameResult
 from vidseg.trackers.flow import FlowConfig, FlowTracker
 
@@ -70,11 +71,6 @@ class Scene:
         return np.clip(np.array(colour) + (noise / noise.std() * contrast)[..., None], 0, 255).astype(
             np.uint8
         )
-
-
-def iou(mask: Mask, truth: Mask) -> float:
-    union = int((mask | truth).sum())
-    return float((mask & truth).sum() / union) if union else 1.0
 
 
 def box_of(mask: Mask) -> list[float]:

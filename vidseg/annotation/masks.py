@@ -94,12 +94,6 @@ class Mask:
         return decode_rle({"size": size_hw, "counts": self.counts})
 
 
-def iou(one: BoolArray, other: BoolArray) -> float:
-    """Shared pixels per pixel of either; 1 for two empty masks."""
-    either = np.count_nonzero(one | other)
-    return float(np.count_nonzero(one & other) / either) if either else 1.0
-
-
 def fill_polygon(pixels: BoolArray, points: Sequence[Sequence[float]], mode: str) -> BoolArray:
     """The mask with a polygon filled in it.
 

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from vidseg.annotation.answers import begin_from
-from vidseg.annotation.masks import KIND_OF_STATE, Mask, iou
+from vidseg.annotation.masks import KIND_OF_STATE, Mask
 from vidseg.annotation.passes import Pass
 from vidseg.annotation.project import Project
 from vidseg.annotation.saved_sessions import SPACING_FRAMES, SavedSessions
 from vidseg.annotation.spans import Span, is_in
+from vidseg.masks import iou
 from vidseg.pipeline.read import read
 from vidseg.pipeline.read.random_access import RandomAccess
 from vidseg.pipeline.review import Review

@@ -1,7 +1,7 @@
 """`vidseg compress`: its ways, each in a module of its own.
 
 A way's module has `add_arguments(parser, ways)`, which adds the option that chooses it to the group `ways`,
-and `run(args) -> exit code`.
+`TAKES`, the options that not all ways take, and `run(args) -> exit code`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from vidseg.compression import eight_bits, few_bits
 from vidseg.compression.arguments import add_box
 from vidseg.compression.slimming import command as slimming
 from vidseg.compression.supernet import command as supernet
-from vidseg.pipeline.commands.tracker_arguments import add_tracker_arguments
+from vidseg.errors import ConfigError
+from vidseg.pipeline.commands.tracker_arguments import DEVICE_HELP, add_model_arguments
 
-WAYS = {"int8": eight_bits, "bits": few_bits, "prune": slimming, "within_ms": supernet}
+WAYS = {"int8": eight_bits, "simulate_bits": few_bits, "prune": slimming, "within_ms": supernet}
 """The option that chooses a way -> its module."""
 
 
@@ -39,18 +40,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="parts to compress, such as image_encoder,memory_attention (default: image_encoder)",
     )
     parser.add_argument(
-        "--epochs", type=int, metavar="N", help="how often training, if the way has any, sees them"
+        "--epochs", type=int, metavar="N", help="--prune and --within-ms: how often training sees them"
     )
     add_box(parser)
     ways = parser.add_mutually_exclusive_group(required=True)
     for module in WAYS.values():
         module.add_arguments(parser, ways)
-    add_tracker_arguments(parser)
+    model = add_model_arguments(parser)
+    model.add_argument("--device", metavar="D", help=f"--prune and --within-ms: {DEVICE_HELP}")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     if args.name is not None:
         args.tracker = args.name
-    (way,) = (module for option, module in WAYS.items() if getattr(args, option) is not None)
+    ((name, way),) = ((name, way) for name, way in WAYS.items() if getattr(args, name) is not None)
+    for option in sorted({option for other in WAYS.values() for option in other.TAKES} - way.TAKES):
+        if getattr(args, option) is not None:
+            takers = [_flag(other) for other, module in WAYS.items() if option in module.TAKES]
+            raise ConfigError(
+                f"--{option} does not go with {_flag(name)}", hint=f"it is for {' and '.join(takers)}"
+            )
     return int(way.run(args))
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -9,6 +9,8 @@ from dataclasses import asdict
 from vidseg.compression.arguments import box_of, parts_of
 from vidseg.pipeline.commands.tracker_arguments import options_of
 
+TAKES: frozenset[str] = frozenset()
+
 
 def add_arguments(parser: argparse.ArgumentParser, ways: argparse._MutuallyExclusiveGroup) -> None:
     ways.add_argument("--int8", action="store_true", default=None, help="quantise to eight bits")

@@ -1,4 +1,4 @@
-"""`vidseg compress --bits`: a model whose products are computed from few bits, and what that costs."""
+"""`vidseg compress --simulate-bits`: a model whose products are of few bits, and what that costs."""
 
 from __future__ import annotations
 
@@ -10,24 +10,27 @@ from statistics import fmean
 from vidseg.compression.arguments import box_of, parts_of
 from vidseg.pipeline.commands.tracker_arguments import options_of
 
+TAKES = frozenset({"calibrator", "reconstruct"})
+CALIBRATOR = "ptq4sam"
+
 
 def add_arguments(parser: argparse.ArgumentParser, ways: argparse._MutuallyExclusiveGroup) -> None:
     ways.add_argument(
-        "--bits", metavar="W6A6", help="simulate a model of few bits (of weights, and of all else)"
+        "--simulate-bits",
+        metavar="N",
+        help="simulate a model of N bits, such as 6; W4A8: four of weights and eight of all else",
     )
-    group = parser.add_argument_group("--bits")
+    group = parser.add_argument_group("--simulate-bits")
     group.add_argument(
         "--calibrator",
-        default="ptq4sam",
         metavar="NAME",
-        help="chooses how values are rounded: plain, pq-sam, ptq4sam, q-tiny-sam (default: ptq4sam)",
+        help=f"chooses how values are rounded: plain, pq-sam, ptq4sam, q-tiny-sam (default: {CALIBRATOR})",
     )
     group.add_argument(
         "--reconstruct",
         type=int,
         nargs="?",
         const=100,
-        default=0,
         metavar="STEPS",
         help="have each block learn its rounding in so many steps after that (without a number: 100)",
     )
@@ -40,12 +43,12 @@ def run(args: argparse.Namespace) -> int:
         options_of(args),
         args.calibrate,
         args.out,
-        bits=args.bits,
-        calibrator=args.calibrator,
+        bits=args.simulate_bits,
+        calibrator=args.calibrator or CALIBRATOR,
         parts=parts_of(args),
         box=box_of(args),
         frames=args.frames,
-        steps=args.reconstruct,
+        steps=args.reconstruct or 0,
     )
     if args.json:
         print(json.dumps(asdict(report), indent=2))

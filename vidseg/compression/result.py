@@ -11,7 +11,7 @@ from torch import nn
 
 from vidseg.compression.calibration import Image
 from vidseg.compression.calls import Call
-from vidseg.compression.cost import Cost, bytes_of, mask_iou, part_cost
+from vidseg.compression.cost import MOST_PICTURES, Cost, bytes_of, mask_iou, part_cost
 from vidseg.compression.source import YAML, Entries, Source
 from vidseg.pipeline.atomic import replacing, write_json
 from vidseg.trackers.options import TrackerOptions
@@ -54,7 +54,7 @@ def write_result(
             bytes_before=bytes_of(source.model),
             bytes_after=bytes_of(model),
             mask_iou=mask_iou(asked, folder / YAML, pictures, box),
-            pictures=len(pictures),
+            pictures=min(len(pictures), MOST_PICTURES),
         )
         write_json(folder / report, {**facts, **asdict(cost)})
     return cost

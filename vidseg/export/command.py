@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from vidseg.pipeline.commands.tracker_arguments import add_tracker_arguments, options_of
+from vidseg.pipeline.commands.tracker_arguments import add_model_arguments, options_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,12 +14,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the results")
     parser.add_argument("--format", choices=["onnx", "pt2"], default="onnx", help="default: onnx")
     parser.add_argument(
-        "--type",
+        "--dtype",
+        dest="graph_dtype",
         choices=["float32", "float16"],
         default="float32",
-        help="what the graphs compute in (default: float32)",
+        help="what the graphs compute in (default: float32); float16 halves the files",
     )
-    add_tracker_arguments(parser)
+    add_model_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the facts as JSON")
 
 
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         if not args.json:
             print(f"{name:<18}{path.stat().st_size / 1e6:9.1f} MB")
 
-    facts = export(options_of(args), args.out, format=args.format, dtype=args.type, on_part=tell)
+    facts = export(options_of(args), args.out, format=args.format, dtype=args.graph_dtype, on_part=tell)
     if args.json:
         print(json.dumps(facts, indent=2))
     elif args.format == "onnx":

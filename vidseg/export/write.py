@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -35,8 +35,6 @@ from vidseg.version import __version__
 
 Format = Literal["onnx", "pt2"]
 DType = Literal["float32", "float16"]
-FORMATS: tuple[Format, ...] = get_args(Format)
-DTYPES: tuple[DType, ...] = get_args(DType)
 OPSET = 20
 LARGEST_FREE_SIZE = 1 << 14
 

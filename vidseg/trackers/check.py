@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from vidseg.errors import CheckpointError, ContractError, PromptError
+from vidseg.masks import iou
 from vidseg.trackers.check_order import (
     adds_objects_in_mid_stream,
     conditions_frames_ahead,
@@ -36,7 +37,6 @@ from vidseg.trackers.check_scene import (
     BrokenPromiseError,
     check_result,
     error_of,
-    iou,
     pixels_of,
     require,
     require_same,

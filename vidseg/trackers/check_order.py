@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 
 from vidseg.errors import InputError, PromptError
+from vidseg.masks import iou
 from vidseg.trackers.check_scene import (
     WIDTH,
     check_result,
     error_of,
-    iou,
     require,
     require_same,
     scene_box,

@@ -125,9 +125,3 @@ def shown(prompt: dict[str, Any]) -> str:
         f"{k} of shape {v.shape}" if isinstance(v, np.ndarray) else f"{k} {v}" for k, v in prompt.items()
     )
     return "the prompt with " + ", ".join(parts) if prompt else "an empty prompt"
-
-
-def iou(mask: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
-    """The intersection over union of two masks."""
-    union = int((mask | other).sum())
-    return float((mask & other).sum() / union) if union else 1.0

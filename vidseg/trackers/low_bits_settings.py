@@ -22,23 +22,28 @@ class Bits(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Bits:
-        """The bits in a text such as 'W6A6'.
+        """The bits in a text such as 'W4A8', or '6' for W6A6.
 
         Raises:
             InputError: it is none.
         """
+        if re.fullmatch(r"\d{1,2}", text):
+            text = f"W{text}A{text}"
         found = re.fullmatch(r"W(\d{1,2})A(\d{1,2})", text, re.IGNORECASE)
         bits = cls(int(found[1]), int(found[2])) if found else cls(0, 0)
         if not all(FEWEST <= count <= MOST for count in bits):
             raise InputError(
                 f"'{text}' are no bits of weights and activations",
-                hint=f"W4A4, W6A6, W8A8, ...; each from {FEWEST} to {MOST}",
+                hint=f"4 (W4A4), 6, W4A8, ...; each from {FEWEST} to {MOST}",
             )
         return bits
 
+    def __str__(self) -> str:
+        return f"W{self.weights}A{self.activations}"
+
 
 class LowBits(Strict):
-    """`low_bits:` in a YAML of `kind: image` or `kind: engine`, as `vidseg compress --bits` writes it."""
+    """`low_bits:` in a YAML of an image model or an engine tracker; see `vidseg compress --simulate-bits`."""
 
     bits: str
     """'W6A6': bits of weights and of activations."""

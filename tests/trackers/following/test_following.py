@@ -18,9 +18,10 @@ from support.image_models import IMAGE_MODELS, in_small
 from support.oracle import oracle
 from vidseg.errors import ConfigError, InputError
 from vidseg.eval.metrics import region_j
+from vidseg.masks import iou
 from vidseg.pipeline.made_video import MadeVideo
 from vidseg.trackers.backbones import efficientvit, repvit
-from vidseg.trackers.check_scene import iou, scene_box, scene_frame, scene_mask
+from vidseg.trackers.check_scene import scene_box, scene_frame, scene_mask
 from vidseg.trackers.contract import Frame, Tracker
 from vidseg.trackers.discovery.looking import look_of
 from vidseg.trackers.following import FollowingTracker

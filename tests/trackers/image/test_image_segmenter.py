@@ -14,7 +14,7 @@ import yaml
 import vidseg
 from support.parity import SMALL_MODEL, parity_weights
 from vidseg.errors import CheckpointError, ConfigError, InputError, PromptError
-from vidseg.masks import box_xywh
+from vidseg.masks import box_xywh, iou
 from vidseg.trackers.image.framing import Stretch
 from vidseg.trackers.registry import read_config
 
@@ -254,7 +254,3 @@ def test_everything_of_several_candidates(small: Any) -> None:
     assert len(found) == 12
     answer = embedding.candidates(points=[found[0].point_xy])
     assert any(np.allclose(found[0].low_res_logits, one, atol=0.02) for one in answer.low_res_logits[1:])
-
-
-def iou(a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_]) -> float:
-    return float((a & b).sum() / (a | b).sum())

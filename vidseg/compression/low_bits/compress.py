@@ -87,7 +87,7 @@ def compress_low_bits(
         source: a video or a folder of pictures like those to come; vidseg-nano takes the pictures of a folder
             for the frames of a video.
         out: the folder of the results, which must not exist or be empty.
-        bits: such as 'W6A6': of weights, and of all else that is multiplied.
+        bits: such as 'W4A8': of weights, and of all else that is multiplied; '6' for W6A6.
         calibrator: a name in `CALIBRATORS`.
         parts: some of `PARTS`, or of those that the model names.
         box: an object of the pictures, in pixels; None: their middle.
@@ -101,7 +101,8 @@ def compress_low_bits(
         InputError: `bits` or `frames` are none, or pictures are too few to learn from.
         OutputError: `out` holds something.
     """
-    chooser = CALIBRATORS.lookup(calibrator, where="--calibrator")(Bits.parse(bits))
+    code = Bits.parse(bits)
+    chooser = CALIBRATORS.lookup(calibrator, where="--calibrator")(code)
     check_free(out)
     subject = Subject.of(asked)
     places = places_of(subject.module, parts, subject.source.where)
@@ -119,13 +120,13 @@ def compress_low_bits(
     wanted = _seen_by(subject.segmenter, pictures)
     chosen, folded = _chosen(chooser, subject, places, runs)
     blocks = reconstruct(subject.module, places, chosen, runs, steps) if steps else {}
-    said = {"bits": bits.upper(), "calibrator": calibrator, "parts": list(parts), "scales": SCALES}
+    said = {"bits": str(code), "calibrator": calibrator, "parts": list(parts), "scales": SCALES}
     with replacing(out) as folder:
         folder.mkdir()
         _write(folder, subject, said, chosen)
         got = _seen_by(load_image(folder / YAML, device="cpu"), pictures)
         report = Report(
-            bits=bits.upper(),
+            bits=str(code),
             calibrator=calibrator,
             layers=len(places.layers),
             attentions=len(places.attentions),

@@ -22,6 +22,8 @@ REPORT = "slimming.json"
 EPOCHS = 20
 """Epochs after each step; the first half, ten as in SlimSAM, also learn the features inside."""
 
+TAKES = frozenset({"device", "epochs"})
+
 
 def add_arguments(parser: argparse.ArgumentParser, ways: argparse._MutuallyExclusiveGroup) -> None:
     ways.add_argument(

@@ -24,6 +24,8 @@ EPOCHS = 5
 """SuperSAM's number of epochs."""
 PART = "image_encoder"
 
+TAKES = frozenset({"device", "epochs"})
+
 
 def add_arguments(parser: argparse.ArgumentParser, ways: argparse._MutuallyExclusiveGroup) -> None:
     ways.add_argument(

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from vidseg.errors import InputError, MissingExtraError, OutputError
 from vidseg.export.int8.quantise import quantise
 from vidseg.export.int8.watch import Feeds
 from vidseg.export.write import export
+from vidseg.masks import iou
 from vidseg.pipeline.atomic import replacing, write_json
 from vidseg.pipeline.read import read
-from vidseg.trackers.contract import Frame
 from vidseg.trackers.onnx.graphs import FACTS, Graphs, read_facts, session_options
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.registry import build_tracker
@@ -87,14 +88,15 @@ def compress_int8(
     _check_packages()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"the output '{out}' is there already", hint="choose another --out")
-    seen = _read_clip(clip, frames)
+    frames = _length_of(clip, frames)
     with tempfile.TemporaryDirectory() as scratch:
         exact = Path(scratch) / "float32"
         export(asked, exact, wanted=parts)
         facts = read_facts(exact)
-        feeds: dict[str, list[Feeds]] = {part: [] for part in parts}
-        with _recorded(feeds):
-            expected = _masks(exact, seen, box)
+        recorded = {part: _Recording() for part in parts}
+        with _recording(recorded):
+            expected = [np.packbits(mask) for mask in _masks(exact, clip, frames, box)]
+        feeds = {part: recording.spread() for part, recording in recorded.items()}
         never = [part for part in parts if not feeds[part]]
         if never:
             raise InputError(
@@ -107,58 +109,78 @@ def compress_int8(
             evened: dict[str, list[str]] = {}
             for part in parts:
                 path = folder / facts["parts"][part]["file"]
-                evened[part] = quantise(exact / path.name, path, _spread(feeds[part]))
+                evened[part] = quantise(exact / path.name, path, feeds[part])
                 facts["parts"][part] |= {"sha256": sha256_of(path), "dtype": "int8"}
             write_json(folder / FACTS, facts)
-            found = _masks(folder, seen, box)
+            found = _masks(folder, clip, frames, box)
             report = Report(
                 parts={
-                    part: _compare(
-                        exact, folder, facts["parts"][part]["file"], _spread(feeds[part]), evened[part]
-                    )
+                    part: _compare(exact, folder, facts["parts"][part]["file"], feeds[part], evened[part])
                     for part in parts
                 },
                 mask_iou=float(np.mean([_iou(*pair) for pair in zip(found, expected, strict=True)])),
-                frames=len(seen),
+                frames=frames,
             )
             write_json(folder / FACTS, {**facts, "int8": asdict(report)})
     return report
 
 
-def _read_clip(clip: Path, count: int) -> list[Frame]:
-    with read(clip, end=count) as source:
-        seen = list(source)
-    if len(seen) < 2:
+def _length_of(clip: Path, most: int) -> int:
+    with read(clip, end=most) as source:
+        count = sum(1 for _ in source)
+    if count < 2:
         raise InputError("the clip has fewer than two frames", where=str(clip), hint="give a longer one")
-    return seen
+    return count
 
 
-def _masks(folder: Path, seen: Sequence[Frame], box: Box | None) -> list[Any]:
-    """The masks of one object on each frame."""
-    session = build_tracker(TrackerOptions.of(folder / "tracker.yaml")).start(num_frames=len(seen))
-    height, width = seen[0].size_hw
-    session.prompt(1, box=box or (width / 4, height / 4, 3 * width / 4, 3 * height / 4))
-    return [session.step(frame).masks[0] for frame in seen]
+def _masks(folder: Path, clip: Path, count: int, box: Box | None) -> Iterator[npt.NDArray[np.bool_]]:
+    """The masks of one object on each frame, as the frames are read: they may be many."""
+    session = build_tracker(TrackerOptions.of(folder / "tracker.yaml")).start(num_frames=count)
+    with read(clip, end=count) as source:
+        for number, frame in enumerate(source):
+            if number == 0:
+                height, width = frame.size_hw
+                session.prompt(1, box=box or (width / 4, height / 4, 3 * width / 4, 3 * height / 4))
+            yield session.step(frame).masks[0]
+
+
+class _Recording:
+    """Inputs of a part. However often it runs, at most `2 * MOST_FEEDS` of them are held."""
+
+    def __init__(self) -> None:
+        self._kept: list[Feeds] = []
+        self._every = 1
+        """One run of so many is kept."""
+        self._runs = 0
+
+    def note(self, given: Feeds) -> None:
+        if self._runs % self._every == 0:
+            self._kept.append({name: np.array(value) for name, value in given.items()})
+        self._runs += 1
+        if len(self._kept) > 2 * MOST_FEEDS:
+            self._kept = self._kept[::2]
+            self._every *= 2
+
+    def spread(self) -> list[Feeds]:
+        """`MOST_FEEDS` of them or fewer, spread over the clip."""
+        count = len(self._kept)
+        places = np.linspace(0, count - 1, min(MOST_FEEDS, count)).round().astype(int)
+        return [self._kept[place] for place in places]
 
 
 @contextmanager
-def _recorded(feeds: Mapping[str, list[Feeds]]) -> Iterator[None]:
+def _recording(recorded: Mapping[str, _Recording]) -> Iterator[None]:
     """Note what goes into these parts while the block runs."""
 
     def note(part: str, given: Feeds) -> None:
-        if part in feeds:
-            feeds[part].append({name: np.array(value) for name, value in given.items()})
+        if part in recorded:
+            recorded[part].note(given)
 
     Graphs.on_run = staticmethod(note)
     try:
         yield
     finally:
         Graphs.on_run = None
-
-
-def _spread(feeds: Sequence[Feeds]) -> list[Feeds]:
-    places = np.linspace(0, len(feeds) - 1, min(MOST_FEEDS, len(feeds))).round().astype(int)
-    return [feeds[place] for place in places]
 
 
 def _compare(
@@ -200,9 +222,8 @@ def _cosine(a: Any, b: Any) -> float:
     return float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12))
 
 
-def _iou(a: Any, b: Any) -> float:
-    either = (a | b).sum()
-    return float((a & b).sum() / either) if either else 1.0
+def _iou(mask: npt.NDArray[np.bool_], packed: npt.NDArray[np.uint8]) -> float:
+    return iou(mask, np.unpackbits(packed, count=mask.size).view(bool).reshape(mask.shape))
 
 
 def _check_packages() -> None:

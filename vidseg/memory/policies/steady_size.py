@@ -20,6 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from vidseg.masks import iou
 from vidseg.memory.bank import MemoryFrame, Moment, ObjectBank, RecentFrames
 from vidseg.memory.placing import Pair
 
@@ -152,7 +153,7 @@ def _is_sure(notes: dict[str, Any], mask: Mask, now: int, expected: Mask) -> boo
     low, high = SURE_AREA
     if not low * notes["area"] <= mask.sum() <= high * notes["area"]:
         return False
-    return abs(now - notes["way"][-1][0]) <= 1 or _iou(mask, expected) >= SURE_IOU
+    return abs(now - notes["way"][-1][0]) <= 1 or iou(mask, expected) >= SURE_IOU
 
 
 def _expected(notes: dict[str, Any], now: int) -> Mask:
@@ -172,13 +173,9 @@ def _piece_on_the_way(mask: Mask, expected: Mask, area: float) -> Mask | None:
     pieces = [piece for piece in pieces if piece.sum() > LEAST_PART * area]
     if len(pieces) < 2:
         return None
-    ious = [_iou(piece, expected) for piece in pieces]
+    ious = [iou(piece, expected) for piece in pieces]
     best = int(np.argmax(ious))
     return pieces[best] if ious[best] >= LEAST_IOU else None
-
-
-def _iou(one: Mask, other: Mask) -> float:
-    return float((one & other).sum() / (one | other).sum())
 
 
 def _centre(mask: Mask) -> list[float]:

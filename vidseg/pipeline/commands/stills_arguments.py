@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from vidseg.exit_codes import EXIT_INTERRUPTED, EXIT_SOME_FAILED
-from vidseg.pipeline.commands.tracker_arguments import DTYPE_HELP
 from vidseg.trackers.choices import DEFAULT_TRACKER, DType
 from vidseg.trackers.registry import TRACKERS
 
@@ -42,7 +41,9 @@ def add_stills_arguments(parser: argparse.ArgumentParser) -> None:
     )
     model.add_argument("--weights", metavar="FILE", help=".pt or .safetensors; default: the model's own")
     model.add_argument("--device", metavar="D", default="auto", help="auto, cpu, cuda, mps (default: auto)")
-    model.add_argument("--dtype", choices=get_args(DType), default="auto", help=DTYPE_HELP)
+    model.add_argument(
+        "--dtype", choices=get_args(DType), default="auto", help="default: auto, which is float32"
+    )
     model.add_argument(
         "--allow-random-weights", action="store_true", help="run without weights; the masks mean nothing"
     )

@@ -11,27 +11,41 @@ from vidseg.trackers.registry import TRACKERS
 if TYPE_CHECKING:
     from vidseg.trackers.options import TrackerOptions
 
-DTYPE_HELP = "default: auto, bfloat16 where it is faster and masks stay the same, else float32"
+DEVICE_HELP = "auto, cpu, cuda, cuda:1, mps (default: auto)"
 
 
-def add_tracker_arguments(
+def add_model_arguments(
     parser: argparse.ArgumentParser, *, title: str = "tracker", metavar: str = "NAME_OR_YAML"
-) -> None:
-    """Add the group to a parser; arguments that are not given are None."""
+) -> argparse._ArgumentGroup:
+    """Add the group to a parser, with what chooses a model and its weights alone; arguments that are not
+    given are None."""
     group = parser.add_argument_group(title)
     names = ", ".join(TRACKERS.known)
     group.add_argument(
         "--tracker", metavar=metavar, help=f"a YAML file, or one of: {names} (default: {DEFAULT_TRACKER})"
     )
     group.add_argument("--weights", metavar="FILE", help=".pt or .safetensors; default: the tracker's own")
-    group.add_argument("--device", metavar="D", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
-    group.add_argument("--dtype", choices=get_args(DType), help="default: auto, which is float32 or bfloat16")
     group.add_argument("--image-size", type=int, metavar="S", help="side of the square model input")
     group.add_argument(
         "--allow-random-weights",
         action="store_true",
         default=None,
         help="run a model without weights; its masks mean nothing",
+    )
+    return group
+
+
+def add_tracker_arguments(
+    parser: argparse.ArgumentParser, *, title: str = "tracker", metavar: str = "NAME_OR_YAML"
+) -> None:
+    """Add the group to a parser, with all that changes how a tracker runs; arguments that are not given are
+    None."""
+    group = add_model_arguments(parser, title=title, metavar=metavar)
+    group.add_argument("--device", metavar="D", help=DEVICE_HELP)
+    group.add_argument(
+        "--dtype",
+        choices=get_args(DType),
+        help="default: auto, bfloat16 where it is faster and masks stay the same, else float32",
     )
     group.add_argument(
         "--encoder-products",

@@ -21,13 +21,6 @@ SAME_IOU = 0.6
 confirms, and two objects that have become one."""
 
 
-def iou(mask: Mask, other: Mask) -> float:
-    """Intersection over union; 0 for two empty masks."""
-    shared = int(np.count_nonzero(mask & other))
-    either = int(np.count_nonzero(mask)) + int(np.count_nonzero(other)) - shared
-    return shared / either if either else 0.0
-
-
 def is_known(mask: Mask, objects: Sequence[Mask], *, max_iou: float, max_inside: float) -> bool:
     """Whether a mask is one of some objects, lies inside one, or holds one."""
     area = int(np.count_nonzero(mask))

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vidseg.masks import iou
 from vidseg.trackers.contract import Frame, FrameResult, Session, Tracker
-from vidseg.trackers.discovery.comparing import SAME_IOU, iou
+from vidseg.trackers.discovery.comparing import SAME_IOU
 from vidseg.trackers.discovery.detected import DetectorFinder
 from vidseg.trackers.discovery.finding import Finder
 from vidseg.trackers.discovery.looking import look_of
@@ -185,7 +186,7 @@ class Discovery:
             mask = masks.get(obj_id)
             if mask is None:
                 continue
-            if any(other < obj_id and iou(mask, masks[other]) > SAME_IOU for other in masks):
+            if any(other < obj_id and iou(mask, masks[other], if_both_empty=0) > SAME_IOU for other in masks):
                 self._forget(session, obj_id)
                 del masks[obj_id]
 

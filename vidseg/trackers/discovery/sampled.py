@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vidseg.masks import iou
 from vidseg.samplers import PromptedPicture, everything
 from vidseg.samplers.asking import Asking
 from vidseg.samplers.table import settings_of
 from vidseg.trackers.contract import Frame, Session
-from vidseg.trackers.discovery.comparing import SAME_IOU, innermost_xy, iou, is_known
+from vidseg.trackers.discovery.comparing import SAME_IOU, innermost_xy, is_known
 from vidseg.trackers.discovery.finding import New
 from vidseg.trackers.discovery.looking import Look
 from vidseg.trackers.discovery.settings import DiscoverySettings
@@ -69,7 +70,10 @@ class SamplerFinder:
             obj_id
             for obj_id in obj_ids
             if obj_id in masks
-            and any(iou(masks[obj_id], other) > SAME_IOU for other in self._asked_at(picture, masks[obj_id]))
+            and any(
+                iou(masks[obj_id], other, if_both_empty=0) > SAME_IOU
+                for other in self._asked_at(picture, masks[obj_id])
+            )
         }
 
     def _asked_at(self, picture: PromptedPicture, mask: Mask) -> list[Mask]:

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from pydantic import Field
 
+from vidseg.masks import iou
 from vidseg.trackers.carrying.motion import flow_to_previous, warp
 from vidseg.trackers.carrying.session import Picture
 from vidseg.trackers.flow.config import FlowConfig
@@ -34,7 +35,7 @@ from vidseg.trackers.flow.propagation import (
     take_mask,
 )
 from vidseg.trackers.following.frame import Candidates, SeenFrame
-from vidseg.trackers.following.masks import box_iou, box_of, innermost, mask_iou
+from vidseg.trackers.following.masks import box_iou, box_of, innermost
 from vidseg.trackers.following.objects import FollowedObject
 from vidseg.trackers.following.token import calibrated, fit_tokens
 from vidseg.trackers.image.prompt import ImagePrompt
@@ -219,11 +220,11 @@ class FlowPrior:
         share = self.settings.box_share
         offered = candidates.answer.best_first(multimask=True)
         masks = candidates.logits[offered] > 0
-        likeness = [(1 - share) * mask_iou(m, expected) + share * box_iou(m, expected) for m in masks]
-        row = int(np.argmax(likeness))
+        agreements = [iou(mask, expected, if_both_empty=0) for mask in masks]
+        of_boxes = [box_iou(mask, expected) for mask in masks]
+        row = int(np.argmax((1 - share) * np.array(agreements) + share * np.array(of_boxes)))
         chosen = offered[row]
-        agreement = mask_iou(masks[row], expected)
-        return _Answer(candidates.logits[chosen], float(candidates.predicted_ious[chosen]), agreement)
+        return _Answer(candidates.logits[chosen], float(candidates.predicted_ious[chosen]), agreements[row])
 
     def _is_found(self, tracked: FollowedObject, answer: _Answer, now: SeenFrame) -> bool:
         """Whether the answer to a search is the lost object."""

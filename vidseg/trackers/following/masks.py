@@ -22,12 +22,6 @@ def innermost(mask: BoolMask) -> tuple[int, int]:
     return int(x), int(y)
 
 
-def mask_iou(mask: BoolMask, other: BoolMask) -> float:
-    """IoU of two masks; 0 if both are empty."""
-    union = np.count_nonzero(mask | other)
-    return np.count_nonzero(mask & other) / union if union else 0.0
-
-
 def box_iou(mask: BoolMask, other: BoolMask) -> float:
     """IoU of the tight boxes around two masks; 0 if one of them is empty."""
     if not (mask.any() and other.any()):

@@ -42,7 +42,7 @@ def install(model: nn.Module, settings: LowBits, weights: str | None, digest: st
         raise CheckpointError(
             "the scales were chosen for other weights",
             where=f"{where}, in 'low_bits'",
-            hint="use the YAML with its own weights, or run vidseg compress --bits with these",
+            hint="use the YAML with its own weights, or run vidseg compress --simulate-bits with these",
         )
     file = Path(weights).with_name(settings.scales)
     place_scales(model, settings, read_checkpoint(file), where=str(file))
