@@ -25,6 +25,10 @@ from support.shared import shared_folder
 from vidseg.cli import main
 from vidseg.errors import CheckpointError, OutputError, RunError
 from vidseg.trackers import weights
+from vidseg.trackers.build import build_model
+from vidseg.trackers.model import module_of
+from vidseg.trackers.registry import read_config
+from vidseg.trackers.settings import EngineSettings
 from vidseg.trackers.weights import (
     LAYOUTS,
     PUBLISHED,
@@ -200,6 +204,15 @@ def test_every_official_model_is_recognised(path):
     assert layout is layout_of(tracker)
     assert layout.num_params == manifest["num_params"]
     assert PUBLISHED[tracker].image_size == manifest["image_size"]
+
+
+@pytest.mark.parametrize("tracker", ["vidseg-nano", "sam2.1-hiera-tiny", "edgetam", "efficienttam-ti"])
+def test_parameters_are_told_as_the_model_has_them(tracker):
+    _, config = read_config(tracker)
+    settings = EngineSettings.model_validate({key: value for key, value in config.items() if key != "kind"})
+    with torch.device("meta"):
+        model, _ = build_model(settings, tracker)
+    assert layout_of(tracker).num_params == sum(each.numel() for each in module_of(model).parameters())
 
 
 def test_every_published_file_has_one_layout():

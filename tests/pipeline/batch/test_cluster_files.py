@@ -34,6 +34,13 @@ def test_ray_up_fits_the_schema_of_ray() -> None:
         jsonschema.validate({**content("ray-up.yaml"), "max_worker": 3}, schema)
 
 
+def test_ray_can_run_bash_in_the_image() -> None:
+    """Ray calls `docker run OPTIONS IMAGE bash`; the image by itself runs `vidseg` with what follows."""
+    image = (Path(__file__).parents[3] / "docker/cuda.Dockerfile").read_text(encoding="utf-8")
+    assert 'ENTRYPOINT ["vidseg"]' in image
+    assert "--entrypoint=" in content("ray-up.yaml")["docker"]["run_options"]
+
+
 def test_the_script_for_skypilot_is_one_of_bash() -> None:
     script = content("skypilot.yaml")["run"]
     assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0

@@ -159,7 +159,7 @@ LAYOUTS: tuple[Layout, ...] = (
         family="vidseg",
         marks={"reading.log_sharpness": (), "to_key.weight": (64, 96, 1, 1)},
         trackers=("vidseg-nano",),
-        num_params=2_612_497,
+        num_params=4_853_157,
     ),
     _sam("b", 768, 12, 93_735_472),
     _sam("l", 1024, 24, 312_342_832),
