@@ -199,6 +199,19 @@ def test_what_cannot_be_is_refused_and_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
+def test_without_pictures_a_drawn_video_calibrates(
+    made: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, weights = made(SMALL)
+    call = ["compress", str(path), "--weights", str(weights), "--out", str(tmp_path / "out"), "--frames", "3"]
+    assert cli.main([*call, "--int8"]) == 2
+    assert "fix: --calibrate CLIP" in capsys.readouterr().err
+    assert cli.main([*call, "--simulate-bits", "8", "--calibrator", "plain", "--json"]) == 0
+    told = capsys.readouterr()
+    assert "calibrated on a drawn video" in told.err
+    assert json.loads(told.out)["pictures"] == 3
+
+
 def test_other_trackers_with_a_memory_are_refused(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

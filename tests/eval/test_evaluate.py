@@ -34,8 +34,10 @@ from support.made_datasets import (
 from support.trackers import fake_yaml
 from vidseg import cli
 from vidseg.errors import InputError
+from vidseg.eval.anchors import ANCHORS
 from vidseg.eval.datasets import DATASETS, open_dataset
 from vidseg.eval.evaluate import evaluate
+from vidseg.eval.protocols import PROTOCOLS
 from vidseg.eval.submission import check_submission
 from vidseg.trackers.options import TrackerOptions
 
@@ -45,6 +47,7 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "davis2017-test-dev": make_davis_test_dev,
     "davis2017-unsupervised": make_davis,
     "sav": make_sav,
+    "ytvos": make_youtube_vos,
     "ytvos2018": make_youtube_vos,
     "ytvos2019": partial(make_youtube_vos, with_truth=False),
     "mose": make_mose,
@@ -52,9 +55,11 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "lvos": make_lvos,
     "lvosv2": make_lvos,
     "vost": make_vost,
+    "vos-benchmark": make_davis,
     "folder": make_davis,
 }
 TOP_FOLDERS = {
+    "ytvos": "Annotations",
     "ytvos2018": "Annotations",
     "ytvos2019": "Annotations",
     "lvos": "Annotations",
@@ -106,6 +111,36 @@ def test_every_data_set_goes_from_its_folder_to_its_results(name: str, tmp_path:
     assert results["card"]["tracker_facts"].keys().isdisjoint({"name", "config", "weights_sha256"})
     assert results["card"]["versions"]["vidseg"]
     assert results["card"]["machine"]["cores"] == os.cpu_count()
+
+
+def test_protocols_are_names_of_data_sets_too() -> None:
+    assert {*PROTOCOLS} - {*DATASETS} == {"hota", "ytvis"}  # they score boxes and tracks of detectors, too
+
+
+def test_sav_stands_beside_the_published_figures_of_its_part(tmp_path: Path) -> None:
+    root = make_sav(tmp_path / "data")
+    listed = root / "sav_val.txt"
+    assert open_dataset("sav", root).published == ANCHORS["sav-val"]
+    listed.rename(root / "sav_test.txt")
+    assert open_dataset("sav", root).published == ANCHORS["sav-test"]
+
+
+def test_unsupervised_davis_is_known_by_its_own_masks(tmp_path: Path) -> None:
+    root = make_davis(tmp_path / "davis")
+    (root / "Annotations").rename(root / "Annotations_unsupervised")
+    data = open_dataset("davis2017-unsupervised", root)
+    assert data.truth == root
+    assert [s.given for s in data.sequences] == [[] for _ in data.sequences]
+
+
+def test_a_tracker_that_finds_nothing_is_refused_before_any_sequence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_eval("davis2017-unsupervised", make_davis(tmp_path / "data"), tmp_path / "out") == 2
+    told = capsys.readouterr().err
+    assert "cannot find objects by itself" in told
+    assert "fix: --discover-with" in told
+    assert not (tmp_path / "out").exists()
 
 
 def test_prompts_come_when_objects_do(tmp_path: Path) -> None:
@@ -242,6 +277,7 @@ def test_a_failed_sequence_is_told_and_the_others_go_on(
     (root / "JPEGImages/480p/ants/00003.jpg").write_bytes(b"broken")
     out = tmp_path / "out"
     assert run_eval("davis2017", root, out) == 3
+    assert "ants: failed" in capsys.readouterr().err  # --quiet leaves errors
     results = read_results(out)
     assert results["status"] == "some failed"
     assert results["sequences"]["ants"]["status"] == "failed"
@@ -272,7 +308,7 @@ def test_resume_refuses_another_tracker_and_another_folder(
     assert "something else" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", [name for name in DATASETS if name != "folder"])
+@pytest.mark.parametrize("name", [name for name in DATASETS if name not in ("folder", "vos-benchmark")])
 def test_a_wrong_folder_says_what_is_missing_and_where_to_get_it(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

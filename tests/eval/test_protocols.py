@@ -245,6 +245,23 @@ def test_a_colour_picture_is_no_label_map(tmp_path: Path) -> None:
         read_label_png(tmp_path / "a.png")
 
 
+def test_mosev2_takes_the_videos_of_the_truth_and_passes_by_a_folder_around_predictions(
+    tmp_path: Path,
+) -> None:
+    for name in ("a", "b"):
+        write_sequence(tmp_path / "gt/Annotations" / name, [square(1)] * 5)
+        write_sequence(tmp_path / "pred/res" / name, [square(1, at=4)] * 5)
+    videos = {name: {"objects": ["1"]} for name in ("a", "b", "not_here")}
+    (tmp_path / "gt/meta.json").write_text(json.dumps({"videos": videos}))
+    inside = score("mosev2", tmp_path / "gt", tmp_path / "pred/res")
+    assert set(inside["objects"]) == {"a", "b"}
+    assert score("mosev2", tmp_path / "gt", tmp_path / "pred") == inside
+    del videos["b"]
+    (tmp_path / "gt/meta.json").write_text(json.dumps({"videos": videos}))
+    with pytest.raises(InputError, match="does not know the video 'b'"):
+        score("mosev2", tmp_path / "gt", tmp_path / "pred")
+
+
 @pytest.mark.parametrize(
     ("protocol", "name"), [("mosev2", "meta.json"), ("lvos", "valid_meta.json"), ("ytvos", "meta.json")]
 )

@@ -147,6 +147,12 @@ class TestOutputs:
 
 
 class TestLength:
+    def test_what_has_nothing_before_it_is_told_backward(self, video: Path, out: Path) -> None:
+        told = "object 1 is prompted on frame 0 alone, and no frame before it is tracked"
+        with pytest.warns(UserWarning, match=told):
+            summary = track(video, BOX, out, direction="backward")
+        assert summary.warnings == record_in(out)["warnings"] == [told]
+
     def test_short_videos_are_counted(self, video: Path, out: Path) -> None:
         tracker = FakeTracker()
         track(video, BOX, out, tracker=tracker)

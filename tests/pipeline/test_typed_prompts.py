@@ -65,6 +65,14 @@ def test_what_cannot_be_meant_is_refused(args: list[str], message: str) -> None:
         typed(*args)
 
 
+def test_a_refused_prompt_is_told_in_one_line() -> None:
+    box = '{"objects": [{"id": 1, "prompts": [{"frame": 0, "box": [20, 30, 60, NaN]}]}]}'
+    with pytest.raises(argparse.ArgumentError) as caught:
+        typed("--prompt", box)
+    assert "\n" not in str(caught.value)
+    assert "give finite numbers" in str(caught.value)
+
+
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return numbered(tmp_path_factory.mktemp("videos") / "clip.mp4", 12, options={"g": "6"})

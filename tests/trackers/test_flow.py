@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vidseg
-from vidseg.errors import CheckpointError, ConfigError, InputError, PromptError
+from vidseg.errors import CheckpointError, ConfigError, InputError
 from vidseg.masks import iou
 from vidseg.trackers.contract import Frame, FrameResult
 from vidseg.trackers.flow import FlowConfig, FlowTracker
@@ -305,7 +305,7 @@ def test_a_frame_without_pixels_is_an_error() -> None:
 
 
 def test_refine_before_any_frame_is_an_error() -> None:
-    with pytest.raises(PromptError, match="no frame to correct"):
+    with pytest.raises(InputError, match="no frame to correct"):
         FlowTracker().start().refine(1, box=[0, 0, 5, 5])
 
 

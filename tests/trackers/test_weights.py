@@ -642,6 +642,36 @@ def test_get_then_path_then_verify(one_published, server, cache, content, capsys
     assert "WRONG weights.pt" in capsys.readouterr().out
 
 
+def test_weights_in_the_package_need_no_download(capsys):
+    assert main(["weights", "path", "vidseg-nano"]) == 0
+    path = capsys.readouterr().out.strip()
+    assert main(["weights", "get", "vidseg-nano", "--json"]) == 0
+    told = capsys.readouterr()
+    assert "nothing to download" in told.err
+    row = {"name": "vidseg-nano", "path": path, "licence": "Apache-2.0", "sha256": sha256_of(path)}
+    assert json.loads(told.out) == [row]
+
+
+def test_models_tell_the_checksum_of_the_file_that_is_here_or_the_published_one(
+    one_published, content, capsys
+):
+    def checksums():
+        assert main(["models", "--json"]) == 0
+        return {row["name"]: row["checksum"] for row in json.loads(capsys.readouterr().out)}
+
+    before = checksums()
+    assert before["vidseg-nano"] == f"sha256:{sha256_of(find_own_weights())}"
+    assert before["sam-vit-b"] == "sha256:01ec64..."
+    assert before["flow"] is None
+    assert main(["weights", "get", one_published]) == 0
+    capsys.readouterr()
+    assert checksums()[one_published] == f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def find_own_weights():
+    return read_config("vidseg-nano")[1]["weights"]
+
+
 def test_get_takes_another_folder(one_published, tmp_path, content):
     assert main(["weights", "get", one_published, "--to", str(tmp_path / "mine")]) == 0
     assert (tmp_path / "mine" / "weights.pt").read_bytes() == content
@@ -708,6 +738,7 @@ def test_models_show_what_is_here(one_published, cache, capsys):
         "parameters": 38_962_498,
         "image_size": 1024,
         "weights": "missing",
+        "checksum": None,
         "licence": "Apache-2.0",
         "source": "https://github.com/facebookresearch/sam2",
     }

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vidseg.compression.calls import Call
 from vidseg.errors import ConfigError, InputError
+from vidseg.pipeline.made_video import MadeVideo
 from vidseg.pipeline.read import read
 from vidseg.pipeline.read.folder import IMAGE_SUFFIXES
 from vidseg.pipeline.stills.pictures import Picture, list_pictures
@@ -69,8 +70,11 @@ class _EncoderCalls(Sequence[Call]):
         return (self._framing.model_input(self._pictures[place], self._device)[None],)
 
 
-def read_pictures(source: Path, count: int) -> Sequence[Image]:
+def read_pictures(source: Path | None, count: int) -> Sequence[Image]:
     """Pictures of a folder, spread over it, or the first frames of a video.
+
+    Args:
+        source: the folder or the video; None: frames of the video that `vidseg demo` draws, spread over it.
 
     Raises:
         SourceError, DecodeError: the source or one of the pictures cannot be read.
@@ -78,6 +82,10 @@ def read_pictures(source: Path, count: int) -> Sequence[Image]:
     """
     if count < 1:
         raise InputError(f"--frames {count}", hint="give at least 1")
+    if source is None:
+        made = MadeVideo()
+        wanted = set(np.linspace(0, made.num_frames - 1, min(count, made.num_frames)).round().astype(int))
+        return [frame.image for frame, _ in made if frame.index in wanted and frame.image is not None]
     if source.is_dir() or source.suffix.lower() in IMAGE_SUFFIXES:
         pictures = list_pictures(source)
         places = np.linspace(0, len(pictures) - 1, min(count, len(pictures))).round().astype(int)

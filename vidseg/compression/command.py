@@ -7,6 +7,7 @@ A way's module has `add_arguments(parser, ways)`, which adds the option that cho
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from vidseg.compression import eight_bits, few_bits
@@ -26,9 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibrate",
         type=Path,
-        required=True,
         metavar="SOURCE",
-        help="a clip like the videos to come, or, but for --int8, a folder of pictures",
+        help="a clip like the videos to come, or, but for --int8, a folder of pictures; "
+        "without it, but for --int8, frames of the video that 'vidseg demo' draws",
     )
     parser.add_argument(
         "--frames", type=int, default=16, metavar="N", help="frames or pictures of it (default: 16)"
@@ -61,6 +62,13 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(
                 f"--{option} does not go with {_flag(name)}", hint=f"it is for {' and '.join(takers)}"
             )
+    if args.calibrate is None and way is eight_bits:
+        raise ConfigError("--int8 needs a clip like the videos to come", hint="--calibrate CLIP")
+    if args.calibrate is None:
+        print(
+            "vidseg: warning: calibrated on a drawn video; give pictures like yours: --calibrate SOURCE",
+            file=sys.stderr,
+        )
     return int(way.run(args))
 
 

@@ -36,7 +36,13 @@ ANCHORS: dict[str, list[Anchor]] = {
         Anchor("EdgeTAM", 87.7, EDGETAM_README),
         Anchor("XMem", 86.2, XMEM_RESULTS),
     ],
-    "sav": [  # SA-V test
+    "sav-val": [
+        Anchor("SeC-4B", 82.7, SEC_README),
+        Anchor("SAM2.1Long-L", 81.1, SEC_README),
+        Anchor("SAMURAI-L", 79.8, SEC_README),
+        Anchor("SAM 2.1-L", 78.6, SEC_README),
+    ],
+    "sav-test": [
         Anchor("SAM 2.1-L", 79.5, SAM2_README),
         Anchor("SAM 2.1-B+", 78.2, SAM2_README),
         Anchor("SAM 2.1-S", 76.6, SAM2_README),

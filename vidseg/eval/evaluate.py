@@ -42,6 +42,7 @@ from vidseg.pipeline.atomic import write_bytes, write_json
 from vidseg.pipeline.file_names import ESCAPED
 from vidseg.pipeline.run_record import FILE_NAME as RUN_RECORD
 from vidseg.pipeline.run_record import read_record, versions
+from vidseg.trackers.discovery.looking import look_of
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.registry import build_tracker
 
@@ -181,7 +182,10 @@ def _chosen(data: DataSet, names: Sequence[str] | None) -> DataSet:
 def _about(data: DataSet, asked: TrackerOptions, options: EvaluationOptions) -> dict[str, Any]:
     # The tracker is built on the CPU only to describe it; nothing is computed with it.
     plain = {"device": "cpu", "dtype": "float32", "compile": None}
-    tracker = build_tracker(asked.model_copy(update=plain)).describe()
+    built = build_tracker(asked.model_copy(update=plain))
+    if data.max_proposals is not None and "discover_with" not in options.discover:
+        look_of(built, None, "cpu")  # a tracker that finds nothing is refused before any sequence
+    tracker = built.describe()
     about = {
         "dataset": data.name,
         "root": str(data.root.resolve()),

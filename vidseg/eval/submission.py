@@ -66,11 +66,18 @@ def check_submission(data: DataSet, path: Path) -> None:
                 if picture.size != sizes[sequence.name]:
                     raise InputError(f"'{name}' is {picture.size}, its frame {sizes[sequence.name]}")
                 ids = set(np.unique(np.asarray(picture)).tolist()) - {0}
-            unknown = ids - {given.obj_id for given in sequence.given}
+            unknown = ids - _allowed(data, sequence)
             if unknown:
                 raise InputError(
                     f"'{name}' has the id {min(unknown)}, which is no object of '{sequence.name}'"
                 )
+
+
+def _allowed(data: DataSet, sequence: SequenceToTrack) -> set[int]:
+    """The ids that masks may have: those of given objects, or the numbers of proposals."""
+    if data.max_proposals is not None:
+        return set(range(1, data.max_proposals + 1))
+    return {given.obj_id for given in sequence.given}
 
 
 def _entry(data: DataSet, sequence: SequenceToTrack, frame: str) -> str:

@@ -140,6 +140,13 @@ class Run:
         path = video.info.path
         self.folder.check_inputs([*([path] if path else []), *self.prompts.mask_files])
         self.prompts = self.prompts.fit(video.facts())
+        first = options.start or 0
+        if options.direction == "backward":
+            self.prompts.warnings.extend(
+                f"object {thing.obj_id} is prompted on frame {first} alone, and no frame before it is tracked"
+                for thing in self.prompts.objects
+                if thing.last_frame == first
+            )
         last = max(self.prompts.frames, default=0)
         if video.can_read_again and video.num_frames is None and last > (options.start or 0):
             with suppress(DecodeError):  # the run itself will report where the source is broken

@@ -87,7 +87,7 @@ def _file_or_json(text: str) -> Typed:
     try:
         said = decode_prompts(text.encode(errors="surrogateescape"), "--prompt")
     except PromptError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        raise argparse.ArgumentTypeError("; ".join(filter(None, (error.message, error.hint)))) from None
     if not isinstance(said, dict):
         raise argparse.ArgumentTypeError('a prompt is a JSON object, such as {"box": [x0, y0, x1, y1]}')
     return said

@@ -98,8 +98,19 @@ def test_lines_with_the_same_fault_are_told_together(tmp_path: Path) -> None:
     told = str(caught.value).splitlines()
     assert told[0].startswith("2999 of 3000 lines of ")
     assert told[1].startswith("  lines 1-3, 5-6, 8-3000: not JSON")
-    assert told[2].startswith("  line 7: the id '../up' cannot be")
-    assert len(told) == 4
+    assert "; line 7: the id '../up' cannot be" in told[1]
+    assert len(told) == 3
+
+
+def test_of_many_faults_the_first_are_told_in_three_lines(tmp_path: Path) -> None:
+    lines = [{**GOOD, "id": f"../{k}"} for k in range(40)] + ["nope", GOOD] * 40
+    with pytest.raises(JobsFileError) as caught:
+        write(tmp_path, *lines).check()
+    told = str(caught.value).splitlines()
+    assert len(told) == 3
+    assert "line 5: the id '../4' cannot be" in told[1]
+    assert "other faults" in told[1]
+    assert len(caught.value.problems) == 119
 
 
 def test_ids_that_folders_could_not_tell_apart_are_refused(tmp_path: Path) -> None:
@@ -184,7 +195,7 @@ def test_table_becomes_jobs(tmp_path: Path) -> None:
         ("video,prompt\n,a.json\n", "line 2: no video"),
         (
             'video,prompt\n"a\nb.mp4",a.json\nb.mp4, \nc.mp4,\n,c.json',
-            "lines 4-5: no prompt\n  line 6: no video",
+            "lines 4-5: no prompt; line 6: no video",
         ),
         ("", "has no column"),
     ],

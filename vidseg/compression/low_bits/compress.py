@@ -70,7 +70,7 @@ class Report:
 
 def compress_low_bits(
     asked: TrackerOptions,
-    source: Path,
+    source: Path | None,
     out: Path,
     *,
     bits: str,
@@ -85,7 +85,7 @@ def compress_low_bits(
     Args:
         asked: which image model, or vidseg-nano; it is calibrated on the CPU.
         source: a video or a folder of pictures like those to come; vidseg-nano takes the pictures of a folder
-            for the frames of a video.
+            for the frames of a video. None: see `read_pictures`.
         out: the folder of the results, which must not exist or be empty.
         bits: such as 'W4A8': of weights, and of all else that is multiplied; '6' for W6A6.
         calibrator: a name in `CALIBRATORS`.
@@ -112,7 +112,7 @@ def compress_low_bits(
     if steps and len(images) < LEAST:
         raise InputError(
             f"blocks are learned from {LEAST} pictures or more, and there are {len(images)}",
-            where=str(source),
+            where="--calibrate" if source is None else str(source),
             hint="give more, and --frames that takes them",
         )
     pictures = [Prompted.of(image, box) for image in images]

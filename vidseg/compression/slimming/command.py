@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 def compress(
     asked: TrackerOptions,
     share: float,
-    calibrate: Path,
+    calibrate: Path | None,
     out: Path,
     parts: list[str],
     *,
@@ -71,7 +71,7 @@ def compress(
     Args:
         asked: which tracker or image model; its device computes.
         share: of the channels that are removed.
-        calibrate: a folder of pictures, or a video, which memory attention needs.
+        calibrate: a folder of pictures, or a video, which memory attention needs; None: see `read_pictures`.
         out: the folder of the results, which must not exist or be empty. It appears when it is whole.
         parts: 'image_encoder', 'memory_attention'.
         box: an object on the pictures, which memory attention follows, and of which masks are compared; None:

@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 def compress(
     asked: TrackerOptions,
     budget: float,
-    calibrate: Path,
+    calibrate: Path | None,
     out: Path,
     *,
     box: Box | None = None,
@@ -77,7 +77,7 @@ def compress(
     Args:
         asked: which tracker or image model, with a plain vision transformer; its device computes.
         budget: milliseconds of the image encoder for a picture, by the clock.
-        calibrate: a folder of pictures, or a video.
+        calibrate: a folder of pictures, or a video; None: see `read_pictures`.
         out: the folder of the results, which must not exist or be empty. It appears when it is whole.
         box: an object on the pictures, of which masks are compared; None: the middle.
         frames: how many pictures are seen.

@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
     def tell(outcome: SequenceOutcome) -> None:
         nonlocal count
         count += 1
-        if not args.quiet:
+        if outcome.error or not args.quiet:
             how = outcome.error or f"{outcome.frames} frames, {outcome.frames_per_second:.1f} frames/s"
             print(f"{count:4} {outcome.name}: {outcome.status}, {how}", file=sys.stderr)
 

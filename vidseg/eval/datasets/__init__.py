@@ -13,12 +13,12 @@ from vidseg.eval.datasets.davis import (
     open_davis2017_test_dev,
     open_davis2017_unsupervised,
 )
-from vidseg.eval.datasets.folder import open_folder
+from vidseg.eval.datasets.folder import open_folder, open_vos_benchmark
 from vidseg.eval.datasets.lvos import open_lvosv1, open_lvosv2
 from vidseg.eval.datasets.mose import open_mosev1, open_mosev2
 from vidseg.eval.datasets.sav import open_sav
 from vidseg.eval.datasets.vost import open_vost
-from vidseg.eval.datasets.youtube_vos import open_ytvos2018, open_ytvos2019
+from vidseg.eval.datasets.youtube_vos import open_ytvos, open_ytvos2018, open_ytvos2019
 from vidseg.registry import Registry
 
 DATASETS: Registry[Callable[[Path], DataSet]] = Registry(
@@ -29,6 +29,7 @@ DATASETS: Registry[Callable[[Path], DataSet]] = Registry(
         "davis2017-test-dev": open_davis2017_test_dev,
         "davis2017-unsupervised": open_davis2017_unsupervised,
         "sav": open_sav,
+        "ytvos": open_ytvos,
         "ytvos2018": open_ytvos2018,
         "ytvos2019": open_ytvos2019,
         "mose": open_mosev1,
@@ -36,6 +37,7 @@ DATASETS: Registry[Callable[[Path], DataSet]] = Registry(
         "lvos": open_lvosv1,
         "lvosv2": open_lvosv2,
         "vost": open_vost,
+        "vos-benchmark": open_vos_benchmark,
         "folder": open_folder,
     },
 )

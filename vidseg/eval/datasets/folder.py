@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from vidseg.errors import InputError
@@ -42,6 +43,11 @@ def open_folder(root: Path) -> DataSet:
         sequences.append(SequenceToTrack(name, images / name, frames, given, [path.stem for path in masks]))
     has_truth = all(len(s.wanted) > 2 for s in sequences)
     return DataSet("folder", root, "vos-benchmark", sequences, annotations if has_truth else None)
+
+
+def open_vos_benchmark(root: Path) -> DataSet:
+    """The same, by the name of the protocol that scores it."""
+    return replace(open_folder(root), name="vos-benchmark")
 
 
 def _sequences_of(folder: Path) -> Path:

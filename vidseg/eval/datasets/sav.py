@@ -36,8 +36,9 @@ def open_sav(root: Path) -> DataSet:
     listed = next(iter(sorted(root.glob("sav_*.txt"))), None)
     names = listed.read_text(encoding="utf-8").split() if listed else sequence_names(annotations)
     sequences = [_sequence(root, name) for name in names]
+    part = "val" if "val" in (listed.stem if listed else root.resolve().name) else "test"
     return DataSet(
-        "sav", root, "sav", sequences, annotations, has_mask_per_object=True, published=ANCHORS["sav"]
+        "sav", root, "sav", sequences, annotations, has_mask_per_object=True, published=ANCHORS[f"sav-{part}"]
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,12 @@ def open_youtube_vos(year: int, root: Path) -> DataSet:
 
 open_ytvos2018 = partial(open_youtube_vos, 2018)
 open_ytvos2019 = partial(open_youtube_vos, 2019)
+
+
+def open_ytvos(root: Path) -> DataSet:
+    """A set in YouTube-VOS's layout, of whatever year; its protocol is the same."""
+    data = open_ytvos2019(root)
+    return replace(data, name="ytvos", submission=Submission("Annotations"), published=[])
 
 
 def _sequence(root: Path, images: Path, name: str, about: dict[str, Any], title: str) -> SequenceToTrack:

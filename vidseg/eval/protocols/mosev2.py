@@ -33,6 +33,7 @@ from vidseg.eval.protocols.layout import (
     meta_beside,
     prediction_root,
     read_meta,
+    sequence_names,
 )
 
 
@@ -58,9 +59,12 @@ class Mosev2(ScoringProtocol):
             if not isinstance(about.get("objects"), list | dict):
                 raise InputError(f"the meta file lists no objects of '{name}'", where=str(meta))
         objects = {name: [str(obj) for obj in about["objects"]] for name, about in videos.items()}
-        return jobs_of_folders(
-            mask_root(truth, "--gt"), prediction_root(prediction), list(videos), only=only, about=objects
-        )
+        root = mask_root(truth, "--gt")
+        names = sequence_names(root)
+        unknown = [name for name in names if name not in objects]
+        if unknown:
+            raise InputError(f"the meta file does not know the video '{unknown[0]}'", where=str(meta))
+        return jobs_of_folders(root, _predicted(prediction, names), names, only=only, about=objects)
 
     def score(self, job: SequenceJob) -> SequenceScore:
         predictions = mask_names(job.prediction)
@@ -96,6 +100,14 @@ class Mosev2(ScoringProtocol):
             "F": f,
             "J&F": (j + f) / 2,
         }
+
+
+def _predicted(folder: Path, names: Collection[str]) -> Path:
+    """The folder of the videos' folders; as the official program does, a single folder around them is passed
+    by."""
+    root = prediction_root(folder)
+    inside = sequence_names(root)
+    return root / inside[0] if len(inside) == 1 and inside[0] not in names else root
 
 
 def _score(frames: list[str], scores: list[Scores]) -> ObjectScore:

@@ -99,8 +99,12 @@ class Job:
     options: JobOptions = field(default_factory=JobOptions)
 
 
+MOST_TOLD = 5
+"""How many faults, and spans of lines with one of them, the message of an error tells."""
+
+
 class JobsFileError(InputError):
-    """Some lines are no jobs. All of them are named, grouped by fault.
+    """Some lines are no jobs. They are named, grouped by fault; of many faults the first ones.
 
     Args:
         problems: (line number, what is wrong with it), in order.
@@ -122,8 +126,10 @@ class JobsFileError(InputError):
         lines: dict[str, list[int]] = {}
         for line_no, what in self.problems:
             lines.setdefault(what, []).append(line_no)
-        told = (f"  {_numbered(numbers)}: {one_line(what)}" for what, numbers in lines.items())
-        return "\n".join([first, *told, rest[-1]])
+        told = [f"{_numbered(numbers)}: {one_line(what)}" for what, numbers in lines.items()]
+        if len(told) > MOST_TOLD:
+            told[MOST_TOLD:] = [f"and {len(told) - MOST_TOLD} other faults"]
+        return "\n".join([first, "  " + "; ".join(told), rest[-1]])
 
 
 def _numbered(lines: list[int]) -> str:
@@ -134,7 +140,10 @@ def _numbered(lines: list[int]) -> str:
             spans[-1] = [spans[-1][0], line_no]
         else:
             spans.append([line_no])
-    return f"line{'s' if len(lines) > 1 else ''} " + ", ".join("-".join(map(str, span)) for span in spans)
+    shown = ["-".join(map(str, span)) for span in spans]
+    if len(shown) > MOST_TOLD:
+        shown[MOST_TOLD:] = ["..."]
+    return f"line{'s' if len(lines) > 1 else ''} " + ", ".join(shown)
 
 
 class JobsFile:

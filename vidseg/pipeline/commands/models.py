@@ -10,9 +10,23 @@ from typing import Any
 
 from vidseg.errors import ConfigError, one_line
 from vidseg.trackers.registry import TRACKERS, read_config, tracker_names
-from vidseg.trackers.weights import PUBLISHED, cached_path, layout_of, tracker_of
+from vidseg.trackers.weights import PUBLISHED, cached_path, layout_of, sha256_of, tracker_of
+from vidseg.trackers.weights.cache import recorded_digest
 
-TITLES: tuple[str, ...] = ("name", "family", "parameters", "input", "weights", "licence", "source")
+TITLES: tuple[str, ...] = (
+    "name",
+    "family",
+    "parameters",
+    "input",
+    "weights",
+    "checksum",
+    "licence",
+    "source",
+)
+
+
+CHECKSUM_WIDTH = 16
+"""So much of a checksum is in the table: its kind and eight digits. The JSON has all of it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +57,8 @@ def describe_model(name: str) -> dict[str, Any]:
     """Facts about a tracker before it is built, as JSON values.
 
     `weights` is 'none' (it needs none), 'here', 'missing' (`vidseg weights get` downloads them), 'by hand' (a
-    person has to get them) or 'unknown' (no weights are published).
+    person has to get them) or 'unknown' (no weights are published). `checksum` begins with its kind:
+    'sha256:', or 'git:' for the name of an object in a Git repository.
     """
     _, config = read_config(name)
     plugin = TRACKERS.added_by(name)
@@ -70,9 +85,21 @@ def describe_model(name: str) -> dict[str, Any]:
         "parameters": layout.num_params if layout else None,
         "image_size": config.get("image_size") or (wanted.image_size if wanted else None),
         "weights": weights,
+        "checksum": _checksum(model, own),
         "licence": wanted.licence if wanted else "Apache-2.0" if own and plugin is None else None,
         "source": wanted.page if wanted else plugin or ("in the package" if own else None),
     }
+
+
+def _checksum(model: str, own: str | None) -> str | None:
+    """That of the file that is here, or what its authors publish; None: neither is there."""
+    if own is not None:
+        return f"sha256:{sha256_of(own)}" if Path(own).is_file() else None
+    if model not in PUBLISHED:
+        return None
+    path = cached_path(model)
+    digest = None if path is None else recorded_digest(path)
+    return PUBLISHED[model].checksum if digest is None else f"sha256:{digest}"
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
@@ -85,6 +112,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         parameters,
         size,
         row["weights"],
+        (row["checksum"] or "-")[:CHECKSUM_WIDTH],
         licence,
         row["source"] or "-",
     )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from vidseg.errors import CheckpointError
 from vidseg.exit_codes import EXIT_FAILED
+from vidseg.trackers.registry import TRACKERS, read_config
 from vidseg.trackers.weights import (
     PUBLISHED,
     Published,
@@ -18,8 +20,16 @@ from vidseg.trackers.weights import (
     download,
     find_weights,
     published,
+    sha256_of,
     verify,
 )
+
+EXAMPLES = {
+    "get": "vidseg weights get sam2.1-hiera-tiny edgetam",
+    "list": "vidseg weights list --json",
+    "path": "vidseg weights path sam2.1-hiera-tiny",
+    "verify": "vidseg weights verify",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,38 +37,66 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     get = actions.add_parser("get", help="download the weights of trackers from their official addresses")
     get.add_argument("names", nargs="+", metavar="NAME", help="a tracker's name; see 'vidseg weights list'")
     get.add_argument("--to", type=Path, metavar="DIR", help="folder for the files (default: the cache)")
+    get.add_argument("--json", action="store_true", help="print the files as JSON")
     listing = actions.add_parser("list", help="all published weights, and which are here")
     listing.add_argument("--json", action="store_true", help="as JSON")
     path = actions.add_parser("path", help="print where the file of a tracker's weights is")
     path.add_argument("name", metavar="NAME")
     check = actions.add_parser("verify", help="read files in full and check their digests")
     check.add_argument("names", nargs="*", metavar="NAME", help="default: all that are here")
-    for action in actions.choices.values():
+    for name, action in actions.choices.items():
+        action.formatter_class = argparse.RawDescriptionHelpFormatter
+        action.epilog = f"example:\n  {EXAMPLES[name]}"
         # An action is parsed on its own, so it needs --debug as well.
         action.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:
     if args.action == "get":
-        return _get(args.names, args.to)
+        return _get(args.names, args.to, as_json=args.json)
     if args.action == "path":
-        print(find_weights(args.name))
+        print(_packaged(args.name) or find_weights(args.name))
         return 0
     if args.action == "verify":
         return _verify(args.names)
     return _list(args.json)
 
 
-def _get(names: list[str], folder: Path | None) -> int:
+def _get(names: list[str], folder: Path | None, *, as_json: bool) -> int:
     for name in names:
-        published(name)  # report a misspelt name before the first long download
+        if _packaged(name) is None:
+            published(name)  # report a misspelt name before the first long download
+    rows = []
     for name in names:
+        if (packaged := _packaged(name)) is not None:
+            print(f"the weights of '{name}' are in the package: nothing to download", file=sys.stderr)
+            rows.append(_File(name, packaged, "Apache-2.0", sha256_of(packaged)))
+            continue
         if (restriction := published(name).restriction) is not None:
             print(restriction, file=sys.stderr)
         path = _download_with_bar(name, folder)
-        licence = published(name).licence
-        print(f"{path}\n  licence: {licence}\n  SHA-256: {verify(path, published(name))}")
+        rows.append(_File(name, path, published(name).licence, verify(path, published(name))))
+        if not as_json:
+            print(f"{path}\n  licence: {rows[-1].licence}\n  SHA-256: {rows[-1].sha256}")
+    if as_json:
+        print(json.dumps([{**asdict(row), "path": str(row.path)} for row in rows], indent=2))
     return 0
+
+
+def _packaged(name: str) -> Path | None:
+    """The weights of a tracker that brings them."""
+    own = read_config(name)[1].get("weights") if name in TRACKERS else None
+    return Path(own).resolve() if own is not None and Path(own).is_file() else None
+
+
+@dataclass(frozen=True)
+class _File:
+    """Weights that are here now."""
+
+    name: str
+    path: Path
+    licence: str
+    sha256: str
 
 
 def _download_with_bar(name: str, folder: Path | None) -> Path:

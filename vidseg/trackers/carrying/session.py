@@ -15,7 +15,7 @@ from vidseg.errors import InputError, PromptError
 from vidseg.trackers.carrying.grid import grid_size, to_grid
 from vidseg.trackers.carrying.state import Answer, Obj, SessionState, save_state
 from vidseg.trackers.contract import Frame, FrameResult, Prompt
-from vidseg.trackers.frame_order import check_frame_order
+from vidseg.trackers.frame_order import check_frame_order, no_frame_to_correct
 from vidseg.trackers.given_frame import as_frame
 from vidseg.trackers.pending import checked_id
 
@@ -194,17 +194,14 @@ class CarryingSession(ABC, Generic[Look, Obj]):
         A box or a mask starts the object's mask anew; points alone correct it.
 
         Raises:
-            PromptError: no frame was stepped to since the session was started or restored, or the prompt
-                does not fit the frame.
+            InputError: no frame was stepped to since the session was started or restored.
+            PromptError: the prompt does not fit the frame.
         """
         state = self._state
         obj_id = checked_id(obj_id)
         given = Prompt.of(box=box, points=points, labels=labels, mask=mask)
         if self._seen is None or state.frame_idx is None:
-            raise PromptError(
-                "there is no frame to correct",
-                hint="step() a frame first (also after a session was restored)",
-            )
+            raise no_frame_to_correct()
         self._answer({obj_id: given.fit(self._seen.size_hw)}, self._seen)
         return self._result(state.frame_idx, state.pts_seconds, state.objects)
 

@@ -39,6 +39,15 @@ class Published:
     """
 
     @property
+    def checksum(self) -> str | None:
+        """What its authors publish to check it by, and of which kind; None: nothing."""
+        if self.sha256 is not None:
+            return f"sha256:{self.sha256}"
+        if self.sha256_start is not None:
+            return f"sha256:{self.sha256_start}..."
+        return None if self.git_blob is None else f"git:{self.git_blob}"
+
+    @property
     def restriction(self) -> str | None:
         """A sentence about what the licence forbids."""
         if self.forbidden is None:
