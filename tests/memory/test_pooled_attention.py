@@ -85,7 +85,7 @@ def test_adding_the_size_to_the_keys_is_another_function() -> None:
 
 def test_frames_are_pooled_apart_and_row_by_row() -> None:
     tokens = torch.arange(2 * 4 * 6, dtype=torch.float64)[None, :, None]
-    pooled = pool_frames(tokens, 2, (4, 6))[0, :, 0]
+    pooled = pool_frames(tokens, (4, 6))[0, :, 0]
     # The mean of a square is its first cell plus half a row and half a cell.
     corners = [frame * 24 + row * 6 + column for frame in (0, 1) for row in (0, 2) for column in (0, 2, 4)]
     assert pooled.tolist() == [corner + 3.5 for corner in corners]

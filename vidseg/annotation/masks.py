@@ -22,14 +22,6 @@ Kind = Literal["v", "u", "a", "P", "D", "X"]
 """v, u, a: tracked, and visible, uncertain or absent; P: answered from clicks or a box; D: drawn by hand;
 X: set absent by a person."""
 KIND_OF_STATE: dict[str, Kind] = {"visible": "v", "uncertain": "u", "absent": "a"}
-STATE_OF_KIND = {
-    "v": "visible",
-    "u": "uncertain",
-    "a": "absent",
-    "P": "visible",
-    "D": "visible",
-    "X": "absent",
-}
 
 _SUB_PIXEL_BITS = 4
 

@@ -2,7 +2,7 @@
 
 command      the command, which knows the ways
 eight_bits   int8
-few_bits     fewer bits, simulated, for image models; the work is done in low_bits
+few_bits     fewer bits, simulated, for image models and vidseg-nano; the work is done in low_bits
 slimming     fewer channels (SlimSAM)
 supernet     fewer blocks and hidden units, within a budget of time (SuperSAM)
 source       the model that a way starts from, built and written with other settings

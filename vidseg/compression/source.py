@@ -11,7 +11,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from vidseg.errors import ConfigError, OutputError
+from vidseg.errors import ConfigError
 from vidseg.trackers.build import build_model
 from vidseg.trackers.device import pick_device
 from vidseg.trackers.image.build import build_image_model
@@ -95,16 +95,6 @@ class Source:
         facts = {"format": "pt", "tracker": self.name, "vidseg": __version__}
         write_tensors(folder / WEIGHTS, state, facts)
         (folder / YAML).write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
-
-
-def check_free(out: Path) -> None:
-    """Check that nothing is at the place of the results.
-
-    Raises:
-        OutputError: something is.
-    """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"the output '{out}' is there already", hint="choose another --out")
 
 
 def _parsed(kind: str, config: Mapping[str, Any], name: str) -> Settings:

@@ -19,12 +19,12 @@ import torch
 import yaml
 from torch.export.graph_signature import InputKind
 
-from vidseg.errors import ConfigError, MissingExtraError, OutputError, unknown
+from vidseg.errors import ConfigError, MissingExtraError, unknown
 from vidseg.export.half import to_half
 from vidseg.export.models import exportable
 from vidseg.export.parts import Part
 from vidseg.export.rewrite import rewrite_file
-from vidseg.pipeline.atomic import replacing, write_json
+from vidseg.pipeline.atomic import check_free, replacing, write_json
 from vidseg.trackers.engine_tracker import EngineTracker
 from vidseg.trackers.following import FollowingTracker
 from vidseg.trackers.onnx.graphs import FACTS, VERSION
@@ -68,8 +68,7 @@ def export(
     """
     if format == "onnx":
         _check_packages()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"the output '{out}' is there already", hint="choose another --out")
+    check_free(out)
     tracker = build_tracker(asked.model_copy(update={"device": "cpu", "dtype": "float32"}))
     if isinstance(tracker, EngineTracker):
         model = exportable(tracker.engine.model)

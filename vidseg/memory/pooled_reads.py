@@ -24,7 +24,7 @@ from vidseg.memory.gpu_kernels import read_by_kernel
 SizeTerm = Literal["logits", "keys"]
 
 
-def pool_frames(tokens_bmc: Tensor, num_frames: int, grid_hw: tuple[int, int]) -> Tensor:
+def pool_frames(tokens_bmc: Tensor, grid_hw: tuple[int, int]) -> Tensor:
     """Average each frame's tokens over squares of 2 x 2 cells: B x (T·H·W) x C to a quarter as many tokens.
 
     On a grid with an odd side the last squares hold two cells or one.
@@ -63,14 +63,14 @@ def attend_pooled(
     """
     num_spatial = num_frames * math.prod(grid_hw)
     num_pointer_tokens = k_bmc.shape[1] - num_spatial
-    pooled_k = pool_frames(k_bmc[:, :num_spatial], num_frames, grid_hw)
+    pooled_k = pool_frames(k_bmc[:, :num_spatial], grid_hw)
     cells = None
     if size_term == "keys":
         pooled_k = pooled_k + 2 * math.log(2)
     elif num_pointer_tokens or any(side % 2 for side in grid_hw):  # else all weigh alike
         cells = F.pad(count_cells(num_frames, grid_hw, q_bnc), (0, num_pointer_tokens), value=1.0)
     k = torch.cat((pooled_k, k_bmc[:, num_spatial:]), dim=1)
-    pooled_v = pool_frames(v_bmd[:, :num_spatial], num_frames, grid_hw)
+    pooled_v = pool_frames(v_bmd[:, :num_spatial], grid_hw)
     v = torch.cat((pooled_v, v_bmd[:, num_spatial:]), dim=1)
     if use_blocks(q_bnc):
         log2_cells = None if cells is None else cells.log2()

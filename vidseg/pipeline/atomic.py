@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from vidseg.errors import OutputError
 from vidseg.pipeline.file_names import ESCAPED
 
 PART = ".part"
@@ -59,6 +60,16 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         _remove(part)
         raise
+
+
+def check_free(out: Path) -> None:
+    """Check that nothing is at the place of the results.
+
+    Raises:
+        OutputError: something is.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputError(f"the output '{out}' is there already", hint="choose another --out")
 
 
 def _remove(path: Path) -> None:

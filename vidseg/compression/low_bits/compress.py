@@ -24,10 +24,10 @@ from vidseg.compression.low_bits.reconstruction import LEAST, BlockError, recons
 from vidseg.compression.low_bits.recording import Run, Seen, recorded
 from vidseg.compression.low_bits.subject import Subject
 from vidseg.compression.low_bits.table import CALIBRATORS
-from vidseg.compression.source import WEIGHTS, YAML, check_free
+from vidseg.compression.source import WEIGHTS, YAML
 from vidseg.errors import InputError
 from vidseg.eval.metrics import region_j
-from vidseg.pipeline.atomic import replacing, write_json
+from vidseg.pipeline.atomic import check_free, replacing, write_json
 from vidseg.trackers.image.load import load_image
 from vidseg.trackers.image.segmenter import ImageSegmenter
 from vidseg.trackers.low_bits.folding import fold_signs, query_and_key_rows

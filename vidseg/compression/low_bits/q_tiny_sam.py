@@ -2,7 +2,7 @@
 
 Source: Shu et al., "TinySAM", arXiv:2312.13789, section 3.3. There the importance of an output is its squared
 gradient of the divergence of masks and predicted IoUs from those in float32; as that is flat at float32
-itself, ours is the expectation of its curvature there (`compress.importance`).
+itself, ours is the expectation of its curvature there (`pictures.importance`).
 """
 
 from __future__ import annotations

@@ -90,7 +90,8 @@ def compress(
     from vidseg.compression.result import write_result
     from vidseg.compression.slimming.alternation import slim
     from vidseg.compression.slimming.parts import part_of
-    from vidseg.compression.source import Source, check_free
+    from vidseg.compression.source import Source
+    from vidseg.pipeline.atomic import check_free
 
     if not 0 < share < 1:
         raise ConfigError(

@@ -92,8 +92,9 @@ def compress(
     """
     from vidseg.compression.calibration import calls_of, read_pictures
     from vidseg.compression.result import write_result
-    from vidseg.compression.source import Source, check_free
+    from vidseg.compression.source import Source
     from vidseg.compression.supernet.make import find
+    from vidseg.pipeline.atomic import check_free
 
     if not budget > 0:
         raise ConfigError(f"--within-ms {budget}", hint="give the budget in milliseconds, above 0")

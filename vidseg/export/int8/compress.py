@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from vidseg.errors import InputError, MissingExtraError, OutputError
+from vidseg.errors import InputError, MissingExtraError
 from vidseg.export.int8.quantise import quantise
 from vidseg.export.int8.watch import Feeds
 from vidseg.export.write import export
 from vidseg.masks import iou
-from vidseg.pipeline.atomic import replacing, write_json
+from vidseg.pipeline.atomic import check_free, replacing, write_json
 from vidseg.pipeline.read import read
 from vidseg.trackers.onnx.graphs import FACTS, Graphs, read_facts, session_options
 from vidseg.trackers.options import TrackerOptions
@@ -86,8 +86,7 @@ def compress_int8(
         OutputError: `out` holds something.
     """
     _check_packages()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"the output '{out}' is there already", hint="choose another --out")
+    check_free(out)
     frames = _length_of(clip, frames)
     with tempfile.TemporaryDirectory() as scratch:
         exact = Path(scratch) / "float32"

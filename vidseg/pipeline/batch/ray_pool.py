@@ -163,11 +163,6 @@ class RayPool(Generic[T]):
     def num_workers(self) -> int:
         return len(self._free) + sum(member.pid is not None for member, _ in self._in_flight.values())
 
-    @property
-    def busy_pids(self) -> list[int]:
-        """Process ids, on their machines, of workers that have a job."""
-        return [m.pid for m, ticket in self._in_flight.values() if ticket is not None and m.pid is not None]
-
     def has_room(self) -> bool:
         return bool(self._free)
 
