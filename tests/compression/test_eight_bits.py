@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vidseg.export.int8.evening import even_out
+from vidseg.export.int8.equalisation import equalise
 from vidseg.export.int8.quantise import in_eight_bits, quantise
-from vidseg.export.int8.rounding import nearest, round_weights
+from vidseg.export.int8.rounding import gptq, round_weights
 from vidseg.export.int8.watch import Moments
 from vidseg.trackers.onnx.graphs import session_options
 
@@ -114,16 +114,16 @@ def run(path: Path) -> dict[str, Any]:
     return dict(zip("yzgr", session.run(None, feeds(2)[0]), strict=True))
 
 
-def evened(graph: Path, given: list[dict[str, Any]]) -> list[str]:
+def equalised(graph: Path, given: list[dict[str, Any]]) -> list[str]:
     model = onnx.load(graph)
-    changed = even_out(model, given, in_eight_bits(model.graph))
+    changed = equalise(model, given, in_eight_bits(model.graph))
     onnx.save(model, graph)
     return changed
 
 
-def test_uneven_channels_are_evened_out_and_all_outputs_stay(graph: Path) -> None:
+def test_uneven_channels_are_equalised_and_all_outputs_stay(graph: Path) -> None:
     before = run(graph)
-    changed = evened(graph, feeds())
+    changed = equalised(graph, feeds())
     assert {"depthwise", "last conv", "up", "narrowed", "out"} <= set(changed)
     for name, want in before.items():
         np.testing.assert_allclose(run(graph)[name], want, atol=2e-5 * np.abs(want).max(), rtol=0)
@@ -139,7 +139,7 @@ def test_a_constant_that_others_use_keeps_its_values_for_them(graph: Path) -> No
     model.graph.output.append(onnx.helper.make_tensor_value_info("twice", onnx.TensorProto.FLOAT, None))
     onnx.save(model, graph)
     weights = {each.name: onnx.numpy_helper.to_array(each) for each in model.graph.initializer}
-    assert shared.name in evened(graph, feeds())
+    assert shared.name in equalised(graph, feeds())
     after = onnx.load(graph).graph
     kept = {each.name: onnx.numpy_helper.to_array(each) for each in after.initializer}
     np.testing.assert_array_equal(kept["each"], weights["each"])
@@ -155,7 +155,7 @@ def test_a_channel_that_is_silent_on_calibration_frames_is_not_blown_up(graph: P
             each.CopyFrom(onnx.numpy_helper.from_array(values, each.name))
     onnx.save(model, graph)
     before = run(graph)["y"]
-    assert evened(graph, feeds())
+    assert equalised(graph, feeds())
     weights = [onnx.numpy_helper.to_array(each) for each in onnx.load(graph).graph.initializer]
     assert all(np.isfinite(values).all() and np.abs(values).max() < 1e4 for values in weights)
     np.testing.assert_allclose(run(graph)["y"], before, atol=2e-5 * np.abs(before).max(), rtol=0)
@@ -168,14 +168,14 @@ def error(path: Path, want: dict[str, Any]) -> float:
     )
 
 
-def test_eight_bits_err_less_where_channels_were_evened_out(
+def test_eight_bits_err_less_where_channels_were_equalised(
     graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     want = run(graph)
-    quantise(graph, tmp_path / "evened.onnx", feeds())
-    monkeypatch.setattr("vidseg.export.int8.quantise.even_out", lambda model, feeds, in_eight_bits: [])
+    quantise(graph, tmp_path / "equalised.onnx", feeds())
+    monkeypatch.setattr("vidseg.export.int8.quantise.equalise", lambda model, feeds, in_eight_bits: [])
     quantise(graph, tmp_path / "plain.onnx", feeds())
-    assert error(tmp_path / "evened.onnx", want) < 0.8 * error(tmp_path / "plain.onnx", want)
+    assert error(tmp_path / "equalised.onnx", want) < 0.8 * error(tmp_path / "plain.onnx", want)
 
 
 def test_weights_that_are_rounded_together_err_less(graph: Path) -> None:
@@ -231,7 +231,7 @@ def moments(rows: Any) -> Moments:
 def test_weights_of_unrelated_inputs_are_rounded_to_the_nearest_step() -> None:
     weights = np.random.default_rng(0).standard_normal((1, 5, 8))
     read = moments(np.eye(8) * np.arange(1, 9))
-    rounded, steps = nearest(weights, read)
+    rounded, steps = gptq(weights, read)
     expected = np.round(weights / steps[:, :, None]) * steps[:, :, None]
     np.testing.assert_allclose(rounded, expected, rtol=0, atol=1e-12)
     np.testing.assert_allclose(steps, np.abs(weights).max(axis=2) / 127)
@@ -243,7 +243,7 @@ def test_weights_of_related_inputs_make_up_for_one_another(inputs: int) -> None:
     common = rng.standard_normal((4000, 2)) @ rng.standard_normal((2, inputs))
     rows = common + 0.1 * rng.standard_normal((4000, inputs))
     weights = rng.standard_normal((1, 6, inputs))
-    rounded, steps = nearest(weights, moments(rows))
+    rounded, steps = gptq(weights, moments(rows))
     codes = rounded / steps[:, :, None]
     np.testing.assert_allclose(codes, np.round(codes), atol=1e-9)
     assert np.abs(codes).max() <= 127 + 1e-9

@@ -45,8 +45,8 @@ class PartReport:
     cpu_ms_after: float
     cosine: float
     """The lowest cosine of an output of floats with that of the float32 graph."""
-    evened: tuple[str, ...]
-    """Nodes whose input channels were evened out; see `vidseg.export.int8.evening`."""
+    equalised: tuple[str, ...]
+    """Nodes whose input channels were equalised; see `vidseg.export.int8.equalisation`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,16 +105,16 @@ def compress_int8(
             )
         with replacing(out) as folder:
             shutil.copytree(exact, folder)
-            evened: dict[str, list[str]] = {}
+            equalised: dict[str, list[str]] = {}
             for part in parts:
                 path = folder / facts["parts"][part]["file"]
-                evened[part] = quantise(exact / path.name, path, feeds[part])
+                equalised[part] = quantise(exact / path.name, path, feeds[part])
                 facts["parts"][part] |= {"sha256": sha256_of(path), "dtype": "int8"}
             write_json(folder / FACTS, facts)
             found = _masks(folder, clip, frames, box)
             report = Report(
                 parts={
-                    part: _compare(exact, folder, facts["parts"][part]["file"], feeds[part], evened[part])
+                    part: _compare(exact, folder, facts["parts"][part]["file"], feeds[part], equalised[part])
                     for part in parts
                 },
                 mask_iou=float(np.mean([_iou(*pair) for pair in zip(found, expected, strict=True)])),
@@ -183,7 +183,7 @@ def _recording(recorded: Mapping[str, _Recording]) -> Iterator[None]:
 
 
 def _compare(
-    exact: Path, folder: Path, file: str, feeds: Sequence[Feeds], evened: Sequence[str]
+    exact: Path, folder: Path, file: str, feeds: Sequence[Feeds], equalised: Sequence[str]
 ) -> PartReport:
     before, after = (_outputs_of(each / file, feeds) for each in (exact, folder))
     cosines = [
@@ -198,7 +198,7 @@ def _compare(
         cpu_ms_before=before[1],
         cpu_ms_after=after[1],
         cosine=min(cosines),
-        evened=tuple(evened),
+        equalised=tuple(equalised),
     )
 
 

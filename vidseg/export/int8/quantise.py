@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from vidseg.export.int8.evening import even_out
+from vidseg.export.int8.equalisation import equalise
 from vidseg.export.int8.rounding import round_weights
 from vidseg.export.int8.watch import Feeds, attribute
 from vidseg.export.rewrite import drop_unused_constants
@@ -49,7 +49,7 @@ def quantise(exact: Path, path: Path, feeds: Sequence[Feeds]) -> list[str]:
         feeds: its inputs from calibration frames.
 
     Returns:
-        The names of the nodes that read channels which were evened out; see `evening`.
+        The names of the nodes that read channels which were equalised; see `equalisation`.
     """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -66,7 +66,7 @@ def quantise(exact: Path, path: Path, feeds: Sequence[Feeds]) -> list[str]:
         prepared = Path(scratch) / path.name
         quant_pre_process(exact, prepared, skip_symbolic_shape=True)
         model = onnx.load(prepared)
-        evened = even_out(model, feeds, in_eight_bits(model.graph))
+        equalised = equalise(model, feeds, in_eight_bits(model.graph))
         stays_exact = exact_nodes(model.graph)
         _separate_products(model.graph, stays_exact)
         scales = round_weights(model, feeds, stays_exact)
@@ -87,7 +87,7 @@ def quantise(exact: Path, path: Path, feeds: Sequence[Feeds]) -> list[str]:
             },
         )
     _shrink(path)
-    return evened
+    return equalised
 
 
 def exact_nodes(graph: Any) -> list[str]:

@@ -52,7 +52,7 @@ def round_weights(model: Any, feeds: Sequence[Feeds], exact: Collection[str]) ->
         axis = output_axis(node)
         by_output = weight.T if axis else weight
         rows = by_output.reshape(len(read.sum_gi), -1, read.sum_gi.shape[1])
-        rounded, steps = nearest(rows, read)
+        rounded, steps = gptq(rows, read)
         rounded_too = rounded.reshape(by_output.shape)
         changed[name] = rounded_too.T if axis else rounded_too
         bias = node.input[2] if len(node.input) > 2 else ""
@@ -73,7 +73,7 @@ def _has_weights_of_its_own(node: Any, constants: Any, uses: Counter[str]) -> bo
     return weight is not None and len(weight.dims) == WEIGHT_AXES[node.op_type]
 
 
-def nearest(weight_goi: Values, read: Moments) -> tuple[Values, Values]:
+def gptq(weight_goi: Values, read: Moments) -> tuple[Values, Values]:
     """The weights in eight bits whose products are nearest to the exact ones, and their steps.
 
     Args:
@@ -88,23 +88,23 @@ def nearest(weight_goi: Values, read: Moments) -> tuple[Values, Values]:
     order_gi = np.argsort(-power_gi, axis=1)
     left = np.take_along_axis(weight_goi, order_gi[:, None], axis=2)
     codes = np.empty_like(left)
-    spread = _spread(read.squares_gii, order_gi)
+    factor = _inverse_factor(read.squares_gii, order_gi)
     count = left.shape[2]
     for start in range(0, count, BLOCK):
         stop = min(start + BLOCK, count)
         errors = np.empty((*left.shape[:2], stop - start))
         for i in range(start, stop):
             codes[:, :, i] = np.clip(np.round(left[:, :, i] / step_go), -127, 127)
-            error = (left[:, :, i] - codes[:, :, i] * step_go) / spread[:, i, i, None]
-            left[:, :, i + 1 : stop] -= error[:, :, None] * spread[:, i, None, i + 1 : stop]
+            error = (left[:, :, i] - codes[:, :, i] * step_go) / factor[:, i, i, None]
+            left[:, :, i + 1 : stop] -= error[:, :, None] * factor[:, i, None, i + 1 : stop]
             errors[:, :, i - start] = error
-        left[:, :, stop:] -= errors @ spread[:, start:stop, stop:]
+        left[:, :, stop:] -= errors @ factor[:, start:stop, stop:]
     rounded = np.empty_like(codes)
     np.put_along_axis(rounded, np.broadcast_to(order_gi[:, None], codes.shape), codes, axis=2)
     return rounded * step_go[:, :, None], step_go
 
 
-def _spread(squares_gii: Values, order_gi: Values) -> Values:
+def _inverse_factor(squares_gii: Values, order_gi: Values) -> Values:
     """How the error of one input goes over to those after it: the upper Cholesky factor of the inverse of
     the inputs' second moments, in the order in which they are rounded."""
     power = np.diagonal(squares_gii, axis1=1, axis2=2).mean(axis=1)

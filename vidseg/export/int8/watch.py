@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from vidseg.export.rewrite import attributes
 from vidseg.trackers.onnx.graphs import session_options
 
 Feeds = Mapping[str, Any]
 """Inputs of a graph, by their names."""
-Values = Any
-"""A NumPy array of floats."""
+Values = npt.NDArray[Any]
+"""Numbers of a tensor."""
 
 MOST_ROWS = 1 << 14
 """About so many patches of what a product reads are looked at, spread over all frames."""
@@ -45,7 +46,7 @@ def attribute(node: Any, name: str, default: Any) -> Any:
     return attributes(node).get(name, default)
 
 
-def reaches(model: Any, tensors: Mapping[str, Channels], feeds: Sequence[Feeds]) -> dict[str, Values]:
+def channel_maxima(model: Any, tensors: Mapping[str, Channels], feeds: Sequence[Feeds]) -> dict[str, Values]:
     """The largest absolute value in each channel of these tensors of a graph."""
     from onnx import helper, numpy_helper
 
@@ -58,7 +59,7 @@ def reaches(model: Any, tensors: Mapping[str, Channels], feeds: Sequence[Feeds])
         nodes.append(helper.make_node("ReduceMax", [absolute, axes], [most], keepdims=0))
         names.append(most)
     most_of: dict[str, Values] = {}
-    for found in _told(model, names, feeds, nodes, constants):
+    for found in _values_of(model, names, feeds, nodes, constants):
         for name, values in zip(tensors, found, strict=True):
             most_of[name] = np.maximum(most_of.get(name, 0), values)
     return most_of
@@ -75,7 +76,7 @@ def moments(model: Any, products: Sequence[Any], feeds: Sequence[Feeds]) -> Iter
         some = products[start : start + TOGETHER]
         names = list(dict.fromkeys(node.input[0] for node in some))
         so_far: dict[str, Moments] = {}
-        for found in _told(model, names, feeds):
+        for found in _values_of(model, names, feeds):
             given = dict(zip(names, found, strict=True))
             for node in some:
                 shape = list(weights[node.input[1]].dims)
@@ -110,7 +111,7 @@ def _patches(node: Any, x: Values, shape: Sequence[int], count: int) -> Values:
     return some.reshape(groups, len(x) * len(places), -1).astype(np.float64)
 
 
-def _told(
+def _values_of(
     model: Any,
     names: Sequence[str],
     feeds: Sequence[Feeds],

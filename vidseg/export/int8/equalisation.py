@@ -1,10 +1,10 @@
-"""Evens out channels that eight bits would round together, without a pass more.
+"""Equalises channels that eight bits would round together, without a pass more.
 
 All channels of a tensor share one scale in eight bits, so that a few channels of wide range leave the others
 few steps. Each is divided by a factor, which the weights that make and read it take over (`channel_groups`);
 where something else reads it, as an output of the graph does, it is multiplied back.
 
-Sources: Xiao et al., "SmoothQuant" (ICML 2023, arXiv:2211.10438), which evens out what norms give; Nagel et
+Sources: Xiao et al., "SmoothQuant" (ICML 2023, arXiv:2211.10438), which equalises what norms give; Nagel et
 al., "Data-Free Quantization Through Weight Equalization and Bias Correction" (ICCV 2019, arXiv:1906.04721),
 which does so between two convolutions.
 """
@@ -18,28 +18,28 @@ from typing import Any
 import numpy as np
 
 from vidseg.export.int8.channel_groups import ChannelGroups, Group, output_axis
-from vidseg.export.int8.watch import Feeds, Values, attribute, reaches
+from vidseg.export.int8.watch import Feeds, Values, attribute, channel_maxima
 from vidseg.export.rewrite import drop_unused_constants
 
 SHARE = 0.75
-"""How much of the difference between the reaches of channels is evened out. The rest leaves room for what
+"""How much of the difference between the maxima of channels is equalised. The rest leaves room for what
 calibration frames did not show."""
 GAIN, GAIN_AFTER_NORMS = 3 / 4, 1 / 3
-"""Channels are evened out where the error of what is rounded falls to this share or less, in the products
+"""Channels are equalised where the error of what is rounded falls to this share or less, in the products
 that read it. After norms videos other than the calibration's lost more by it."""
 LEAST = 1 / 256
 """Channels count as if they reached this share of the widest, so that none blows up."""
 
 
-def even_out(model: Any, feeds: Sequence[Feeds], in_eight_bits: Collection[str]) -> list[str]:
-    """Even out the channels of tensors that are rounded to eight bits, in an `onnx.ModelProto`.
+def equalise(model: Any, feeds: Sequence[Feeds], in_eight_bits: Collection[str]) -> list[str]:
+    """Equalise the channels of tensors that are rounded to eight bits, in an `onnx.ModelProto`.
 
     Args:
         feeds: inputs of the graph from calibration frames.
         in_eight_bits: names of the tensors that are rounded.
 
     Returns:
-        The names of the nodes that read channels which were evened out.
+        The names of the nodes that read channels which were equalised.
     """
     found = ChannelGroups(model.graph)
     rounded = set(in_eight_bits)
@@ -47,10 +47,10 @@ def even_out(model: Any, feeds: Sequence[Feeds], in_eight_bits: Collection[str])
     watched = {name: found.channels[name] for group in groups for name in group.tensors if name in rounded}
     if not watched:
         return []
-    reach = reaches(model, watched, feeds)
+    reach = channel_maxima(model, watched, feeds)
     constants = {each.name: each for each in model.graph.initializer}
     change = _Change(model.graph, found)
-    evened = []
+    equalised = []
     for group in groups:
         shares = [reach[name] / max(reach[name].max(), 1e-12) for name in group.tensors if name in rounded]
         factors = np.maximum(np.max(shares, axis=0), LEAST) ** SHARE
@@ -59,9 +59,9 @@ def even_out(model: Any, feeds: Sequence[Feeds], in_eight_bits: Collection[str])
         left = np.average(factors**2, weights=power if power.any() else None)
         if left <= (GAIN_AFTER_NORMS if is_of_norm else GAIN):
             change.divide(group, factors)
-            evened += [node.name for node in group.readers]
+            equalised += [node.name for node in group.readers]
     change.write()
-    return evened
+    return equalised
 
 
 def _power(node: Any, constants: Mapping[str, Any]) -> Values:
@@ -137,7 +137,7 @@ class _Change:
             for names in (node.input, node.output):
                 for slot, name in enumerate(names):
                     if name in self._outputs:
-                        names[slot] = f"{name}_evened"
+                        names[slot] = f"{name}_equalised"
                     elif name.removesuffix(BACK) in self._outputs:
                         names[slot] = name.removesuffix(BACK)
         behind: dict[str, Any] = {}
@@ -147,7 +147,7 @@ class _Change:
             by = numpy_helper.from_array(factors.reshape(shape).astype(np.float32), f"{name}_factors")
             self._graph.initializer.append(by)
             is_output = name in self._outputs
-            given, result = (f"{name}_evened", name) if is_output else (name, _back(name))
+            given, result = (f"{name}_equalised", name) if is_output else (name, _back(name))
             behind[given] = helper.make_node("Mul", [given, by.name], [result], f"{name}_restore")
         nodes = [
             each
