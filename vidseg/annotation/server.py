@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import signal
 import socket
 import tempfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from mimetypes import guess_type
 from pathlib import Path
 
@@ -103,11 +105,28 @@ class AnnotationServer:
         Args:
             announce: tells people the address first; Ctrl-C closes the workbench from then on.
         """
+        with self._ended_by_ctrl_c():
+            try:
+                announce()
+                self._uvicorn.run(sockets=[self._socket])
+            finally:
+                self._close()
+
+    @contextmanager
+    def _ended_by_ctrl_c(self) -> Iterator[None]:
+        """Have Ctrl-C end the server even before it runs.
+
+        Python's own handler raises KeyboardInterrupt wherever the main thread is, and drops it where nothing
+        can be raised, such as in a callback of the import system.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield  # signals reach the main thread alone
+            return
+        before = signal.signal(signal.SIGINT, lambda *_: setattr(self._uvicorn, "should_exit", True))
         try:
-            announce()
-            self._uvicorn.run(sockets=[self._socket])
+            yield
         finally:
-            self._close()
+            signal.signal(signal.SIGINT, before)
 
     def start(self) -> None:
         """Serve in a thread; returns when pages can be opened."""
