@@ -43,6 +43,7 @@ BOX = {"box": [2, 2, 20, 20]}
         ({"points": [[1, 2, 1], [3, 4, 1]]}, r"where \[x, y\] belongs for each"),
         ({"points": [1, 2, 3]}, r"where \[x, y\] belongs for each"),
         ({"labels": 1, "box": [1, 2, 30, 40]}, "labels without points"),
+        ({"mask": [[1, 2], [3]]}, "a mask of list\n  fix: give an array"),
         ({"mask": "mask.png"}, "a mask of str\n  fix: give an array, height x width; read files first"),
     ],
     ids=lambda value: str(value)[:50] if isinstance(value, dict) else "",
@@ -50,6 +51,30 @@ BOX = {"box": [2, 2, 20, 20]}
 def test_a_prompt_is_told_as_it_was_given(given: dict[str, Any], message: str) -> None:
     with pytest.raises(PromptError, match=message):
         Prompt.of(**given)
+
+
+def test_a_prompt_keeps_its_numbers_though_the_caller_changes_theirs() -> None:
+    box, points = np.array([1, 2, 30, 40], np.float32), np.array([[3, 4]], np.float32)
+    prompt = Prompt.of(box=box, points=points)
+    box[:], points[:] = 0, 0
+    assert prompt.box is not None
+    assert prompt.box.tolist() == [1, 2, 30, 40]
+    assert prompt.points_xy.tolist() == [[3, 4]]
+
+
+@pytest.mark.parametrize("obj_id", [-1, 2**31, "1", True, 1.0])
+def test_ids_are_those_that_label_maps_hold(obj_id: Any) -> None:
+    with pytest.raises(PromptError, match="object id"):
+        vidseg.load("flow").start().prompt(obj_id, box=[1, 2, 30, 40])
+
+
+@pytest.mark.parametrize(
+    ("index", "pts_seconds", "message"),
+    [("0", 0.0, "the index '0'"), (0.5, 0.0, "the index 0.5"), (0, None, "None s"), (0, np.nan, "nan s")],
+)
+def test_a_frame_has_a_number_and_a_time(index: Any, pts_seconds: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        vidseg.Frame(index, pts_seconds, np.zeros((4, 4, 3), np.uint8))
 
 
 def test_one_point_may_stand_alone_and_batches_of_points_are_flat() -> None:

@@ -112,6 +112,8 @@ def test_tiles_without_a_good_mask_are_left_out() -> None:
 def test_skipped_pixels_are_not_asked() -> None:
     skip = planted() == 1
     found, count = run("grid", points_per_side=16, skip=skip)
+    as_bytes = run("grid", points_per_side=16, skip=skip.astype(np.uint8))
+    assert [each.point_xy for each in as_bytes[0]] == [each.point_xy for each in found]
     x, y = np.array([one.point_xy for one in found]).astype(int).T
     assert not skip[y, x].any()
     assert count < 256
@@ -171,6 +173,7 @@ def test_nothing_to_ask_finds_nothing() -> None:
         ("boxes", {"boxes": [[0, 0, 1]]}, "no N x 4 numbers"),
         ("boxes", {"boxes": [[0, 0, 9, 9]], "scores": [1, 1]}, "1 boxes with scores"),
         ("grid", {"skip": np.ones((2, 2), bool)}, "skip of shape"),
+        ("grid", {"skip": "x"}, "skip of shape"),
     ],
 )
 def test_wrong_calls_are_told(name: str, settings: dict[str, Any], message: str) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import vidseg
 from support.training import call_nothing_absent, space_time_tracker, tracker_yaml
-from vidseg.errors import ConfigError
+from vidseg.errors import ConfigError, InputError
 from vidseg.eval.metrics import region_j
 from vidseg.pipeline.made_video import MadeVideo
 from vidseg.trackers.close_up import result as close_up_result
@@ -220,6 +220,70 @@ def test_a_correction_after_saving_may_change_what_is_looked_at(
         session.refine(1, points=[[200, 100]], labels=[1])
         after.append(session.step(video[1]).video_res_logits)
     np.testing.assert_array_equal(*after)
+
+
+@pytest.mark.usefixtures("wandering")
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_a_restored_session_takes_prompts_ahead_as_one_that_went_on(
+    tracker: Any, tmp_path: Path, steps: int
+) -> None:
+    """Whatever was seen of the last frame, whole or in part, and what was to be seen of the next one."""
+    video = frames(8)
+    session = started(tracker, video)
+    for frame in video[1:steps]:
+        session.step(frame)
+    session.save(tmp_path / "state")
+    tracker.restore(tmp_path / "state").save(tmp_path / "again")
+    results = []
+    for each in (session, tracker.restore(tmp_path / "state"), tracker.restore(tmp_path / "again")):
+        each.prompt(2, box=[20, 20, 90, 90])
+        each.condition(video[6])
+        results.append(np.stack([each.step(frame).video_res_logits for frame in video[steps:]]))
+    for other in results[1:]:
+        np.testing.assert_array_equal(results[0], other)
+
+
+@pytest.mark.usefixtures("wandering")
+def test_saving_before_an_object_is_removed_changes_nothing(tracker: Any, tmp_path: Path) -> None:
+    video, after = frames(4), []
+    for saves in (True, False):
+        session = tracker.start()
+        session.prompt(1, box=[180, 80, 260, 150])
+        session.prompt(2, box=[20, 20, 90, 90])
+        session.step(video[0])
+        if saves:
+            session.save(tmp_path / "state")
+        session.remove(2)
+        after.append(np.stack([session.step(frame).video_res_logits for frame in video[1:]]))
+    np.testing.assert_array_equal(*after)
+
+
+@pytest.mark.usefixtures("wandering")
+def test_a_picture_may_be_another_one_by_the_next_frame(tracker: Any) -> None:
+    """Cameras fill one buffer again and again."""
+    video = frames(5)
+    session, other = started(tracker, video), tracker.start()
+    other.prompt(1, box=[180, 80, 260, 150])
+    buffer = np.empty_like(video[0].image)
+    for frame in video:
+        buffer[:] = frame.image
+        got = other.step(buffer)
+        if frame.index:
+            np.testing.assert_array_equal(session.step(frame).video_res_logits, got.video_res_logits)
+
+
+def test_what_is_refused_leaves_prompts_where_they_were(tracker: Any) -> None:
+    video = frames(3)
+    bad = vidseg.Frame(2, 0.1, model_input=np.zeros((3, 8, 8), np.float32), size_hw=SIZE_HW)
+    session = started(tracker, video)
+    session.prompt(2, box=[20, 20, 90, 90])
+    for refused in (session.condition, session.step):
+        with pytest.raises(InputError, match="a model input of shape"):
+            refused(bad)
+        assert session.obj_ids == [1, 2]
+    session.remove(2)
+    session.prompt(3, box=[20, 20, 90, 90])
+    assert session.step(video[1]).obj_ids == [1, 3]
 
 
 def test_nothing_is_left_of_the_size_of_a_removed_object(tracker: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import vidseg
 from support.parity import SMALL_MODEL
-from vidseg.errors import InputError
+from vidseg.errors import InputError, OutputError
 from vidseg.testing import FakeTracker
 from vidseg.trackers.given_frame import as_frame
 
@@ -39,6 +39,43 @@ def test_pictures_are_frames_counted_on(name: str, tmp_path: Path) -> None:
         for result in (plain, turned):
             assert (result.frame_idx, result.pts_seconds) == (framed.frame_idx, framed.pts_seconds)
             assert np.array_equal(result.masks, framed.masks)
+
+
+@pytest.mark.parametrize("name", ["flow", "engine"])
+def test_a_buffer_may_be_filled_again(name: str, tmp_path: Path) -> None:
+    given = tracker(name, tmp_path)
+    sessions = [given.start(), given.start()]
+    for session in sessions:
+        session.prompt(1, box=(10, 10, 40, 40))
+    buffer = np.empty_like(PICTURES[0])
+    for picture in PICTURES:
+        buffer[:] = picture
+        want, got = sessions[0].step(picture), sessions[1].step(buffer)
+        assert np.array_equal(want.low_res_logits, got.low_res_logits)
+
+
+@pytest.mark.parametrize("name", ["flow", "engine"])
+def test_numbers_of_numpy_are_saved(name: str, tmp_path: Path) -> None:
+    given = tracker(name, tmp_path)
+    session = given.start(num_frames=np.int64(9))
+    session.prompt(np.int64(1), box=(10, 10, 40, 40))
+    session.step(vidseg.Frame(np.int64(0), np.float32(0.5), PICTURES[0]))  # type: ignore[arg-type]
+    session.save(tmp_path / "state")
+    assert given.restore(tmp_path / "state").step(PICTURES[1]).frame_idx == 1
+    with pytest.raises(OutputError, match="cannot be written"):
+        session.save(tmp_path / "nowhere" / "state")
+
+
+def test_a_mask_thinner_than_a_pixel_of_the_input_is_kept(tmp_path: Path) -> None:
+    session = tracker("engine", tmp_path).start()
+    mask = np.zeros((480, 640), bool)
+    mask[100, 200] = True
+    session.prompt(1, mask=mask)
+    result = session.step(np.zeros((480, 640, 3), np.uint8))
+    y, x = np.argwhere(result.low_res_logits[0] == result.low_res_logits[0].max())[0]
+    height, width = result.low_res_logits.shape[1:]
+    assert abs(y - 100 / 480 * height) <= 1
+    assert abs(x - 200 / 640 * width) <= 1
 
 
 @pytest.mark.parametrize(

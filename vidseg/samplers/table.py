@@ -99,8 +99,14 @@ def everything(
     Args:
         defaults: the model's own; those that the sampler does not have are left out.
     """
-    if skip is not None and skip.shape != picture.size_hw:
-        raise ConfigError(f"skip of shape {skip.shape} for a picture of {picture.size_hw}")
+    if skip is not None:
+        skip = np.asarray(skip)
+        if skip.shape != picture.size_hw or skip.dtype.kind not in "bui":
+            raise ConfigError(
+                f"skip of shape {skip.shape}, {skip.dtype}, for a picture of {picture.size_hw}",
+                hint="give bool, height x width",
+            )
+        skip = skip.astype(bool)
     parsed = settings_of(name, settings, defaults=defaults)
     asking = Asking(picture, skip)
     proposals = SAMPLERS.lookup(name).propose(asking, parsed)

@@ -6,6 +6,8 @@ in shapes: N objects · H W video size · h w the mask decoder's own grid.
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from vidseg.errors import InputError, PromptError
+from vidseg.trackers.prompt_arrays import array_of, floats_of, how_to_give_a_box, labels_of, points_of
 from vidseg.trackers.result import FrameResult as FrameResult
 from vidseg.trackers.result import ObjectState as ObjectState
 
@@ -77,6 +80,18 @@ class Frame:
     nothing with it."""
 
     def __post_init__(self) -> None:
+        try:  # numbers of NumPy could not be written into a session's file
+            object.__setattr__(self, "index", operator.index(self.index))
+            object.__setattr__(self, "pts_seconds", float(self.pts_seconds))
+        except (TypeError, ValueError):
+            raise InputError(
+                f"a frame with the index {self.index!r} at {self.pts_seconds!r} s",
+                hint="give Frame(index, pts_seconds, image), an integer and a number",
+            ) from None
+        if not math.isfinite(self.pts_seconds):
+            raise InputError(
+                f"frame {self.index} at {self.pts_seconds} s", hint="give a time in seconds that is finite"
+            )
         if self.decoded is not None and self.decoded.image is not self.image:
             object.__setattr__(self, "decoded", None)
         if self.image is not None:
@@ -131,18 +146,18 @@ class Prompt:
             raise PromptError("a mask prompt stands alone", hint="drop the box and the points, or the mask")
         if mask is None and box is None and points is None:
             raise PromptError("an empty prompt", hint="give box=, points= with labels=, or mask=")
-        points_xy = _points(points)
+        points_xy = points_of(points)
         if points is not None and len(points_xy) == 0 and box is None:
             raise PromptError("the list of points is empty", hint="give at least one point [x, y]")
         if points is None and labels is not None and np.size(labels):
             raise PromptError("labels without points", hint="give points= with labels=")
-        labels_array = _labels(labels, len(points_xy))
+        labels_array = labels_of(labels, len(points_xy))
         box_array = None
         if box is not None:
-            box_array = _floats(box, "box")
+            box_array = floats_of(box, "box")
             if box_array.shape != (4,):
                 raise PromptError(
-                    f"box {box_array.tolist()}, where four numbers belong", hint=_how_to_give_a_box(box_array)
+                    f"box {box_array.tolist()}, where four numbers belong", hint=how_to_give_a_box(box_array)
                 )
             if not (box_array[2] > box_array[0] and box_array[3] > box_array[1]):
                 raise PromptError(
@@ -151,7 +166,7 @@ class Prompt:
                 )
         mask_array = None
         if mask is not None:
-            mask_array = np.asarray(mask)
+            mask_array = array_of(mask)
             if mask_array.dtype.kind not in "biuf":
                 raise PromptError(
                     f"a mask of {type(mask).__name__}", hint="give an array, height x width; read files first"
@@ -202,61 +217,6 @@ class Prompt:
                 hint="give [x0, y0, x1, y1] in pixels of the frame as shown",
             )
         return Prompt(self.points_xy, self.labels, box, None)
-
-
-def _points(points: Any) -> FloatArray:
-    """P x 2; a single point may stand without a list around it."""
-    if points is None:
-        return np.zeros((0, 2), np.float32)
-    array = _floats(points, "points")
-    if array.size and array.shape[-1:] != (2,):
-        raise PromptError(
-            f"points {array.tolist()}, where [x, y] belongs for each",
-            hint="give points=[[x, y], ...]; labels=[1, 0, ...] say which are on the object",
-        )
-    return array.reshape(-1, 2)
-
-
-def _labels(labels: Any, num_points: int) -> npt.NDArray[np.int32]:
-    """P; all 1 where none are given."""
-    if labels is None:
-        return np.ones(num_points, np.int32)
-    try:
-        array = np.asarray(labels)
-    except ValueError:  # rows of several lengths
-        array = np.asarray(None)
-    if array.ndim != 1:
-        raise PromptError(
-            f"labels {labels!r}, where a list of numbers belongs",
-            hint=f"give one for each point: labels={[1] * num_points}",
-        )
-    if len(array) != num_points:
-        raise PromptError(
-            f"{num_points} points but {len(array)} labels", hint="give one label for each point"
-        )
-    if not np.isin(array, (0, 1)).all():
-        raise PromptError(
-            f"labels {array.tolist()}", hint="labels are the numbers 1 (on the object) and 0 (off it)"
-        )
-    return array.astype(np.int32)
-
-
-def _how_to_give_a_box(given: FloatArray) -> str:
-    if given.ndim == 2 and len(given) > 1 and given.shape[1] == 4:
-        return "prompt each object by its own box=[x0, y0, x1, y1]"
-    if given.shape == (1, 4):
-        return "take the list around it away: box=[x0, y0, x1, y1]"
-    return "give box=[x0, y0, x1, y1]"
-
-
-def _floats(value: Any, what: str) -> FloatArray:
-    try:
-        array = np.asarray(value, dtype=np.float32)
-    except (TypeError, ValueError):
-        raise PromptError(f"{what} {value!r} is not a list of numbers") from None
-    if not np.isfinite(array).all():
-        raise PromptError(f"{what} {np.asarray(value).tolist()} has a number that is not finite")
-    return array
 
 
 @runtime_checkable

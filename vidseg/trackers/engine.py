@@ -344,4 +344,7 @@ class Engine:
         size = (self.model.image_size, self.model.image_size)
         if mask.shape[-2:] != size:
             mask = F.interpolate(mask, size=size, mode="bilinear", align_corners=False, antialias=True)
-        return (mask[0] >= 0.5).to(self.model.device)
+        fills = mask[0] >= 0.5
+        if not fills.any():  # the object is thinner than a pixel of the input
+            fills = mask[0] >= mask.max()
+        return fills.to(self.model.device)

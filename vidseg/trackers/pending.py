@@ -108,12 +108,16 @@ class PendingPrompts(dict[int, Prompt]):
 _PARTS = ("points", "labels", "box", "mask")
 
 
+MAX_ID = 2**31 - 1
+"""The highest id that a label map of int32 can hold."""
+
+
 def checked_id(obj_id: int) -> int:
     """An object id as a plain int.
 
     Raises:
-        PromptError: it is not an integer from 0 on.
+        PromptError: it is not an integer from 0 to `MAX_ID`.
     """
-    if isinstance(obj_id, bool) or not isinstance(obj_id, int | np.integer) or obj_id < 0:
+    if isinstance(obj_id, bool) or not isinstance(obj_id, int | np.integer) or not 0 <= obj_id <= MAX_ID:
         raise PromptError(f"object id {obj_id!r}", hint="ids are integers from 0 on (label maps: from 1 on)")
     return int(obj_id)

@@ -13,6 +13,7 @@ to bfloat16; the values are the same.
 from __future__ import annotations
 
 import contextlib
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -63,7 +64,7 @@ class Sam2ReferenceSession:
         self.dtype = dtype
         self.keep_frames = keep_frames
         self._write = write
-        self.num_frames = num_frames
+        self.num_frames = None if num_frames is None else operator.index(num_frames)
         self.reverse = reverse
         self._pending = PendingPrompts()
         self._images: dict[int, Tensor] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -78,7 +79,7 @@ class EngineSession:
     ) -> None:
         self.engine = engine
         self.options = options
-        self.num_frames = num_frames
+        self.num_frames = None if num_frames is None else operator.index(num_frames)
         self.reverse = reverse
         self.keep_all = keep_all
         self.banks: dict[int, ObjectBank] = {}

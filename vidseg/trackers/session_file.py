@@ -5,6 +5,7 @@ Tensors are torch's, or NumPy arrays for a tracker that runs without torch, whos
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from vidseg.errors import CheckpointError
+from vidseg.errors import CheckpointError, OutputError, told
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -40,6 +41,9 @@ def write_session(
         fingerprint: digest of its configuration and weights; only the same tracker can go on.
         tensors: the state; all of torch, or all of NumPy.
         facts: the rest of the state, as JSON values.
+
+    Raises:
+        OutputError: the file cannot be written.
     """
     metadata = {
         "format": FORMAT,
@@ -53,8 +57,13 @@ def write_session(
     try:
         part.write_bytes(_serialise(tensors, metadata))
         os.replace(part, target)
+    except OSError as error:
+        raise OutputError(
+            f"the session cannot be written ({told(error)})", where=str(path), hint="give another file"
+        ) from None
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def read_session(

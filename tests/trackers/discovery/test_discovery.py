@@ -10,7 +10,7 @@ import pytest
 import vidseg.trackers.discovery.discovery as module
 from support.planted import decoder
 from support.planted_stream import LIFE, SIZE_HW, OracleSession, frame_of, scene
-from vidseg.errors import ConfigError, InputError
+from vidseg.errors import ConfigError
 from vidseg.samplers.picture import DecodedPicture
 from vidseg.trackers.contract import Frame
 from vidseg.trackers.discovery.comparing import innermost_xy, is_known
@@ -97,6 +97,24 @@ def test_prompted_objects_come_first_and_stay(discovery: Any) -> None:
     assert 1 not in [label for obj_id, label in session.follows.items() if obj_id != 7]
 
 
+def test_what_is_found_gets_an_id_of_its_own(discovery: Any) -> None:
+    session, finder = OracleSession(), discovery(every=5, confirm_after=0)
+    session.follows[5] = 1  # as if it had been prompted
+    for index in range(45):
+        result = finder.step(session, frame_of(index))
+        assert session.follows[5] == 1
+    assert min(set(result.obj_ids) - {5}) == 6
+
+
+def test_pictures_alone_are_taken_as_sessions_take_them(discovery: Any) -> None:
+    session, finder = OracleSession(), discovery(every=5, confirm_after=2)
+    images = [frame_of(index).image for index in range(3)]
+    assert [finder.step(session, image).frame_idx for image in images[:2]] == [0, 1]
+    later = discovery(every=5, confirm_after=2)
+    later.take_state(finder.state())
+    assert later.step(session, images[2]).frame_idx == 2
+
+
 def test_no_more_than_so_many_objects_are_followed(discovery: Any) -> None:
     session, finder = OracleSession(), discovery(every=5, max_objects=1)
     for index in range(35):
@@ -150,7 +168,7 @@ def test_wrong_settings_are_told() -> None:
     flow = vidseg.load("flow")
     with pytest.raises(ConfigError, match="'flow' cannot find objects by itself"):
         Discovery(flow)
-    with pytest.raises(InputError, match="unknown key 'evry'"):
+    with pytest.raises(ConfigError, match="unknown key 'evry'"):
         Discovery(flow, evry=3)
     with pytest.raises(ConfigError, match="did you mean 'grid'"):
         Discovery(flow, sampler="gird")

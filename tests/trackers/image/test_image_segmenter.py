@@ -217,6 +217,33 @@ def test_weights_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         vidseg.load_image("edgetam")
 
 
+def test_the_picture_may_be_another_one_by_the_next_prompt(nano: Any) -> None:
+    """vidseg-nano looks at it once more, closer, when it is asked."""
+    image, _ = disk()
+    want = nano.embed(image.copy()).segment(box=(60, 30, 121, 91))[0]
+    embedding = nano.embed(image)
+    image[:] = 0
+    np.testing.assert_array_equal(embedding.segment(box=(60, 30, 121, 91))[0].mask, want.mask)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"mask_logits": "abc"}, "mask_logits of str"),
+        ({"mask_logits": [None]}, "mask_logits of list"),
+        ({"mask_logits": np.zeros((1, 2, 2)), "labels": 3}, "labels without points"),
+    ],
+)
+def test_what_is_no_mask_is_refused(small: Any, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(PromptError, match=message):
+        small.embed(picture()).segment(**given)
+
+
+def test_a_prompt_of_a_batch_is_a_mapping(small: Any) -> None:
+    with pytest.raises(PromptError, match="a prompt of NoneType"):
+        small.embed(picture()).candidates_batch([None])
+
+
 def test_everything_runs_the_encoder_once(nano: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     image, mask = disk()
     runs: list[int] = []

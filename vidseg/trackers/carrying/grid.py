@@ -28,7 +28,7 @@ def to_grid(frame: Frame, grid_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
             hint="give Frame(index, pts_seconds, image)",
         )
     if frame.size_hw == grid_hw:
-        return np.ascontiguousarray(frame.image)
+        return np.array(frame.image, order="C")  # a copy, as it is compared with the next frame's
     picture: npt.NDArray[np.uint8] = cv2.resize(
         frame.image, (grid_hw[1], grid_hw[0]), interpolation=cv2.INTER_AREA
     )

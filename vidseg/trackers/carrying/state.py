@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
@@ -65,6 +66,10 @@ class SessionState(Generic[Obj]):
     """Prompts that wait for the next frame."""
     ahead: dict[int, dict[int, Answer]] = field(default_factory=dict)
     """Answers on conditioned frames that have not been stepped to: frame_idx -> obj_id."""
+
+    def __post_init__(self) -> None:
+        if self.num_frames is not None:
+            self.num_frames = operator.index(self.num_frames)  # an integer of NumPy could not be saved
 
 
 def save_state(path: str | PathLike[str], state: SessionState[Any], tracker: str, fingerprint: str) -> None:

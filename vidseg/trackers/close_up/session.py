@@ -6,7 +6,8 @@ those of the whole picture.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,9 @@ class CloseUpSession:
         """Their sizes with that frame, once the view of the next one is chosen."""
         self._last: _Last | None = None
         """None after a session was restored."""
+        self._before: tuple[Frame, View] | None = None
+        """In a session that was restored, the frame last stepped to, with the model's input for the whole
+        picture in the picture's place, and the view that its masks are of."""
         self._remembered: View | None = None
         """The view from which that frame is remembered; None before the first one."""
         self._is_ready = True
@@ -99,16 +103,15 @@ class CloseUpSession:
         near = self.near
         given = as_frame(frame, near.last_frame_idx, reverse=near.reverse, bgr=bgr)
         near.moment_of(given)  # first, so that a frame that is refused changes nothing
-        frame = given if given.kept is not None else replace(given, kept={})
+        frame = given if given.kept is not None else self._own(given)
         prompts = self.pending.fit(frame)
         view = self._view_of(frame, prompts)
         outside = {obj_id: prompt for obj_id, prompt in prompts.items() if not view.holds(prompt)}
-        for obj_id, prompt in prompts.items():
-            if obj_id not in outside:
-                near.pending[obj_id] = view.prompt_here(prompt)
-        result = near.step(view.of(frame))
-        self.pending.clear()
+        inside = {id_: view.prompt_here(prompt) for id_, prompt in prompts.items() if id_ not in outside}
+        with self._prompting(inside):
+            result = near.step(view.of(frame))
         self._last, self._remembered, self._is_ready = _Last(given, frame, view, result), view, False
+        self._before = None
         for obj_id, prompt in outside.items():
             self._answer_outside(obj_id, prompt)
         return self._shown()
@@ -116,10 +119,11 @@ class CloseUpSession:
     @torch.inference_mode()
     def condition(self, frame: Frame) -> FrameResult:
         self.near.moment_of(frame)
-        self.near.pending.update(self.pending.fit(frame))
-        self.pending.clear()
-        self._is_ready = self._last is None  # the whole picture is seen until that frame comes
-        return self.near.condition(frame)
+        with self._prompting(self.pending.fit(frame)):
+            result = self.near.condition(frame)
+        # The whole picture is seen until that frame comes.
+        self._is_ready = self._last is None and self._before is None
+        return result
 
     @torch.inference_mode()
     def refine(
@@ -137,14 +141,16 @@ class CloseUpSession:
             raise no_frame_to_correct()
         prompt = Prompt.of(box=box, points=points, labels=labels, mask=mask).fit(last.frame.size_hw)
         if last.view.holds(prompt):
-            self._remember_from(last, last.view)
+            self._remember_from(last.frame, last.view, last.view)
             self._last = replace(last, result=self.near.answer(obj_id, last.view.prompt_here(prompt)))
             self._is_ready = False
         else:
             self._answer_outside(obj_id, prompt)
         return self._shown()
 
+    @torch.inference_mode()
     def remove(self, obj_id: int) -> None:
+        self._prepare()  # as `save` does: what is seen next does not hang on whether the session was saved
         if obj_id in self.near.banks or obj_id not in self.pending:
             self.near.remove(obj_id)
         self.pending.forget(obj_id)
@@ -165,6 +171,11 @@ class CloseUpSession:
         self._prepare()
         tensors, facts = self.near.state()
         tensors |= self.pending.to_tensors()
+        before = self._before
+        if self._last is not None:
+            before = (self._last.frame, self._last.view)
+        if before is not None:
+            tensors["before"] = self.near.engine.model_input(before[0]).cpu()
         self._drop_forgotten()
         is_whole = {}
         for (obj_id, frame_idx), (of_whole, of_part) in self._given.items():
@@ -175,6 +186,7 @@ class CloseUpSession:
         return tensors, facts | {
             "pending": list(self.pending),
             "view": None if self._remembered is None else self._remembered.to_json(),
+            "before": None if before is None else [before[0].pts_seconds, before[1].to_json()],
             "sizes": list(self._sizes_then.items()),
             "given": [[*key, is_whole[key]] for key in self._given],
         }
@@ -186,11 +198,35 @@ class CloseUpSession:
         self.near.pending.names = self.pending.names
         self._sizes_then = {obj_id: tuple(size) for obj_id, size in facts["sizes"]}
         self._remembered = None if facts["view"] is None else View.of_json(facts["view"])
+        if facts["before"] is not None and self.near.last_frame_idx is not None:
+            (pts_seconds, view), picture = facts["before"], tensors["before"]
+            seen = View.of_json(view)
+            frame = Frame(
+                self.near.last_frame_idx, pts_seconds, model_input=picture, size_hw=seen.size_hw, kept={}
+            )
+            self._before = frame, seen
         for obj_id, frame_idx, is_whole in facts["given"]:
             held = self.banks[obj_id].conditioning[frame_idx].tokens_nc
             other = tensors[f"given.{obj_id}.{frame_idx}"]
             if held is not None:
                 self._given[obj_id, frame_idx] = (held, other) if is_whole else (other, held)
+
+    def _own(self, given: Frame) -> Frame:
+        """A frame with a picture of its own, which is looked at once more on the next frame: the caller may
+        have another one in its place by then."""
+        if given.image is None or (given.decoded is not None and self.near.engine.model.takes_decoded):
+            return replace(given, kept={})
+        return replace(given, image=given.image.copy(), kept={})
+
+    @contextmanager
+    def _prompting(self, prompts: Mapping[int, Prompt]) -> Iterator[None]:
+        """Have the engine's session answer prompts; where it fails, they keep waiting here."""
+        self.near.pending.update(prompts)
+        try:
+            yield
+        finally:
+            self.near.pending.clear()
+        self.pending.clear()
 
     def _view_of(self, frame: Frame, prompts: Mapping[int, Prompt]) -> View:
         """The view of a new frame; what is remembered is made to fit it."""
@@ -213,8 +249,10 @@ class CloseUpSession:
         """Choose the view of the next frame, and remember the last one from there."""
         if self._is_ready:
             return
+        if self._last is None:
+            self._remember_whole()
+            return
         last = self._last
-        assert last is not None
         banks, frame = self.near.banks, last.frame
         view = whole = View.whole(frame.size_hw)
         is_ahead = any(not m.was_visited for bank in banks.values() for m in bank.conditioning.values())
@@ -223,10 +261,12 @@ class CloseUpSession:
             masks = {obj_id: mask for obj_id, mask in rows if obj_id in banks}
             view, self._sizes_then = view_after(masks, last.view, self._sizes)
         given = self._given_on(frame.index)
-        self._remember_from(last, whole if given else last.view)
+        self._remember_from(last.frame, last.view, whole if given else last.view)
         of_whole = {key: memory.tokens_nc for key, memory in given.items()}
         # What was prompted is read for long, and what is seen larger or smaller than before looks different.
-        self._remember_from(last, view, anew=bool(given) or not last.view.is_alike(view, MOVABLE))
+        # With a prompt ahead the frame is encoded anew, as a restored session can do it, too.
+        is_alike = last.view.is_alike(view, MOVABLE)
+        self._remember_from(last.frame, last.view, view, anew=bool(given) or is_ahead or not is_alike)
         for key, memory in given.items():
             self._given.pop(key, None)  # from before the frame was corrected
             of_part, tokens = memory.tokens_nc, of_whole[key]
@@ -249,21 +289,35 @@ class CloseUpSession:
             if frame_idx in bank.conditioning
         }
 
-    def _remember_from(self, last: _Last, view: View, *, anew: bool = True) -> None:
+    def _remember_from(self, frame: Frame, masked: View, view: View, *, anew: bool = True) -> None:
         """Remember the last frame as seen from a view; its masks stay as they are.
 
         Args:
+            masked: the view that its masks are of.
             anew: whether it is encoded from there; else memories are moved, which must be as seen from
-                `last.view`.
+                `masked`.
         """
         assert self._remembered is not None
         if view == self._remembered:
             return
+        self._bring(frame, masked, view, anew=anew)
+
+    def _remember_whole(self) -> None:
+        """Remember the last frame of a restored session as seen whole, which is how that frame was kept."""
+        assert self._before is not None
+        frame, masked = self._before
+        self._bring(frame, masked, View.whole(frame.size_hw), anew=True)
+        for key in self._given_on(frame.index):
+            self._given.pop(key, None)
+        self._is_ready = True
+
+    def _bring(self, frame: Frame, masked: View, view: View, *, anew: bool) -> None:
+        assert self._remembered is not None
         engine, hypotheses = self.near.engine, [h for b in self.near.banks.values() for h in b.hypotheses]
-        memories = {id(m): m for h in hypotheses if (m := h.at(last.frame.index)) is not None}
+        memories = {id(m): m for h in hypotheses if (m := h.at(frame.index)) is not None}
         if memories:
             bring = remember_from if anew else move_to
-            bring(engine, view, last.frame, list(memories.values()), last.view)
+            bring(engine, view, frame, list(memories.values()), masked)
         if isinstance(engine.policy, PlacingPolicy):
             scale_xy, shift_xy = self._remembered.places_in(view, engine.model.low_res_size)
             for bank in hypotheses:
@@ -278,7 +332,7 @@ class CloseUpSession:
         last = self._last
         assert last is not None
         whole = View.whole(last.frame.size_hw)
-        self._remember_from(last, whole)
+        self._remember_from(last.frame, last.view, whole)
         for known, bank in self.near.banks.items():
             memory = bank.at(last.frame.index)
             if memory is not None and memory.low_res_logits_hw is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vidseg.errors import ConfigError
 from vidseg.masks import iou
 from vidseg.trackers.contract import Frame, FrameResult, Session, Tracker
 from vidseg.trackers.discovery.comparing import SAME_IOU
@@ -20,12 +21,14 @@ from vidseg.trackers.discovery.looking import look_of
 from vidseg.trackers.discovery.sampled import SamplerFinder
 from vidseg.trackers.discovery.scene import colour_shares, is_cut
 from vidseg.trackers.discovery.settings import DiscoverySettings
+from vidseg.trackers.given_frame import as_frame
 from vidseg.validation import parse
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from vidseg.detectors import Detector
+    from vidseg.trackers.contract import UInt8Array
 
     Mask = npt.NDArray[np.bool_]
 
@@ -84,7 +87,7 @@ class Discovery:
         device: str = "auto",
         **said: Any,
     ) -> None:
-        self.settings = settings or parse(DiscoverySettings, said, where="Discovery")
+        self.settings = settings or parse(DiscoverySettings, said, where="Discovery", error=ConfigError)
         self._finder: Finder
         if detector is not None:
             self._finder = DetectorFinder(detector, self.settings)
@@ -95,6 +98,8 @@ class Discovery:
         self._next_id = first_id
         self._objects: dict[int, _Known] = {}
         self._last_look: int | None = None
+        self._last_index: int | None = None
+        """The frame last stepped to."""
         self._colours: npt.NDArray[np.float64] | None = None
 
     @property
@@ -107,14 +112,19 @@ class Discovery:
         """Object id -> label, of the objects that are followed and were found by a detector."""
         return {obj_id: known.label for obj_id, known in self._objects.items() if known.label}
 
-    def step(self, session: Session, frame: Frame) -> FrameResult:
+    def step(self, session: Session, frame: Frame | UInt8Array, *, bgr: bool = False) -> FrameResult:
         """Track into a frame, look for new objects if it is time to, and give the result, without tentative
         objects unless they are to be reported.
+
+        Args:
+            frame, bgr: see `Session.step`.
 
         Raises:
             The errors of `Session.step`.
         """
+        frame = as_frame(frame, self._last_index, bgr=bgr)
         result = session.step(frame)
+        self._last_index = frame.index
         self._note_seen(session, result)
         to_confirm = [
             obj_id
@@ -133,6 +143,7 @@ class Discovery:
         return {
             "next_id": self._next_id,
             "last_look": self._last_look,
+            "last_index": self._last_index,
             "colours": None if self._colours is None else self._colours.tolist(),
             "objects": {str(obj_id): asdict(known) for obj_id, known in self._objects.items()},
         }
@@ -141,6 +152,7 @@ class Discovery:
         """Go on from what `state` returned."""
         self._next_id = state["next_id"]
         self._last_look = state["last_look"]
+        self._last_index = state["last_index"]
         self._colours = None if state["colours"] is None else np.array(state["colours"])
         self._objects = {int(obj_id): _Known(**known) for obj_id, known in state["objects"].items()}
 
@@ -199,7 +211,7 @@ class Discovery:
             if found is None:  # the next frame of which something is known is due
                 return result
             for new in found:
-                self._next_id = max(self._next_id, *session.obj_ids, 0)
+                self._next_id = max([self._next_id, *(1 + obj_id for obj_id in session.obj_ids)])
                 result = session.refine(self._next_id, **new.prompt)
                 if not _has_mask(result, self._next_id):
                     session.remove(self._next_id)

@@ -56,7 +56,7 @@ class Embedding:
         self._model = model
         self._framing = framing
         self._model_input_3ss = model_input_3ss
-        self._picture = picture
+        self._picture = picture.copy()  # it may be looked at again, when the caller has another in its place
         self._embed = embed
         self._sampling = sampling or {}
         self._weights_sha256 = weights_sha256
@@ -205,6 +205,8 @@ class Embedding:
 
     def _checked(self, given: Mapping[str, Any], place: int, count: int) -> ImagePrompt:
         try:
+            if not isinstance(given, Mapping):
+                raise PromptError(f"a prompt of {type(given).__name__}", hint="give a dict, {'box': ...}")
             strangers = sorted(set(given) - set(PROMPT_KEYS))
             if strangers:
                 raise PromptError(f"unknown key '{strangers[0]}'", hint=", ".join(PROMPT_KEYS))

@@ -57,7 +57,7 @@ class ImagePrompt:
         if box is None and points is None:
             if mask_logits is None:
                 raise PromptError("an empty prompt", hint="give box=, points= with labels=, or mask_logits=")
-            if labels is not None and len(labels):
+            if labels is not None and np.size(labels):
                 raise PromptError("labels without points", hint="give points= with labels=")
             return cls.joined(mask_logits=_on_grid(mask_logits, low_res_size))
         prompt = Prompt.of(box=box, points=points, labels=labels).fit(size_hw)
@@ -98,7 +98,12 @@ class ImagePrompt:
 
 
 def _on_grid(mask_logits: Any, low_res_size: int) -> Tensor:
-    logits = torch.as_tensor(mask_logits).detach().float()
+    try:
+        logits = torch.as_tensor(mask_logits).detach().float()
+    except (TypeError, ValueError, RuntimeError):
+        raise PromptError(
+            f"mask_logits of {type(mask_logits).__name__}", hint="give one of an answer's low_res_logits"
+        ) from None
     side = low_res_size
     if logits.shape not in ((1, side, side), (side, side)):
         raise PromptError(

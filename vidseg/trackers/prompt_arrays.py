@@ -1,0 +1,73 @@
+"""What callers give as boxes, points, labels and masks, as arrays; what is none is refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vidseg.errors import PromptError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    FloatArray = npt.NDArray[np.float32]
+
+
+def points_of(points: Any) -> FloatArray:
+    """P x 2; a single point may stand without a list around it."""
+    if points is None:
+        return np.zeros((0, 2), np.float32)
+    array = floats_of(points, "points")
+    if array.size and array.shape[-1:] != (2,):
+        raise PromptError(
+            f"points {array.tolist()}, where [x, y] belongs for each",
+            hint="give points=[[x, y], ...]; labels=[1, 0, ...] say which are on the object",
+        )
+    return array.reshape(-1, 2)
+
+
+def labels_of(labels: Any, num_points: int) -> npt.NDArray[np.int32]:
+    """P; all 1 where none are given."""
+    if labels is None:
+        return np.ones(num_points, np.int32)
+    array = array_of(labels)
+    if array.ndim != 1:
+        raise PromptError(
+            f"labels {labels!r}, where a list of numbers belongs",
+            hint=f"give one for each point: labels={[1] * num_points}",
+        )
+    if len(array) != num_points:
+        raise PromptError(
+            f"{num_points} points but {len(array)} labels", hint="give one label for each point"
+        )
+    if not np.isin(array, (0, 1)).all():
+        raise PromptError(
+            f"labels {array.tolist()}", hint="labels are the numbers 1 (on the object) and 0 (off it)"
+        )
+    return array.astype(np.int32)
+
+
+def array_of(value: Any) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except ValueError:  # rows of several lengths
+        return np.asarray(None)
+
+
+def how_to_give_a_box(given: FloatArray) -> str:
+    if given.ndim == 2 and len(given) > 1 and given.shape[1] == 4:
+        return "prompt each object by its own box=[x0, y0, x1, y1]"
+    if given.shape == (1, 4):
+        return "take the list around it away: box=[x0, y0, x1, y1]"
+    return "give box=[x0, y0, x1, y1]"
+
+
+def floats_of(value: Any, what: str) -> FloatArray:
+    try:
+        array = np.array(value, dtype=np.float32)  # a copy: callers may fill theirs with other numbers
+    except (TypeError, ValueError):
+        raise PromptError(f"{what} {value!r} is not a list of numbers") from None
+    if not np.isfinite(array).all():
+        raise PromptError(f"{what} {np.asarray(value).tolist()} has a number that is not finite")
+    return array
