@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,8 @@ pixels, or whose result something else than convolutions reads."""
 COPY = "_for_products"
 """How names of copies for products end."""
 LARGE = 1 << 11
-"""Constants of more elements than this that are no weights, such as biases of attention, become float16."""
+"""Constants of more elements than this that stay in float32, such as biases of attention, are stored as
+float16."""
 
 
 def quantise(exact: Path, path: Path, feeds: Sequence[Feeds]) -> list[str]:
@@ -94,37 +95,44 @@ def exact_nodes(graph: Any) -> list[str]:
     """Names of the nodes of quantised operators that stay float32 in a graph (an `onnx.GraphProto`)."""
     weights = {weight.name: weight.dims for weight in graph.initializer}
     readers = _kinds_of_readers(graph)
+    pooled = _pooled(graph, weights)
     exact: list[str] = []
     eight_bit: set[str] = set()
     """Outputs of convolutions in eight bits, and of what follows them."""
-    pooled: set[str] = set()
-    """Means over whole pictures, and what is computed of them."""
     for node in graph.node:  # in the order in which they run
-        given = [name for name in node.input if name and name not in weights]
-        follows = all(name in eight_bit for name in given)
-        if _is_pooled(node, graph) or (given and pooled.issuperset(given)):
-            pooled |= set(node.output)
-        if node.op_type == "MatMul":
-            is_quantised = bool(weights.keys() & set(node.input))
-        elif node.op_type == "Conv":
-            *out_in, height, width = weights[node.input[1]]
-            is_between = height == width == 1 and readers.get(node.output[0], {""}) <= {
-                "Conv",
-                "Clip",
-                "Relu",
-            }
-            is_wide = min(out_in) > NARROW or (min(out_in) == NARROW and is_between)
-            is_quantised = follows if attribute(node, "group", 1) > 1 else is_wide
-            is_quantised &= not pooled.issuperset(node.output)
+        if node.op_type not in (*PRODUCTS, *FOLLOWING):
+            continue
+        follows = all(name in eight_bit for name in node.input if name and name not in weights)
+        if node.op_type == "Conv":
+            reads_eight_bits = attribute(node, "group", 1) > 1 and follows
+            is_wide = attribute(node, "group", 1) == 1 and _is_wide(node, weights, readers)
+            is_quantised = (reads_eight_bits or is_wide) and not pooled.issuperset(node.output)
         elif node.op_type in FOLLOWING:
             is_quantised = follows and attribute(node, "mode", b"nearest") == b"nearest"
         else:
-            continue
+            is_quantised = bool(weights.keys() & set(node.input))
         if not is_quantised:
             exact.append(node.name)
-        elif node.op_type != "MatMul":
+        elif node.op_type not in FLOAT_RESULTS:
             eight_bit |= set(node.output)
     return exact
+
+
+def _is_wide(node: Any, weights: Mapping[str, Sequence[int]], readers: Mapping[str, set[str]]) -> bool:
+    """Whether a convolution has enough channels for eight bits to pay; see `NARROW`."""
+    *out_in, height, width = weights[node.input[1]]
+    is_between = height == width == 1 and readers.get(node.output[0], {""}) <= {"Conv", "Clip", "Relu"}
+    return min(out_in) > NARROW or (min(out_in) == NARROW and is_between)
+
+
+def _pooled(graph: Any, weights: Mapping[str, Sequence[int]]) -> set[str]:
+    """Means over whole pictures, and what is computed of them."""
+    pooled: set[str] = set()
+    for node in graph.node:
+        given = [name for name in node.input if name and name not in weights]
+        if _is_pooled(node, graph) or (given and pooled.issuperset(given)):
+            pooled |= set(node.output)
+    return pooled
 
 
 def in_eight_bits(graph: Any) -> set[str]:
@@ -207,13 +215,37 @@ def _is_rounded(node: Any, exact: Collection[str]) -> bool:
 
 
 def _shrink(path: Path) -> None:
-    """Store large constants of float32 as float16, which runtimes convert once, as they load the graph; drop
-    copies, and the exporter's notes of where each node came from."""
+    """Make a file smaller: drop copies and the exporter's notes of where each node came from, and store large
+    constants in half of the bytes."""
     import onnx
-    from onnx import TensorProto, helper, numpy_helper
 
     model = onnx.load(path)
-    graph = model.graph
+    for node in model.graph.node:
+        del node.metadata_props[:]
+    _drop_copies(model.graph)
+    _store_in_float16(model.graph)
+    onnx.save(model, path)
+
+
+def _drop_copies(graph: Any) -> None:
+    """Have the readers of what `_separate_products` copied read the original; conversions lie between."""
+    copies = {
+        node.output[0]: node.input[0]
+        for node in graph.node
+        if node.op_type == "Identity" and node.output[0].endswith(COPY)
+    }
+    nodes = [node for node in graph.node if node.output[0] not in copies]
+    for node in nodes:
+        for slot, name in enumerate(node.input):
+            node.input[slot] = copies.get(name, name)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _store_in_float16(graph: Any) -> None:
+    """Store large constants of float32 as float16, which runtimes convert once, as they load the graph."""
+    from onnx import TensorProto, helper, numpy_helper
+
     casts = []
     for constant in graph.initializer:
         if constant.data_type != TensorProto.FLOAT or np.prod(constant.dims) <= LARGE:
@@ -224,16 +256,6 @@ def _shrink(path: Path) -> None:
         name = constant.name
         constant.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_float16"))
         casts.append(helper.make_node("Cast", [constant.name], [name], to=TensorProto.FLOAT))
-    copies = {
-        node.output[0]: node.input[0]
-        for node in graph.node
-        if node.op_type == "Identity" and node.output[0].endswith(COPY)
-    }
-    for node in graph.node:
-        del node.metadata_props[:]
-        for slot, name in enumerate(node.input):
-            node.input[slot] = copies.get(name, name)
-    nodes = [*casts, *(node for node in graph.node if node.output[0] not in copies)]
+    nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
-    onnx.save(model, path)
