@@ -14,7 +14,7 @@ from vidseg.errors import ConfigError, PromptError
 from vidseg.masks import box_xywh, boxes_xyxy
 from vidseg.samplers import SAMPLERS, CutMask, Found, PointSettings, Sampler, propose, register_sampler
 from vidseg.samplers.nms import kept_by_nms
-from vidseg.samplers.points import grid_points
+from vidseg.samplers.points import crop_layer, grid_points
 from vidseg.samplers.selection import by_box, by_points, by_text
 from vidseg.trackers import choices
 
@@ -172,6 +172,7 @@ def test_nothing_to_ask_finds_nothing() -> None:
         ("boxes", {}, "was given no boxes"),
         ("boxes", {"boxes": [[0, 0, 1]]}, "no N x 4 numbers"),
         ("boxes", {"boxes": [[0, 0, 9, 9]], "scores": [1, 1]}, "1 boxes with scores"),
+        ("boxes", {"boxes": [[np.nan, 0, 9, 9]]}, "a box or a score is not finite"),
         ("grid", {"skip": np.ones((2, 2), bool)}, "skip of shape"),
         ("grid", {"skip": "x"}, "skip of shape"),
     ],
@@ -278,3 +279,14 @@ def test_a_text_chooses_by_the_scorer() -> None:
 
 def test_help_names_every_sampler() -> None:
     assert set(choices.SAMPLERS) == set(SAMPLERS.known)
+
+
+@pytest.mark.parametrize("size_hw", [(1, 1), (1, 20), (2, 3), (5, 4)])
+@pytest.mark.parametrize("layer", [1, 2, 3])
+def test_no_crop_of_a_small_picture_is_empty(size_hw: tuple[int, int], layer: int) -> None:
+    crops = crop_layer(size_hw, layer, 512 / 1500)
+    assert min(min(crop.size_hw) for crop in crops) > 0
+    covered = np.zeros(size_hw, bool)
+    for crop in crops:
+        covered[crop.y0 : crop.y1, crop.x0 : crop.x1] = True
+    assert covered.all()

@@ -59,7 +59,9 @@ def _checked(settings: BoxSettings) -> npt.NDArray[np.float64]:
         scores = np.ones(len(prompts)) if settings.scores is None else np.asarray(settings.scores, float)
     except (TypeError, ValueError):
         raise ConfigError("the boxes are no N x 4 numbers", hint=hint) from None
-    if scores.shape != (len(prompts),) or not (np.isfinite(prompts).all() and np.isfinite(scores).all()):
+    if not (np.isfinite(prompts).all() and np.isfinite(scores).all()):
+        raise ConfigError("a box or a score is not finite", hint=hint)
+    if scores.shape != (len(prompts),):
         raise ConfigError(f"{len(prompts)} boxes with scores of shape {scores.shape}", hint=hint)
     sure = scores >= settings.box_score_thresh
     prompts, scores = prompts[sure], scores[sure]

@@ -52,7 +52,8 @@ class Crop(NamedTuple):
 
 
 def crop_layer(size_hw: tuple[int, int], layer: int, overlap_ratio: float) -> list[Crop]:
-    """The crops of one layer: 2^layer x 2^layer of them, column by column; layer 0 is the whole picture.
+    """The crops of one layer: 2^layer x 2^layer of them, column by column; layer 0 is the whole picture. Of
+    a picture of few pixels there are fewer, as none is empty.
 
     Args:
         overlap_ratio: of neighbours in layer 1, as a share of the picture's short side; half as much in each
@@ -68,4 +69,5 @@ def crop_layer(size_hw: tuple[int, int], layer: int, overlap_ratio: float) -> li
     return [
         Crop(x0, y0, min(x0 + crop_w, width), min(y0 + crop_h, height))
         for x0, y0 in product(starts_x, starts_y)
+        if x0 < width and y0 < height
     ]
