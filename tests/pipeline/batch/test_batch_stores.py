@@ -117,6 +117,25 @@ def test_job_cut_off_goes_on_from_the_state_on_the_store(
     assert not [name for name in names(f"{store}/out") if ".state" in name or ".part" in name]
 
 
+def test_files_that_writers_are_busy_with_are_left_out(in_memory: str, tmp_path: Path) -> None:
+    """A picture gets its name while the folder is looked at; a file that grows with the run is needed."""
+    folder = RemoteFolder(f"{in_memory}/out", tmp_path, send_every_s=0.0)
+    (tmp_path / "masks").mkdir()
+    for name in (".masklets.jsonl.part", "masks/00000.png", "masks/00001.png.part"):
+        (tmp_path / name).write_bytes(b"x")
+    folder.send()
+    assert names(f"{in_memory}/out") == [".masklets.jsonl.part", "masks/00000.png"]
+
+
+def test_a_frame_without_a_new_resume_point_looks_at_no_other_file(
+    in_memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RemoteFolder(f"{in_memory}/out", tmp_path, send_every_s=0.0)
+    monkeypatch.setattr(RemoteFolder, "send", lambda self: pytest.fail("nothing is to be sent"))
+    monkeypatch.setattr(RemoteFolder, "_listed", lambda self: pytest.fail("writers are busy here"))
+    folder.advance()
+
+
 def test_masks_of_prompts_are_brought_too(in_memory: str, tmp_path: Path) -> None:
     import numpy as np
     from PIL import Image

@@ -67,12 +67,12 @@ class RemoteFolder:
     def advance(self) -> None:
         """Send the run if it has saved its session and the time has come.
 
-        This is called between two frames; after a resume point no writer is busy then.
+        This is called between two frames, while writers may be busy with those before.
         """
         now = time.monotonic()
         if now < self._next_s:
             return
-        mark = self._listed().get(RESUME_POINT, (0, 0))[1]
+        mark = self._mark()
         if mark == self._sent_point:
             return
         self.send()
@@ -86,16 +86,29 @@ class RemoteFolder:
     def _send(self, names: list[str]) -> None:
         stores.upload([self.here / name for name in names], self.here, self.address)
 
+    def _mark(self) -> int:
+        """The time of the resume point here; 0 if there is none."""
+        try:
+            return (self.here / RESUME_POINT).stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
     def _listed(self) -> dict[str, tuple[int, int]]:
         """The files here that a resumed run could use: name -> size and time."""
         listed = {}
         of_no_use = {f"{STATE}/{LOCK}", *_made_anew()}
         for path in sorted(self.here.rglob("*")):
             name = path.relative_to(self.here).as_posix()
-            if name not in of_no_use and path.is_file():
+            if name not in of_no_use and not _is_passing(path) and path.is_file():
                 facts = path.stat()
                 listed[name] = (facts.st_size, facts.st_mtime_ns)
         return listed
+
+
+def _is_passing(path: Path) -> bool:
+    """Whether a file gets its own name at any moment, as a frame's picture does; one that grows with the run
+    is hidden until then."""
+    return path.name.endswith(PART) and not path.name.startswith(".")
 
 
 def _made_anew() -> list[str]:
