@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import NoReturn
 
-from vidseg import opencv, plugins
+from vidseg import disk_errors, opencv, out_of_memory, plugins
 from vidseg.errors import VidsegError, one_line, unknown
 from vidseg.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
-from vidseg.out_of_memory import explained
 from vidseg.pipeline.terminal import flush_output, steady_output
 from vidseg.version import __version__
 
@@ -191,7 +190,7 @@ def _run(argv: list[str]) -> int:
     except Exception as error:
         if options.debug:
             raise
-        if (told := explained(error)) is not None:
+        if (told := out_of_memory.explained(error) or disk_errors.explained(error)) is not None:
             print(f"vidseg: {told}", file=sys.stderr)
             return told.exit_code
         kind = type(error).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import tracemalloc
 from collections.abc import Callable
@@ -11,7 +12,9 @@ import pytest
 
 from support.fake_batch import NoOpStage, report_of
 from vidseg.errors import OutputError
-from vidseg.pipeline.batch.driver import MAX_NODE_LOSSES, Driver, Ticket, open_report
+from vidseg.pipeline.batch import stores
+from vidseg.pipeline.batch.driver import MAX_NODE_LOSSES, Driver, Ticket
+from vidseg.pipeline.batch.job_lines import Report, open_report
 from vidseg.pipeline.batch.jobs import Job, JobsFile
 from vidseg.pipeline.batch.pool import InProcessPool, Lost
 from vidseg.pipeline.batch.stage import JobOutcome
@@ -163,6 +166,30 @@ def test_second_driver_keeps_out(tmp_path: Path) -> None:
         open_report(str(tmp_path))
     report.close()
     open_report(str(tmp_path)).close()
+
+
+def test_a_full_disk_does_not_end_a_run_whose_jobs_are_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_disk(job: Job, tries: int) -> JobOutcome:
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(stores, "write_whole", full)
+        monkeypatch.setattr(Report, "write", full)
+        return done(job)
+
+    jobs = jobs_of(tmp_path, 2)
+    driver = Driver(jobs, 2, str(tmp_path / "out"), ToldPool(fill_disk))
+    with pytest.warns(UserWarning, match="could not be written") as warned:
+        assert driver.run() == "done"
+    told = {str(warning.message) for warning in warned}
+    assert told == {
+        f"'{name}' could not be written (No space left on device)"
+        for name in ("report.jsonl", "summary.json")
+    }
+    assert (driver.summary["status"], driver.summary["done"]) == ("done", 2)
+    assert json.loads((tmp_path / "out/summary.json").read_text())["status"] == "running"
 
 
 def peak_bytes(folder: Path, count: int) -> int:

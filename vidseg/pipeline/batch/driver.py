@@ -19,15 +19,14 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import count
 from types import FrameType
-from typing import IO, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from vidseg.errors import OutputError
 from vidseg.pipeline.batch import stores
+from vidseg.pipeline.batch.job_lines import kept_going, open_report
 from vidseg.pipeline.batch.jobs import REPORT, SUMMARY, Job
 from vidseg.pipeline.batch.pool import Lost, Pool
 from vidseg.pipeline.batch.stage import JobOutcome
 from vidseg.pipeline.batch.tally import Display, Tally
-from vidseg.pipeline.file_names import ESCAPED
 
 MAX_KILLS = 2
 """A job that has ended this many workers is given up."""
@@ -92,6 +91,8 @@ class Driver:
         self.displays = displays
         self.on_outcome = on_outcome
         self.tally = Tally(jobs=num_jobs)
+        self.summary: dict[str, Any] = {}
+        """What summary.json says, or would say if it could be written."""
         self._is_stopping = False
         self._waiting: list[tuple[float, int, Ticket]] = []
         """(time of the next try, a number that settles ties, the job)"""
@@ -112,8 +113,10 @@ class Driver:
             status = "interrupted" if self._is_stopping else "done"
         finally:
             beat.stop()
-            self._report.close()
-            self._write_summary(status)
+            with kept_going(REPORT):
+                self._report.close()
+            with kept_going(SUMMARY):
+                self._write_summary(status)
             for display in self.displays:
                 display.close()
         return status
@@ -231,13 +234,14 @@ class Driver:
         self._tell(ticket, outcome)
 
     def _tell(self, ticket: Ticket, outcome: JobOutcome) -> None:
-        self._report.write(ticket, outcome)
+        with kept_going(REPORT):
+            self._report.write(outcome, ticket.tries)
         self.on_outcome(outcome)
 
     def _write_summary(self, status: str = "running") -> None:
         tally = self.tally
         tally.seconds = time.monotonic() - self._began
-        summary = {
+        self.summary = {
             "status": status,
             "jobs": tally.jobs,
             "done": tally.done,
@@ -254,7 +258,8 @@ class Driver:
             "started_at": self._started_at,
             "updated_at": _now(),
         }
-        stores.write_whole(stores.join(self.out, SUMMARY), (json.dumps(summary, indent=2) + "\n").encode())
+        text = json.dumps(self.summary, indent=2) + "\n"
+        stores.write_whole(stores.join(self.out, SUMMARY), text.encode())
 
 
 @contextmanager
@@ -286,75 +291,6 @@ def stop_on_signals(driver: Driver, pool_here: Pool[Any] | None = None) -> Itera
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-class Report:
-    """report.jsonl: one line for each job, in the order in which they ended."""
-
-    def __init__(self, file: IO[bytes], address: str | None) -> None:
-        self._file = file
-        self._address = address
-
-    def write(self, ticket: Ticket, outcome: JobOutcome) -> None:
-        line: dict[str, Any] = {"id": outcome.id, "status": outcome.status, "tries": ticket.tries}
-        if outcome.was_done_before:
-            line["was_done_before"] = True
-        line |= {"frames": outcome.frames, "seconds": outcome.seconds}
-        if outcome.status == "failed":
-            line |= {
-                "kind": outcome.kind,
-                "reason": outcome.reason,
-                "where": outcome.where,
-                "hint": outcome.hint,
-            }
-        self._file.write(json.dumps(line, ensure_ascii=False).encode(errors=ESCAPED) + b"\n")
-        self._file.flush()
-
-    def close(self) -> None:
-        if self._address is not None:
-            self._file.seek(0)
-            stores.write_whole_from(self._file, self._address)
-        self._file.close()
-
-
-def open_report(out: str) -> Report:
-    """Begin the report of a run in a folder, and keep other drivers out of it.
-
-    On a store, the report is sent when the run ends.
-
-    Raises:
-        OutputError: another driver is at work there, or the folder cannot be written to.
-    """
-    if stores.is_remote(out):
-        import tempfile
-
-        # `Report.close` closes it.
-        return Report(tempfile.TemporaryFile("w+b"), stores.join(out, REPORT))
-    path = stores.local_path(out) / REPORT
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "ab")  # noqa: SIM115
-        _lock(file, out)
-        file.truncate(0)
-    except OSError as error:
-        raise OutputError(
-            f"the output folder '{out}' cannot be used ({error.strerror})", hint="choose another --out"
-        ) from None
-    return Report(file, None)
-
-
-def _lock(file: IO[bytes], out: str) -> None:
-    try:
-        import fcntl
-    except ModuleNotFoundError:  # Windows cannot lock: callers must not start two runs in one folder
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise OutputError(
-            f"another run of jobs is writing to '{out}'", hint="wait for it, or choose another --out"
-        ) from None
 
 
 class _Beat:

@@ -178,8 +178,10 @@ def _defaults(args: argparse.Namespace) -> dict[str, Any]:
 def _run_jobs(args: argparse.Namespace, jobs: JobsFile, scratch: Scratch) -> int:
     from vidseg.exit_codes import EXIT_INTERRUPTED, EXIT_SOME_FAILED
     from vidseg.pipeline.batch.driver import Driver, stop_on_signals
+    from vidseg.pipeline.batch.job_lines import kept_going
+    from vidseg.pipeline.batch.jobs import PAGE
     from vidseg.pipeline.batch.report import write_report
-    from vidseg.pipeline.batch.status import as_text, read_status
+    from vidseg.pipeline.batch.status import as_text
 
     num_jobs = jobs.check()
     out = _absolute(args.out)
@@ -192,8 +194,11 @@ def _run_jobs(args: argparse.Namespace, jobs: JobsFile, scratch: Scratch) -> int
                 status = driver.run()
         finally:
             pool.close()
-    page = None if status == "interrupted" else write_report(out, scratch)
-    summary = read_status(out)
+    page = None
+    if status == "done":
+        with kept_going(PAGE):
+            page = write_report(out, scratch)
+    summary = driver.summary | {"seconds_left": None}
     if args.json:
         print(json.dumps(summary, indent=2))
     elif not args.quiet:
