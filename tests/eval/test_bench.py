@@ -168,7 +168,15 @@ def test_memory_of_a_tracker_without_a_bank_is_refused(capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--frames", "0"], ["--size", "big"], ["--plot", "a.png"], ["--results", "nowhere"], ["--warm-up", "0"]],
+    [
+        ["--frames", "0"],
+        ["--size", "big"],
+        ["--plot", "a.png"],
+        ["--results", "nowhere"],
+        ["--warm-up", "0"],
+        ["--points-per-side", "8"],
+        ["--points-per-side", "3", "--table", "4"],
+    ],
 )
 def test_bench_refuses_wrong_calls(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["bench", *arguments]) == 2

@@ -133,6 +133,16 @@ def test_unsupervised_davis_is_known_by_its_own_masks(tmp_path: Path) -> None:
     assert [s.given for s in data.sequences] == [[] for _ in data.sequences]
 
 
+@pytest.mark.parametrize(
+    "given", [["--annotations", "a.json"], ["--detections", "d.json"], ["--prompts", "box"], ["--limit", "2"]]
+)
+def test_options_of_pictures_are_refused(
+    given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_eval("davis2017", tmp_path, tmp_path / "out", *given) == 2
+    assert f"{given[0]} is for pictures, not for 'davis2017'" in capsys.readouterr().err
+
+
 def test_a_tracker_that_finds_nothing_is_refused_before_any_sequence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -318,6 +318,17 @@ def test_no_skip_goes_with_two_protocols_only(tmp_path: Path, capsys: pytest.Cap
     assert "did you mean 'davis2017'" in capsys.readouterr().err
 
 
+def test_a_meta_file_for_a_protocol_that_takes_none_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_davis(tmp_path / "data")
+    call = ["score", "davis2017", "--gt", str(root), "--pred", str(root), "--meta", "meta.json"]
+    assert cli.main(call) == 2
+    assert "'davis2017' takes no meta file" in capsys.readouterr().err
+    takers = {name for name in PROTOCOLS.known if build_protocol(name).takes_meta}
+    assert takers == {"lvos", "mosev2", "ytvos"}
+
+
 def test_score_prints_a_table_or_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = make_davis(tmp_path / "data")
     arguments = ["score", "davis2017", "--gt", str(root), "--pred", str(root)]

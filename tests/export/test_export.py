@@ -211,6 +211,13 @@ def test_what_a_graph_cannot_do_is_refused(small: tuple[Any, Path], tmp_path: Pa
         vidseg.load(other)
 
 
+def test_two_names_of_a_tracker_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["export"], ["compress", "--int8", "--calibrate", "clip.mp4"]):
+        call = [*command, "vidseg-nano", "--tracker", "flow", "--out", str(tmp_path / "out")]
+        assert cli.main(call) == 2
+        assert "'vidseg-nano' and --tracker 'flow' both name a tracker" in capsys.readouterr().err
+
+
 def test_trackers_without_a_model_and_full_folders_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

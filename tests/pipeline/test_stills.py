@@ -202,6 +202,10 @@ def test_many_objects_need_16_bits(place: Path) -> None:
         (["everything", "photos", "--set", "points_per_side=many"], "points_per_side"),
         (["everything", "photos", "--set", "16"], "no setting: NAME=VALUE"),
         (["everything", "photos", "--sampler", "boxes"], "needs a detector"),
+        (
+            ["everything", "photos", "--sampler", "grid", "--detector", "d.json"],
+            "for the sampler 'boxes', not",
+        ),
         (["everything", "photos", "--text", "cup"], "--text needs a detector"),
         (["everything", "photos", "--resume", "--overwrite"], "exclude each other"),
     ],

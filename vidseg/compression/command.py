@@ -15,7 +15,7 @@ from vidseg.compression.arguments import add_box
 from vidseg.compression.slimming import command as slimming
 from vidseg.compression.supernet import command as supernet
 from vidseg.errors import ConfigError
-from vidseg.pipeline.commands.tracker_arguments import DEVICE_HELP, add_model_arguments
+from vidseg.pipeline.commands.tracker_arguments import DEVICE_HELP, add_model_arguments, take_name_as_tracker
 
 WAYS = {"int8": eight_bits, "simulate_bits": few_bits, "prune": slimming, "within_ms": supernet}
 """The option that chooses a way -> its module."""
@@ -53,8 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.name is not None:
-        args.tracker = args.name
+    take_name_as_tracker(args)
     ((name, way),) = ((name, way) for name, way in WAYS.items() if getattr(args, name) is not None)
     for option in sorted({option for other in WAYS.values() for option in other.TAKES} - way.TAKES):
         if getattr(args, option) is not None:

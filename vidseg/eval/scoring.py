@@ -47,10 +47,14 @@ def score(
         number.
 
     Raises:
-        InputError: an unknown protocol, or what the official program would refuse.
+        InputError: an unknown protocol, a meta file for one that takes none, or what the official program
+            would refuse.
     """
+    chosen = build_protocol(protocol, no_skip=no_skip)
+    if meta is not None and not chosen.takes_meta:
+        raise InputError(f"the protocol '{protocol}' takes no meta file", hint="leave --meta out")
     return score_folders(
-        build_protocol(protocol, no_skip=no_skip),
+        chosen,
         Path(gt),
         Path(pred),
         meta=None if meta is None else Path(meta),

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from vidseg.pipeline.commands.tracker_arguments import add_model_arguments, options_of
+from vidseg.pipeline.commands.tracker_arguments import add_model_arguments, options_of, take_name_as_tracker
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,10 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    take_name_as_tracker(args)
     from vidseg.export.write import export
-
-    if args.name is not None:
-        args.tracker = args.name
 
     def tell(name: str, path: Path) -> None:
         if not args.json:

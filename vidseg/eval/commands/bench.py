@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 PICTURE_TABLES = ("2", "3", "4")
+POINTS_PER_SIDE = 32
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,9 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--points-per-side",
         type=int,
-        default=32,
         metavar="N",
-        help="with --table 4: of the grid (default: 32)",
+        help=f"with --table 4: of the grid (default: {POINTS_PER_SIDE})",
     )
     parser.add_argument(
         "--reference", metavar="NAME", help="the EER's reference model (default: the first one)"
@@ -68,6 +68,11 @@ def run(args: argparse.Namespace) -> int:
     for name in ("frames", "warm_up"):
         if getattr(args, name) < 1:
             raise InputError(f"--{name.replace('_', '-')} {getattr(args, name)}", hint="give 1 or more")
+    if args.points_per_side is not None:
+        if args.table != "4":
+            raise InputError("--points-per-side is for --table 4", hint="leave it out, or give --table 4")
+        if args.points_per_side < 4:
+            raise InputError(f"--points-per-side {args.points_per_side}", hint="give 4 or more")
     if args.plot is not None and args.plot.suffix != ".svg":
         raise InputError(f"--plot '{args.plot}'", hint="give a name that ends in .svg")
     choices = _choices(args)
@@ -125,9 +130,7 @@ def _everything(
 ) -> int:
     from vidseg.eval.bench_everything import as_document, bench_everything, everything_table
 
-    points = args.points_per_side
-    if points < 4:
-        raise InputError(f"--points-per-side {points}", hint="give 4 or more")
+    points = POINTS_PER_SIDE if args.points_per_side is None else args.points_per_side
     rows = bench_everything(choices, options, points_per_side=points)
     if args.json:
         print(json.dumps(as_document(rows, options, points), indent=2))

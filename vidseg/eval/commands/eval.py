@@ -96,6 +96,12 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(f"--{name} is missing", hint=f"vidseg eval {args.dataset} --root DIR --out DIR")
     if args.dataset in EVALUATIONS:
         return _pictures(args)
+    for name in ("annotations", "detections", "prompts", "limit"):
+        if getattr(args, name) is not None:
+            raise InputError(
+                f"--{name} is for pictures, not for '{args.dataset}'",
+                hint=f"leave it out, or evaluate {' or '.join(EVALUATIONS)}",
+            )
     if args.workers < 0:
         raise InputError(f"--workers {args.workers}", hint="a number of Ray workers, or 0 for this process")
     if args.ray_address is not None and args.workers == 0:

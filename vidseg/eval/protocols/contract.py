@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from vidseg.errors import InputError
 from vidseg.eval.metrics import FramePair
@@ -85,6 +85,9 @@ class Headline:
 
 class ScoringProtocol(Protocol):
     """Computes what one official program does. It can be pickled, to be sent to other processes."""
+
+    takes_meta: ClassVar[bool] = False
+    """Whether `jobs` reads a meta file, which says more about the sequences."""
 
     @property
     def name(self) -> str: ...

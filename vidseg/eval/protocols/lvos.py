@@ -37,6 +37,7 @@ class Lvos(ScoringProtocol):
 
     name: str = "lvos"
     headline: ClassVar[Headline] = Headline(key="J&F-Mean", object_keys=("J_mean", "F_mean"))
+    takes_meta: ClassVar[bool] = True
 
     def jobs(
         self, truth: Path, prediction: Path, meta: Path | None, only: Collection[str] | None = None

@@ -49,6 +49,7 @@ class Mosev2(ScoringProtocol):
         frame_keys=("J_frames", "F_dot_frames"),
         measure="J&F_dot",
     )
+    takes_meta: ClassVar[bool] = True
 
     def jobs(
         self, truth: Path, prediction: Path, meta: Path | None, only: Collection[str] | None = None

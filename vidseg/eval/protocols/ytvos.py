@@ -46,6 +46,7 @@ class YouTubeVos(ScoringProtocol):
 
     name: str = "ytvos"
     headline: ClassVar[Headline] = Headline(key="G")
+    takes_meta: ClassVar[bool] = True
 
     def jobs(
         self, truth: Path, prediction: Path, meta: Path | None, only: Collection[str] | None = None

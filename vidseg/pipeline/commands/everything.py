@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_stills_arguments(parser)
-    add_sampler_arguments(parser, default="grid")
+    add_sampler_arguments(parser, default=None, shown="grid; with --detector boxes")
     parser.add_argument(
         "--detector",
         metavar="SPEC",
@@ -30,14 +30,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--text", metavar="TEXT", help="what the detector looks for: 'red cup, dog'")
 
 
-def add_sampler_arguments(parser: argparse.ArgumentParser, *, default: str | None) -> None:
-    """Add `--sampler` and `--set`."""
+def add_sampler_arguments(
+    parser: argparse.ArgumentParser, *, default: str | None, shown: str | None = None
+) -> None:
+    """Add `--sampler` and `--set`.
+
+    Args:
+        shown: what the help says of the default, if it is more than the default.
+    """
+    shown = shown or default
     group = parser.add_argument_group("sampler")
     group.add_argument(
         "--sampler",
         default=default,
         metavar="NAME",
-        help=f"one of {', '.join(SAMPLERS)}, or a plug-in's" + (f" (default: {default})" if default else ""),
+        help=f"one of {', '.join(SAMPLERS)}, or a plug-in's" + (f" (default: {shown})" if shown else ""),
     )
     group.add_argument(
         "--set",
@@ -59,9 +66,11 @@ def run(args: argparse.Namespace) -> int:
 
     if args.text is not None and args.detector is None:
         raise ConfigError("--text needs a detector that looks for it", hint="--detector owlv2")
-    sampler = args.sampler
-    if args.detector is not None:
-        sampler = "boxes"
+    if args.detector is not None and args.sampler not in (None, "boxes"):
+        raise ConfigError(
+            f"--detector is for the sampler 'boxes', not for '{args.sampler}'", hint="leave one of them out"
+        )
+    sampler = args.sampler or ("grid" if args.detector is None else "boxes")
     settings = dict(args.set)
     if sampler == "boxes" and args.detector is None and "boxes" not in settings:
         raise ConfigError("the sampler 'boxes' needs a detector", hint="--detector boxes.json")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any, get_args
 
+from vidseg.errors import ConfigError
 from vidseg.trackers.choices import DEFAULT_TRACKER, DType, EncoderProducts
 from vidseg.trackers.registry import TRACKERS
 
@@ -71,6 +72,21 @@ _NUMBERS = {
     "remove-speck-area": "drop regions of at most N low-res pixels from masks (default: 0)",
     "max-conditioning": "conditioning frames that memory attention reads at most",
 }
+
+
+def take_name_as_tracker(args: argparse.Namespace) -> None:
+    """Let the positional NAME of a command choose the tracker, as `--tracker` does.
+
+    Raises:
+        ConfigError: both are given.
+    """
+    if args.name is None:
+        return
+    if args.tracker is not None:
+        raise ConfigError(
+            f"'{args.name}' and --tracker '{args.tracker}' both name a tracker", hint="give one of them"
+        )
+    args.tracker = args.name
 
 
 def said_of_tracker(args: argparse.Namespace) -> dict[str, Any]:
