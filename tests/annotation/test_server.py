@@ -22,6 +22,9 @@ from support.annotated import NUM_FRAMES, SIZE_HW, write_video
 from support.annotation_client import served
 from support.hard_videos import NUM_FRAMES as NUM_HARD_FRAMES
 from support.hard_videos import HardVideos, number_in
+from vidseg.annotation.listening import listen
+from vidseg.cli import main
+from vidseg.errors import OutputError
 from vidseg.testing.fake_tracker import FakeTracker
 
 
@@ -207,6 +210,25 @@ def test_the_command_opens_a_video_and_ends_on_ctrl_c(tmp_path: Path, video: Pat
         process.send_signal(signal.SIGINT)
         assert process.wait(120) == 0
     assert (tmp_path / "runs" / "made" / "run.json").is_file()
+
+
+@pytest.mark.parametrize("port", ["99999", "-1"])
+def test_a_port_that_none_has_is_refused(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["annotate", "video.mp4", f"--port={port}"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"vidseg: --port {port}\n  fix: a port is from 0 to 65535")
+
+
+@pytest.mark.parametrize("host", ["999.1.1.1", "192.0.2.1", "x" * 70])
+def test_a_bad_host_is_told_as_one(host: str) -> None:
+    with pytest.raises(OutputError, match="choose another --host"):
+        listen(host, 0)
+
+
+def test_a_taken_port_is_told_as_one() -> None:
+    taken = listen("127.0.0.1", 0)
+    with taken, pytest.raises(OutputError, match="choose another --port"):
+        listen("127.0.0.1", taken.getsockname()[1])
 
 
 def test_ctrl_c_ends_the_server_wherever_it_comes(tmp_path: Path, video: Path) -> None:

@@ -29,8 +29,9 @@ from starlette.websockets import WebSocket
 
 from vidseg.annotation.connection import Connection, Threads
 from vidseg.annotation.guard import Guard
+from vidseg.annotation.listening import listen, own_addresses
 from vidseg.annotation.workbench import Workbench
-from vidseg.errors import OutputError, VidsegError
+from vidseg.errors import VidsegError
 
 PAGE = Path(__file__).with_name("page")
 MAX_MESSAGE_BYTES = 1 << 20
@@ -55,14 +56,15 @@ class AnnotationServer:
         port: 0 takes any that is free.
 
     Raises:
-        OutputError: the port is taken.
+        InputError: there is no such port.
+        OutputError: the port is taken, or the host is not one of this machine.
     """
 
     def __init__(self, bench: Workbench, *, host: str = "127.0.0.1", port: int = 0) -> None:
         self._bench = bench
         self._threads = Threads()
         self._num_pages = 0
-        self._socket = _listen(host, port)
+        self._socket = listen(host, port)
         self.port: int = self._socket.getsockname()[1]
         self._token = secrets.token_urlsafe(32)
         self._cookie = f"vidseg-{self.port}"  # cookies are shared by all ports of a host
@@ -73,7 +75,7 @@ class AnnotationServer:
         }
         hosts = {f"{name}:{self.port}" for name in (*LOCAL_NAMES, shown.lower())}
         if host in ("0.0.0.0", "::"):
-            hosts |= {f"{address}:{self.port}" for address in _own_addresses()}
+            hosts |= {f"{address}:{self.port}" for address in own_addresses()}
         app = Starlette(
             routes=[
                 Route("/", self._index),
@@ -199,31 +201,6 @@ class AnnotationServer:
             await Connection(websocket, self._bench, self._threads).serve()
         finally:
             self._num_pages -= 1
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-        listening.listen(128)  # so that a page that is opened before the server runs waits for it
-    except OSError as error:
-        listening.close()
-        raise OutputError(
-            f"the server cannot listen on {host}, port {port} ({error.strerror})",
-            hint="choose another --port, or none for one that is free",
-        ) from None
-    return listening
-
-
-def _own_addresses() -> list[str]:
-    """The addresses of this machine in its networks."""
-    try:
-        found = socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)
-    except OSError:
-        return []
-    return sorted({str(item[4][0]) for item in found})
 
 
 def _zipped(folder: Path) -> Iterator[bytes]:

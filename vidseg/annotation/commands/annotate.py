@@ -8,6 +8,7 @@ import webbrowser
 from contextlib import suppress
 
 from vidseg.annotation.annotate import check_extra, serving
+from vidseg.annotation.listening import check_port
 from vidseg.annotation.memory import set_aside
 from vidseg.pipeline.commands.tracker_arguments import add_tracker_arguments, options_of
 from vidseg.trackers.registry import build_tracker
@@ -39,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    check_port(args.port)  # before a tracker is loaded
     check_extra()
     from vidseg.annotation.opening import asked_again
 
