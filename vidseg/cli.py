@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -19,6 +20,10 @@ from vidseg.errors import VidsegError, one_line, unknown
 from vidseg.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from vidseg.pipeline.terminal import flush_output, steady_output
 from vidseg.version import __version__
+
+_NEGATIVE_NUMBERS = re.compile(r"-[\d.][-+\d.eE]*[,;][-+\d.eE,; ]*")
+"""Several numbers, the first of which is below 0."""
+_OPTION = re.compile(r"--[^=]+")
 
 
 @dataclass(frozen=True)
@@ -169,7 +174,7 @@ def _run(argv: list[str]) -> int:
         help="a module or a .py file that adds names; may be given several times",
     )
     try:
-        options = parser.parse_args(args[1:])
+        options = parser.parse_args(_with_negative_numbers_joined(args[1:]))
     except SystemExit as stop:
         _warn_of_broken_plugins()
         return stop.code if isinstance(stop.code, int) else 0
@@ -218,6 +223,20 @@ def _take_plugins(args: Sequence[str]) -> tuple[list[str], list[str]]:
         else:
             rest.append(word)  # the parser will complain about --plugin without a module
     return rest, modules
+
+
+def _with_negative_numbers_joined(args: Sequence[str]) -> list[str]:
+    """The arguments with `--box -10,-5,60,50` as `--box=-10,-5,60,50`.
+
+    argparse takes what begins with '-' and is not one number for an option.
+    """
+    joined: list[str] = []
+    for word in args:
+        if joined and _NEGATIVE_NUMBERS.fullmatch(word) and _OPTION.fullmatch(joined[-1]):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _warn_of_broken_plugins() -> None:

@@ -176,6 +176,11 @@ def test_done_run_is_not_run_again(place: Path, capsys: pytest.CaptureFixture[st
     assert main([*call, "--overwrite"]) == 0
 
 
+@pytest.mark.parametrize("prompt", [["--box", "-10,-5,30,30"], ["--points", "-0.0,5;20,20"]])
+def test_coordinates_may_begin_with_a_minus(place: Path, prompt: list[str]) -> None:
+    assert main(["track", "clip.mp4", *prompt, "--tracker", "flow", "--format", "rle", "--quiet"]) == 0
+
+
 def test_debug_shows_where_an_error_came_from(place: Path) -> None:
     with pytest.raises(Exception, match="no prompt file"):
         main(["track", "clip.mp4", "--prompt", "none.json", "--debug"])
