@@ -167,6 +167,27 @@ def test_memory_of_a_tracker_without_a_bank_is_refused(capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["--reference", "nosuch"], "--reference 'nosuch' is not among the measured trackers"),
+        (["--tracker", "flow,nosuch"], "unknown tracker 'nosuch'"),
+    ],
+)
+@pytest.mark.parametrize("table", [[], ["--table", "2"]], ids=["trackers", "pictures"])
+def test_bench_checks_names_before_it_measures(
+    names: list[str],
+    message: str,
+    table: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for module in ("bench", "bench_images"):
+        monkeypatch.setattr(f"vidseg.eval.{module}.in_turns", None)
+    assert cli.main(["bench", *names, *table]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ["--frames", "0"],
@@ -174,6 +195,7 @@ def test_memory_of_a_tracker_without_a_bank_is_refused(capsys: pytest.CaptureFix
         ["--plot", "a.png"],
         ["--results", "nowhere"],
         ["--warm-up", "0"],
+        ["--threads", "0"],
         ["--points-per-side", "8"],
         ["--points-per-side", "3", "--table", "4"],
     ],

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from vidseg.errors import InputError
 from vidseg.pipeline.commands.tracker_arguments import add_tracker_arguments, options_of
+from vidseg.trackers.configs import read_config
 
 if TYPE_CHECKING:
     from vidseg.eval.bench import Measured
@@ -75,7 +76,10 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(f"--points-per-side {args.points_per_side}", hint="give 4 or more")
     if args.plot is not None and args.plot.suffix != ".svg":
         raise InputError(f"--plot '{args.plot}'", hint="give a name that ends in .svg")
+    if args.threads is not None and args.threads < 1:
+        raise InputError(f"--threads {args.threads}", hint="give 1 or more")
     choices = _choices(args)
+    _check_names(choices, args.reference)
     if args.table in PICTURE_TABLES:
         return _pictures(choices, args)
     options = BenchOptions(
@@ -107,6 +111,21 @@ def _choices(args: argparse.Namespace) -> list[TrackerOptions]:
     if asked.weights is not None and len(choices) > 1:
         raise InputError("--weights for several trackers", hint="give it with one tracker")
     return choices
+
+
+def _check_names(choices: Sequence[TrackerOptions], reference: str | None) -> None:
+    """Check that trackers exist and the reference is one of them: measuring takes minutes.
+
+    Raises:
+        ConfigError: there is no such tracker.
+        InputError: the reference is not to be measured.
+    """
+    names = [read_config(choice.tracker)[0] for choice in choices]
+    if reference is not None and reference not in names:
+        raise InputError(
+            f"--reference '{reference}' is not among the measured trackers",
+            hint=f"give one of: {', '.join(names)}",
+        )
 
 
 def _pictures(choices: Sequence[TrackerOptions], args: argparse.Namespace) -> int:
