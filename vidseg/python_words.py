@@ -44,4 +44,5 @@ def as_python(error: VidsegError) -> VidsegError:
 
 def _told(text: str) -> str:
     text = re.sub(r"--device (auto|cpu|mps|cuda(?::\d+)?)", r"device='\1'", text)
+    text = re.sub(r"--prompt '(\{.*\})'", r"prompts=\1", text)
     return re.sub(r"--([a-z][a-z-]*)", lambda found: ARGUMENTS.get(found[1], found[0]), text)

@@ -100,6 +100,11 @@ def test_demo_refuses_wrong_calls(
     assert not (tmp_path / "demo").exists()
 
 
+def test_demo_names_both_bounds_of_a_size(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["demo", "--size", "1000000x1000000"]) == 2
+    assert "64 to 9999 pixels" in capsys.readouterr().err
+
+
 def test_demo_leaves_other_peoples_folders_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "letter.txt").write_text("dear")
     assert cli.main(["demo", "--out", str(tmp_path)]) == 2

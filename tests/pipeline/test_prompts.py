@@ -409,6 +409,18 @@ def test_schema_refuses_what_is_refused(document: dict[str, Any]) -> None:
         read_prompts(document)
 
 
+def test_an_empty_name_of_a_prompt_file_is_told_as_such() -> None:
+    with pytest.raises(PromptError, match="the name of the prompt file is empty"):
+        read_prompts("")
+
+
+def test_a_picture_in_place_of_a_prompt_file_is_offered_as_a_mask(tmp_path: Path) -> None:
+    path = save_mask(tmp_path / "mask.png", label_map(1), indexed=False)
+    with pytest.raises(PromptError, match="is a picture, not a prompt file") as caught:
+        read_prompts(path)
+    assert caught.value.hint == f"""--prompt '{{"mask": "{path}"}}'"""
+
+
 def test_spans_in_which_an_object_is_absent_rise() -> None:
     prompts = [{"frame": 0, "box": [1, 2, 3, 4]}]
     (thing,) = read_prompts({"objects": [{"id": 1, "absent": [[2, 3], [7, 7]], "prompts": prompts}]}).objects

@@ -33,6 +33,12 @@ def test_a_device_that_is_not_here() -> None:
         vidseg.load("vidseg-nano", device="cuda:99")
 
 
+def test_a_mask_in_place_of_a_prompt_file_is_offered_as_an_argument(tmp_path: Path) -> None:
+    (tmp_path / "mask.png").touch()
+    with pytest.raises(PromptError, match=r'fix: prompts=\{"mask": ".*mask.png"\}'):
+        vidseg.track(PICTURES, str(tmp_path / "mask.png"), tracker="flow", out=tmp_path / "out")
+
+
 def test_the_command_speaks_of_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     vidseg.track(PICTURES, BOX, tracker="flow", out=tmp_path / "a", formats=["rle"])
     (tmp_path / "frames").mkdir()

@@ -128,6 +128,8 @@ def test_a_yaml_with_other_options_is_refused(small: Path, options: str, message
         ({"fill_hole_area": -1}, "fill_hole_area"),
         ({"fil_hole_area": 8}, "unknown option 'fil_hole_area'; did you mean 'fill_hole_area'"),
         ({"compile": "yes"}, "compile"),
+        ({"weights": ""}, "the name is empty\n  at: tracker '"),
+        ({"weights": ""}, "field 'weights'"),
     ],
 )
 def test_bad_options_are_told(small: Path, said: dict[str, Any], message: str) -> None:

@@ -193,7 +193,7 @@ def _size_hw(text: str) -> tuple[int, int]:
     width, height = (int(match[1]), int(match[2])) if match else (0, 0)
     if min(width, height) < 64:
         raise InputError(
-            f"--size '{text}'", hint="give width x height of at least 64 pixels, such as 640x360"
+            f"--size '{text}'", hint="give width x height of 64 to 9999 pixels each, such as 640x360"
         )
     return height, width
 

@@ -158,6 +158,8 @@ def read_prompts(source: Any, first_frame: int = 0) -> Prompts:
             raise PromptError("there is no standard input", hint="give a file, or pipe the prompts in")
         said = decode_prompts(sys.stdin.buffer.read(), "standard input")
         return _build(said, "standard input", MaskSource(Path()), first_frame)
+    if not fspath(source):
+        raise PromptError("the name of the prompt file is empty", hint='give a file, or {"box": [...]}')
     path = Path(source)
     try:
         data = path.read_bytes()
@@ -166,7 +168,16 @@ def read_prompts(source: Any, first_frame: int = 0) -> Prompts:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise PromptError(f"the prompt file '{path}' cannot be read ({reason})") from None
+    _require_no_picture(path)
     return _build(decode_prompts(data, path.name), path.name, MaskSource(path.parent), first_frame)
+
+
+def _require_no_picture(path: Path) -> None:
+    from vidseg.pipeline.read.folder import IMAGE_SUFFIXES
+
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        said = json.dumps({"mask": str(path)}, ensure_ascii=False)
+        raise PromptError(f"'{path}' is a picture, not a prompt file", hint=f"--prompt '{said}'")
 
 
 def decode_prompts(data: bytes, where: str) -> Any:

@@ -78,7 +78,10 @@ class TrackerOptions(EngineOptions):
     @field_validator("tracker", "weights", mode="before")
     @classmethod
     def _as_text(cls, value: Any) -> Any:
-        return fspath(value) if isinstance(value, PathLike) else value
+        value = fspath(value) if isinstance(value, PathLike) else value
+        if value == "":
+            raise ValueError("the name is empty")
+        return value
 
     @classmethod
     def of(cls, tracker: str | PathLike[str] = DEFAULT_TRACKER, **said: Any) -> TrackerOptions:

@@ -253,7 +253,7 @@ def _size_hw(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{2,4})x(\d{2,4})", text)
     if match is None or min(int(match[1]), int(match[2])) < 64:
         raise InputError(
-            f"--size '{text}'", hint="give width x height of at least 64 pixels, such as 1280x720"
+            f"--size '{text}'", hint="give width x height of 64 to 9999 pixels each, such as 1280x720"
         )
     return int(match[2]), int(match[1])
 
