@@ -99,6 +99,26 @@ def test_a_file_of_boxes_is_followed_from_its_frames_on(clip: Path, boxes: Path,
     assert {category["name"] for category in converted["categories"]} == {"red disk", "blue disk"}
 
 
+@pytest.mark.parametrize(
+    "detections",
+    [
+        [],
+        [{"frame": 999, "box": [1, 2, 30, 40], "label": "cup"}],
+        [{"frame": 0, "box": [9001, 2, 9030, 40], "label": "cup"}],
+    ],
+    ids=["no box", "beyond the video", "outside the frame"],
+)
+def test_a_file_none_of_whose_boxes_is_used_is_told(
+    detections: list[dict[str, Any]], clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "det.json").write_text(json.dumps({"detections": detections}))
+    call = ["track", str(clip), "--detector", str(tmp_path / "det.json"), "--out", str(tmp_path / "out")]
+    assert main([*call, "--tracker", "flow", "--format", "rle"]) == 0
+    told = "no box of 'det.json' lies in a frame that was looked at"
+    assert f"vidseg: warning: {told}\n" in capsys.readouterr().err
+    assert json.loads((tmp_path / "out/run.json").read_text())["warnings"] == [told]
+
+
 @pytest.mark.usefixtures("colours")
 def test_a_text_is_looked_for_by_any_tracker(clip: Path, tmp_path: Path) -> None:
     call = ["track", str(clip), "--text", "red disk, blue disk", "--detector", "colour", "--every", "6"]

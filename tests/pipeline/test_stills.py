@@ -119,6 +119,16 @@ def test_everything_takes_a_detectors_boxes(place: Path) -> None:
     assert counts == [0, 1]
 
 
+def test_a_file_none_of_whose_boxes_is_used_is_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    entry = {"image_id": 7, "category_id": 1, "bbox": [29, 14, 32, 32], "score": 0.9}
+    Path("det.json").write_text(json.dumps([entry]))
+    assert main(["everything", "photos", "--detector", "det.json", "--out", "out", "--json"]) == 0
+    printed = capsys.readouterr()
+    told = "no box of 'det.json' lies in a picture that was looked at"
+    assert printed.err == f"vidseg: warning: {told}\n"
+    assert json.loads(printed.out)["warnings"] == [told]
+
+
 def test_a_bad_picture_takes_no_other_down(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("photos/3.png").write_text("no picture")
     call = ["everything", "photos", "--out", "out", "--format", "png", *FEW]

@@ -29,8 +29,12 @@ class BoxesFile:
 
     name = "boxes"
 
-    def __init__(self, by_frame: dict[int, list[tuple[list[float], str, float]]]) -> None:
+    def __init__(
+        self, by_frame: dict[int, list[tuple[list[float], str, float]]], file_name: str = "boxes"
+    ) -> None:
         self._by_frame = by_frame
+        self._file_name = file_name
+        self._was_used = False
 
     @classmethod
     def read(cls, path: Path, texts: tuple[str, ...] = (), threshold: float | None = None) -> BoxesFile:
@@ -62,13 +66,25 @@ class BoxesFile:
             of_frame = by_frame[frame]  # a frame whose boxes are all left out is known to have none
             if (not texts or label in texts) and score >= (threshold or 0.0):
                 of_frame.append((box, label, score))
-        return cls(dict(by_frame))
+        return cls(dict(by_frame), path.name)
 
     def detect(self, frame: Frame) -> list[Detection] | None:
         found = self._by_frame.get(frame.index)
         if found is None:
             return None
-        return best_first([inside(box, label, score, frame.size_hw) for box, label, score in found])
+        detections = best_first([inside(box, label, score, frame.size_hw) for box, label, score in found])
+        self._was_used |= bool(detections)
+        return detections
+
+    def remark(self, unit: str = "frame") -> str | None:
+        """A warning if no box was used so far: most likely, the frames are numbered otherwise.
+
+        Args:
+            unit: what was looked at.
+        """
+        if self._was_used:
+            return None
+        return f"no box of '{self._file_name}' lies in a {unit} that was looked at"
 
 
 def _parsed(entry: Any, where: str) -> tuple[int, list[float], str, float]:

@@ -67,16 +67,19 @@ class DiscoveryOptions(DiscoverySettings):
             return None
         return open_detector(self.detector, self.text or (), threshold=self.threshold)
 
-    def discovery(self, tracker: Tracker, *, first_id: int, device: str) -> Discovery:
+    def discovery(
+        self, tracker: Tracker, detector: Detector | None, *, first_id: int, device: str
+    ) -> Discovery:
         """The discovery of one run.
 
+        Args:
+            detector: what `opened_detector` returned.
+
         Raises:
-            ConfigError, InputError, MissingExtraError: the detector or the model that finds objects cannot be
-                opened.
+            ConfigError, InputError, MissingExtraError: the model that finds objects cannot be opened.
         """
         from vidseg.trackers.discovery.discovery import Discovery  # needs torch
 
-        detector = self.opened_detector()
         settings: DiscoverySettings = self
         if detector is not None and detector.name == "boxes" and "confirm_after" not in self.model_fields_set:
             # A file is what somebody has chosen, so its objects are followed from their first frame on.

@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vidseg.detectors.boxes_file import BoxesFile
 from vidseg.errors import DecodeError, OutputError, PromptError, RunError, SourceError, VidsegError
 from vidseg.out_of_memory import explained
 from vidseg.pipeline.build_writers import build_writers
@@ -27,6 +28,7 @@ from vidseg.pipeline.writers.contract import FrameMasks, Writer
 from vidseg.trackers.contract import Frame, Session, Tracker
 
 if TYPE_CHECKING:
+    from vidseg.detectors import Detector
     from vidseg.trackers.discovery.discovery import Discovery
 
 RUN_STATE = "the run's state"
@@ -71,10 +73,14 @@ class Execution:
             ConfigError, InputError, MissingExtraError, CheckpointError: it cannot be opened.
         """
         self._discovery: Discovery | None = None
+        self._detector: Detector | None = None
         if self.options.discover is None:
             return
+        self._detector = self.options.discover.opened_detector()
         first_id = 1 + max((thing.obj_id for thing in self.prompts.objects), default=0)
-        self._discovery = self.options.discover.discovery(self.tracker, first_id=first_id, device=self.device)
+        self._discovery = self.options.discover.discovery(
+            self.tracker, self._detector, first_id=first_id, device=self.device
+        )
         if self.resume_point.discovery is not None:
             self._discovery.take_state(self.resume_point.discovery)
 
@@ -187,6 +193,8 @@ class Execution:
             if error is None and (failed := self._outlet.error) is not None:
                 status, error = "failed", failed
             self.record.set_outputs(outputs, self._outlet.seconds())
+            if error is None and not self.is_resumed:  # what a resumed run used before is not known
+                self._remark_on_detector()
             self.record.add_warnings(self.video.remarks())
             if error is not None:
                 self.record.set_error(error, self._broke_at)
@@ -197,6 +205,10 @@ class Execution:
         if error is not None and not isinstance(error, VidsegError):
             raise error
         return Ending(status, outputs, error)
+
+    def _remark_on_detector(self) -> None:
+        if isinstance(self._detector, BoxesFile) and (remark := self._detector.remark()) is not None:
+            self.video.remark(remark)
 
     def _frames(self, pass_idx: int, behind: int | None) -> Iterator[Frame]:
         """The frames of a pass, from the one after `behind` on."""

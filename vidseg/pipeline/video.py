@@ -45,6 +45,7 @@ class Video:
         self.keep_decoded = True
         """Whether frames read from now on hold their decoded picture; see `vidseg.read`."""
         self._opened: list[Source] = []
+        self._further_remarks: list[str] = []
         first_look = self._open(start, end)
         self.info: SourceInfo = first_look.info
         self.can_read_again = self.info.can_seek and not self.info.is_live
@@ -102,7 +103,12 @@ class Video:
 
     def remarks(self) -> list[str]:
         """What was odd about the frames read, each thing once; see `Source.remarks`."""
-        return list(dict.fromkeys(remark for opened in self._opened for remark in opened.remarks))
+        of_sources = (remark for opened in self._opened for remark in opened.remarks)
+        return list(dict.fromkeys([*of_sources, *self._further_remarks]))
+
+    def remark(self, text: str) -> None:
+        """Add to the remarks what somebody else found odd about the frames."""
+        self._further_remarks.append(text)
 
     def close(self) -> None:
         """End all reading."""

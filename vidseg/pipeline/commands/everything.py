@@ -59,6 +59,7 @@ def add_sampler_arguments(
 
 def run(args: argparse.Namespace) -> int:
     from vidseg.detectors import open_detector
+    from vidseg.detectors.boxes_file import BoxesFile
     from vidseg.errors import ConfigError
     from vidseg.pipeline.stills.everything import everything
     from vidseg.pipeline.stills.pictures import list_pictures
@@ -82,7 +83,13 @@ def run(args: argparse.Namespace) -> int:
         return everything(segmenter, sampler, settings, detector, picture, image)
 
     facts = {"command": "everything", "sampler": sampler, "settings": settings, "detector": args.detector}
-    return run_stills(args, pictures, find, facts, tags=False)
+
+    def remarks() -> list[str]:
+        # What a resumed run used before is not known.
+        remark = detector.remark("picture") if isinstance(detector, BoxesFile) and not args.resume else None
+        return [] if remark is None else [remark]
+
+    return run_stills(args, pictures, find, facts, tags=False, remarks=remarks)
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -68,12 +68,14 @@ def run_stills(
     facts: Mapping[str, Any],
     *,
     tags: bool,
+    remarks: Callable[[], list[str]] = list,
 ) -> int:
     """Run over the pictures, print the summary, and return the exit code.
 
     Args:
         find: (model, picture, its pixels) -> its objects.
         facts: what decides the masks besides the model.
+        remarks: what to warn of in the end.
     """
     from vidseg.errors import ConfigError
     from vidseg.pipeline.plan import default_out
@@ -115,14 +117,17 @@ def run_stills(
     ).run()
     if len(pictures) == 1 and summary.failed:
         raise next(iter(summary.failed.values()))
-    _report(args, summary)
+    _report(args, summary, remarks())
     if summary.status == "interrupted":
         print(f"vidseg: interrupted after {summary.pictures} pictures; --resume goes on", file=sys.stderr)
         return EXIT_INTERRUPTED
     return EXIT_SOME_FAILED if summary.failed else 0
 
 
-def _report(args: argparse.Namespace, summary: StillsSummary) -> None:
+def _report(args: argparse.Namespace, summary: StillsSummary, remarks: Sequence[str]) -> None:
+    if not args.quiet:
+        for remark in remarks:
+            print(f"vidseg: warning: {remark}", file=sys.stderr)
     for name, error in summary.failed.items():
         print(f"vidseg: {name}: {error}", file=sys.stderr)
     if args.json:
@@ -134,6 +139,7 @@ def _report(args: argparse.Namespace, summary: StillsSummary) -> None:
                     "outputs": [str(path) for path in summary.outputs],
                     "pictures": summary.pictures,
                     "objects": summary.objects,
+                    "warnings": list(remarks),
                     "failed": {name: error.message for name, error in summary.failed.items()},
                 },
                 indent=2,
