@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from support.fake_batch import add_job, left_over, make_jobs, masks_of, report_o
 from support.hard_videos import numbered
 from support.held_run import held_run
 from vidseg.cli import main
-from vidseg.pipeline.batch.status import SILENT_S
+from vidseg.pipeline.batch.status import SILENT_S, as_text
 from vidseg.testing import FakeSession
 
 
@@ -68,12 +69,23 @@ def test_failed_jobs_come_first_in_the_report_and_give_exit_code_3(
     (place / "clips/bad.mp4").write_text("<b>no video</b>")
     add_job(place / "jobs.jsonl", id="bad", video="clips/bad.mp4")
     assert run("--format", "png") == 3
-    assert "failed: 1 x SourceError" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "failed: 1 x SourceError\n    bad: " in printed
+    assert "cannot be opened as a video" in printed
     line = report_of(place / "out")["bad"]
     assert (line["status"], line["kind"], line["tries"]) == ("failed", "SourceError", 1)
     page = (place / "out/report.html").read_text()
     assert page.index("cannot be opened as a video") < page.index("Results (2 of 2)")
     assert "data:image" not in page  # no overlays to show
+
+
+def test_of_many_failed_jobs_five_are_named() -> None:
+    named = [{"id": f"j{k}", "reason": "it is no video"} for k in range(5)]
+    summary: dict[str, Any] = {"status": "done", "done": 1, "jobs": 8, "done_before": 0, "failed": 7}
+    summary |= {"frames": 9, "frames_per_second": 1.0, "seconds_left": None, "failures": {"SourceError": 7}}
+    told = as_text(summary | {"first_failed": named}).splitlines()
+    assert told[-6:] == [*(f"    j{k}: it is no video" for k in range(5)), "    and 2 more"]
+    assert as_text(summary).endswith("7 x SourceError")  # a run of before they were named
 
 
 def test_bad_lines_stop_everything_before_it_starts(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

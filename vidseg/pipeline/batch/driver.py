@@ -31,6 +31,8 @@ from vidseg.pipeline.batch.tally import Display, Tally
 MAX_KILLS = 2
 """A job that has ended this many workers is given up."""
 MAX_NODE_LOSSES = 10
+MAX_FIRST_FAILED = 5
+"""So many failed jobs are named in the summary."""
 MAX_WAITING = 1000
 """While this many jobs wait for another try no new job is begun, as the store may be down."""
 LONGEST_BACKOFF_S = 300.0
@@ -93,6 +95,8 @@ class Driver:
         self.tally = Tally(jobs=num_jobs)
         self.summary: dict[str, Any] = {}
         """What summary.json says, or would say if it could be written."""
+        self._first_failed: list[dict[str, str | None]] = []
+        """The first jobs that failed, for the summary; report.jsonl has all of them."""
         self._is_stopping = False
         self._waiting: list[tuple[float, int, Ticket]] = []
         """(time of the next try, a number that settles ties, the job)"""
@@ -231,6 +235,8 @@ class Driver:
         self.tally.failed += 1
         self.tally.count(outcome.frames, outcome.stage_seconds)
         self.tally.failures[outcome.kind or "Error"] += 1
+        if len(self._first_failed) < MAX_FIRST_FAILED:
+            self._first_failed.append({"id": outcome.id, "reason": outcome.reason})
         self._tell(ticket, outcome)
 
     def _tell(self, ticket: Ticket, outcome: JobOutcome) -> None:
@@ -251,6 +257,7 @@ class Driver:
             "left": tally.jobs - tally.ended,
             "retries": tally.retries,
             "failures": dict(tally.failures),
+            "first_failed": list(self._first_failed),
             "frames": tally.frames,
             "frames_per_second": round(tally.frames_per_second, 3),
             "seconds": round(tally.seconds, 3),

@@ -6,7 +6,7 @@ import json
 from datetime import datetime, timezone
 from typing import Any
 
-from vidseg.errors import InputError, SourceError
+from vidseg.errors import InputError, SourceError, one_line
 from vidseg.pipeline.batch import stores
 from vidseg.pipeline.batch.jobs import SUMMARY
 
@@ -64,6 +64,12 @@ def as_text(summary: dict[str, Any]) -> str:
     if summary["status"] in ("killed", "interrupted"):
         lines.append(f"  {summary['left']} jobs left; the same command goes on")
     lines += [f"  failed: {count} x {kind}" for kind, count in sorted(summary["failures"].items())]
+    named = summary.get("first_failed", [])
+    lines += [
+        f"    {failed['id']}: {one_line(failed['reason'] or 'no reason is known', 200)}" for failed in named
+    ]
+    if named and len(named) < summary["failed"]:
+        lines.append(f"    and {summary['failed'] - len(named)} more")
     return "\n".join(lines)
 
 
