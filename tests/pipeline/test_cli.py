@@ -211,14 +211,31 @@ def test_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def modules_after(code: str, *names: str) -> set[str]:
     """Those of `names` that a process which ran `code` has imported."""
-    show = f"{code}; import json, sys; sys.stderr.write(json.dumps(list(sys.modules)))"
+    show = f"{code}; import json, sys; sys.stderr.write(chr(10) + json.dumps(list(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", show], capture_output=True, check=True)
-    return set(names) & set(json.loads(done.stderr))
+    return set(names) & set(json.loads(done.stderr.splitlines()[-1]))
 
 
 def test_help_loads_nothing_heavy() -> None:
     code = "from vidseg.cli import main; main(['track', '--help'])"
     assert not modules_after(code, "torch", "cv2", "av", "numpy", "pydantic")
+
+
+def test_names_and_files_are_checked_before_torch_is_loaded(place: Path) -> None:
+    calls = [
+        "segment frames --box 1,1,9,9 --format nosuch",
+        "segment frames --box 1,1,9,9 --tracker nosuch",
+        "everything frames --format nosuch",
+        "everything nowhere",
+        "everything frames --sampler grid --detector det.json",
+        "compress --int8 --calibrate nowhere.mp4 --out out",
+        "compress nosuch --int8 --calibrate clip.mp4 --out out",
+        "export nosuch --out out",
+        "train nowhere.yaml",
+        "bench --tracker nosuch",
+    ]
+    checks = "; ".join(f"assert main({call.split()!r}) == 2" for call in calls)
+    assert not modules_after(f"from vidseg.cli import main; {checks}", "torch")
 
 
 def test_weight_free_run_loads_no_torch(place: Path) -> None:

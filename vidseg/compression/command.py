@@ -14,8 +14,13 @@ from vidseg.compression import eight_bits, few_bits
 from vidseg.compression.arguments import add_box
 from vidseg.compression.slimming import command as slimming
 from vidseg.compression.supernet import command as supernet
-from vidseg.errors import ConfigError
-from vidseg.pipeline.commands.tracker_arguments import DEVICE_HELP, add_model_arguments, take_name_as_tracker
+from vidseg.errors import ConfigError, SourceError
+from vidseg.pipeline.commands.tracker_arguments import (
+    DEVICE_HELP,
+    add_model_arguments,
+    check_tracker_name,
+    take_name_as_tracker,
+)
 
 WAYS = {"int8": eight_bits, "simulate_bits": few_bits, "prune": slimming, "within_ms": supernet}
 """The option that chooses a way -> its module."""
@@ -54,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     take_name_as_tracker(args)
+    check_tracker_name(args)
     ((name, way),) = ((name, way) for name, way in WAYS.items() if getattr(args, name) is not None)
     for option in sorted({option for other in WAYS.values() for option in other.TAKES} - way.TAKES):
         if getattr(args, option) is not None:
@@ -63,6 +69,10 @@ def run(args: argparse.Namespace) -> int:
             )
     if args.calibrate is None and way is eight_bits:
         raise ConfigError("--int8 needs a clip like the videos to come", hint="--calibrate CLIP")
+    if args.calibrate is not None and not args.calibrate.exists():
+        raise SourceError(
+            f"'{args.calibrate}' does not exist", hint="--calibrate takes a clip, or a folder of pictures"
+        )
     if args.calibrate is None:
         print(
             "vidseg: warning: calibrated on a drawn video; give pictures like yours: --calibrate SOURCE",

@@ -6,7 +6,12 @@ import argparse
 import json
 from pathlib import Path
 
-from vidseg.pipeline.commands.tracker_arguments import add_model_arguments, options_of, take_name_as_tracker
+from vidseg.pipeline.commands.tracker_arguments import (
+    add_model_arguments,
+    check_tracker_name,
+    options_of,
+    take_name_as_tracker,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     take_name_as_tracker(args)
+    check_tracker_name(args)
     from vidseg.export.write import export
 
     def tell(name: str, path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,9 +16,9 @@ from vidseg.training.data import ClipSettings
 from vidseg.training.data.settings import ClipMix
 from vidseg.training.distil_settings import DistilSettings
 from vidseg.training.prompt_head_settings import PromptHeadSettings
+from vidseg.training.settings_file import read_settings_file
 from vidseg.training.unroll import UnrollSettings
 from vidseg.validation import Strict, parse
-from vidseg.yaml_file import read_mapping
 
 
 class LearningRateSchedule(Strict):
@@ -251,15 +250,7 @@ def read_settings(path: str | PathLike[str], changes: dict[str, Any] | None = No
     Raises:
         ConfigError: the file is missing or no YAML, or a setting is unknown or wrong.
     """
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """A YAML loader that also reads 5e-4 as a number, which YAML 1.1 calls a string."""
-
-    Loader.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
-    )
-    data = read_mapping(Path(path), "training configuration", hint="see docs/training.md", loader=Loader)
+    data = read_settings_file(Path(path))
     return parse(TrainSettings, {**data, **(changes or {})}, where=str(path), error=ConfigError)
 
 

@@ -6,7 +6,11 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from vidseg.pipeline.commands.stills_arguments import add_stills_arguments, run_stills
+from vidseg.pipeline.commands.stills_arguments import (
+    add_stills_arguments,
+    check_stills_arguments,
+    run_stills,
+)
 from vidseg.trackers.choices import SAMPLERS
 
 if TYPE_CHECKING:
@@ -58,12 +62,12 @@ def add_sampler_arguments(
 
 
 def run(args: argparse.Namespace) -> int:
+    check_stills_arguments(args)
     from vidseg.detectors import open_detector
     from vidseg.detectors.boxes_file import BoxesFile
     from vidseg.errors import ConfigError
     from vidseg.pipeline.stills.everything import everything
     from vidseg.pipeline.stills.pictures import list_pictures
-    from vidseg.samplers.table import settings_of
 
     if args.text is not None and args.detector is None:
         raise ConfigError("--text needs a detector that looks for it", hint="--detector owlv2")
@@ -75,8 +79,10 @@ def run(args: argparse.Namespace) -> int:
     settings = dict(args.set)
     if sampler == "boxes" and args.detector is None and "boxes" not in settings:
         raise ConfigError("the sampler 'boxes' needs a detector", hint="--detector boxes.json")
-    settings_of(sampler, settings)  # tell of misspelt names before a model is loaded
     pictures = list_pictures(args.source)
+    from vidseg.samplers.table import settings_of  # needs torch
+
+    settings_of(sampler, settings)  # tell of misspelt names before a model is loaded
     detector = None if args.detector is None else open_detector(args.detector, args.text or ())
 
     def find(segmenter: ImageSegmenter, picture: Picture, image: npt.NDArray[np.uint8]) -> PictureMasks:

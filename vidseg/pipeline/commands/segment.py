@@ -6,7 +6,11 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from vidseg.pipeline.commands.stills_arguments import add_stills_arguments, run_stills
+from vidseg.pipeline.commands.stills_arguments import (
+    add_stills_arguments,
+    check_stills_arguments,
+    run_stills,
+)
 from vidseg.pipeline.typed_prompts import add_prompt_arguments, combine
 
 if TYPE_CHECKING:
@@ -28,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    check_stills_arguments(args)
     from vidseg.pipeline.stills.pictures import list_pictures
     from vidseg.pipeline.stills.segment import prompts_beside, same_prompts, segment
 

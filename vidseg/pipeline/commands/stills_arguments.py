@@ -61,6 +61,26 @@ def add_stills_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
+def check_stills_arguments(args: argparse.Namespace) -> None:
+    """Check what can be checked before torch is imported.
+
+    Raises:
+        ConfigError: arguments that exclude each other, or an unknown name of a format or a model.
+    """
+    from vidseg.errors import ConfigError
+    from vidseg.pipeline.stills.formats import check_formats
+    from vidseg.trackers.configs import read_config
+
+    if args.resume and args.overwrite:
+        raise ConfigError("--resume and --overwrite exclude each other", hint="give one of them")
+    check_formats(_formats(args))
+    read_config(args.tracker)
+
+
+def _formats(args: argparse.Namespace) -> list[str]:
+    return [name.strip() for name in args.format.split(",") if name.strip()]
+
+
 def run_stills(
     args: argparse.Namespace,
     pictures: Sequence[Picture],
@@ -77,20 +97,14 @@ def run_stills(
         facts: what decides the masks besides the model.
         remarks: what to warn of in the end.
     """
-    from vidseg.errors import ConfigError
     from vidseg.pipeline.plan import default_out
     from vidseg.pipeline.progress import bar
     from vidseg.pipeline.stills.folder import StillsFolder
-    from vidseg.pipeline.stills.formats import check_formats
     from vidseg.pipeline.stills.run import StillsRun
     from vidseg.trackers.image.load import build_segmenter
     from vidseg.trackers.options import TrackerOptions
 
-    if args.resume and args.overwrite:
-        raise ConfigError("--resume and --overwrite exclude each other", hint="give one of them")
-    formats = [name.strip() for name in args.format.split(",") if name.strip()]
-    check_formats(formats)
-    folder = StillsFolder(args.out or default_out(args.source), formats)
+    folder = StillsFolder(args.out or default_out(args.source), _formats(args))
     asked = TrackerOptions.of(
         args.tracker,
         weights=args.weights,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from vidseg.errors import ConfigError
 from vidseg.trackers.choices import DEFAULT_TRACKER, DType, EncoderProducts
+from vidseg.trackers.configs import read_config
 from vidseg.trackers.registry import TRACKERS
 
 if TYPE_CHECKING:
@@ -87,6 +88,15 @@ def take_name_as_tracker(args: argparse.Namespace) -> None:
             f"'{args.name}' and --tracker '{args.tracker}' both name a tracker", hint="give one of them"
         )
     args.tracker = args.name
+
+
+def check_tracker_name(args: argparse.Namespace) -> None:
+    """Check that there is such a tracker, before what builds it is imported, which takes seconds.
+
+    Raises:
+        ConfigError: there is not.
+    """
+    read_config(options_of(args).tracker)
 
 
 def said_of_tracker(args: argparse.Namespace) -> dict[str, Any]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from vidseg.training.settings import TrainSettings
 
 from vidseg.exit_codes import EXIT_INTERRUPTED
+from vidseg.training.settings_file import read_settings_file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    read_settings_file(args.config)  # tell of a missing file before torch is imported
     from vidseg.pipeline.stop import Stop
     from vidseg.training.run import train
     from vidseg.training.settings import read_settings
