@@ -32,6 +32,16 @@ def test_a_place_that_cannot_be_used_is_a_wrong_call(number: int) -> None:
     assert told.hint
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("out/.e.part", "out/e"), ("out/e.part", "out/e"), (b"out/e", "out/e"), ("out/.e", "out/.e"), (3, None)],
+)
+def test_the_name_is_the_one_that_people_know(name: str | bytes | int, shown: str | None) -> None:
+    told = explained(OSError(errno.ENOSPC, "No space left on device", name))
+    assert told is not None
+    assert told.where == shown
+
+
 @pytest.mark.parametrize("error", [OSError("odd"), OSError(errno.EIO, "I/O error"), ValueError("full")])
 def test_other_errors_are_left_alone(error: Exception) -> None:
     assert explained(error) is None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+from pathlib import Path
 
 from vidseg.errors import OutputError, RunError, VidsegError, told
 
@@ -38,10 +40,11 @@ def explained(error: BaseException) -> VidsegError | None:
 
 
 def _name(error: OSError) -> str | None:
-    # Files are written under another name and renamed; people know the second name.
     name = error.filename2 or error.filename
-    return None if name is None or isinstance(name, int) else _text(name).removesuffix(".part")
-
-
-def _text(name: object) -> str:
-    return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+    if name is None or isinstance(name, int):
+        return None
+    path = Path(os.fsdecode(name))
+    if path.suffix != ".part":
+        return str(path)
+    # Files are written as `name.part` or `.name.part` and renamed; people know the name alone.
+    return str(path.with_name(path.stem.removeprefix(".") or path.name))
