@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import re
+import shutil
 import sys
 import tarfile
 import types
@@ -288,6 +289,39 @@ def test_convert_writes_into_another_folder(finished_run: Path, capsys: pytest.C
     assert cli.main(["convert", str(finished_run), "--format", "ytvis", "--out", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"files": [str(out / "masklets.ytvis.json")]}
     assert sorted(path.name for path in finished_run.iterdir()) == ["masklets.jsonl", "run.json"]
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [("yolo", "labels/00000.txt"), ("label-studio", "images.json"), ("mots", "instances.txt")],
+)
+def test_convert_keeps_what_people_put_beside_its_files(
+    finished_run: Path, tmp_path: Path, name: str, ours: str
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures/00000.jpg").write_text("a picture")
+    folder = finished_run / FORMATS[name].output
+    assert cli.main(["convert", str(finished_run), "--format", name]) == 0
+    new = (folder / ours).read_bytes()
+    shutil.copytree(tmp_path / "pictures", folder / "images")
+    (folder / "link").symlink_to(tmp_path / "pictures")
+    (folder / "notes.txt").write_text("mine")
+    (folder / ours).write_text("stale")
+    assert cli.main(["convert", str(finished_run), "--format", name]) == 0
+    assert (folder / ours).read_bytes() == new
+    assert (folder / "images/00000.jpg").read_text() == (folder / "link/00000.jpg").read_text() == "a picture"
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert [path.name for path in finished_run.iterdir() if path.name.startswith(".")] == []
+
+
+def test_convert_leaves_no_file_of_an_earlier_source_in_its_folder(finished_run: Path) -> None:
+    assert cli.main(["convert", str(finished_run), "--format", "label-studio"]) == 0
+    record = json.loads((finished_run / "run.json").read_text())
+    record["source"]["kind"] = "array"
+    (finished_run / "run.json").write_text(json.dumps(record))
+    assert cli.main(["convert", str(finished_run), "--format", "label-studio"]) == 0
+    files = {path.name for path in (finished_run / "masklets.label-studio").iterdir()}
+    assert files == {"images.json", "images.xml"}
 
 
 @pytest.mark.parametrize(

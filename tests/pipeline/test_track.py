@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -309,6 +310,25 @@ class TestFolder:
         track(video, BOX, out, formats=("png",), end=2, overwrite=True)
         assert {path.name for path in out.iterdir()} == {"masks", "run.json", "notes.txt", "masklets.bak"}
         assert {path.name for path in (out / "masks").iterdir()} == {"00000.png", "00001.png", "mine.png"}
+
+    def test_overwrite_keeps_pictures_beside_the_labels_of_yolo(self, video: Path, out: Path) -> None:
+        track(video, BOX, out, formats=("frames", "yolo"), end=3)
+        yolo = out / "masklets.yolo"
+        shutil.copytree(out / "frames", yolo / "images")
+        (yolo / "link").symlink_to("../frames")
+        (yolo / "notes.txt").write_text("mine")
+        track(video, BOX, out, formats=("yolo",), end=2, overwrite=True)
+        assert {path.name for path in yolo.iterdir()} == {
+            "data.yaml",
+            "labels",
+            "images",
+            "link",
+            "notes.txt",
+        }
+        assert {path.name for path in (yolo / "labels").iterdir()} == {"00000.txt", "00001.txt"}
+        assert len(list((yolo / "images").iterdir())) == 3
+        track(video, BOX, out, formats=("rle",), end=2, overwrite=True)
+        assert {path.name for path in yolo.iterdir()} == {"images", "link", "notes.txt"}
 
     def test_outputs_of_unknown_origin_are_not_touched(self, video: Path, out: Path) -> None:
         (out / "masks").mkdir(parents=True)

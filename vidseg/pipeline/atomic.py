@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,22 +44,39 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, entries: Collection[str] = ()) -> Iterator[Path]:
     """A hidden path at which to make a file or folder; it becomes `path` when the block ends.
 
     If the block raises, nothing is left of it. What was at `path` before stays until the new one is whole.
+    Where a folder is there already, only the entries that the new one has take the place of the old ones:
+    people may keep files of their own in it.
+
+    Args:
+        entries: names in the folder that go, even if the new one does not have them.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}{PART}")
     _remove(part)
     try:
         yield part
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)  # a folder cannot be renamed over another one
-        os.replace(part, path)
+        if part.is_dir() and path.is_dir():
+            _replace_entries(part, path, entries)
+        else:
+            os.replace(part, path)
     except BaseException:
         _remove(part)
         raise
+
+
+def _replace_entries(part: Path, folder: Path, entries: Collection[str]) -> None:
+    """Give `folder` the entries of `part`, by renaming alone; old ones go when all new ones are there."""
+    new = {path.name for path in part.iterdir()}
+    for name in sorted(new.union(entries)):
+        if os.path.lexists(folder / name):
+            os.rename(folder / name, part / f".{name}{PART}")
+        if name in new:
+            os.rename(part / name, folder / name)
+    shutil.rmtree(part)
 
 
 def check_free(out: Path) -> None:

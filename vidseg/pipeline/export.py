@@ -46,7 +46,7 @@ def export(path: Path, formats: Sequence[str], out: Path, video: VideoDescriptio
 def _write(name: str, row: ExportFormat, masklets: Masklets, out: Path) -> Path:
     final = out / row.output
     try:
-        with replacing(final) as part:
+        with replacing(final, entries=row.entries) as part:
             row.write(part, masklets)
     except (VidsegError, OSError):
         raise

@@ -41,6 +41,9 @@ class ExportFormat:
     """See `FrameFormat.output`."""
     write: Callable[[Path, Masklets], None]
     """Writes the file or folder at a path; it gets its final name once it is whole."""
+    entries: tuple[str, ...] = ()
+    """Names of all that it may write in its folder, where people keep files of their own beside that; if
+    there are none, the whole folder is taken for the format's own."""
 
 
 Format = FrameFormat | ExportFormat
@@ -191,9 +194,11 @@ FORMATS: Registry[Format] = Registry(
         "cvat:polygons": ExportFormat("masklets.cvat.xml", _cvat_polygons),
         "cvat-images": ExportFormat("masklets.cvat-images.xml", _cvat_images),
         "cvat-images:polygons": ExportFormat("masklets.cvat-images.xml", _cvat_images_polygons),
-        "label-studio": ExportFormat("masklets.label-studio/", _label_studio),
-        "yolo": ExportFormat("masklets.yolo/", _yolo),
-        "mots": ExportFormat("masklets.mots/", _mots),
+        "label-studio": ExportFormat(
+            "masklets.label-studio/", _label_studio, ("images.json", "images.xml", "video.json", "video.xml")
+        ),
+        "yolo": ExportFormat("masklets.yolo/", _yolo, ("data.yaml", "labels")),
+        "mots": ExportFormat("masklets.mots/", _mots, ("instances", "instances.txt")),
         "mot": ExportFormat("masklets.mot.txt", _mot),
         "tar": ExportFormat("masks.tar", _tar),
     },
@@ -225,6 +230,17 @@ def register_writer(name: str, format: Format) -> None:
     if any(file_name == FORMATS[other].output.removesuffix("/") for other in FORMATS.known if other != name):
         raise ConfigError(f"the format '{name}' writes '{format.output}', as another one does")
     FORMATS.register(name, format)
+
+
+def is_output(name: str) -> bool:
+    """Whether a format writes, or that of a plug-in which is not loaded may have written, a file of this name
+    below a run's folder: 'masklets.coco.json', 'masklets.yolo/labels/00000.txt'."""
+    top, *below = name.split("/")
+    if not below:
+        return top == "masks.tar" or top.startswith("masklets.")
+    rows = (row for row in map(FORMATS.lookup, FORMATS.known) if row.output == f"{top}/")
+    entries = next((row.entries for row in rows if isinstance(row, ExportFormat)), ())
+    return top.startswith("masklets.") and (not entries or below[0] in entries)
 
 
 def export_names() -> list[str]:

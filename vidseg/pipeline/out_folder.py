@@ -13,11 +13,12 @@ from typing import Any
 from vidseg.errors import OutputBusyError, OutputError
 from vidseg.pipeline import run_record
 from vidseg.pipeline.atomic import PART
+from vidseg.pipeline.formats import is_output
 
 STATE = ".state"
 LOCK = "lock"
-_OURS = re.compile(r"run\.json|overlay\.mp4|alpha\.mov|alpha\.webm|masks\.tar|masklets\.[^/]+(/.*)?")
-"""Names of all that a run writes below its folder, except folders of pictures."""
+_OURS = ("run.json", "overlay.mp4", "alpha.mov", "alpha.webm")
+"""Files of a run besides folders of pictures and what `is_output` knows."""
 _PICTURES = {"masks": ("png", ".png"), "frames": ("frames", ".jpg"), "alpha": ("alpha", ".png")}
 """Folder of pictures -> the format that writes it, and the suffix of the pictures."""
 _PICTURE = re.compile(r"([a-z]+)/([0-9]+/)?[^/]+")
@@ -141,14 +142,14 @@ class OutFolder:
     def _our_files(self) -> Iterator[Path]:
         """Files that the earlier run wrote."""
         for path, name in self._files():
-            if _OURS.fullmatch(name) or self._is_earlier_picture(name):
+            if _is_ours(name) or self._is_earlier_picture(name):
                 yield path
 
     def _foreign_files(self) -> Iterator[Path]:
         """Files that this run might overwrite, but that no earlier run wrote."""
         new_formats = set(self.formats) - set(self._earlier_formats)
         for path, name in self._files():
-            if _OURS.fullmatch(name):
+            if _is_ours(name):
                 # run.json is the first file of a run; a run killed at once may leave half of it, and nothing
                 # else.
                 if self._earlier is None and path.name != self.record_path.name + PART:
@@ -193,6 +194,10 @@ class OutFolder:
             raise OutputBusyError(
                 f"another run is writing to '{self.path}'", hint="wait for it, or choose another --out"
             ) from None
+
+
+def _is_ours(name: str) -> bool:
+    return name in _OURS or is_output(name)
 
 
 def _format_of_picture(name: str) -> str | None:
