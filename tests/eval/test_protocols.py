@@ -18,6 +18,7 @@ from vidseg import cli
 from vidseg.errors import InputError
 from vidseg.eval.protocols import PROTOCOLS, build_protocol
 from vidseg.eval.scoring import score_folders
+from vidseg.pipeline import run_record
 from vidseg.pipeline.label_png import read_label_png
 from vidseg.pipeline.writers.png import write_label_png
 
@@ -338,3 +339,21 @@ def test_score_prints_a_table_or_json(tmp_path: Path, capsys: pytest.CaptureFixt
     assert json.loads(capsys.readouterr().out)["global"]["J&F-Mean"] == 1
     assert cli.main([*arguments, "--json", str(tmp_path / "no/such/folder.json")]) == 2
     assert cli.main([*arguments, "--workers", "0"]) == 2
+
+
+@pytest.mark.parametrize("run", ["a", "."])
+def test_pictures_from_before_an_annotation_are_not_scored(tmp_path: Path, run: str) -> None:
+    write_sequence(tmp_path / "gt/a", [square()] * 3)
+    pred = tmp_path / "pred"
+    write_sequence(pred / run / "masks", [square()] * 3)
+    source = {"kind": "array", "path": None, "name": "a", "size_hw": [24, 32]}
+    source |= {"frame_rate": None, "num_frames": 2}
+    record = dict.fromkeys(run_record._OF_A_RECORD) | {"source": source, "prompts": {"objects": []}}
+    for options, is_scored in (({"format": "rle"}, False), ({"format": "rle,png"}, True)):
+        document = record | {"options": options, "annotation": {}}
+        (pred / run / "run.json").write_text(json.dumps(document))
+        if is_scored:
+            assert score("davis2017", tmp_path / "gt", pred)["global"]
+        else:
+            with pytest.raises(InputError, match="annotated since"):
+                score("davis2017", tmp_path / "gt", pred)

@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from vidseg.annotation.events import Listeners
 from vidseg.annotation.masks import Mask
 from vidseg.annotation.memory import give_back
 from vidseg.annotation.project import Project, Said
+from vidseg.annotation.run_outputs import RunOutputs
 from vidseg.annotation.spans import count, is_in
 from vidseg.annotation.starts import object_prompts
 from vidseg.errors import InputError
@@ -42,10 +44,23 @@ LOW_SCORE = 0.5
 
 
 class RunFolder:
-    """Writes the files of one project."""
+    """Writes the files of one project.
 
-    def __init__(self, path: Path, video: RandomAccess, tracker: Tracker, asked: TrackerOptions) -> None:
+    Args:
+        listeners: those who are told if outputs of a run of `track` are removed.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        video: RandomAccess,
+        tracker: Tracker,
+        asked: TrackerOptions,
+        listeners: Listeners | None = None,
+    ) -> None:
         self.path = path
+        self._listeners = listeners
+        self._outputs = RunOutputs(path)
         self._info = info = video.info
         self._num_frames = video.num_frames
         self._size_hw = info.size_hw
@@ -89,9 +104,24 @@ class RunFolder:
         return path
 
     def write_run(self, project: Project) -> None:
-        """Write masklets.jsonl and run.json."""
-        self.write_masklets(project, self.path / MASKLETS)
+        """Write masklets.jsonl and run.json.
+
+        Outputs of `track` and `convert` that show other masks are removed: nobody could tell that they are of
+        an earlier state.
+        """
+        with replacing(self.path / MASKLETS) as part:
+            self._write_lines(project, part)
+            removed = self._outputs.remove_outdated(part)
         self.write_record(project, self.path / run_record.FILE_NAME)
+        if removed and self._listeners is not None:
+            self._listeners.tell(
+                {
+                    "type": "error",
+                    "message": f"{', '.join(removed)} in the project's folder showed earlier masks: removed",
+                    "where": None,
+                    "hint": "export these formats again",
+                }
+            )
         give_back()
 
     def write_masklets(self, project: Project, path: Path, *, reviewed_only: bool = False) -> None:
@@ -100,10 +130,14 @@ class RunFolder:
         Args:
             reviewed_only: whether to write the frames alone that a person has marked as reviewed.
         """
+        with replacing(path) as part:
+            self._write_lines(project, part, reviewed_only=reviewed_only)
+
+    def _write_lines(self, project: Project, path: Path, *, reviewed_only: bool = False) -> None:
         obj_ids = [thing.obj_id for thing in project.objects()]
         reviewed = project.reviewed()
         nothing = encode_rle(np.zeros(self._size_hw, np.bool_))["counts"]
-        with replacing(path) as part, open(part, "w", encoding="ascii", newline="\n") as file:
+        with open(path, "w", encoding="ascii", newline="\n") as file:
             for frame_idx in project.frames_with_masks():
                 if reviewed_only and not is_in(reviewed, frame_idx):
                     continue
@@ -132,7 +166,7 @@ class RunFolder:
                 "prompts": prompts,
                 "warnings": [],
                 "options": {
-                    "format": "rle",
+                    "format": ",".join(self._outputs.formats),
                     "direction": "both" if is_both else "forward",
                     "start": None,
                     "end": None,
@@ -147,7 +181,7 @@ class RunFolder:
         )
         record.review.resume(project.doubts(), lambda frame_idx: True)
         record.frames_done = project.num_frames_with_masks()
-        record.set_outputs([path.with_name(MASKLETS)], {})
+        record.set_outputs([path.with_name(name) for name in self._outputs.names], {})
         record.save("done")
 
     def _marks(self, project: Project) -> dict[str, Any]:

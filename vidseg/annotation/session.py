@@ -81,7 +81,7 @@ class AnnotationSession:
         self.num_frames = self.video.num_frames
         self.listeners = Listeners()
         """Those who are told of every change; see `vidseg.annotation.events`."""
-        self.files = RunFolder(self.folder, self.video, self.tracker, asked)
+        self.files = RunFolder(self.folder, self.video, self.tracker, asked, self.listeners)
         self._telling = Telling(
             self.listeners,
             self.project,

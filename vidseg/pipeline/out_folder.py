@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -30,14 +30,17 @@ class OutFolder:
 
     Args:
         formats: names of the formats that the run will write.
+        earlier: the record of the run that lies there, where `earlier_run` is not asked for it.
     """
 
-    def __init__(self, path: Path, formats: Collection[str] = ()) -> None:
+    def __init__(
+        self, path: Path, formats: Collection[str] = (), *, earlier: Mapping[str, Any] | None = None
+    ) -> None:
         self.path = path
         self.formats = formats
         self.state = path / STATE
         self.record_path = path / run_record.FILE_NAME
-        self._earlier: dict[str, Any] | None = None
+        self._earlier = None if earlier is None else dict(earlier)
         self._earlier_stems: set[str] | None = None
         self._made: list[Path] = []
         self._lock: int | None = None
@@ -116,9 +119,16 @@ class OutFolder:
             if path.name != LOCK:
                 path.unlink()
 
-    def remove_outputs(self) -> None:
-        """Remove what vidseg wrote, except run.json; other files stay. The folder must be claimed."""
-        doomed = [path for path in self._our_files() if path != self.record_path]
+    def remove_outputs(self, *, besides: Collection[str] = ()) -> list[str]:
+        """Remove what vidseg wrote, except run.json; other files stay. The folder must be claimed.
+
+        Args:
+            besides: names of files and folders in the folder that stay.
+
+        Returns:
+            the names of files and folders in the folder of which something was removed.
+        """
+        doomed = list(self._outputs(besides))
         try:
             for path in doomed:
                 path.unlink()
@@ -128,6 +138,11 @@ class OutFolder:
                     folder.rmdir()
         except OSError as error:
             raise _unusable(self.path, error) from None
+        return sorted({path.relative_to(self.path).parts[0] for path in doomed})
+
+    def has_outputs(self, *, besides: Collection[str]) -> bool:
+        """Whether `remove_outputs` would remove anything."""
+        return any(True for _ in self._outputs(besides))
 
     def undo(self) -> None:
         """Remove every trace of a run that wrote nothing: our files, and folders made for it."""
@@ -143,6 +158,13 @@ class OutFolder:
         """Files that the earlier run wrote."""
         for path, name in self._files():
             if _is_ours(name) or self._is_earlier_picture(name):
+                yield path
+
+    def _outputs(self, besides: Collection[str]) -> Iterator[Path]:
+        """Files that the earlier run wrote, except run.json and some others."""
+        for path in self._our_files():
+            name = _without_part(path.relative_to(self.path).parts[0])
+            if path != self.record_path and name not in besides:
                 yield path
 
     def _foreign_files(self) -> Iterator[Path]:

@@ -31,15 +31,36 @@ def prediction_root(folder: Path) -> Path:
 
 
 def masks_of(root: Path, sequence: str) -> Path:
-    """The folder where the masks of a sequence should be; it may not exist."""
-    if is_run(root):
-        return root / MASKS
-    return root / sequence / MASKS if is_run(root / sequence) else root / sequence
+    """The folder where the masks of a sequence should be; it may not exist.
+
+    Raises:
+        InputError: it is that of a run whose masks were corrected since, but not these.
+    """
+    run = next((folder for folder in (root, root / sequence) if is_run(folder)), None)
+    if run is None:
+        return root / sequence
+    _check_current(run)
+    return run / MASKS
 
 
 def is_run(folder: Path) -> bool:
     """Whether `vidseg track` has written masks into a folder."""
     return (folder / RUN_RECORD).is_file() and (folder / MASKS).is_dir()
+
+
+def _check_current(run: Path) -> None:
+    """Raise an `InputError` for the pictures of a run that was annotated, unless they show its masks."""
+    try:
+        record = json.loads((run / RUN_RECORD).read_text(encoding="utf-8"))
+        is_outdated = "annotation" in record and "png" not in record["options"]["format"].split(",")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return  # no record of a run of vidseg
+    if is_outdated:
+        raise InputError(
+            "the masks are not those of the run, which was annotated since they were written",
+            where=str(run / MASKS),
+            hint="track from its prompts.json into another folder, and score that",
+        )
 
 
 def sequence_of_run(run: Path, truth: Path) -> str:

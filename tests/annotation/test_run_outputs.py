@@ -1,0 +1,76 @@
+"""The pictures and files of a run of `track` whose masks a person corrects: none may show the old masks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import vidseg
+from support.annotated import lines_of, write_video
+from vidseg.annotation.session import AnnotationSession
+from vidseg.testing.fake_tracker import FakeTracker
+
+FORMATS = ["png", "rle", "overlay", "frames", "yolo"]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    video = tmp_path / "made.mp4"
+    star = write_video(video, 6)[0]
+    vidseg.track(video, {"box": star}, tracker=FakeTracker(), out=tmp_path / "run", formats=FORMATS)
+    (tmp_path / "run/masks/mine.txt").write_text("mine")
+    (tmp_path / "run/masklets.yolo/images").symlink_to("../frames")
+    return tmp_path / "run"
+
+
+def record_in(run: Path) -> dict[str, Any]:
+    return json.loads((run / "run.json").read_text())
+
+
+def test_a_run_that_is_only_looked_at_keeps_its_outputs(run: Path) -> None:
+    vidseg.convert(run, "coco")
+    before = record_in(run)
+    with AnnotationSession(run, tracker=FakeTracker()) as session:
+        session.flag(2, "look")
+    assert (run / "masklets.coco.json").is_file()
+    assert len(list((run / "masks").glob("*.png"))) == 6
+    after = record_in(run)
+    assert set(after["outputs"]) == set(before["outputs"])
+    assert set(after["options"]["format"].split(",")) == set(FORMATS)
+
+
+def test_a_correction_removes_what_shows_the_old_masks(run: Path) -> None:
+    vidseg.convert(run, "coco")
+    told: list[Any] = []
+    before = lines_of(run)
+    with AnnotationSession(run, tracker=FakeTracker()) as session:
+        session.listeners.add(told.append)
+        session.lasso(3, 1, [(5, 5), (60, 5), (60, 60), (5, 60)])
+    assert lines_of(run) != before
+    left = {str(path.relative_to(run)) for path in run.rglob("*") if ".annotate" not in path.parts}
+    left = {name for name in left if not name.startswith(("frames/", "prompts"))}
+    assert left == {
+        "frames",
+        "masklets.jsonl",
+        "masklets.yolo",
+        "masklets.yolo/images",
+        "masks",
+        "masks/mine.txt",
+        "run.json",
+    }
+    assert len(list((run / "frames").iterdir())) == 6
+    assert set(record_in(run)["outputs"]) == {"masklets.jsonl", "frames"}
+    assert record_in(run)["options"]["format"] == "rle,frames"
+    (message,) = [event["message"] for event in told if isinstance(event, dict) and event["type"] == "error"]
+    assert message.startswith("masklets.coco.json, masklets.yolo, masks, overlay.mp4 ")
+
+
+def test_what_was_converted_since_the_last_correction_goes_with_the_next_one(run: Path) -> None:
+    for frame_idx in (3, 4):
+        with AnnotationSession(run, tracker=FakeTracker()) as session:
+            session.lasso(frame_idx, 1, [(5, 5), (60, 5), (60, 60), (5, 60)])
+        assert not (run / "masklets.coco.json").exists()
+        vidseg.convert(run, "coco")
