@@ -11,6 +11,8 @@ import pytest
 import vidseg
 from support.annotated import lines_of, write_video
 from vidseg.annotation.session import AnnotationSession
+from vidseg.errors import InputError, OutputError
+from vidseg.pipeline.run import TrackSummary
 from vidseg.testing.fake_tracker import FakeTracker
 
 FORMATS = ["png", "rle", "overlay", "frames", "yolo"]
@@ -24,6 +26,11 @@ def run(tmp_path: Path) -> Path:
     (tmp_path / "run/masks/mine.txt").write_text("mine")
     (tmp_path / "run/masklets.yolo/images").symlink_to("../frames")
     return tmp_path / "run"
+
+
+def track(run: Path, **ways: Any) -> TrackSummary:
+    prompt = {"box": [10, 10, 40, 40]}
+    return vidseg.track(run.parent / "made.mp4", prompt, tracker=FakeTracker(), out=run, **ways)
 
 
 def record_in(run: Path) -> dict[str, Any]:
@@ -74,3 +81,24 @@ def test_what_was_converted_since_the_last_correction_goes_with_the_next_one(run
             session.lasso(frame_idx, 1, [(5, 5), (60, 5), (60, 60), (5, 60)])
         assert not (run / "masklets.coco.json").exists()
         vidseg.convert(run, "coco")
+
+
+@pytest.mark.parametrize("ways", [{}, {"overwrite": True}, {"resume": True}])
+def test_track_refuses_the_folder_of_a_project(run: Path, ways: dict[str, Any]) -> None:
+    with AnnotationSession(run, tracker=FakeTracker()) as session:
+        session.lasso(3, 1, [(5, 5), (60, 5), (60, 60), (5, 60)])
+        session.write_files()
+        before = (run / "masklets.jsonl").read_bytes()
+        with pytest.raises(OutputError, match="is a project of `vidseg annotate`") as caught:
+            track(run, **ways)
+        assert "choose another" in str(caught.value)
+    with pytest.raises(OutputError, match="is a project of `vidseg annotate`"):
+        track(run, **ways)
+    assert (run / "masklets.jsonl").read_bytes() == before
+
+
+def test_a_run_that_cannot_be_annotated_may_be_tracked_again(run: Path) -> None:
+    (run / "masklets.jsonl").unlink()
+    with pytest.raises(InputError, match=r"no masklets.jsonl"):
+        AnnotationSession(run, tracker=FakeTracker())
+    assert track(run, overwrite=True).status == "done"

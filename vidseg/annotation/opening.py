@@ -15,6 +15,7 @@ from vidseg.annotation.project import Project
 from vidseg.annotation.run_folder import STATE, import_run
 from vidseg.errors import OutputBusyError, OutputError, SourceError
 from vidseg.pipeline import run_record
+from vidseg.pipeline.out_folder import DATABASE
 from vidseg.pipeline.plan import default_out
 from vidseg.pipeline.read.random_access import RandomAccess
 from vidseg.trackers.options import TrackerOptions
@@ -120,16 +121,21 @@ def _claim(folder: Path) -> FileLock:
 
 
 def _project(folder: Path, record: Mapping[str, Any] | None, video: RandomAccess) -> Project:
-    database = Database(folder / STATE / "project.sqlite")
+    database = Database(folder / STATE / DATABASE)
     project = Project(database)
+    is_begun = True
     try:
-        if not database.fact("is_begun"):
+        is_begun = bool(database.fact("is_begun"))
+        if not is_begun:
             with database.transaction():
                 if record is not None:
                     import_run(project, folder, record, video.info.size_hw)
                 database.set_fact("is_begun", True)
     except BaseException:
         database.close()
+        if not is_begun:  # there is no project; its empty database would keep `track` out of the folder
+            for file in (folder / STATE).glob(f"{DATABASE}*"):
+                file.unlink()
         raise
     return project
 

@@ -24,6 +24,7 @@ from vidseg.annotation.starts import object_prompts
 from vidseg.errors import InputError
 from vidseg.pipeline import run_record
 from vidseg.pipeline.atomic import replacing, write_bytes, write_json
+from vidseg.pipeline.out_folder import PROJECT
 from vidseg.pipeline.prompts import Prompts
 from vidseg.pipeline.read.random_access import RandomAccess
 from vidseg.pipeline.run_record import RunRecord
@@ -35,7 +36,7 @@ from vidseg.pipeline.writers.rle import decode_rle, encode_rle
 from vidseg.trackers.contract import Tracker
 from vidseg.trackers.options import TrackerOptions
 
-STATE = ".annotate"
+STATE = PROJECT
 PROMPTS = "prompts.json"
 DRAWN = "prompts"
 """Folder of the masks that were drawn by hand, which the prompt file names."""

@@ -17,6 +17,8 @@ from vidseg.pipeline.formats import is_output
 
 STATE = ".state"
 LOCK = "lock"
+PROJECT, DATABASE = ".annotate", "project.sqlite"
+"""Folder and file of a project of `vidseg annotate`, which lies in the folder of its run."""
 _OURS = ("run.json", "overlay.mp4", "alpha.mov", "alpha.webm")
 """Files of a run besides folders of pictures and what `is_output` knows."""
 _PICTURES = {"masks": ("png", ".png"), "frames": ("frames", ".jpg"), "alpha": ("alpha", ".png")}
@@ -49,7 +51,8 @@ class OutFolder:
         """The record of the run that lies in the folder, if one does.
 
         Raises:
-            OutputError: the path is no folder, or holds outputs of which vidseg knows nothing.
+            OutputError: the path is no folder, or holds outputs of which vidseg knows nothing, or a project
+                of `vidseg annotate`.
         """
         try:
             try:
@@ -60,6 +63,8 @@ class OutFolder:
                 raise OutputError(
                     f"the output '{self.path}' is a file", hint="give the name of a folder as --out"
                 )
+            if (self.path / PROJECT / DATABASE).exists():
+                raise _annotated(self.path)
             if self.record_path.exists():
                 self._earlier = run_record.read_record(self.record_path)
             foreign = next(self._foreign_files(), None)
@@ -233,6 +238,13 @@ def _without_part(name: str) -> str:
     """The final name of a file that is still being written."""
     match = _UNFINISHED.fullmatch(name)
     return name if match is None else match[1]
+
+
+def _annotated(path: Path) -> OutputError:
+    # The project would write its own masks over those of the run.
+    return OutputError(
+        f"'{path}' is a project of `vidseg annotate`, which keeps its masks", hint="choose another --out"
+    )
 
 
 def _unusable(path: Path, error: OSError | ValueError) -> OutputError:
