@@ -344,6 +344,38 @@ def test_convert_refuses_wrong_calls(
     assert sorted(path.name for path in finished_run.iterdir()) == ["masklets.jsonl", "run.json"]
 
 
+@pytest.mark.parametrize("status", ["done", "partial", "interrupted"])
+@pytest.mark.parametrize("kept", [[], [0, 1], [0, 1, 3, 4]])
+def test_convert_refuses_masklets_that_lack_frames(
+    finished_run: Path, capsys: pytest.CaptureFixture[str], kept: list[int], status: str
+) -> None:
+    record = json.loads((finished_run / "run.json").read_text()) | {"status": status, "frames_done": 5}
+    (finished_run / "run.json").write_text(json.dumps(record))
+    lines = (finished_run / "masklets.jsonl").read_text().splitlines(keepends=True)
+    (finished_run / "masklets.jsonl").write_text("".join(lines[i] for i in kept))
+    assert cli.main(["convert", str(finished_run), "--format", "coco"]) == 2
+    assert f"hold {len(kept)} of the 5 frames" in capsys.readouterr().err
+    (finished_run / "masklets.jsonl").write_text("".join(lines))
+    assert cli.main(["convert", str(finished_run), "--format", "coco"]) == 0
+
+
+@pytest.mark.parametrize("name", export_names())
+@pytest.mark.parametrize("rle", [{"size": [48, 64], "counts": "zzzz~~"}, {"size": [48], "counts": "0"}])
+def test_convert_refuses_a_mask_that_cannot_be_decoded(
+    finished_run: Path, capsys: pytest.CaptureFixture[str], name: str, rle: dict[str, Any]
+) -> None:
+    lines = (finished_run / "masklets.jsonl").read_text().splitlines()
+    line = json.loads(lines[2])
+    line["objects"][1]["rle"] = rle
+    lines[2] = json.dumps(line)
+    (finished_run / "masklets.jsonl").write_text("\n".join(lines) + "\n")
+    assert cli.main(["convert", str(finished_run), "--format", name]) == 2
+    error = capsys.readouterr().err
+    assert "frame 2, object 2" in error
+    assert len(error.splitlines()) <= 3
+    assert sorted(path.name for path in finished_run.iterdir()) == ["masklets.jsonl", "run.json"]
+
+
 NO_NAMES = json.dumps({**dict.fromkeys(run_record._OF_A_RECORD), "frame_files": [1, 2]})
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from vidseg.errors import InputError
 from vidseg.pipeline import run_record
@@ -24,7 +25,8 @@ def convert(
         out: folder to write to; None: that of the run.
 
     Raises:
-        InputError: an unknown format, or no run; or `out` cannot be written to.
+        InputError: an unknown format, or no run, or one whose masklets.jsonl lacks frames or
+            cannot be read; or `out` cannot be written to.
     """
     formats = [formats] if isinstance(formats, str) else formats
     exports_by_name(formats)
@@ -35,10 +37,17 @@ def convert(
             f"there is no {MASKLETS} in '{run}'",
             hint="give the --out folder of a `vidseg track` run with the format rle (a default)",
         )
-    video = run_record.describe_video(run_record.read_record(run / run_record.FILE_NAME), run)
+    record = run_record.read_record(run / run_record.FILE_NAME)
+    video = run_record.describe_video(record, run)
     try:
-        return export(masklets, formats, out, video)
+        return export(masklets, formats, out, video, frames_done=_frames_done(record))
     except OSError as error:
         raise InputError(
             f"'{out}' cannot be written to ({error.strerror})", hint="choose another --out"
         ) from None
+
+
+def _frames_done(record: Mapping[str, Any]) -> int:
+    """How many frames the masklets of a run hold at least; 0 where its record does not say."""
+    has_ended = record["status"] in ("done", "partial", "interrupted")
+    return record["frames_done"] if has_ended and isinstance(record["frames_done"], int) else 0

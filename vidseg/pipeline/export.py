@@ -10,27 +10,38 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vidseg.errors import RunError, VidsegError
+from vidseg.errors import InputError, RunError, VidsegError
 from vidseg.pipeline.atomic import replacing
 from vidseg.pipeline.formats import ExportFormat, exports_by_name
 from vidseg.pipeline.writers.finished import Masklets, VideoDescription
 from vidseg.pipeline.writers.masklets import masklets_size
 
 
-def export(path: Path, formats: Sequence[str], out: Path, video: VideoDescription) -> list[Path]:
+def export(
+    path: Path, formats: Sequence[str], out: Path, video: VideoDescription, *, frames_done: int = 0
+) -> list[Path]:
     """Write a finished masklets.jsonl in other formats; if one fails, the others are still written.
+
+    Args:
+        frames_done: how many frames the file must hold at least.
 
     Returns:
         the files.
 
     Raises:
-        InputError: see `exports_by_name`; or the file is no masklets.jsonl.
+        InputError: see `exports_by_name`; or the file is no masklets.jsonl, or lacks frames.
         RunError: an exporter failed.
     """
     rows = exports_by_name(formats)
     if 0 in video.size_hw:
         video = replace(video, size_hw=masklets_size(path))
     masklets = Masklets.survey(path, video)
+    if masklets.num_lines < frames_done:
+        raise InputError(
+            f"the masklets hold {masklets.num_lines} of the {frames_done} frames that were tracked",
+            where=str(path),
+            hint="the file was cut or changed: track again, with --overwrite",
+        )
     done: list[Path] = []
     errors: list[Exception] = []
     for name, row in rows.items():

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from vidseg.errors import InputError
-from vidseg.pipeline.writers.masklets import MaskletsLine, ObjectLine, read_lines
-from vidseg.pipeline.writers.rle import decode_rle
+from vidseg.pipeline.writers.masklets import MaskletsLine, ObjectLine, Rle, read_lines
+from vidseg.pipeline.writers.rle import check_rle, decode_rle
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,24 +95,36 @@ class Masklets:
     """Every object, in rising order."""
     num_frames: int
     """Number of frames of the video: indices run from 0, even if tracking started later."""
+    num_lines: int
+    """Number of frames in the file."""
 
     @classmethod
     def survey(cls, path: Path, video: VideoDescription) -> Masklets:
-        """Read the file once. Raises InputError: see `read_lines`; frames that are not in rising order."""
+        """Read the file once.
+
+        Raises:
+            InputError: see `read_lines`; frames that are not in rising order; an RLE that cannot be decoded,
+                or a mask that is not of the video's size. Some formats would pass these on.
+        """
         obj_ids: set[int] = set()
-        last = -1
+        last, num_lines = -1, 0
         for line in read_lines(path):
+            num_lines += 1
             if line.frame <= last:
                 raise InputError(
                     f"frame {line.frame} after frame {last}: not in rising order", where=str(path)
                 )
-            obj_ids.update(item.id for item in line.objects)
+            for item in line.objects:
+                for rle in (item.rle, *([item.hidden] if item.hidden else [])):
+                    _check_rle(rle, video.size_hw, f"{path}, frame {line.frame}, object {item.id}")
+                obj_ids.add(item.id)
             last = line.frame
         return cls(
             path=path,
             video=video,
             obj_ids=sorted(obj_ids),
             num_frames=max(last + 1, video.num_frames or 0),
+            num_lines=num_lines,
         )
 
     def __iter__(self) -> Iterator[MaskletsLine]:
@@ -145,3 +157,13 @@ class Masklets:
         """Label -> category id, from 1 on (tools take 0 for none)."""
         labels = dict.fromkeys(self.video.label(obj_id) for obj_id in self.obj_ids)
         return {label: number for number, label in enumerate(labels, start=1)}
+
+
+def _check_rle(rle: Rle, size_hw: tuple[int, int], where: str) -> None:
+    if tuple(rle.size) != size_hw:
+        size = "x".join(map(str, rle.size[::-1]))
+        raise InputError(f"a mask of {size} in a video of {size_hw[1]}x{size_hw[0]}", where=where)
+    try:
+        check_rle(rle.model_dump())
+    except InputError as error:
+        raise error.at(where) from None

@@ -51,6 +51,15 @@ def uncompressed(rle: dict[str, Any]) -> dict[str, Any]:
     return {"size": rle["size"], "counts": _checked_runs(rle).tolist()}
 
 
+def check_rle(rle: dict[str, Any]) -> None:
+    """Check an RLE without making its mask.
+
+    Raises:
+        InputError: see `decode_rle`.
+    """
+    _checked_runs(rle)
+
+
 def _checked_runs(rle: dict[str, Any]) -> npt.NDArray[np.int64]:
     height, width = rle["size"]
     runs = _runs(rle["counts"])
