@@ -20,9 +20,11 @@ from PIL import Image
 
 import vidseg
 from support.hard_videos import numbered, picture
-from vidseg.errors import ConfigError, DecodeError, OutputError, PromptError, SourceError
+from vidseg.errors import ConfigError, DecodeError, InputError, OutputError, PromptError, SourceError
+from vidseg.pipeline.formats import FORMATS, ExportFormat
 from vidseg.pipeline.run import TrackSummary
-from vidseg.pipeline.writers import read_masklets
+from vidseg.pipeline.writers import Masklets, read_masklets
+from vidseg.pipeline.writers.mots import OBJECTS_A_CLASS
 from vidseg.testing import FakeTracker
 
 BOX = {"box": [20, 20, 40, 40]}
@@ -310,6 +312,28 @@ class TestFolder:
         track(video, BOX, out, formats=("png",), end=2, overwrite=True)
         assert {path.name for path in out.iterdir()} == {"masks", "run.json", "notes.txt", "masklets.bak"}
         assert {path.name for path in (out / "masks").iterdir()} == {"00000.png", "00001.png", "mine.png"}
+
+    def test_ids_that_a_format_does_not_hold_are_refused_before_tracking(
+        self, video: Path, out: Path
+    ) -> None:
+        prompts = {"objects": [{"id": OBJECTS_A_CLASS, "prompts": [{"frame": 0, **BOX}]}]}
+        with pytest.raises(InputError, match="'mots' holds object ids up to 999, and there is 1000"):
+            track(video, prompts, out, formats=("rle", "mots"))
+        assert not out.exists()
+        prompts["objects"][0]["id"] = OBJECTS_A_CLASS - 1
+        assert track(video, prompts, out, formats=("rle", "mots"), end=2).status == "done"
+
+    def test_outputs_that_are_whole_are_listed_where_another_one_fails(
+        self, video: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(path: Path, masklets: Masklets) -> None:
+            raise InputError("no place for that")
+
+        monkeypatch.setitem(FORMATS._rows, "mots", ExportFormat("masklets.mots/", fail))
+        with pytest.raises(InputError, match="no place for that"):
+            track(video, BOX, out, formats=("png", "mots", "rle", "coco"), end=3)
+        assert record_in(out)["status"] == "failed"
+        assert set(record_in(out)["outputs"]) == {"masks", "masklets.jsonl", "masklets.coco.json"}
 
     def test_overwrite_keeps_pictures_beside_the_labels_of_yolo(self, video: Path, out: Path) -> None:
         track(video, BOX, out, formats=("frames", "yolo"), end=3)

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidseg.pipeline.export import export
+from vidseg.pipeline.export import export_all_it_can
 from vidseg.pipeline.formats import FORMATS, RLE, ExportFormat, FrameFormat, check_formats
 from vidseg.pipeline.writers import VideoDescription, Writer, read_masklets
 from vidseg.pipeline.writers.masklets import MaskletsProduct, MaskletsWriter
@@ -51,7 +51,7 @@ def build_writers(
         else:
             products.append(partial(_replay_run, row, out, video, read_again))
     if exports := [name for name in formats if isinstance(FORMATS[name], ExportFormat)]:
-        products.append(partial(export, formats=exports, out=out, video=video))
+        products.append(partial(export_all_it_can, formats=exports, out=out, video=video))
     # Beside a writer that wants order in any case: should the run be cut off, masklets are all that a resumed
     # one can replay it from.
     if RLE in formats or products or ordered:

@@ -13,6 +13,7 @@ from pathlib import Path
 from vidseg.errors import InputError, RunError, VidsegError
 from vidseg.pipeline.atomic import replacing
 from vidseg.pipeline.formats import ExportFormat, exports_by_name
+from vidseg.pipeline.writers.contract import PartlyFinishedError
 from vidseg.pipeline.writers.finished import Masklets, VideoDescription
 from vidseg.pipeline.writers.masklets import masklets_size
 
@@ -32,6 +33,16 @@ def export(
         InputError: see `exports_by_name`; or the file is no masklets.jsonl, or lacks frames.
         RunError: an exporter failed.
     """
+    try:
+        return export_all_it_can(path, formats, out, video, frames_done=frames_done)
+    except PartlyFinishedError as partly:
+        raise partly.cause from None
+
+
+def export_all_it_can(
+    path: Path, formats: Sequence[str], out: Path, video: VideoDescription, *, frames_done: int = 0
+) -> list[Path]:
+    """Do as `export` does, but raise a `PartlyFinishedError` if a format fails."""
     rows = exports_by_name(formats)
     if 0 in video.size_hw:
         video = replace(video, size_hw=masklets_size(path))
@@ -50,7 +61,7 @@ def export(
         except Exception as error:  # the other formats can still be written
             errors.append(error)
     if errors:
-        raise errors[0]
+        raise PartlyFinishedError(done, errors[0])
     return done
 
 

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +44,8 @@ class ExportFormat:
     entries: tuple[str, ...] = ()
     """Names of all that it may write in its folder, where people keep files of their own beside that; if
     there are none, the whole folder is taken for the format's own."""
+    max_id: int | None = None
+    """The highest id of an object that it holds; None: any."""
 
 
 Format = FrameFormat | ExportFormat
@@ -198,7 +200,7 @@ FORMATS: Registry[Format] = Registry(
             "masklets.label-studio/", _label_studio, ("images.json", "images.xml", "video.json", "video.xml")
         ),
         "yolo": ExportFormat("masklets.yolo/", _yolo, ("data.yaml", "labels")),
-        "mots": ExportFormat("masklets.mots/", _mots, ("instances", "instances.txt")),
+        "mots": ExportFormat("masklets.mots/", _mots, ("instances", "instances.txt"), max_id=999),
         "mot": ExportFormat("masklets.mot.txt", _mot),
         "tar": ExportFormat("masks.tar", _tar),
     },
@@ -275,6 +277,26 @@ def _check_outputs(names: Sequence[str]) -> None:
         output = FORMATS[name].output
         if (other := written.setdefault(output, name)) != name:
             raise InputError(f"'{other}' and '{name}' are both written to {output}", hint="name one of them")
+
+
+def check_ids(names: Iterable[str], obj_ids: Iterable[int], where: str | None = None) -> None:
+    """Check that formats hold the ids of objects, before a video is tracked for nothing.
+
+    Args:
+        where: the prompt file.
+
+    Raises:
+        InputError: an id is too high.
+    """
+    highest = max(obj_ids, default=0)
+    for name in names:
+        row = FORMATS.lookup(name)
+        if isinstance(row, ExportFormat) and row.max_id is not None and highest > row.max_id:
+            raise InputError(
+                f"the format '{name}' holds object ids up to {row.max_id}, and there is {highest}",
+                where=where,
+                hint="number the objects lower, or choose another format",
+            )
 
 
 def exports_by_name(names: Sequence[str]) -> dict[str, ExportFormat]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vidseg.errors import OutputError, RunError, VidsegError
-from vidseg.pipeline.writers.contract import FrameMasks, Writer
+from vidseg.pipeline.writers.contract import FrameMasks, PartlyFinishedError, Writer
 from vidseg.trackers.contract import Frame
 
 
@@ -97,6 +97,9 @@ class Outlet:
             if thread.error is None:
                 try:
                     done.extend(thread.writer.finish())
+                except PartlyFinishedError as partly:
+                    done.extend(partly.done)
+                    thread.error = partly.cause
                 except Exception as error:
                     thread.error = error
             if thread.error is not None and not keep_broken:

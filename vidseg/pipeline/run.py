@@ -13,6 +13,7 @@ from typing import Any
 from vidseg.errors import ConfigError, DecodeError, OutputError, PromptError, VidsegError
 from vidseg.out_of_memory import explaining
 from vidseg.pipeline.execution import Execution
+from vidseg.pipeline.formats import check_ids
 from vidseg.pipeline.out_folder import OutFolder
 from vidseg.pipeline.plan import Pass, TrackOptions, default_out, plan_passes
 from vidseg.pipeline.progress import Progress, Silent
@@ -86,6 +87,7 @@ class Run:
         if prompts is None and options.discover is None:
             raise PromptError("nothing says what to follow", hint="give prompts, or discover=True")
         self.prompts = read_prompts(prompts, options.start or 0)
+        check_ids(options.formats, self._obj_ids, self.prompts.where)
         self.get_tracker = get_tracker
         self.folder = OutFolder(default_out(source) if out is None else Path(out), options.formats)
         self.options = options

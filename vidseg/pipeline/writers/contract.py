@@ -92,9 +92,27 @@ class Writer(Protocol):
         ...
 
     def finish(self) -> list[Path]:
-        """Give the files their final names, and return those that exist; correct after a broken run, too."""
+        """Give the files their final names, and return those that exist; correct after a broken run, too.
+
+        Raises:
+            PartlyFinishedError: some of them could not be made.
+        """
         ...
 
     def discard(self) -> None:
         """Remove files without a final name."""
         ...
+
+
+class PartlyFinishedError(Exception):
+    """A writer could not make all of its files.
+
+    Args:
+        done: the files that are whole.
+        cause: why the others are not there.
+    """
+
+    def __init__(self, done: Sequence[Path], cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.done = done
+        self.cause = cause

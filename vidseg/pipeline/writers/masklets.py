@@ -21,7 +21,7 @@ import numpy as np
 
 from vidseg.errors import InputError
 from vidseg.pipeline.atomic import PART
-from vidseg.pipeline.writers.contract import FrameMasks
+from vidseg.pipeline.writers.contract import FrameMasks, PartlyFinishedError
 from vidseg.pipeline.writers.rle import decode_rle, encode_rle
 from vidseg.validation import Strict, parse
 
@@ -34,7 +34,7 @@ FILE_NAME = "masklets.jsonl"
 ASIDE_NAME = "unwanted.jsonl"
 
 MaskletsProduct = Callable[[Path], Sequence[Path]]
-"""Makes further files from a finished masklets.jsonl; returns them."""
+"""Makes further files from a finished masklets.jsonl; returns them, or raises as `Writer.finish` does."""
 
 _LINE_START = re.compile(rb'\{"frame": (\d+), ')
 
@@ -124,8 +124,17 @@ class MaskletsWriter:
             os.truncate(self.part, offsets[-1])  # a write that failed may have left a torn line
         os.replace(self.part, self.path)
         done = [self.path] if self._is_wanted else []
+        errors: list[Exception] = []
         for make in self._products:
-            done.extend(make(self.path))
+            try:
+                done.extend(make(self.path))
+            except PartlyFinishedError as partly:
+                done.extend(partly.done)
+                errors.append(partly.cause)
+            except Exception as error:  # the other products can still be made
+                errors.append(error)
+        if errors:
+            raise PartlyFinishedError(done, errors[0])
         return done
 
     def discard(self) -> None:
