@@ -164,3 +164,13 @@ def test_a_broken_image_is_named(tmp_path: Path, content: bytes | None) -> None:
     assert len(str(caught.value).splitlines()) <= 3
     with pytest.raises(SourceError, match=r"1\.png' cannot be read"):
         read(tmp_path, start=1)
+
+
+@pytest.mark.parametrize("which", [0, 2, 4])
+def test_a_link_to_a_frame_that_is_not_there_is_named(tmp_path: Path, which: int) -> None:
+    folder = save_frames(tmp_path / "frames", [f"{k}.png" for k in range(5)])
+    (folder / f"{which}.png").unlink()
+    (folder / f"{which}.png").symlink_to("gone.png")
+    with pytest.raises(SourceError, match=rf"{which}\.png' cannot be read \(a link to a file") as caught:
+        read(folder)
+    assert "take it out" in str(caught.value)

@@ -230,3 +230,13 @@ def test_wrong_calls_are_told(
     assert message in printed
     assert len(printed.splitlines()) <= 3
     assert not Path("runs").exists() or not list(Path("runs").rglob("*.png"))
+
+
+def test_a_link_to_a_picture_that_is_not_there_is_named(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("photos/3.png").symlink_to("gone.png")
+    assert main(["segment", "photos", "--box", "14,14,46,46", "--out", "out", "--format", "png"]) != 0
+    error = capsys.readouterr().err
+    assert "the picture 'photos/3.png' cannot be read (No such file or directory)" in error
+    assert sorted(path.name for path in Path("out/masks").iterdir()) == ["1.png", "2.png"]

@@ -24,9 +24,12 @@ def open_folder(
     A frame's number is its file's place in natural order, whatever number its name holds.
 
     Raises:
-        SourceError: no images, two files of one stem, an unreadable first image, a start past the end.
+        SourceError: no images, two files of one stem, a link to a file that is not there, an unreadable first
+            image, a start past the end.
     """
     files = list_frames(folder)
+    if (broken := next(filter(_is_broken_link, files), None)) is not None:
+        raise _unreadable(broken, FileNotFoundError("a link to a file that is not there"))
     wanted = span.slice(len(files), folder.name)
     first = wanted[-1] if reverse else wanted[0]
     images = Images(len(files), lambda number: read_frame(files[number]))
@@ -48,11 +51,16 @@ def open_folder(
 
 
 def list_frames(folder: Path) -> list[Path]:
-    """The image files of a folder in natural order: 9.jpg comes before 10.jpg."""
+    """The image files of a folder in natural order: 9.jpg comes before 10.jpg.
+
+    Links to files that are not there are among them: without them the frames behind them would move up.
+    """
     files = [
         file
         for file in folder.iterdir()
-        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
+        if file.suffix.lower() in IMAGE_SUFFIXES
+        and not file.name.startswith(".")
+        and (file.is_file() or _is_broken_link(file))
     ]
     if not files:
         raise SourceError(
@@ -67,6 +75,10 @@ def list_frames(folder: Path) -> list[Path]:
                 hint="keep one image per frame there; masks belong in a folder of their own",
             )
     return files
+
+
+def _is_broken_link(file: Path) -> bool:
+    return file.is_symlink() and not file.exists()
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
