@@ -240,3 +240,18 @@ def test_a_link_to_a_picture_that_is_not_there_is_named(
     error = capsys.readouterr().err
     assert "the picture 'photos/3.png' cannot be read (No such file or directory)" in error
     assert sorted(path.name for path in Path("out/masks").iterdir()) == ["1.png", "2.png"]
+
+
+def test_a_prompt_outside_of_the_only_picture_leaves_nothing(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["segment", "photos/1.png", "--out", "new/out", "--format", "png", "--quiet"]
+    assert main([*call, "--box", "100,100,120,120"]) == 2
+    assert "outside" in capsys.readouterr().err
+    assert not Path("new").exists()
+    assert main([*call, "--box", "14,14,46,46"]) == 0
+    before = Path("new/out/masks/1.png").read_bytes()
+    assert main([*call, "--box", "100,100,120,120", "--overwrite"]) == 2
+    assert Path("new/out/masks/1.png").read_bytes() == before
+    assert main([*call, "--box", "14,14,61,46", "--overwrite"]) == 0
+    assert json.loads(Path("new/out/run.json").read_text())["status"] == "done"

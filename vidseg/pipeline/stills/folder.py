@@ -32,14 +32,14 @@ class StillsFolder:
         self._folder = OutFolder(path)
         self.record_path = path / FILE_NAME
 
-    def open(self, facts: Mapping[str, Any], source: Path, *, resume: bool, overwrite: bool) -> None:
-        """Make the folder, and keep other runs out of it until `release`.
+    def check(self, facts: Mapping[str, Any], source: Path, *, resume: bool, overwrite: bool) -> None:
+        """Check that the run may write there.
 
         Args:
             facts: what the run is about; a run may go on only where it is the same.
 
         Raises:
-            OutputError: the folder holds something else, or the pictures themselves; or it cannot be made.
+            OutputError: the folder holds something else, or the pictures themselves.
         """
         if source.resolve() in [(self.path / folder).resolve() for folder, _ in FILES.values()]:
             raise OutputError(f"'{source}' would be written into", hint="choose another --out")
@@ -60,8 +60,15 @@ class StillsFolder:
                 f"the run in '{self.path}' differs from this call in {', '.join(differing)}",
                 hint="give what it was made with; or replace it with --overwrite, or choose another --out",
             )
+
+    def open(self, *, overwrite: bool) -> None:
+        """Make the folder, and keep other runs out of it until `close`.
+
+        Raises:
+            OutputError: it cannot be made.
+        """
         self._folder.claim()
-        if overwrite and earlier is not None:
+        if overwrite and (earlier := self.earlier()) is not None:
             self._remove(earlier)
 
     def save(self, facts: Mapping[str, Any]) -> None:

@@ -66,13 +66,16 @@ class StillsRun:
 
         Raises:
             OutputError: the output folder cannot be used.
+            VidsegError: the only picture failed; nothing is written then.
         """
         facts = {
             **self.facts,
             "formats": list(self.folder.formats),
             "pictures": [picture.path.name for picture in self.pictures],
         }
-        self.folder.open(facts, self.source, resume=self.resume, overwrite=self.overwrite)
+        self.folder.check(facts, self.source, resume=self.resume, overwrite=self.overwrite)
+        found_first = self._found_first()
+        self.folder.open(overwrite=self.overwrite)
         failed: dict[str, VidsegError] = {}
         found = 0
         status: Status = "done"
@@ -80,7 +83,7 @@ class StillsRun:
             told = {**facts, **self.told, "versions": versions()}
             self.folder.save({"status": "running", **told})
             try:
-                found = self._go_through(failed)
+                found = self._go_through(failed, found_first)
             except KeyboardInterrupt:
                 status = "interrupted"
             else:
@@ -101,26 +104,40 @@ class StillsRun:
             self.folder.close(is_done=status == "done")
         return StillsSummary(status, self.folder.path, self.folder.outputs(), len(done), found, failed)
 
-    def _go_through(self, failed: dict[str, VidsegError]) -> int:
+    def _found_first(self) -> PictureMasks | None:
+        """The objects of the only picture.
+
+        They are found before the folder is touched, so that a wrong prompt costs nothing there.
+        """
+        if len(self.pictures) != 1 or (self.folder.is_done(self.pictures[0]) and not self.overwrite):
+            return None
+        return self._found_in(self.pictures[0])
+
+    def _go_through(self, failed: dict[str, VidsegError], found_first: PictureMasks | None) -> int:
         left = [picture for picture in self.pictures if not self.folder.is_done(picture)]
         self.progress.start(len(self.pictures), len(self.pictures) - len(left))
         found = 0
         for picture in left:
             try:
-                found += self._one(picture)
+                found += self._write(picture, found_first or self._found_in(picture))
             except OutputError:
                 raise
             except VidsegError as error:
                 failed[picture.path.name] = error
             except Exception as error:  # whatever one picture does, the others are worth their turn
-                failed[picture.path.name] = explained(error) or RunError(
-                    f"{type(error).__name__}: {told(error)}", where=str(picture.path)
-                )
+                failed[picture.path.name] = _of_a_picture(error, picture)
             self.progress.advance()
         return found
 
-    def _one(self, picture: Picture) -> int:
-        masks = self.find(picture, picture.read())
+    def _found_in(self, picture: Picture) -> PictureMasks:
+        try:
+            return self.find(picture, picture.read())
+        except VidsegError:
+            raise
+        except Exception as error:
+            raise _of_a_picture(error, picture) from error
+
+    def _write(self, picture: Picture, masks: PictureMasks) -> int:
         for name in self.folder.per_picture:
             data = encode(name, picture, masks, tags=self.tags)
             try:
@@ -133,3 +150,7 @@ class StillsRun:
         if "coco" in self.folder.formats:
             done = [picture for picture in self.pictures if self.folder.is_done(picture)]
             write_coco(self.folder.path / COCO, [self.folder.path_of("rle", picture) for picture in done])
+
+
+def _of_a_picture(error: Exception, picture: Picture) -> VidsegError:
+    return explained(error) or RunError(f"{type(error).__name__}: {told(error)}", where=str(picture.path))
