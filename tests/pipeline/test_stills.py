@@ -255,3 +255,19 @@ def test_a_prompt_outside_of_the_only_picture_leaves_nothing(
     assert Path("new/out/masks/1.png").read_bytes() == before
     assert main([*call, "--box", "14,14,61,46", "--overwrite"]) == 0
     assert json.loads(Path("new/out/run.json").read_text())["status"] == "done"
+
+
+def test_a_resumed_run_says_on_which_pictures_it_found_objects(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["segment", "photos", "--box", "14,14,46,46", "--out", "out", "--format", "png"]
+    assert main(call) == 0
+    assert capsys.readouterr().out.startswith("done: 2 pictures, 2 objects found\n")
+    Path("out/masks/2.png").unlink()
+    assert main([*call, "--resume"]) == 0
+    assert capsys.readouterr().out.startswith(
+        "done: 2 pictures, 1 object found on the 1 picture of this call\n"
+    )
+    assert main([*call, "--resume", "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["pictures"], summary["pictures_now"], summary["objects"]) == (2, 0, 0)

@@ -152,6 +152,7 @@ def _report(args: argparse.Namespace, summary: StillsSummary, remarks: Sequence[
                     "out": str(summary.out),
                     "outputs": [str(path) for path in summary.outputs],
                     "pictures": summary.pictures,
+                    "pictures_now": summary.pictures_now,
                     "objects": summary.objects,
                     "warnings": list(remarks),
                     "failed": {name: error.message for name, error in summary.failed.items()},
@@ -160,10 +161,17 @@ def _report(args: argparse.Namespace, summary: StillsSummary, remarks: Sequence[
             )
         )
     elif not args.quiet:
-        extent = f"{_count(summary.pictures, 'picture')}, {_count(summary.objects, 'object')}"
-        print(f"{summary.status}: {extent} found")
+        print(f"{summary.status}: {_extent(summary)}")
         for path in summary.outputs:
             print(f"  {path}{'/' if path.is_dir() else ''}")
+
+
+def _extent(summary: StillsSummary) -> str:
+    extent = f"{_count(summary.pictures, 'picture')}, {_count(summary.objects, 'object')} found"
+    if summary.pictures_now == summary.pictures:
+        return extent
+    # Objects of earlier tries are not counted: their files need not say how many there are.
+    return f"{extent} on the {_count(summary.pictures_now, 'picture')} of this call"
 
 
 def _count(number: int, thing: str) -> str:

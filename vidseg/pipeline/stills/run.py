@@ -34,6 +34,8 @@ class StillsSummary:
     outputs: list[Path]
     pictures: int
     """Pictures whose files are there, those of earlier tries too."""
+    pictures_now: int
+    """Those of them that this try wrote."""
     objects: int
     """Objects that this try found."""
     failed: dict[str, VidsegError] = field(default_factory=dict)
@@ -77,11 +79,12 @@ class StillsRun:
         found_first = self._found_first()
         self.folder.open(overwrite=self.overwrite)
         failed: dict[str, VidsegError] = {}
-        found = 0
+        earlier = found = 0
         status: Status = "done"
         try:
             told = {**facts, **self.told, "versions": versions()}
             self.folder.save({"status": "running", **told})
+            earlier = len(self._done())
             try:
                 found = self._go_through(failed, found_first)
             except KeyboardInterrupt:
@@ -89,7 +92,7 @@ class StillsRun:
             else:
                 status = "some failed" if failed else "done"
                 self._write_coco()
-            done = [picture for picture in self.pictures if self.folder.is_done(picture)]
+            done = self._done()
             told_failures = {name: str(error).splitlines() for name, error in failed.items()}
             self.folder.save(
                 {
@@ -102,7 +105,18 @@ class StillsRun:
         finally:
             self.progress.close()
             self.folder.close(is_done=status == "done")
-        return StillsSummary(status, self.folder.path, self.folder.outputs(), len(done), found, failed)
+        return StillsSummary(
+            status=status,
+            out=self.folder.path,
+            outputs=self.folder.outputs(),
+            pictures=len(done),
+            pictures_now=len(done) - earlier,
+            objects=found,
+            failed=failed,
+        )
+
+    def _done(self) -> list[Picture]:
+        return [picture for picture in self.pictures if self.folder.is_done(picture)]
 
     def _found_first(self) -> PictureMasks | None:
         """The objects of the only picture.
@@ -148,8 +162,8 @@ class StillsRun:
 
     def _write_coco(self) -> None:
         if "coco" in self.folder.formats:
-            done = [picture for picture in self.pictures if self.folder.is_done(picture)]
-            write_coco(self.folder.path / COCO, [self.folder.path_of("rle", picture) for picture in done])
+            records = [self.folder.path_of("rle", picture) for picture in self._done()]
+            write_coco(self.folder.path / COCO, records)
 
 
 def _of_a_picture(error: Exception, picture: Picture) -> VidsegError:
