@@ -385,7 +385,28 @@ def test_convert_refuses_a_run_that_is_not_one(
 ) -> None:
     (finished_run / "run.json").write_text(record)
     assert cli.main(["convert", str(finished_run), "--format", "coco"]) == 2
-    assert len(capsys.readouterr().err.splitlines()) <= 3
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) <= 3
+    assert "--out folder of a `vidseg track` run" in error or "what its video was" in error
+
+
+def test_convert_says_that_a_folder_without_record_is_no_run(
+    finished_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (finished_run / "run.json").unlink()
+    assert cli.main(["convert", str(finished_run), "--format", "coco"]) == 2
+    error = capsys.readouterr().err
+    assert "is no run of vidseg: it holds no run.json" in error
+    assert "another --out" not in error
+
+
+def test_convert_offers_only_formats_that_it_makes(
+    finished_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["convert", str(finished_run), "--format", "foo"]) == 2
+    error = capsys.readouterr().err
+    offered = error.partition("(known: ")[2].partition(")")[0].split(", ")
+    assert offered == export_names()
 
 
 # TrackEval itself, where it is installed (`pip install --no-deps trackeval`; its OpenCV is not ours).

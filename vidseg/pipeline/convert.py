@@ -37,7 +37,7 @@ def convert(
             f"there is no {MASKLETS} in '{run}'",
             hint="give the --out folder of a `vidseg track` run with the format rle (a default)",
         )
-    record = run_record.read_record(run / run_record.FILE_NAME)
+    record = run_record.read_finished(run)
     video = run_record.describe_video(record, run)
     try:
         return export(masklets, formats, out, video, frames_done=_frames_done(record))

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidseg.errors import ConfigError, InputError
+from vidseg import plugins
+from vidseg.errors import ConfigError, InputError, unknown
 from vidseg.registry import Registry
 
 if TYPE_CHECKING:
@@ -307,6 +308,10 @@ def exports_by_name(names: Sequence[str]) -> dict[str, ExportFormat]:
     """
     rows: dict[str, ExportFormat] = {}
     for name in names:
+        if name not in FORMATS:
+            raise ConfigError(
+                unknown("format", name, export_names()), hint="; ".join(plugins.broken()) or None
+            )
         row = FORMATS.lookup(name)
         if isinstance(row, FrameFormat):
             raise InputError(

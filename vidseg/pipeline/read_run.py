@@ -74,7 +74,7 @@ def read_run(folder: str | PathLike[str]) -> Run:
             f"there is no {MASKLETS} in '{path}'",
             hint="give the --out folder of a `vidseg track` run with the format rle (a default)",
         )
-    record = run_record.read_record(path / run_record.FILE_NAME)
+    record = run_record.read_finished(path)
     video = run_record.describe_video(record, path)
     found = {obj_id: video.found_labels.get(obj_id, "") for obj_id in record.get("objects", [])}
     labels = {**video.labels, **found, **video.labels}  # in this order; a prompt's label goes first

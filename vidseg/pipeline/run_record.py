@@ -143,15 +143,35 @@ def read_record(path: Path) -> dict[str, Any]:
     Raises:
         OutputError: the file is no such record.
     """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        record = None
-    if not isinstance(record, dict) or not record.keys() >= _OF_A_RECORD or not _has_names(record):
+    if (record := _record_in(path)) is None:
         raise OutputError(
             "there is a run.json that vidseg did not write", where=str(path), hint="choose another --out"
         )
     return record
+
+
+def read_finished(run: Path) -> dict[str, Any]:
+    """The record of a run that is read, and not written to.
+
+    Raises:
+        InputError: the folder is no run.
+    """
+    path = run / FILE_NAME
+    if (record := _record_in(path)) is None:
+        why = f"its {FILE_NAME} is of something else" if path.exists() else f"it holds no {FILE_NAME}"
+        raise InputError(
+            f"'{run}' is no run of vidseg: {why}", hint="give the --out folder of a `vidseg track` run"
+        )
+    return record
+
+
+def _record_in(path: Path) -> dict[str, Any] | None:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    is_record = isinstance(record, dict) and record.keys() >= _OF_A_RECORD and _has_names(record)
+    return record if is_record else None
 
 
 def _has_names(record: Mapping[str, Any]) -> bool:
