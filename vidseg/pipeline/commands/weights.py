@@ -84,8 +84,9 @@ def _get(names: list[str], folder: Path | None, *, as_json: bool) -> int:
 
 
 def _packaged(name: str) -> Path | None:
-    """The weights of a tracker that brings them."""
-    own = read_config(name)[1].get("weights") if name in TRACKERS else None
+    """The weights of a tracker of vidseg's own that brings them."""
+    is_own = name in TRACKERS and TRACKERS.added_by(name) is None
+    own = read_config(name)[1].get("weights") if is_own else None
     return Path(own).resolve() if own is not None and Path(own).is_file() else None
 
 
