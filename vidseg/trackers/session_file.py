@@ -43,7 +43,8 @@ def write_session(
         facts: the rest of the state, as JSON values.
 
     Raises:
-        OutputError: the file cannot be written.
+        OutputError: there cannot be such a file.
+        OSError: the disk is full, or fails.
     """
     metadata = {
         "format": FORMAT,
@@ -57,7 +58,7 @@ def write_session(
     try:
         part.write_bytes(_serialise(tensors, metadata))
         os.replace(part, target)
-    except OSError as error:
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
         raise OutputError(
             f"the session cannot be written ({told(error)})", where=str(path), hint="give another file"
         ) from None

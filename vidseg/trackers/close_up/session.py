@@ -73,6 +73,8 @@ class CloseUpSession:
         """The view from which that frame is remembered; None before the first one."""
         self._is_ready = True
         """Whether the next frame is seen from there, too; else its view is still to be chosen."""
+        self._chosen: tuple[View, bool] | None = None
+        """What `_choose` said, if it was asked before the last frame is remembered from there."""
         self._given: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         """(object id, frame) -> tokens of a prompted frame, of the whole picture and of the part around."""
         near.pending.names = self.pending.names
@@ -110,7 +112,8 @@ class CloseUpSession:
         inside = {id_: view.prompt_here(prompt) for id_, prompt in prompts.items() if id_ not in outside}
         with self._prompting(inside):
             result = near.step(view.of(frame))
-        self._last, self._remembered, self._is_ready = _Last(given, frame, view, result), view, False
+        self._last, self._remembered = _Last(given, frame, view, result), view
+        self._is_ready, self._chosen = False, None
         self._before = None
         for obj_id, prompt in outside.items():
             self._answer_outside(obj_id, prompt)
@@ -122,7 +125,7 @@ class CloseUpSession:
         with self._prompting(self.pending.fit(frame)):
             result = self.near.condition(frame)
         # The whole picture is seen until that frame comes.
-        self._is_ready = self._last is None and self._before is None
+        self._is_ready, self._chosen = self._last is None and self._before is None, None
         return result
 
     @torch.inference_mode()
@@ -143,14 +146,16 @@ class CloseUpSession:
         if last.view.holds(prompt):
             self._remember_from(last.frame, last.view, last.view)
             self._last = replace(last, result=self.near.answer(obj_id, last.view.prompt_here(prompt)))
-            self._is_ready = False
+            self._is_ready, self._chosen = False, None
         else:
             self._answer_outside(obj_id, prompt)
         return self._shown()
 
     @torch.inference_mode()
     def remove(self, obj_id: int) -> None:
-        self._prepare()  # as `save` does: what is seen next does not hang on whether the session was saved
+        if self._last is not None and not self._is_ready:
+            # As `save` does, so that what is seen next does not hang on whether the session was saved before.
+            self._chosen = self._chosen or self._choose(self._last)
         if obj_id in self.near.banks or obj_id not in self.pending:
             self.near.remove(obj_id)
         self.pending.forget(obj_id)
@@ -253,14 +258,9 @@ class CloseUpSession:
             self._remember_whole()
             return
         last = self._last
-        banks, frame = self.near.banks, last.frame
-        view = whole = View.whole(frame.size_hw)
-        is_ahead = any(not m.was_visited for bank in banks.values() for m in bank.conditioning.values())
-        if frame.image is not None and not is_ahead:
-            rows = zip(last.result.obj_ids, last.result.low_res_logits > 0, strict=True)
-            masks = {obj_id: mask for obj_id, mask in rows if obj_id in banks}
-            view, self._sizes_then = view_after(masks, last.view, self._sizes)
-        given = self._given_on(frame.index)
+        view, is_ahead = self._chosen or self._choose(last)
+        given = self._given_on(last.frame.index)
+        whole = View.whole(last.frame.size_hw)
         self._remember_from(last.frame, last.view, whole if given else last.view)
         of_whole = {key: memory.tokens_nc for key, memory in given.items()}
         # What was prompted is read for long, and what is seen larger or smaller than before looks different.
@@ -272,7 +272,17 @@ class CloseUpSession:
             of_part, tokens = memory.tokens_nc, of_whole[key]
             if not view.is_whole and tokens is not None and of_part is not None:
                 self._given[key] = (tokens, of_part)
-        self._is_ready = True
+        self._is_ready, self._chosen = True, None
+
+    def _choose(self, last: _Last) -> tuple[View, bool]:
+        """The view of the next frame, and whether it is whole because a prompt lies ahead."""
+        banks, view = self.near.banks, View.whole(last.frame.size_hw)
+        is_ahead = any(not m.was_visited for bank in banks.values() for m in bank.conditioning.values())
+        if last.frame.image is not None and not is_ahead:
+            rows = zip(last.result.obj_ids, last.result.low_res_logits > 0, strict=True)
+            masks = {obj_id: mask for obj_id, mask in rows if obj_id in banks}
+            view, self._sizes_then = view_after(masks, last.view, self._sizes)
+        return view, is_ahead
 
     def _drop_forgotten(self) -> None:
         """Keep nothing of frames that the banks have forgotten."""
@@ -340,7 +350,7 @@ class CloseUpSession:
                 memory.is_initial |= known == obj_id
         self.near.see(last.frame)
         self._last = replace(last, view=whole, result=self.near.answer(obj_id, prompt))
-        self._is_ready = False
+        self._is_ready, self._chosen = False, None
 
     def _shown(self) -> FrameResult:
         assert self._last is not None
