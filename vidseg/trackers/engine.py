@@ -345,6 +345,6 @@ class Engine:
         if mask.shape[-2:] != size:
             mask = F.interpolate(mask, size=size, mode="bilinear", align_corners=False, antialias=True)
         fills = mask[0] >= 0.5
-        if not fills.any():  # the object is thinner than a pixel of the input
+        if not fills.any() and mask.any():  # the object is thinner than a pixel of the input
             fills = mask[0] >= mask.max()
         return fills.to(self.model.device)

@@ -88,6 +88,12 @@ class CloseUpSession:
         """What is remembered of each object."""
         return self.near.banks
 
+    @property
+    def view(self) -> View:
+        """What was looked at of the frame last stepped to."""
+        assert self._last is not None
+        return self._last.view
+
     def prompt(
         self,
         obj_id: int,
