@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import vidseg
-from support.image_models import TINY, written, written_small
+from support.image_models import TINY, compress_call, written, written_small
 from support.training import tracker_yaml, training_settings
 from vidseg import cli
 from vidseg.compression.low_bits.compress import compress_low_bits
@@ -139,16 +139,7 @@ def test_the_command_writes_and_tells(
     made: Any, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, weights = made(SMALL)
-    call = [
-        "compress",
-        str(path),
-        "--weights",
-        str(weights),
-        "--calibrate",
-        str(pictures),
-        "--simulate-bits",
-        "8",
-    ]
+    call = compress_call(path, weights, pictures, "--simulate-bits", "8")
     out = ["--out", str(tmp_path / "out")]
     assert cli.main([*call, *out, "--calibrator", "plain", "--box", "5,5,30,30", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
@@ -191,7 +182,7 @@ def test_what_cannot_be_is_refused_and_leaves_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     path, weights = made(name)
-    call = ["compress", str(path), "--weights", str(weights), "--calibrate", str(pictures)]
+    call = compress_call(path, weights, pictures)
     assert cli.main([*call, "--out", str(tmp_path / "out"), *more]) == 2
     told = capsys.readouterr().err
     assert message in told

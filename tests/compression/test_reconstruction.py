@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import vidseg
-from support.image_models import TINY, written
+from support.image_models import TINY, compress_call, written
 from vidseg import cli
 from vidseg.compression.low_bits.compress import compress_low_bits
 from vidseg.compression.low_bits.pictures import Prompted
@@ -87,16 +87,7 @@ def test_too_few_pictures_to_judge_by_are_refused(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, weights = written(TINY, tmp_path)
-    call = [
-        "compress",
-        str(path),
-        "--weights",
-        str(weights),
-        "--calibrate",
-        str(pictures),
-        "--simulate-bits",
-        "W4A4",
-    ]
+    call = compress_call(path, weights, pictures, "--simulate-bits", "W4A4")
     assert cli.main([*call, "--out", str(tmp_path / "out"), "--reconstruct", "--frames", "3"]) == 2
     assert "from 4 pictures or more" in capsys.readouterr().err
     with pytest.raises(InputError, match="-1"):

@@ -56,6 +56,11 @@ def written_small(name: str, folder: Path) -> tuple[Path, Path]:
     return written(in_small(name), folder)
 
 
+def compress_call(path: Path, weights: Path, pictures: Path, *more: str) -> list[str]:
+    """The words of `vidseg compress` for a model in files, calibrated by pictures."""
+    return ["compress", str(path), "--weights", str(weights), "--calibrate", str(pictures), *more]
+
+
 def written(config: dict[str, Any], folder: Path) -> tuple[Path, Path]:
     """A YAML of an image model, and a checkpoint of random weights under official names."""
     path, weights = folder / "small.yaml", folder / "weights.pt"

@@ -51,7 +51,7 @@ class Cost:
     mask_iou: float
     """Mean IoU with the original's masks of what a box asks for."""
     pictures: int
-    """On so many pictures."""
+    """How many pictures masks were compared on."""
 
 
 def part_cost(before: nn.Module, after: nn.Module, calls: Sequence[Call]) -> PartCost:

@@ -48,21 +48,22 @@ def replacing(path: Path, *, entries: Collection[str] = ()) -> Iterator[Path]:
     """A hidden path at which to make a file or folder; it becomes `path` when the block ends.
 
     If the block raises, nothing is left of it. What was at `path` before stays until the new one is whole.
-    Where a folder is there already, only the entries that the new one has take the place of the old ones:
-    people may keep files of their own in it.
 
     Args:
-        entries: names in the folder that go, even if the new one does not have them.
+        entries: names of all that may have been written into a folder at `path`; only these are replaced, as
+            people may keep files of their own beside them. If there are none, the whole folder is replaced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}{PART}")
     _remove(part)
     try:
         yield part
-        if part.is_dir() and path.is_dir():
+        if entries and part.is_dir() and path.is_dir():
             _replace_entries(part, path, entries)
-        else:
-            os.replace(part, path)
+            return
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)  # a folder cannot be renamed over another one
+        os.replace(part, path)
     except BaseException:
         _remove(part)
         raise

@@ -13,6 +13,7 @@ from typing import Any
 from vidseg.errors import OutputBusyError, OutputError
 from vidseg.pipeline import run_record
 from vidseg.pipeline.atomic import PART
+from vidseg.pipeline.file_lock import lock
 from vidseg.pipeline.formats import is_output
 
 STATE = ".state"
@@ -212,11 +213,7 @@ class OutFolder:
 
     def _lock_file(self, file: int) -> None:
         try:
-            import fcntl
-        except ModuleNotFoundError:  # Windows cannot lock: callers must not start two runs in one folder
-            return
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file)
         except BlockingIOError:
             raise OutputBusyError(
                 f"another run is writing to '{self.path}'", hint="wait for it, or choose another --out"

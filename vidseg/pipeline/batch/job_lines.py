@@ -12,6 +12,7 @@ from vidseg.errors import OutputError, VidsegError, told
 from vidseg.pipeline.batch import stores
 from vidseg.pipeline.batch.jobs import REPORT
 from vidseg.pipeline.batch.stage import JobOutcome
+from vidseg.pipeline.file_lock import lock
 from vidseg.pipeline.file_names import ESCAPED
 
 
@@ -72,11 +73,7 @@ def open_report(out: str) -> Report:
 
 def _lock(file: IO[bytes], out: str) -> None:
     try:
-        import fcntl
-    except ModuleNotFoundError:  # Windows cannot lock: callers must not start two runs in one folder
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(file.fileno())
     except BlockingIOError:
         file.close()
         raise OutputError(
