@@ -110,10 +110,9 @@ def unroll(
         )
     batch, length = clips["masks"].shape[:2]
     images = torch.cat((clips["images"].flatten(0, 1), stills["images"].flatten(0, 1)))
-    every = model.encode_batch(normalise(images))
-    frames = [_rows(every, slice(t, batch * length, length)) for t in range(length)]
+    frames, of_one = _frames(model.encode_batch(normalise(images)), batch, length)
     judged, reads, shown = _track(model, frames, clips, shares, dials, settings)
-    of_stills = _answer_stills(model, _rows(every, slice(batch * length, None)), stills, shares)
+    of_stills = _answer_stills(model, of_one, stills, shares)
     loss, parts = _judge(judged, settings)
     read = read_loss(torch.cat(reads), _grids(clips["masks"][:, 1:], reads[0].shape[-1]))
     still_loss, still_parts = _judge(of_stills, settings)
@@ -359,6 +358,21 @@ def places_of(flows_bt2hw: Tensor) -> Tensor:
 def _grids(masks_btss: Tensor, side: int) -> Tensor:
     """True coverage of all frames, those of the first time step first."""
     return on_grid(masks_btss.transpose(0, 1).flatten(0, 1), side)
+
+
+def _frames(every: Features, batch: int, length: int) -> tuple[list[Features], Features]:
+    """The features of each frame of the clips, and those of the clips of one frame.
+
+    All are taken in one operation: the gradient of a slice is as large as what it was cut from, zeros but for
+    the slice, so that many slices would take many times the memory traffic.
+    """
+    clips, rest = [], []
+    for maps in (*every.high_res, every.top_1chw):
+        of_clips, of_one = maps.tensor_split((batch * length,))
+        clips.append(of_clips.unflatten(0, (batch, length)).unbind(1))
+        rest.append(of_one)
+    frames = [Features([*maps[:-1]], maps[-1]) for maps in zip(*clips, strict=True)]
+    return frames, Features(rest[:-1], rest[-1])
 
 
 def _rows(features: Features, part: slice) -> Features:
