@@ -26,11 +26,11 @@ import torch
 
 import vidseg
 from vidseg.eval.metrics import region_j
+from vidseg.masks import tight_box
 from vidseg.pipeline.label_png import read_label_png
 from vidseg.pipeline.read.images import read_image
 from vidseg.samplers import Found, PromptedPicture, everything
 from vidseg.trackers.choices import DEFAULT_TRACKER
-from vidseg.training.prompts import tight_box
 
 SAMPLERS = ("grid", "two-round")
 MIN_SHARE = 0.005

@@ -25,9 +25,9 @@ from davis import frames_of, truths_of
 
 import vidseg
 from vidseg.eval.metrics import region_j
+from vidseg.masks import tight_box
 from vidseg.trackers.choices import DEFAULT_TRACKER
 from vidseg.trackers.contract import Tracker
-from vidseg.training.prompts import tight_box
 
 NUM_FRAMES = 20
 SEED = 100
@@ -123,7 +123,7 @@ def likes_of(root: Path, name: str, number: int) -> Scene:
 
 def paste(scene: Scene, t: int, obj_id: int, copy: Copy, x: float, image: Image, mask: Mask) -> None:
     """Put a copy of an object into a frame of a scene."""
-    left, top, right, bottom = map(int, tight_box(mask))
+    left, top, right, bottom = tight_box(mask)
     box = slice(top, bottom), slice(left, right)
     pixels, cover = image[box], mask[box].astype(np.float32)
     if copy.is_flipped:

@@ -22,10 +22,11 @@ import numpy.typing as npt
 
 import vidseg
 from vidseg.eval.metrics import region_j
+from vidseg.masks import tight_box
 from vidseg.pipeline.label_png import read_label_png
 from vidseg.trackers.choices import DEFAULT_TRACKER
 from vidseg.trackers.contract import Tracker
-from vidseg.training.prompts import prompt_of, tight_box
+from vidseg.training.prompts import prompt_of
 
 MIN_SHARE = 0.005
 BOX_JITTER = 0.1

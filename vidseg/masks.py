@@ -8,15 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from torch import Tensor
 
 
 def stability(logits: Tensor, delta: float) -> Tensor:
     """IoU of a mask cut at +delta with itself cut at -delta: ... x H x W to ...; 1 if both are empty."""
+    import torch
+
     inner = (logits > delta).flatten(-2).sum(-1).float()
     outer = (logits > -delta).flatten(-2).sum(-1).float()
     return torch.where(outer > 0, inner / outer, 1.0)
@@ -29,19 +30,33 @@ def iou(mask: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_], *, if_both_em
     return shared / either if either else if_both_empty
 
 
+def tight_box(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """The box (x0, y0, x1, y1) around a mask (H x W), in pixels; right and bottom edges exclusive.
+
+    Raises:
+        ValueError: the mask is empty.
+    """
+    xs, ys = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
+    if not len(xs):
+        raise ValueError("an empty mask has no box")
+    return int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1
+
+
 def box_xywh(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
     """First column and row of a mask (H x W), and the distances of its last ones from them; 0 if empty.
 
     This is the box of SAM's mask generator; a COCO box is one pixel wider and higher.
     """
-    xs, ys = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
-    if not len(xs):
+    if not mask.any():
         return np.zeros(4, np.float32)
-    return np.array([xs[0], ys[0], xs[-1] - xs[0], ys[-1] - ys[0]], np.float32)
+    x0, y0, x1, y1 = tight_box(mask)
+    return np.array([x0, y0, x1 - 1 - x0, y1 - 1 - y0], np.float32)
 
 
 def boxes_xyxy(masks_nhw: Tensor) -> Tensor:
     """First column and row, last column and row of each mask: int64 N x 4; 0 for an empty mask."""
+    import torch
+
     if not len(masks_nhw):
         return torch.zeros(0, 4, dtype=torch.int64, device=masks_nhw.device)
     columns, rows = masks_nhw.any(-2), masks_nhw.any(-1)

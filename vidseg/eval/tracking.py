@@ -20,6 +20,7 @@ import numpy as np
 from vidseg.errors import InputError, VidsegError, one_line
 from vidseg.eval.datasets.contract import DataSet, GivenMask, SequenceToTrack
 from vidseg.eval.proposals import write_proposals
+from vidseg.masks import tight_box
 from vidseg.pipeline.batch import stage as batch
 from vidseg.pipeline.batch.driver import Driver, stop_on_signals
 from vidseg.pipeline.batch.jobs import Job, JobOptions
@@ -265,8 +266,7 @@ def prompts_of(sequence: SequenceToTrack, kind: PromptKind, folder: Path) -> dic
             raise InputError(f"the mask shows nothing of object {given.name}", where=str(given.path))
         region: dict[str, Any]
         if kind == "box":
-            ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            region = {"box": [float(v) for v in (xs[0], ys[0], xs[-1] + 1, ys[-1] + 1)]}
+            region = {"box": [float(edge) for edge in tight_box(mask)]}
         else:
             path = given.path
             if given.merges_ids and len(np.unique(label_map)) > 2:

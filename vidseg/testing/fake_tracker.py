@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vidseg.errors import CheckpointError, PromptError
+from vidseg.masks import tight_box
 from vidseg.trackers.contract import ABSENT_LOGIT, Frame, FrameResult, Prompt, TrackerTraits
 from vidseg.trackers.frame_order import check_frame_order
 from vidseg.trackers.given_frame import as_frame
@@ -207,8 +208,7 @@ class FakeSession:
 
     def _box(self, obj_id: int, prompt: Prompt) -> _Box:
         if prompt.mask is not None:
-            ys, xs = np.nonzero(prompt.mask)
-            corners = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+            corners = list(tight_box(prompt.mask))
         elif prompt.box is not None:
             corners = prompt.box.tolist()
         else:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from vidseg.masks import tight_box
 from vidseg.trackers.contract import Prompt
 from vidseg.trackers.grab_cut import grab_cut
 
@@ -187,12 +188,10 @@ def _corner(window: tuple[slice, slice]) -> npt.NDArray[np.float32]:
 
 
 def _padded_window(marked: BoolMask, padding: float) -> tuple[slice, slice]:
-    rows, columns = np.flatnonzero(marked.any(1)), np.flatnonzero(marked.any(0))
+    x0, y0, x1, y1 = tight_box(marked)
     pad = round(padding) + 1
-    return (
-        slice(max(0, int(rows[0]) - pad), min(marked.shape[0], int(rows[-1]) + pad + 1)),
-        slice(max(0, int(columns[0]) - pad), min(marked.shape[1], int(columns[-1]) + pad + 1)),
-    )
+    height, width = marked.shape
+    return slice(max(0, y0 - pad), min(height, y1 + pad)), slice(max(0, x0 - pad), min(width, x1 + pad))
 
 
 def _components_at(mask: BoolMask, points_xy: npt.NDArray[np.float32]) -> BoolMask:

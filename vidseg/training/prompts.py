@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from vidseg.masks import tight_box
 from vidseg.validation import Strict
 
 MAX_POINTS = 5
@@ -88,12 +89,6 @@ def correct(
         if error.any():
             points[row, 0], labels[row, 0] = _inner_point(error, rng), int(is_on)
     return torch.from_numpy(points).to(masks_bss.device), torch.from_numpy(labels).to(masks_bss.device)
-
-
-def tight_box(mask: np.ndarray) -> list[float]:
-    """The box (x0, y0, x1, y1) of a mask that is not empty, in pixels; right and bottom edges exclusive."""
-    ys, xs = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
-    return [float(xs[0]), float(ys[0]), float(xs[-1] + 1), float(ys[-1] + 1)]
 
 
 def depth_inside(mask: np.ndarray) -> np.ndarray:

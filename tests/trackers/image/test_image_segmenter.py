@@ -14,7 +14,7 @@ import yaml
 import vidseg
 from support.parity import SMALL_MODEL, parity_weights
 from vidseg.errors import CheckpointError, ConfigError, InputError, PromptError
-from vidseg.masks import box_xywh, iou
+from vidseg.masks import box_xywh, iou, tight_box
 from vidseg.trackers.image.framing import Stretch
 from vidseg.trackers.registry import read_config
 
@@ -153,6 +153,12 @@ def test_box_of_a_mask() -> None:
     assert box_xywh(mask).tolist() == [0, 0, 0, 0]
     mask[4:9, 7:19] = True
     assert box_xywh(mask).tolist() == [7, 4, 11, 4]  # SAM's generator: the last pixel less the first
+    assert tight_box(mask) == (7, 4, 19, 9)
+
+
+def test_an_empty_mask_has_no_tight_box() -> None:
+    with pytest.raises(ValueError, match="empty mask"):
+        tight_box(np.zeros((20, 30), bool))
 
 
 def test_framing_maps_corners_to_corners() -> None:

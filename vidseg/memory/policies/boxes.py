@@ -5,16 +5,15 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from vidseg.masks import tight_box
+
 Box = tuple[float, float, float, float]
 BoolArray = npt.NDArray[np.bool_]
 
 
 def box_of(mask_hw: BoolArray) -> Box | None:
     """The tightest box around a mask; None where it is empty."""
-    ys, xs = np.flatnonzero(mask_hw.any(1)), np.flatnonzero(mask_hw.any(0))
-    if not len(ys):
-        return None
-    return float(xs[0]), float(ys[0]), float(xs[-1] + 1), float(ys[-1] + 1)
+    return tight_box(mask_hw) if mask_hw.any() else None
 
 
 def box_iou(one: Box, other: Box) -> float:

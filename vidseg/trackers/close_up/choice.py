@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from vidseg.masks import tight_box
 from vidseg.trackers.contract import Prompt
 from vidseg.trackers.view import View
 
@@ -85,16 +86,11 @@ def view_of(prompts: Iterable[Prompt], size_hw: tuple[int, int]) -> View:
 def _box(mask: Mask, seen: View) -> Box:
     """The box around a mask on a grid over a view, which must not be empty."""
     height, width = mask.shape
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    x0, y0, x1, y1 = tight_box(mask)
     (full_h, full_w), (part_h, part_w) = seen.size_hw, seen.part_hw
     x, y = part_w / width / full_w, part_h / height / full_h
     left, top = seen.left / full_w, seen.top / full_h
-    return (
-        left + x * float(columns[0]),
-        top + y * float(rows[0]),
-        left + x * float(columns[-1] + 1),
-        top + y * float(rows[-1] + 1),
-    )
+    return left + x * x0, top + y * y0, left + x * x1, top + y * y1
 
 
 def _area(view: View) -> float:

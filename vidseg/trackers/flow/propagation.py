@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from vidseg.masks import tight_box
 from vidseg.trackers.carrying.motion import scale_flow, warp
 from vidseg.trackers.flow.appearance import Appearance
 from vidseg.trackers.flow.colour import BoolMap, FloatMap, IntMap, colour_bins, to_half
@@ -241,12 +242,9 @@ def _own_response(mask: BoolMap, evidence: FloatMap) -> float:
     quarter = resize(mask, quarter_hw) >= 0.5
     if not quarter.any():
         return 0.0
-    rows, columns = np.flatnonzero(quarter.any(1)), np.flatnonzero(quarter.any(0))
+    x0, y0, x1, y1 = tight_box(quarter)
     margin = max(2, round(0.3 * float(np.sqrt(quarter.sum()))))
-    place = (
-        slice(max(0, rows[0] - margin), rows[-1] + 1 + margin),
-        slice(max(0, columns[0] - margin), columns[-1] + 1 + margin),
-    )
+    place = np.s_[max(0, y0 - margin) : y1 + margin, max(0, x0 - margin) : x1 + margin]
     own = find_shape(resize(evidence, quarter_hw)[place], cut_shape(quarter), scales=(1.0,))
     return 0.0 if own is None else own.response
 

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from vidseg.masks import tight_box
+
 FloatMap = npt.NDArray[np.float32]
 
 _SCALES = (0.7, 1.0, 1.4)
@@ -28,8 +30,8 @@ class Find:
 
 def cut_shape(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """The mask cut to its own rectangle."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].copy()
+    x0, y0, x1, y1 = tight_box(mask)
+    return mask[y0:y1, x0:x1].copy()
 
 
 def find_shape(

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from vidseg.masks import tight_box
+
 HALF = 2
 """Side, in pixels of the grid, of a pixel of the half-resolution maps (colours, evidence)."""
 QUARTER = 4
@@ -35,11 +37,11 @@ class Window:
             pixel: side of a pixel of `marked`, in pixels of the grid.
             margin_px: width of the margin, in pixels of the grid.
         """
-        rows, columns = np.flatnonzero(marked.any(1)), np.flatnonzero(marked.any(0))
+        x0, y0, x1, y1 = tight_box(marked)
         bounds = []
-        for first, last, size in ((rows[0], rows[-1], grid_hw[0]), (columns[0], columns[-1], grid_hw[1])):
+        for first, end, size in ((y0, y1, grid_hw[0]), (x0, x1, grid_hw[1])):
             low = max(0, int((first * pixel - margin_px) // CELL))
-            high = min(-(-size // CELL), int(-(-((last + 1) * pixel + margin_px) // CELL)))
+            high = min(-(-size // CELL), int(-(-(end * pixel + margin_px) // CELL)))
             bounds.append((low, max(high, low + 1)))
         (top, bottom), (left, right) = bounds
         return cls(top, left, bottom, right)

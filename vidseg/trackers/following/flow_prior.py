@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from vidseg.masks import iou
+from vidseg.masks import iou, tight_box
 from vidseg.trackers.carrying.motion import flow_to_previous, warp
 from vidseg.trackers.carrying.session import Picture
 from vidseg.trackers.flow.config import FlowConfig
@@ -35,7 +35,7 @@ from vidseg.trackers.flow.propagation import (
     take_mask,
 )
 from vidseg.trackers.following.frame import Candidates, SeenFrame
-from vidseg.trackers.following.masks import box_iou, box_of, innermost
+from vidseg.trackers.following.masks import box_iou, innermost
 from vidseg.trackers.following.objects import FollowedObject
 from vidseg.trackers.following.token import calibrated, fit_tokens
 from vidseg.trackers.image.prompt import ImagePrompt
@@ -209,7 +209,7 @@ class FlowPrior:
         mask = prior_gg > 0
         parts = self.settings.prompts or (["mask"] if now.draws_prompts else ["box", "point", "mask"])
         fed_back = now.fed_back(prior_hw) if "mask" in parts else None
-        box = now.to_video_points(np.reshape(box_of(mask), (2, 2))).ravel() if "box" in parts else None
+        box = now.to_video_points(np.reshape(tight_box(mask), (2, 2))).ravel() if "box" in parts else None
         point = now.to_video_points(np.array([innermost(mask)]) + 0.5)
         if "point" not in parts and not (box is None and fed_back is None):
             return ImagePrompt.joined(box, mask_logits=fed_back)

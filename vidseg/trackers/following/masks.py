@@ -6,13 +6,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from vidseg.masks import tight_box
+
 BoolMask = npt.NDArray[np.bool_]
-
-
-def box_of(mask: BoolMask) -> tuple[int, int, int, int]:
-    """The tight box (x0, y0, x1, y1) around a mask with at least one pixel; edges of pixels."""
-    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
-    return x, y, x + width, y + height
 
 
 def innermost(mask: BoolMask) -> tuple[int, int]:
@@ -26,7 +22,7 @@ def box_iou(mask: BoolMask, other: BoolMask) -> float:
     """IoU of the tight boxes around two masks; 0 if one of them is empty."""
     if not (mask.any() and other.any()):
         return 0.0
-    (a0, b0, a1, b1), (c0, d0, c1, d1) = box_of(mask), box_of(other)
+    (a0, b0, a1, b1), (c0, d0, c1, d1) = tight_box(mask), tight_box(other)
     width, height = min(a1, c1) - max(a0, c0), min(b1, d1) - max(b0, d0)
     shared = max(width, 0) * max(height, 0)
     return shared / ((a1 - a0) * (b1 - b0) + (c1 - c0) * (d1 - d0) - shared)

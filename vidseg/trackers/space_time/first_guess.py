@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vidseg.masks import tight_box
 from vidseg.trackers.grab_cut import grab_cut
 
 PADDING = 0.3
@@ -71,9 +72,6 @@ def _from_box(picture: np.ndarray, *drawn: np.ndarray) -> np.ndarray:
 
 
 def _window(box: np.ndarray) -> tuple[slice, slice]:
-    spans = []
-    for along in (1, 0):
-        inside = np.flatnonzero(box.any(axis=along))
-        pad = round(PADDING * len(inside)) + 1
-        spans.append(slice(max(0, int(inside[0]) - pad), int(inside[-1]) + pad + 1))
-    return spans[0], spans[1]
+    x0, y0, x1, y1 = tight_box(box)
+    pad_x, pad_y = (round(PADDING * side) + 1 for side in (x1 - x0, y1 - y0))
+    return slice(max(0, y0 - pad_y), y1 + pad_y), slice(max(0, x0 - pad_x), x1 + pad_x)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vidseg.masks import tight_box
 from vidseg.training.data.textures import made_outline
 
 Image = NDArray[np.uint8]
@@ -37,15 +38,10 @@ def cut_out(image: Image, mask: NDArray[np.bool_], feather_px: float, *, extend:
 
 def padded_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     """The mask's rows and columns (y0, y1, x0, x1) with a margin for bends and blur, inside the picture."""
-    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    pad_y = int((rows[-1] - rows[0] + 1) * _PAD) + 4
-    pad_x = int((cols[-1] - cols[0] + 1) * _PAD) + 4
-    return (
-        max(0, int(rows[0]) - pad_y),
-        min(mask.shape[0], int(rows[-1]) + 1 + pad_y),
-        max(0, int(cols[0]) - pad_x),
-        min(mask.shape[1], int(cols[-1]) + 1 + pad_x),
-    )
+    x0, y0, x1, y1 = tight_box(mask)
+    pad_y, pad_x = int((y1 - y0) * _PAD) + 4, int((x1 - x0) * _PAD) + 4
+    height, width = mask.shape
+    return max(0, y0 - pad_y), min(height, y1 + pad_y), max(0, x0 - pad_x), min(width, x1 + pad_x)
 
 
 def made_cut_out(rng: Rng, textures: list[list[Image]], feather_px: float) -> list[Image]:

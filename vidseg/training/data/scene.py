@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vidseg.masks import tight_box
 from vidseg.training.data.clip import Clip
 from vidseg.training.data.layer import Layer
 from vidseg.training.data.look import Look
 from vidseg.training.data.settings import ClipSettings
-from vidseg.training.prompts import tight_box
 
 Rng = np.random.Generator
 

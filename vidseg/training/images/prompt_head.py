@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vidseg.errors import ConfigError
+from vidseg.masks import tight_box
 from vidseg.samplers.prompt_head import MODEL_KEY, PromptHead, Proposed
 from vidseg.trackers.image.load import load_image
 from vidseg.trackers.model import module_of
@@ -103,8 +104,8 @@ def target_of(
         depth = depth_inside(mask)
         # The deepest pixel of a cell speaks for it, so that small objects have a cell, too.
         deepest = _largest_in_cells(depth / depth.max(), (height, width))
-        (y0, y1), (x0, x1) = (np.flatnonzero(mask.any(axis))[[0, -1]] + (0, 1) for axis in (1, 0))
-        y0, y1, x0, x1 = y0 / cell_hw[0], y1 / cell_hw[0], x0 / cell_hw[1], x1 / cell_hw[1]
+        left, top, right, bottom = tight_box(mask)
+        y0, y1, x0, x1 = top / cell_hw[0], bottom / cell_hw[0], left / cell_hw[1], right / cell_hw[1]
         its_sides = np.stack((columns - x0, rows - y0, x1 - columns, y1 - rows))
         wins = deepest > inside
         inside = np.where(wins, deepest, inside)
