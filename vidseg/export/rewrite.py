@@ -23,6 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from vidseg.export.protos import attributes, constants_of, drop_unused_constants, set_nodes
+
 FEW = 16
 """Up to so many channels a convolution takes less time than pooling or a transposition."""
 BLOCK = 4
@@ -42,7 +44,7 @@ class Graph:
     def __init__(self, graph: Any, folder: Path) -> None:
         self.proto = graph
         self._folder = folder
-        self._constants = {each.name: each for each in graph.initializer}
+        self._constants = constants_of(graph)
         self.makers = {name: node for node in graph.node for name in node.output}
         self.uses = Counter(name for node in graph.node for name in node.input)
         self.shapes = {
@@ -98,17 +100,8 @@ def rewrite(model: Any, folder: Path) -> None:
         if needed & set(node.output):
             needed |= set(node.input)
             kept.append(node)
-    del model.graph.node[:]
-    model.graph.node.extend(reversed(kept))
+    set_nodes(model.graph, reversed(kept))
     drop_unused_constants(model.graph)
-
-
-def drop_unused_constants(graph: Any) -> None:
-    """Remove the constants of an `onnx.GraphProto` that neither a node nor an output names."""
-    needed = {each.name for each in graph.output} | {name for node in graph.node for name in node.input}
-    constants = [each for each in graph.initializer if each.name in needed]
-    del graph.initializer[:]
-    graph.initializer.extend(constants)
 
 
 def _pooled(graph: Graph, node: Any) -> Nodes | None:
@@ -261,9 +254,3 @@ def _convolution(
     return helper.make_node(
         "Conv", [given, *constants], [out], f"{out}_conv", strides=strides, pads=pads or [0] * 4
     )
-
-
-def attributes(node: Any) -> dict[str, Any]:
-    import onnx
-
-    return {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}

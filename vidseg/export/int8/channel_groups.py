@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from vidseg.export.int8.watch import Channels, attribute
+from vidseg.export.int8.watch import Channels
+from vidseg.export.protos import attribute, constants_of
 
 PASSING = ("Relu", "MaxPool", "AveragePool", "GlobalAveragePool", "Identity")
 """Operators that treat each channel by itself, and give twice as much for twice as much."""
@@ -56,7 +57,7 @@ class ChannelGroups:
     """
 
     def __init__(self, graph: Any) -> None:
-        self._constants = {each.name: each for each in graph.initializer}
+        self._constants = constants_of(graph)
         self._ranks = {each.name: len(each.type.tensor_type.shape.dim) for each in graph.value_info}
         self.channels: dict[str, Channels] = {}
         self._of: dict[str, Group] = {}

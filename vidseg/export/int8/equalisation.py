@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from vidseg.export.int8.channel_groups import ChannelGroups, Group, output_axis
-from vidseg.export.int8.watch import Feeds, Values, attribute, channel_maxima
-from vidseg.export.rewrite import drop_unused_constants
+from vidseg.export.int8.watch import Feeds, Values, channel_maxima
+from vidseg.export.protos import attribute, constants_of, drop_unused_constants, set_nodes
 
 SHARE = 0.75
 """How much of the difference between the maxima of channels is equalised. The rest leaves room for what
@@ -48,7 +48,7 @@ def equalise(model: Any, feeds: Sequence[Feeds], in_eight_bits: Collection[str])
     if not watched:
         return []
     reach = channel_maxima(model, watched, feeds)
-    constants = {each.name: each for each in model.graph.initializer}
+    constants = constants_of(model.graph)
     change = _Change(model.graph, found)
     equalised = []
     for group in groups:
@@ -84,7 +84,7 @@ class _Change:
 
     def __init__(self, graph: Any, found: ChannelGroups) -> None:
         self._graph, self._channels = graph, found.channels
-        self._constants = {each.name: each for each in graph.initializer}
+        self._constants = constants_of(graph)
         self._uses = Counter(name for node in graph.node for name in node.input)
         self._restored: dict[str, Values] = {}
         """Tensors that are multiplied back, and by what."""
@@ -154,8 +154,7 @@ class _Change:
             for node in self._graph.node
             for each in (node, *(behind[name] for name in node.output if name in behind))
         ]
-        del self._graph.node[:]
-        self._graph.node.extend(nodes)
+        set_nodes(self._graph, nodes)
         drop_unused_constants(self._graph)
 
 

@@ -23,8 +23,8 @@ import numpy as np
 
 from vidseg.export.int8.equalisation import equalise
 from vidseg.export.int8.rounding import round_weights
-from vidseg.export.int8.watch import Feeds, attribute
-from vidseg.export.rewrite import drop_unused_constants
+from vidseg.export.int8.watch import Feeds
+from vidseg.export.protos import attribute, constants_of, drop_unused_constants, set_nodes
 
 PRODUCTS = ("Conv", "Gemm", "MatMul")
 """Operators that are quantised."""
@@ -93,7 +93,7 @@ def quantise(exact: Path, path: Path, feeds: Sequence[Feeds]) -> list[str]:
 
 def exact_nodes(graph: Any) -> list[str]:
     """Names of the nodes of quantised operators that stay float32 in a graph (an `onnx.GraphProto`)."""
-    weights = {weight.name: weight.dims for weight in graph.initializer}
+    weights = {name: weight.dims for name, weight in constants_of(graph).items()}
     readers = _kinds_of_readers(graph)
     pooled = _pooled(graph, weights)
     exact: list[str] = []
@@ -165,8 +165,8 @@ def _is_pooled(node: Any, graph: Any) -> bool:
 
     if node.op_type != "ReduceMean" or len(node.input) < 2:
         return node.op_type == "GlobalAveragePool"
-    axes = [numpy_helper.to_array(each) for each in graph.initializer if each.name == node.input[1]]
-    return any(sorted(each.tolist()) in ([2, 3], [-2, -1]) for each in axes)
+    axes = constants_of(graph).get(node.input[1])
+    return axes is not None and sorted(numpy_helper.to_array(axes).tolist()) in ([2, 3], [-2, -1])
 
 
 def _separate_products(graph: Any, exact: Sequence[str]) -> None:
@@ -188,7 +188,7 @@ def _separate_products(graph: Any, exact: Sequence[str]) -> None:
     for node in graph.node:
         if not _is_rounded(node, exact):
             read_exactly |= set(node.input)
-    constants = {each.name: each for each in graph.initializer}
+    constants = constants_of(graph)
     uses = Counter(name for node in graph.node for name in node.input)
     behind: dict[str, Any] = {}
     for node in graph.node:
@@ -205,8 +205,7 @@ def _separate_products(graph: Any, exact: Sequence[str]) -> None:
     nodes = [behind[name] for name in given]
     for node in graph.node:
         nodes += [node, *(behind[name] for name in node.output if name in behind)]
-    del graph.node[:]
-    graph.node.extend(nodes)
+    set_nodes(graph, nodes)
     drop_unused_constants(graph)
 
 
@@ -238,8 +237,7 @@ def _drop_copies(graph: Any) -> None:
     for node in nodes:
         for slot, name in enumerate(node.input):
             node.input[slot] = copies.get(name, name)
-    del graph.node[:]
-    graph.node.extend(nodes)
+    set_nodes(graph, nodes)
 
 
 def _store_in_float16(graph: Any) -> None:
@@ -256,6 +254,4 @@ def _store_in_float16(graph: Any) -> None:
         name = constant.name
         constant.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_float16"))
         casts.append(helper.make_node("Cast", [constant.name], [name], to=TensorProto.FLOAT))
-    nodes = [*casts, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
+    set_nodes(graph, [*casts, *graph.node])

@@ -17,6 +17,7 @@ import numpy as np
 
 from vidseg.export.int8.channel_groups import WEIGHT_AXES, output_axis
 from vidseg.export.int8.watch import Feeds, Moments, Values, moments
+from vidseg.export.protos import constants_of
 
 DAMPING = 0.01
 """Share of the inputs' mean power that is added to each, as calibration frames know not all to come."""
@@ -37,7 +38,7 @@ def round_weights(model: Any, feeds: Sequence[Feeds], exact: Collection[str]) ->
     """
     from onnx import numpy_helper
 
-    constants = {each.name: each for each in model.graph.initializer}
+    constants = constants_of(model.graph)
     uses = Counter(name for node in model.graph.node for name in node.input)
     products = [
         node

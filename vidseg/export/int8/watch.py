@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vidseg.export.rewrite import attributes
+from vidseg.export.protos import attribute, constants_of
 from vidseg.trackers.onnx.graphs import session_options
 
 Feeds = Mapping[str, Any]
@@ -41,11 +41,6 @@ class Moments:
     patches: int
 
 
-def attribute(node: Any, name: str, default: Any) -> Any:
-    """The value of a node's attribute."""
-    return attributes(node).get(name, default)
-
-
 def channel_maxima(model: Any, tensors: Mapping[str, Channels], feeds: Sequence[Feeds]) -> dict[str, Values]:
     """The largest absolute value in each channel of these tensors of a graph."""
     from onnx import helper, numpy_helper
@@ -71,7 +66,7 @@ def moments(model: Any, products: Sequence[Any], feeds: Sequence[Feeds]) -> Iter
     Args:
         products: they must not be changed before they are told of.
     """
-    weights = {each.name: each for each in model.graph.initializer}
+    weights = constants_of(model.graph)
     for start in range(0, len(products), TOGETHER):
         some = products[start : start + TOGETHER]
         names = list(dict.fromkeys(node.input[0] for node in some))
