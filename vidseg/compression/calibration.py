@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vidseg.compression.calls import Call
 from vidseg.errors import ConfigError, InputError
+from vidseg.export.comparison import middle_box
 from vidseg.pipeline.made_video import MadeVideo
 from vidseg.pipeline.read import read
 from vidseg.pipeline.read.folder import IMAGE_SUFFIXES
@@ -97,12 +98,6 @@ def read_pictures(source: Path | None, count: int) -> Sequence[Image]:
         return [frame.image for frame in frames if frame.image is not None]
 
 
-def middle_of(image: Image) -> Box:
-    """A box around the middle quarter of a picture, which stands for an object where none is known."""
-    height, width = image.shape[:2]
-    return (width / 4, height / 4, 3 * width / 4, 3 * height / 4)
-
-
 def calls_of(
     part: str, asked: TrackerOptions, pictures: Sequence[Image], box: Box | None = None
 ) -> Sequence[Call]:
@@ -135,7 +130,7 @@ def _memory_calls(asked: TrackerOptions, pictures: Sequence[Image], box: Box | N
     attention = tracker.engine.model.get_submodule("memory_attention")  # type: ignore[attr-defined]
     hook = attention.register_forward_pre_hook(lambda module, given: calls.append(given))
     session = tracker.start(num_frames=len(pictures))
-    session.prompt(1, box=box or middle_of(pictures[0]))
+    session.prompt(1, box=box or middle_box(pictures[0].shape))
     for index, picture in enumerate(pictures):
         session.step(Frame(index, float(index), picture))
     hook.remove()

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from vidseg.compression.calibration import Image, middle_of
+from vidseg.compression.calibration import Image
 from vidseg.compression.calls import Call, outputs_of
 from vidseg.eval.metrics import region_j
+from vidseg.export.comparison import cosine, middle_box
 from vidseg.trackers.image.load import build_segmenter
 from vidseg.trackers.options import TrackerOptions
 
@@ -58,7 +59,7 @@ def part_cost(before: nn.Module, after: nn.Module, calls: Sequence[Call]) -> Par
     """Compare a part with its original on some of the calls."""
     calls = calls[:MOST_CALLS]
     cosines = [
-        torch.nn.functional.cosine_similarity(a.flatten().double(), b.flatten().double(), dim=0)
+        cosine(a.numpy(force=True), b.numpy(force=True))
         for call in calls
         for a, b in zip(_told(before, call), _told(after, call), strict=True)
     ]
@@ -67,7 +68,7 @@ def part_cost(before: nn.Module, after: nn.Module, calls: Sequence[Call]) -> Par
         parameters_after=sum(weight.numel() for weight in after.parameters()),
         ms_before=milliseconds(before, calls),
         ms_after=milliseconds(after, calls),
-        cosine=float(torch.stack(cosines).min()),
+        cosine=min(cosines),
     )
 
 
@@ -108,7 +109,7 @@ def mask_iou(asked: TrackerOptions, written: Path, pictures: Sequence[Image], bo
 def _masks(asked: TrackerOptions, pictures: Sequence[Image], box: Box | None) -> list[np.ndarray]:
     segmenter = build_segmenter(asked)
     return [
-        segmenter.embed(picture).segment(box=box or middle_of(picture), multimask=False)[0].mask
+        segmenter.embed(picture).segment(box=box or middle_box(picture.shape), multimask=False)[0].mask
         for picture in pictures
     ]
 

@@ -6,5 +6,7 @@ sam        those of image models
 space_time those of vidseg-nano
 models     which models can be exported
 write      parts to files, with the facts that whoever runs them needs
+protos     what is asked of ONNX's protobufs and changed in them
+comparison how a model is compared with what was made of it
 int8       some parts in eight bits, by a calibration video
 """

@@ -27,6 +27,7 @@ from vidseg.compression.low_bits.table import CALIBRATORS
 from vidseg.compression.source import WEIGHTS, YAML
 from vidseg.errors import InputError
 from vidseg.eval.metrics import region_j
+from vidseg.export.comparison import cosine
 from vidseg.pipeline.atomic import check_free, replacing, write_json
 from vidseg.trackers.image.load import load_image
 from vidseg.trackers.image.segmenter import ImageSegmenter
@@ -131,7 +132,7 @@ def compress_low_bits(
             layers=len(places.layers),
             attentions=len(places.attentions),
             folded=folded,
-            cosine=min(_cosine(a[0], b[0]) for a, b in zip(got, wanted, strict=True)),
+            cosine=min(cosine(a[0], b[0]) for a, b in zip(got, wanted, strict=True)),
             mask_iou=float(np.mean([_mean_j(a[1], b[1]) for a, b in zip(got, wanted, strict=True)])),
             pictures=len(pictures),
             steps=steps,
@@ -187,11 +188,6 @@ def _seen_by(segmenter: ImageSegmenter, pictures: Sequence[Prompted]) -> list[tu
         masks = [embedding.segment(**prompt)[0].mask for prompt in picture.prompts]
         seen.append((embedding.features, masks))
     return seen
-
-
-def _cosine(a: Any, b: Any) -> float:
-    a, b = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
-    return float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12))
 
 
 def _mean_j(found: Sequence[Any], wanted: Sequence[Any]) -> float:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from vidseg.export.comparison import middle_box
 from vidseg.trackers.image.framing import Framing
 from vidseg.trackers.image.prompt import ImagePrompt
 from vidseg.trackers.model import Candidates, ImageModel
@@ -35,8 +36,7 @@ class Prompted:
         Args:
             box: in pixels; None: the middle of the picture.
         """
-        height, width = image.shape[:2]
-        x0, y0, x1, y1 = box or (width / 4, height / 4, 3 * width / 4, 3 * height / 4)
+        x0, y0, x1, y1 = box or middle_box(image.shape)
         return cls(image, [{"box": (x0, y0, x1, y1)}, {"points": [((x0 + x1) / 2, (y0 + y1) / 2)]}])
 
 

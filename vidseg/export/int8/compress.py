@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidseg.errors import InputError, MissingExtraError
+from vidseg.export.comparison import cosine, middle_box
 from vidseg.export.int8.quantise import quantise
 from vidseg.export.int8.watch import Feeds
 from vidseg.export.write import export
@@ -138,8 +139,7 @@ def _masks(folder: Path, clip: Path, count: int, box: Box | None) -> Iterator[np
     with read(clip, end=count) as source:
         for number, frame in enumerate(source):
             if number == 0:
-                height, width = frame.size_hw
-                session.prompt(1, box=box or (width / 4, height / 4, 3 * width / 4, 3 * height / 4))
+                session.prompt(1, box=box or middle_box(frame.size_hw))
             yield session.step(frame).masks[0]
 
 
@@ -187,7 +187,7 @@ def _compare(
 ) -> PartReport:
     before, after = (_outputs_of(each / file, feeds) for each in (exact, folder))
     cosines = [
-        _cosine(want, got)
+        cosine(want, got)
         for wanted, given in zip(before[0], after[0], strict=True)
         for want, got in zip(wanted, given, strict=True)
         if want.size > 1
@@ -214,11 +214,6 @@ def _outputs_of(path: Path, feeds: Sequence[Feeds]) -> tuple[list[Any], float]:
         outputs.append(session.run(None, feed))
         times.append(1000 * (time.process_time() - began))
     return outputs, float(np.median(times))
-
-
-def _cosine(a: Any, b: Any) -> float:
-    a, b = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
-    return float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12))
 
 
 def _iou(mask: npt.NDArray[np.bool_], packed: npt.NDArray[np.uint8]) -> float:

@@ -1,0 +1,27 @@
+"""How a model is compared with what was made of it: what is asked for, and how near the answers are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from vidseg.trackers.contract import Box
+
+
+def middle_box(size_hw: tuple[int, ...]) -> Box:
+    """A box around the middle quarter of a picture, which stands for an object where none is known.
+
+    Args:
+        size_hw: the picture's height and width, in pixels; further axes do not count.
+    """
+    height, width = size_hw[:2]
+    return (width / 4, height / 4, 3 * width / 4, 3 * height / 4)
+
+
+def cosine(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
+    """The cosine between two maps of one shape, each seen as one vector; 0 if one of them is 0."""
+    a, b = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
+    return float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12))
