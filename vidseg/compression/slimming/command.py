@@ -86,11 +86,9 @@ def compress(
         OutputError: `out` holds something.
         RunError: distillation diverged.
     """
-    from vidseg.compression.calibration import calls_of, read_pictures
-    from vidseg.compression.result import write_result
+    from vidseg.compression.original import Original
     from vidseg.compression.slimming.alternation import slim
     from vidseg.compression.slimming.parts import part_of
-    from vidseg.compression.source import Source
     from vidseg.pipeline.atomic import check_free
 
     if not 0 < share < 1:
@@ -100,22 +98,17 @@ def compress(
     if epochs < 0:
         raise ConfigError(f"--epochs {epochs}", hint="give 0 or more")
     check_free(out)
-    pictures = read_pictures(calibrate, frames)
-    asked = asked.model_copy(update={"dtype": "float32"})
-    source = Source.of(asked)
+    original = Original.of(asked, calibrate, frames, box)
+    source = original.source
     for name in parts:
         part_of(source.model, name, source.where)
-    calls = {name: calls_of(name, asked, pictures, box) for name in parts}
+    calls = {name: original.calls_of(name) for name in parts}
     slimmed = slim(source, share, calls, epochs=epochs, tell=lambda line: print(line, file=sys.stderr))
-    return write_result(
+    return original.write_smaller(
         out,
-        source,
         slimmed.model,
         slimmed.entries,
-        asked=asked,
         calls=calls,
-        pictures=pictures,
-        box=box,
         report=REPORT,
         facts={"share": share, "epochs": epochs},
     )

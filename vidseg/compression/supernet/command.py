@@ -90,9 +90,7 @@ def compress(
         OutputError: `out` holds something.
         RunError: training diverged.
     """
-    from vidseg.compression.calibration import calls_of, read_pictures
-    from vidseg.compression.result import write_result
-    from vidseg.compression.source import Source
+    from vidseg.compression.original import Original
     from vidseg.compression.supernet.make import find
     from vidseg.pipeline.atomic import check_free
 
@@ -101,20 +99,14 @@ def compress(
     if epochs < 0:
         raise ConfigError(f"--epochs {epochs}", hint="give 0 or more")
     check_free(out)
-    pictures = read_pictures(calibrate, frames)
-    asked = asked.model_copy(update={"dtype": "float32"})
-    source = Source.of(asked)
-    calls = calls_of(PART, asked, pictures, box)
-    made = find(source, calls, budget, epochs=epochs, tell=lambda line: print(line, file=sys.stderr))
-    cost = write_result(
+    original = Original.of(asked, calibrate, frames, box)
+    calls = original.calls_of(PART)
+    made = find(original.source, calls, budget, epochs=epochs, tell=lambda line: print(line, file=sys.stderr))
+    cost = original.write_smaller(
         out,
-        source,
         made.model,
         made.entries,
-        asked=asked,
         calls={PART: calls},
-        pictures=pictures,
-        box=box,
         report=REPORT,
         facts={"budget_ms": budget, "epochs": epochs, "found": asdict(made.found)},
     )
