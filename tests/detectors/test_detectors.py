@@ -11,6 +11,7 @@ import pytest
 
 from vidseg import Frame
 from vidseg.detectors import Detection, open_detector, register_detector
+from vidseg.detectors.contract import remark_of
 from vidseg.detectors.onnx_outputs import read_outputs
 from vidseg.detectors.table import DETECTORS
 from vidseg.errors import ConfigError, InputError
@@ -198,8 +199,12 @@ def test_a_plug_in_adds_a_detector_and_unknown_names_list_them() -> None:
         def detect(self, frame: Frame) -> list[Detection]:
             return []
 
+        def remark(self, unit: str) -> str:
+            return f"not one {unit} was looked at"
+
     register_detector("nothing", lambda argument, texts, threshold: Nothing())
     try:
+        assert remark_of(open_detector("nothing"), "picture") == "not one picture was looked at"
         assert open_detector("nothing:else").detect(frame_with_square(0, 0)) == []
         with pytest.raises(ConfigError, match="nothin") as error:
             open_detector("nothin")

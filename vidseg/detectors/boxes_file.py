@@ -76,7 +76,7 @@ class BoxesFile:
         self._was_used |= bool(detections)
         return detections
 
-    def remark(self, unit: str = "frame") -> str | None:
+    def remark(self, unit: str) -> str | None:
         """A warning if no box was used so far: most likely, the frames are numbered otherwise.
 
         Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -30,8 +30,23 @@ class Detector(Protocol):
 
     def detect(self, frame: Frame) -> list[Detection] | None:
         """The things in a frame, best first; None if the detector knows nothing of this frame, as a file of
-        boxes may. `frame` carries an image."""
+        boxes may. `frame` carries an image.
+
+        A detector may also have a method `remark(unit)`; see `remark_of`."""
         ...
+
+
+def remark_of(detector: Detector, unit: str) -> str | None:
+    """What a detector warns of once all frames were looked at: what its method `remark(unit)` says.
+
+    Args:
+        unit: what was looked at, 'frame' or 'picture'.
+
+    Returns:
+        None if there is nothing to say, or if the detector has no such method.
+    """
+    remark: Callable[[str], str | None] | None = getattr(detector, "remark", None)
+    return None if remark is None else remark(unit)
 
 
 def inside(box_xyxy: Sequence[float], label: str, score: float, size_hw: tuple[int, int]) -> Detection | None:

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidseg.detectors.boxes_file import BoxesFile
+from vidseg.detectors.contract import remark_of
 from vidseg.errors import DecodeError, OutputError, PromptError, RunError, SourceError, VidsegError
 from vidseg.out_of_memory import explained
 from vidseg.pipeline.build_writers import build_writers
@@ -207,7 +207,7 @@ class Execution:
         return Ending(status, outputs, error)
 
     def _remark_on_detector(self) -> None:
-        if isinstance(self._detector, BoxesFile) and (remark := self._detector.remark()) is not None:
+        if self._detector is not None and (remark := remark_of(self._detector, "frame")) is not None:
             self.video.remark(remark)
 
     def _frames(self, pass_idx: int, behind: int | None) -> Iterator[Frame]:

@@ -64,7 +64,7 @@ def add_sampler_arguments(
 def run(args: argparse.Namespace) -> int:
     check_stills_arguments(args)
     from vidseg.detectors import open_detector
-    from vidseg.detectors.boxes_file import BoxesFile
+    from vidseg.detectors.contract import remark_of
     from vidseg.errors import ConfigError
     from vidseg.pipeline.stills.everything import everything
     from vidseg.pipeline.stills.pictures import list_pictures
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
 
     def remarks() -> list[str]:
         # What a resumed run used before is not known.
-        remark = detector.remark("picture") if isinstance(detector, BoxesFile) and not args.resume else None
+        remark = None if detector is None or args.resume else remark_of(detector, "picture")
         return [] if remark is None else [remark]
 
     return run_stills(args, pictures, find, facts, tags=False, remarks=remarks)
