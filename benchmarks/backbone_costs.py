@@ -13,8 +13,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-import torch
-from engine_speed import cpu_name
+from this_machine import described
 
 from vidseg.eval.bench_images import ImageBenchOptions, bench_images
 from vidseg.trackers.configs import read_config, tracker_names
@@ -30,7 +29,7 @@ def main() -> None:
     args = parser.parse_args()
     options = ImageBenchOptions(pictures=args.pictures, threads=args.threads)
     configs = {name: read_config(name)[1] for name in args.models or sorted(tracker_names())}
-    print(f"{cpu_name()}, {args.threads} threads, torch {torch.__version__}, CPU milliseconds\n")
+    print(f"{described(args.threads)}, CPU milliseconds\n")
     print("| model | backbone | parameters M | GFLOPs | without attention | encoder ms | decoder ms |")
     print("|---|---|---|---|---|---|---|")
     for name, config in configs.items():

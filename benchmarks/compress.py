@@ -31,8 +31,8 @@ from typing import Any
 import numpy as np
 import torch
 from davis import frames_of, truths_of
-from engine_speed import cpu_name
 from PIL import Image
+from this_machine import described
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=8, help="of a golden")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"{cpu_name()}, 1 thread, torch {torch.__version__}, {time.strftime('%B %Y')}\n")
+    print(f"{described(threads=1)}, {time.strftime('%B %Y')}\n")
     print("| model | variant | MB | CPU ms a frame | peak MiB | IoU | J |\n|---|---|---|---|---|---|---|")
     for name in args.models:
         if name == "vidseg-nano":

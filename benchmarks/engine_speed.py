@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 import vidseg
+from vidseg.eval.machine import machine
 from vidseg.trackers.contract import Frame
 
 REFERENCE_CONFIG = {"sam2.1-hiera-tiny": "sam2.1_hiera_t", "sam2-hiera-tiny": "sam2_hiera_t"}
@@ -86,7 +87,7 @@ def main() -> None:
         print_ratios(objects, {name: row["seconds_a_frame"] for name, row in times.items()})
     facts = {
         "machine": platform.processor() or platform.machine(),
-        "cpu": cpu_name(),
+        "cpu": machine()["processor"],
         "threads": options.threads,
         "device": options.device,
         "torch": torch.__version__,
@@ -203,14 +204,6 @@ def _timed(a: torch.Tensor, device: str) -> float:
     a @ a
     synchronise(device)
     return time.perf_counter() - start
-
-
-def cpu_name() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return "unknown"
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from engine_speed import PRIMED_FRAMES, SIZE_HW, cpu_name, frame_at, primed_engine
+from engine_speed import PRIMED_FRAMES, SIZE_HW, frame_at, primed_engine
+from this_machine import described
 
 import vidseg
 
@@ -213,7 +214,7 @@ def timed_step(spent: Seconds, step: Callable[[int], object], index: int) -> Sec
 
 
 def report(medians: dict[tuple[str, str], Seconds], threads: int) -> None:
-    print(f"{cpu_name()}, {threads} threads, torch {torch.__version__}")
+    print(f"{described(threads)}")
     gflop = 2 * MATRIX_SIZE**3 / 1e9
     products = {dtype: row for (name, dtype), row in medians.items() if name == "matrix product"}
     for dtype, row in products.items():

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from engine_speed import cpu_name
+from this_machine import described
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
@@ -53,7 +53,7 @@ def main() -> None:
     declare_torchvision_operators()
     checkouts = dict(pair.split("=", 1) for pair in options.official)
 
-    print(f"{cpu_name()}, {options.threads} threads, torch {torch.__version__}, CPU seconds a picture\n")
+    print(f"{described(options.threads)}, CPU seconds a picture\n")
     print("| model | parameters | side | type | official | vidseg | ratio | differ by |")
     print("|---|---|---|---|---|---|---|---|")
     for name in options.models:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from engine_speed import cpu_name
+from this_machine import described
 
 from vidseg.compression.arguments import box_of
 from vidseg.export.int8.compress import compress_int8
@@ -49,7 +49,7 @@ def main() -> None:
             each.name: TrackerOptions.of(each / "tracker.yaml") for each in (float32, int8)
         }
         calls = {name: calls_of(build_tracker(options)) for name, options in names.items()}
-        print(f"{cpu_name()}, 1 thread, torch {torch.__version__}, CPU milliseconds\n")
+        print(f"{described(threads=1)}, CPU milliseconds\n")
         took = timed(calls, args.rounds)
     print(f"{'part':<14}" + "".join(f"{name:>9}" for name in calls) + "   int8 of torch, of float32")
     for part in (*PARTS, "both"):

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from engine_speed import cpu_name
+from this_machine import described
 
 from vidseg.eval.bench import computing_part_of
 from vidseg.export.write import export
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    print(f"{cpu_name()}, {args.threads} threads, torch {torch.__version__}, CPU milliseconds a frame\n")
+    print(f"{described(args.threads)}, CPU milliseconds a frame\n")
     for name in args.trackers:
         compare(name, args.image_size, args.frames)
 

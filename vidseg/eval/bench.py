@@ -53,8 +53,10 @@ class Measured:
     """The measurements of one tracker."""
 
     name: str
-    parameters: int | None = None
-    weight_bytes: int | None = None
+    parameters: int
+    """Number of the model's weights; 0 without a torch model."""
+    weight_bytes: int
+    """Size of these weights as they are held in memory."""
     gflops: float | None = None
     """Operations of one frame with a full memory, 10^9; a multiply-add counts as two. None without a torch
     model."""
@@ -147,8 +149,8 @@ class _Subject:
         )
         return Measured(
             name=self.tracker.name,
-            parameters=sum(p.numel() for p in weights) if weights else 0,
-            weight_bytes=sum(p.numel() * p.element_size() for p in weights) if weights else 0,
+            parameters=sum(p.numel() for p in weights),
+            weight_bytes=sum(p.numel() * p.element_size() for p in weights),
             gflops=self.gflops,
             gflops_by_stage=self.gflops_by_stage,
             ms=statistics.median(self.ms),
@@ -252,7 +254,7 @@ def efficiency(rows: Sequence[Measured], reference: str | None = None) -> list[d
         table.append(
             {
                 "name": row.name,
-                "parameters_m": (row.parameters or 0) / 1e6,
+                "parameters_m": row.parameters / 1e6,
                 "gflops": row.gflops,
                 "eer": eer,
                 "frames_per_second": row.frames_per_second,
@@ -264,7 +266,7 @@ def efficiency(rows: Sequence[Measured], reference: str | None = None) -> list[d
 
 def as_document(rows: Sequence[Measured], options: BenchOptions, reference: str | None) -> dict[str, Any]:
     """The measurements as JSON values."""
-    from vidseg.eval.evaluate import machine
+    from vidseg.eval.machine import machine
     from vidseg.pipeline.run_record import versions
 
     return {

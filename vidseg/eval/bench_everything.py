@@ -98,7 +98,7 @@ def as_document(
     rows: Sequence[EverythingMeasured], options: ImageBenchOptions, points_per_side: int
 ) -> dict[str, Any]:
     """The measurements as JSON values."""
-    from vidseg.eval.evaluate import machine
+    from vidseg.eval.machine import machine
     from vidseg.pipeline.run_record import versions
 
     return {

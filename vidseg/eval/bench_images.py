@@ -200,7 +200,7 @@ def as_document(
     rows: Sequence[ImageMeasured], options: ImageBenchOptions, reference: str | None
 ) -> dict[str, Any]:
     """The measurements as JSON values."""
-    from vidseg.eval.evaluate import machine
+    from vidseg.eval.machine import machine
     from vidseg.pipeline.run_record import versions
 
     eer = efficiency(rows, reference)

@@ -13,7 +13,6 @@ import csv
 import io
 import json
 import os
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -24,6 +23,7 @@ from vidseg.errors import InputError, VidsegError
 from vidseg.eval.datasets import open_dataset
 from vidseg.eval.datasets.contract import DataSet
 from vidseg.eval.evaluation_folder import RESULTS, about_before, check_folder, claim
+from vidseg.eval.machine import machine
 from vidseg.eval.protocols import build_protocol
 from vidseg.eval.protocols.contract import SequenceScore
 from vidseg.eval.report import write_report
@@ -144,29 +144,6 @@ def as_csv(results: dict[str, Any]) -> str:
     return text.getvalue()
 
 
-def machine() -> dict[str, Any]:
-    """The facts about this machine that matter for speed."""
-    import torch
-
-    facts: dict[str, Any] = {
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "gpu": None,
-    }
-    if torch.cuda.is_available():
-        facts["gpu"] = torch.cuda.get_device_name()
-    return facts
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
-
-
 def _chosen(data: DataSet, names: Sequence[str] | None) -> DataSet:
     if names is None:
         return data
@@ -231,8 +208,7 @@ def _tracker_facts(out: Path, done: list[str]) -> dict[str, Any]:
     """What the tracker said about itself where it ran, such as the device that 'auto' chose."""
     if not done:
         return {}
-    record = json.loads((out / RUNS / done[0] / "run.json").read_text(encoding="utf-8"))
-    facts: dict[str, Any] = record["tracker_facts"]
+    facts: dict[str, Any] = read_record(out / RUNS / done[0] / RUN_RECORD)["tracker_facts"]
     return facts
 
 

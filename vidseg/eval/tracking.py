@@ -7,7 +7,6 @@ OUT/masks/SEQUENCE/   the same masks under the data set's names, for scoring and
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -238,7 +237,7 @@ def _pool(stage: SequenceStage, first_job: Job, workers: Workers, *, device: str
 def _outcome(name: str, ended: batch.JobOutcome, out: Path) -> SequenceOutcome:
     if ended.status != "done":
         return SequenceOutcome(name=name, status="failed", frames=ended.frames, error=ended.reason)
-    record = json.loads((out / RUNS / ended.id / "run.json").read_text(encoding="utf-8"))
+    record = read_record(out / RUNS / ended.id / RUN_RECORD)
     return SequenceOutcome(
         name=name,
         status="done",

@@ -160,7 +160,7 @@ def _everything(
 
 def _memory(choices: Sequence[TrackerOptions], args: argparse.Namespace) -> int:
     from vidseg.eval.bench_memory import as_text, bench_memory
-    from vidseg.eval.evaluate import machine
+    from vidseg.eval.machine import machine
     from vidseg.pipeline.run_record import versions
 
     rows = [bench_memory(choice, threads=args.threads) for choice in choices]
@@ -180,7 +180,7 @@ def as_text(rows: Sequence[Measured]) -> str:
     head += "".join(f" {name:>9}" for name in stages)
     lines = [f"{head} {'frames/s':>9} {'peak MiB':>9} {'KiB/frame':>10} {'J&F':>6}"]
     for row in rows:
-        line = f"{row.name:<{width}} {(row.parameters or 0) / 1e6:9.1f} {_shown(row.gflops, 9)} {row.ms:9.1f}"
+        line = f"{row.name:<{width}} {row.parameters / 1e6:9.1f} {_shown(row.gflops, 9)} {row.ms:9.1f}"
         line += "".join(f" {_shown(row.ms_by_stage.get(name), 9)}" for name in stages)
         peak = row.peak_memory_bytes.get("gpu", row.peak_memory_bytes.get("host", 0)) / 2**20
         growth = None if row.growth_bytes_per_frame is None else row.growth_bytes_per_frame / 1024

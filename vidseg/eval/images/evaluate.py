@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidseg.errors import InputError, VidsegError
-from vidseg.eval.evaluate import machine
 from vidseg.eval.evaluation_folder import RESULTS, about_before, check_folder, claim
 from vidseg.eval.images.coco import AnnotatedPictures, open_pictures
 from vidseg.eval.images.detected import average_precision, masks_of_picture, read_detections
 from vidseg.eval.images.names import COCO_DETECTIONS, COCO_PROMPTS
 from vidseg.eval.images.prompted import PROMPTS, ious_of_picture, mean_ious
 from vidseg.eval.images.published import published_of
+from vidseg.eval.machine import machine
 from vidseg.eval.scoring import without_nan
 from vidseg.pipeline.atomic import write_json
 from vidseg.pipeline.run_record import versions
