@@ -227,6 +227,8 @@ def test_names_and_files_are_checked_before_torch_is_loaded(place: Path) -> None
         "segment frames --box 1,1,9,9 --tracker nosuch",
         "everything frames --format nosuch",
         "everything nowhere",
+        "everything frames --sampler nosuch",
+        "everything frames --set nosuch=1",
         "everything frames --sampler grid --detector det.json",
         "compress --int8 --calibrate nowhere.mp4 --out out",
         "compress nosuch --int8 --calibrate clip.mp4 --out out",

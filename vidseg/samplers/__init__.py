@@ -13,7 +13,8 @@ proposals      masks that are held as bits while a sampler works
 found          the public result
 nms, points, settings, small_regions   the parts they share
 
-Samplers stand below models and know none of them: an embedding passes itself as a `PromptedPicture`.
+Samplers stand below models and know none of them: an embedding passes itself as a `PromptedPicture`. Torch is
+imported as a sampler begins to ask, so that names and settings can be checked without it.
 """
 
 from vidseg.samplers.asking import Asking as Asking

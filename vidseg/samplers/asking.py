@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from vidseg.masks import stability
 from vidseg.samplers.picture import PromptedPicture
@@ -19,16 +17,17 @@ from vidseg.samplers.settings import PointSettings
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from torch import Tensor
 
     from vidseg.samplers.points import Crop
+
+    Visit = Callable[[Tensor], object]
+    """Is given the logits (M x H x W) of masks that are kept."""
 
 CANDIDATES = 3
 """How many masks a point is expected to have; only the size of chunks depends on it."""
 COPIES = 3
 """Resizing, comparing and cutting hold about this many arrays as large as the logits."""
-
-Visit = Callable[[Tensor], object]
-"""Is given the logits (M x H x W) of masks that are kept."""
 
 
 class Asking:
@@ -48,7 +47,6 @@ class Asking:
     def size_hw(self) -> tuple[int, int]:
         return self.picture.size_hw
 
-    @torch.inference_mode()
     def points(
         self, points_xy: npt.NDArray[Any], settings: PointSettings, visit: Visit | None = None
     ) -> list[Proposal]:
@@ -58,32 +56,37 @@ class Asking:
             points_xy: N x 2.
             visit: is given the logits of masks that are kept, at the picture's size.
         """
+        import torch
+
         kept: list[Proposal] = []
-        for chunk in self._chunks(self.to_ask(points_xy), settings):
-            self.num_asked += len(chunk)
-            logits_nkhw, ious_nk = self.picture.at_points(chunk, settings.first_iou_thresh)
-            sources = np.repeat(np.arange(len(chunk)), ious_nk.shape[1])
-            logits, ious = logits_nkhw.flatten(0, 1), ious_nk.flatten()
-            if settings.pred_iou_thresh > 0:
-                # Before resizing, because it is the cheaper check of the two.
-                good = (ious > settings.pred_iou_thresh).cpu()
-                logits, ious, sources = logits[good], ious[good], sources[good.numpy()]
-            for some in self._fitting(len(ious), settings.memory_mb):
-                points = [(float(x), float(y)) for x, y in chunk[sources[some]]]
-                kept += self._kept(logits[some], ious[some], points, settings, visit)
+        with torch.inference_mode():
+            for chunk in self._chunks(self.to_ask(points_xy), settings):
+                self.num_asked += len(chunk)
+                logits_nkhw, ious_nk = self.picture.at_points(chunk, settings.first_iou_thresh)
+                sources = np.repeat(np.arange(len(chunk)), ious_nk.shape[1])
+                logits, ious = logits_nkhw.flatten(0, 1), ious_nk.flatten()
+                if settings.pred_iou_thresh > 0:
+                    # Before resizing, because it is the cheaper check of the two.
+                    good = (ious > settings.pred_iou_thresh).cpu()
+                    logits, ious, sources = logits[good], ious[good], sources[good.numpy()]
+                for some in self._fitting(len(ious), settings.memory_mb):
+                    points = [(float(x), float(y)) for x, y in chunk[sources[some]]]
+                    kept += self._kept(logits[some], ious[some], points, settings, visit)
         return kept
 
-    @torch.inference_mode()
     def boxes(self, boxes_xyxy: npt.NDArray[Any], settings: PointSettings) -> list[Proposal]:
         """The mask of each box, in the boxes' order. None is dropped: a detector vouches for it."""
+        import torch
+
         found: list[Proposal] = []
-        for chunk in self._chunks(boxes_xyxy, settings):
-            self.num_asked += len(chunk)
-            logits_nkhw, ious_nk = self.picture.in_boxes(chunk)
-            for some in self._fitting(len(chunk), settings.memory_mb):
-                full = self.picture.to_picture(logits_nkhw[some, 0])
-                stable = stability(full, settings.stability_score_offset)
-                found += _proposals(full > 0, logits_nkhw[some, 0], ious_nk[some, 0], stable, None)
+        with torch.inference_mode():
+            for chunk in self._chunks(boxes_xyxy, settings):
+                self.num_asked += len(chunk)
+                logits_nkhw, ious_nk = self.picture.in_boxes(chunk)
+                for some in self._fitting(len(chunk), settings.memory_mb):
+                    full = self.picture.to_picture(logits_nkhw[some, 0])
+                    stable = stability(full, settings.stability_score_offset)
+                    found += _proposals(full > 0, logits_nkhw[some, 0], ious_nk[some, 0], stable, None)
         return found
 
     def crop(self, crop: Crop) -> Asking:

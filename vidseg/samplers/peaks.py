@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-import torch
 from pydantic import Field
 
 from vidseg.errors import CheckpointError, ConfigError
@@ -22,13 +21,14 @@ from vidseg.samplers.asking import Asking
 from vidseg.samplers.boxes import inside
 from vidseg.samplers.grid import without_overlaps
 from vidseg.samplers.picture import FeatureMap
-from vidseg.samplers.prompt_head import HINT, PromptHead, load_head, peaks_of
 from vidseg.samplers.proposals import Proposal
-from vidseg.samplers.settings import Count, PointSettings, Share
+from vidseg.samplers.settings import HEAD_HINT, Count, PointSettings, Share
 from vidseg.samplers.small_regions import without_small_regions
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from vidseg.samplers.prompt_head import PromptHead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class PeakSettings(PointSettings):
         if self.weights is None:
             raise ConfigError(
                 "the sampler 'peaks' was given no weights of a prompt head",
-                hint="weights=FILE.safetensors, --set weights=FILE.safetensors; " + HINT,
+                hint="weights=FILE.safetensors, --set weights=FILE.safetensors; " + HEAD_HINT,
             )
 
 
@@ -118,6 +118,10 @@ class _Places:
     """
 
     def __init__(self, asking: Asking, settings: PeakSettings) -> None:
+        import torch
+
+        from vidseg.samplers.prompt_head import load_head
+
         features = asking.picture.features
         if features is None:
             raise ConfigError(
@@ -142,6 +146,8 @@ class _Places:
         Args:
             covered: H x W; peaks on these pixels are left out.
         """
+        from vidseg.samplers.prompt_head import peaks_of
+
         most = min(self._settings.prompts_per_step, self._settings.max_prompts - self._asked.sum())
         rows, columns = peaks_of(self._confidence_hw, radius, self._settings.peak_thresh).numpy().T
         centres = np.stack((columns, rows), axis=1) + 0.5

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from vidseg.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from torch import Tensor
 
     from vidseg.samplers.points import Crop
 
@@ -106,6 +105,8 @@ class DecodedPicture:
         return self.size_hw
 
     def at_points(self, points_xy: Array, least_first_iou: float = 0.0) -> tuple[Tensor, Tensor]:
+        import torch
+
         logits, ious = (torch.as_tensor(x).float() for x in self._decode(points_xy))
         wanted = (len(points_xy), ious.shape[-1], *self.size_hw)
         if tuple(logits.shape) != wanted or tuple(ious.shape) != wanted[:2]:

@@ -23,11 +23,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidseg.errors import CheckpointError, told
+from vidseg.samplers.settings import HEAD_HINT
 
 MODEL_KEY = "model_weights_sha256"
 """Key of the file's metadata: the digest of the weights of the model on whose features the head was trained.
 """
-HINT = "make one: vidseg train recipes/prompt-head-nano.yaml (docs/training.md)"
 
 
 class Proposed(NamedTuple):
@@ -87,7 +87,7 @@ def head_of(state: Mapping[str, Tensor], where: str) -> PromptHead:
         head = PromptHead(channels, width, blocks)
         head.load_state_dict(state)
     except (KeyError, RuntimeError, ValueError):
-        raise CheckpointError("these are no weights of a prompt head", where=where, hint=HINT) from None
+        raise CheckpointError("these are no weights of a prompt head", where=where, hint=HEAD_HINT) from None
     return head.eval().requires_grad_(False)
 
 
@@ -101,7 +101,7 @@ def load_head(path: str | PathLike[str], device: torch.device) -> PromptHead:
         written = Path(path).stat().st_mtime_ns
     except OSError as failure:
         raise CheckpointError(
-            f"the prompt head cannot be read ({told(failure)})", where=str(path), hint=HINT
+            f"the prompt head cannot be read ({told(failure)})", where=str(path), hint=HEAD_HINT
         ) from None
     return _loaded(str(path), written, device)
 
@@ -116,7 +116,7 @@ def _loaded(path: str, written: int, device: torch.device) -> PromptHead:
             metadata: dict[str, str] = file.metadata() or {}
     except (SafetensorError, OSError) as failure:
         raise CheckpointError(
-            f"the prompt head is no safetensors file ({told(failure)})", where=path, hint=HINT
+            f"the prompt head is no safetensors file ({told(failure)})", where=path, hint=HEAD_HINT
         ) from None
     head = head_of(state, path).to(device)
     head.model_weights_sha256 = metadata.get(MODEL_KEY)

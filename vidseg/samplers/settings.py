@@ -13,6 +13,9 @@ from pydantic import Field
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
+HEAD_HINT = "make one: vidseg train recipes/prompt-head-nano.yaml (docs/training.md)"
+"""How to get the prompt head that the sampler `peaks` needs."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PointSettings:

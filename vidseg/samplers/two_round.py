@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from pydantic import Field
-from torch import Tensor
 
 from vidseg.samplers.asking import Asking
 from vidseg.samplers.grid import without_overlaps
@@ -22,6 +21,7 @@ from vidseg.samplers.small_regions import without_small_regions
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from torch import Tensor
 
 TILE = 4
 """A coarse point stands for this many dense points along each side."""

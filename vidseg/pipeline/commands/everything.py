@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     from vidseg.errors import ConfigError
     from vidseg.pipeline.stills.everything import everything
     from vidseg.pipeline.stills.pictures import list_pictures
+    from vidseg.samplers.table import settings_of
 
     if args.text is not None and args.detector is None:
         raise ConfigError("--text needs a detector that looks for it", hint="--detector owlv2")
@@ -79,10 +80,8 @@ def run(args: argparse.Namespace) -> int:
     settings = dict(args.set)
     if sampler == "boxes" and args.detector is None and "boxes" not in settings:
         raise ConfigError("the sampler 'boxes' needs a detector", hint="--detector boxes.json")
-    pictures = list_pictures(args.source)
-    from vidseg.samplers.table import settings_of  # needs torch
-
     settings_of(sampler, settings)  # tell of misspelt names before a model is loaded
+    pictures = list_pictures(args.source)
     detector = None if args.detector is None else open_detector(args.detector, args.text or ())
 
     def find(segmenter: ImageSegmenter, picture: Picture, image: npt.NDArray[np.uint8]) -> PictureMasks:
