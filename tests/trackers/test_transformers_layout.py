@@ -1,4 +1,4 @@
-"""Weights under the names of the transformers library: both ways, and beside the library itself."""
+"""Weights under the names of the transformers library: renamed, and beside the library itself."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import vidseg
 from support.official_image import declare_torchvision_operators, picture
 from support.parity import VIDEO_HW, as_frames, moving_picture, weights_for
 from support.seeded import seeded_weights
+from support.transformers_weights import to_transformers
 from vidseg.errors import CheckpointError
 from vidseg.trackers.build import EngineSettings, expected_shapes
 from vidseg.trackers.registry import read_config
@@ -24,7 +25,6 @@ from vidseg.trackers.weights.transformers_layout import (
     THEIR_PLACES,
     from_transformers,
     is_transformers,
-    to_transformers,
 )
 
 SIZE = 256

@@ -1,9 +1,8 @@
-"""Converts names of weights between the transformers library and the official checkpoints of SAM 2 and
-EdgeTAM.
+"""Converts names of weights from those of the transformers library to those of official checkpoints.
 
-Its classes `Sam2VideoModel`, `Sam2Model` (pictures alone) and `EdgeTamVideoModel` hold the same numbers under
-other names. They store three things differently: the embeddings of points are one matrix, keys and values of
-EdgeTAM's perceiver are two, and the random matrix of places is held twice.
+The library's `Sam2VideoModel`, `Sam2Model` (pictures alone) and `EdgeTamVideoModel` hold the numbers of SAM 2
+and EdgeTAM under other names. They store three things differently: the embeddings of points are one matrix,
+keys and values of EdgeTAM's perceiver are two, and the random matrix of places is held twice.
 """
 
 from __future__ import annotations
@@ -132,8 +131,8 @@ _PERCEIVER = [
     ),
 ]
 
-_FEEDFORWARD = [(f"memory_attention.layers.*.linear{n}",) * 2 for n in (1, 2)]
-_EDGETAM_FEEDFORWARD = [
+FEEDFORWARD = [(f"memory_attention.layers.*.linear{n}",) * 2 for n in (1, 2)]
+EDGETAM_FEEDFORWARD = [
     (f"memory_attention.layers.*.linear{n}", f"memory_attention.layers.*.mlp.{theirs}")
     for n, theirs in ((1, "up_proj"), (2, "down_proj"))
 ]
@@ -159,7 +158,6 @@ THEIR_PLACES = (
 )
 POINTS = [f"sam_prompt_encoder.point_embeddings.{label}.weight" for label in range(4)]
 THEIR_POINTS = "prompt_encoder.point_embed.weight"
-_KEYS_VALUES = re.compile(r"(spatial_perceiver\.layers\.\d+)\.(attn|self_attn)\.to_kv\.weight")
 _THEIR_KEYS = re.compile(r"(spatial_perceiver\.layers\.\d+)\.(cross|self)_attention\.([kv])_proj\.weight")
 
 
@@ -172,7 +170,7 @@ def from_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same weights under the official names; a name that the table does not have stays as it is."""
     import torch
 
-    rename = Renamer([(theirs, ours) for ours, theirs in (*RENAMES, *_EDGETAM_FEEDFORWARD, *_FEEDFORWARD)])
+    rename = Renamer([(theirs, ours) for ours, theirs in (*RENAMES, *EDGETAM_FEEDFORWARD, *FEEDFORWARD)])
     official: dict[str, Tensor] = {}
     halves: dict[str, dict[str, Tensor]] = {}
     for name, value in state.items():
@@ -189,25 +187,3 @@ def from_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, pair in halves.items():
         official[name] = torch.cat([pair[half] for half in sorted(pair)])
     return official
-
-
-def to_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of SAM 2 or EdgeTAM under the library's names."""
-    import torch
-
-    is_edgetam = any(name.startswith("spatial_perceiver.") for name in state)
-    rename = Renamer([*RENAMES, *(_EDGETAM_FEEDFORWARD if is_edgetam else _FEEDFORWARD)])
-    theirs: dict[str, Tensor] = {}
-    for name, value in state.items():
-        if name == PLACES:
-            theirs |= dict.fromkeys(THEIR_PLACES, value)
-        elif found := _KEYS_VALUES.fullmatch(name):
-            layer, part = found.groups()
-            kind = "cross" if part == "attn" else "self"
-            for half, rows in zip("kv", value.chunk(2), strict=True):
-                theirs[f"{layer}.{kind}_attention.{half}_proj.weight"] = rows.clone()
-        elif name not in POINTS:
-            theirs[rename(name)] = value
-    if all(name in state for name in POINTS):
-        theirs[THEIR_POINTS] = torch.cat([state[name] for name in POINTS])
-    return theirs
