@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import threading
 import time
 from pathlib import Path
@@ -216,3 +217,15 @@ def test_scratch_of_killed_workers_is_removed_by_those_that_live(tmp_path: Path)
     assert folder.is_dir()
     alive.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_locks_the_scratch_of_others_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    alive, other = Scratch(tmp_path), Scratch(tmp_path)
+    folder = alive.folder("job")
+    other.folder("job")
+    other.close()
+    assert folder.is_dir()
+    alive.close()

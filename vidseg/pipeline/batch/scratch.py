@@ -8,11 +8,14 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from vidseg.pipeline.file_lock import lock
+
 _LOCK = "lock"
 
 
 class Scratch:
-    """A temporary folder of this process. Folders that killed processes left beside it are removed.
+    """A temporary folder of this process. Folders that killed processes left beside it are removed where
+    files can be locked, which tells them from those in use.
 
     Args:
         root: folder in which it is made; None: that of the system for temporary files.
@@ -31,7 +34,7 @@ class Scratch:
             self._folder = Path(tempfile.mkdtemp(dir=self._root))
             new = self._folder / f"{_LOCK}.new"
             self._lock = os.open(new, os.O_CREAT | os.O_RDWR)
-            _lock(self._lock)
+            lock(self._lock)
             os.replace(new, self._folder / _LOCK)  # from now on other processes may look for the lock
         folder = self._folder / name
         shutil.rmtree(folder, ignore_errors=True)
@@ -48,22 +51,11 @@ class Scratch:
             self._root.rmdir()
 
     def _sweep(self) -> None:
-        for lock in self._root.glob(f"*/{_LOCK}"):
+        for path in self._root.glob(f"*/{_LOCK}"):
             with contextlib.suppress(OSError):
-                held = os.open(lock, os.O_RDWR)
+                held = os.open(path, os.O_RDWR)
                 try:
-                    _lock(held)
-                    shutil.rmtree(lock.parent, ignore_errors=True)
+                    if lock(held):
+                        shutil.rmtree(path.parent, ignore_errors=True)
                 finally:
                     os.close(held)
-
-
-def _lock(file: int) -> None:
-    """Hold a lock until this process ends.
-
-    Raises:
-        OSError: another process holds it.
-    """
-    import fcntl
-
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
