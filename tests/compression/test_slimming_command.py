@@ -150,8 +150,8 @@ def test_pictures_that_cannot_be_read_leave_nothing(
 KILLED = """
 import os, signal, sys
 from vidseg import cli
-from vidseg.compression import result
-result.mask_iou = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # all files but the report are written
+from vidseg.compression import original
+original.mask_iou = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # all files but the report are written
 cli.main(sys.argv[1:])
 """
 
