@@ -32,10 +32,8 @@ class ZeroShotDetector:
         self._threshold = LOWEST_SCORE if threshold is None else threshold
 
     @classmethod
-    def open(
-        cls, model: str, texts: tuple[str, ...], threshold: float | None = None, device: str = "auto"
-    ) -> ZeroShotDetector:
-        """Open a model.
+    def open(cls, model: str, texts: tuple[str, ...], threshold: float | None = None) -> ZeroShotDetector:
+        """Open a model, on a GPU if there is one.
 
         Args:
             model: a folder, or the name of a model in the library's cache.
@@ -68,7 +66,7 @@ class ZeroShotDetector:
                 f"the detector '{model}' cannot be opened ({first_line})",
                 hint=f"get it first: hf download {model}; or give its folder",
             ) from None
-        return cls(model, network.eval().to(pick_device(device)), processor, texts, threshold)
+        return cls(model, network.eval().to(pick_device("auto")), processor, texts, threshold)
 
     @torch.inference_mode()
     def detect(self, frame: Frame) -> list[Detection]:

@@ -14,7 +14,9 @@ from vidseg.compression.supernet.choices import Choices
 from vidseg.compression.supernet.subnet import Subnet
 from vidseg.errors import ConfigError
 
-POPULATION, GENERATIONS = 16, 6
+POPULATION = 16
+"""How many subnets are judged at first and in each generation, unless they were judged before."""
+GENERATIONS = 6
 PARENTS = 4
 """How many of the best are mixed and mutated."""
 
@@ -37,8 +39,6 @@ def search(
     milliseconds: Callable[[Subnet], float],
     budget: float,
     *,
-    population: int = POPULATION,
-    generations: int = GENERATIONS,
     seed: int = 0,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Found:
@@ -68,15 +68,15 @@ def search(
         if subnet not in seen:
             seen[subnet] = apart(subnet)
 
-    for subnet in (choices.largest, choices.smallest, *(choices.draw(rng) for _ in range(population - 2))):
+    for subnet in (choices.largest, choices.smallest, *(choices.draw(rng) for _ in range(POPULATION - 2))):
         judge(subnet)
-    for generation in range(generations):
+    for generation in range(GENERATIONS):
         parents = sorted(seen, key=seen.__getitem__)[:PARENTS]
-        for number in range(population):
+        for number in range(POPULATION):
             if number % 2:
                 judge(choices.mixed(rng.choice(parents), rng.choice(parents), rng))
             else:
                 judge(choices.mutated(rng.choice(parents), rng))
-        tell(f"generation {generation + 1}/{generations}: distance {min(seen.values()):.4g}")
+        tell(f"generation {generation + 1}/{GENERATIONS}: distance {min(seen.values()):.4g}")
     best = min(seen, key=seen.__getitem__)
     return Found(best, seen[best], milliseconds(best), len(seen))

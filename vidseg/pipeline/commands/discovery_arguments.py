@@ -49,7 +49,7 @@ def add_discovery_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--threshold", type=float, metavar="S", help="lowest score of a detection (default: the detector's)"
     )
-    add_sampler_arguments(parser, default=None)
+    add_sampler_arguments(parser)
 
 
 def said_of_discovery(args: argparse.Namespace) -> dict[str, Any] | None:

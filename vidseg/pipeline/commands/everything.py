@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_stills_arguments(parser)
-    add_sampler_arguments(parser, default=None, shown="grid; with --detector boxes")
+    add_sampler_arguments(parser, default="grid; with --detector boxes")
     parser.add_argument(
         "--detector",
         metavar="SPEC",
@@ -34,21 +34,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--text", metavar="TEXT", help="what the detector looks for: 'red cup, dog'")
 
 
-def add_sampler_arguments(
-    parser: argparse.ArgumentParser, *, default: str | None, shown: str | None = None
-) -> None:
+def add_sampler_arguments(parser: argparse.ArgumentParser, *, default: str | None = None) -> None:
     """Add `--sampler` and `--set`.
 
     Args:
-        shown: what the help says of the default, if it is more than the default.
+        default: what the help says of the sampler that is taken if none is named.
     """
-    shown = shown or default
     group = parser.add_argument_group("sampler")
     group.add_argument(
         "--sampler",
-        default=default,
         metavar="NAME",
-        help=f"one of {', '.join(SAMPLERS)}, or a plug-in's" + (f" (default: {shown})" if shown else ""),
+        help=f"one of {', '.join(SAMPLERS)}, or a plug-in's" + (f" (default: {default})" if default else ""),
     )
     group.add_argument(
         "--set",

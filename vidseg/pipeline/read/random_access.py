@@ -34,28 +34,29 @@ class RandomAccess:
 
     Frames near each other, in rising order, cost least: the decoder stays open behind the last one.
 
-    Args:
-        keep_decoded: see `vidseg.read`.
-
     Raises:
         SourceError: see `vidseg.read`; or the source is live, or cannot be sought in.
     """
 
-    def __init__(self, source: str | PathLike[str], *, keep_decoded: bool = False) -> None:
+    def __init__(self, source: str | PathLike[str]) -> None:
         self.source = fspath(source)
-        self.keep_decoded = keep_decoded
-        with read(self.source, keep_decoded=keep_decoded) as opened:
+        self.keep_decoded = False
+        with read(self.source, keep_decoded=False) as opened:
             self.info: SourceInfo = opened.info
         if self.info.is_live or not self.info.can_seek:
             raise SourceError(f"'{self.info.name}' cannot be read again", hint="record it to a file first")
         self._video: _Video | None = None
         if self.info.kind == "video":
-            self._video = _Video(VideoFile(Path(self.source), keep_decoded=keep_decoded))
+            self._video = _Video(VideoFile(Path(self.source), keep_decoded=False))
         self.num_frames = self._count()
         """How many frames the source has."""
 
     def another(self, *, keep_decoded: bool = False) -> RandomAccess:
-        """The same source once more, opened on its own; what was learned of it is shared."""
+        """The same source once more, opened on its own; what was learned of it is shared.
+
+        Args:
+            keep_decoded: see `vidseg.read`; frames of the first one never are kept so.
+        """
         new = RandomAccess.__new__(RandomAccess)
         new.source, new.info, new.num_frames = self.source, self.info, self.num_frames
         new.keep_decoded = keep_decoded
