@@ -43,7 +43,7 @@ from vidseg.compression.low_bits.compress import compress_low_bits
 from vidseg.eval.metrics import region_j
 from vidseg.export.int8.compress import compress_int8
 from vidseg.export.write import export
-from vidseg.pipeline.run_record import peak_memory_bytes
+from vidseg.pipeline.machine import peak_memory_bytes
 from vidseg.trackers.low_bits_settings import Bits
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.registry import build_tracker

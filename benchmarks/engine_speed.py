@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 import vidseg
-from vidseg.eval.machine import machine
+from vidseg.pipeline.machine import machine
 from vidseg.trackers.contract import Frame
 
 REFERENCE_CONFIG = {"sam2.1-hiera-tiny": "sam2.1_hiera_t", "sam2-hiera-tiny": "sam2_hiera_t"}

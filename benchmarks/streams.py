@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 import vidseg
-from vidseg.pipeline.run_record import peak_memory_bytes
+from vidseg.pipeline.machine import peak_memory_bytes
 
 SIZE_HW = (720, 1280)
 WARM_UP = 10

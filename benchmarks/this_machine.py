@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from vidseg.eval.machine import machine
+from vidseg.pipeline.machine import machine
 
 
 def described(threads: int) -> str:

@@ -17,6 +17,7 @@ def parts_of(args: argparse.Namespace) -> list[str]:
 
 
 def add_box(parser: argparse.ArgumentParser) -> None:
+    """Add `--box`, which `box_of` reads."""
     parser.add_argument(
         "--box",
         metavar="X0,Y0,X1,Y1",

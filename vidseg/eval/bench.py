@@ -22,6 +22,7 @@ import numpy as np
 from vidseg.errors import InputError
 from vidseg.eval.operations import counter
 from vidseg.eval.turns import in_turns
+from vidseg.pipeline.machine import machine, peak_memory_bytes, versions
 from vidseg.trackers.options import TrackerOptions
 
 if TYPE_CHECKING:
@@ -139,8 +140,6 @@ class _Subject:
             self.scores.append(score)
 
     def measured(self) -> Measured:
-        from vidseg.pipeline.run_record import peak_memory_bytes
-
         model = _model_of(self.tracker)
         weights = [] if model is None else list(model.parameters())
         names = self.ms_by_stage[0]
@@ -266,9 +265,6 @@ def efficiency(rows: Sequence[Measured], reference: str | None = None) -> list[d
 
 def as_document(rows: Sequence[Measured], options: BenchOptions, reference: str | None) -> dict[str, Any]:
     """The measurements as JSON values."""
-    from vidseg.eval.machine import machine
-    from vidseg.pipeline.run_record import versions
-
     return {
         "machine": machine(),
         "versions": versions(),
@@ -316,6 +312,4 @@ def _resident_bytes() -> int:
         with open("/proc/self/statm") as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
-        from vidseg.pipeline.run_record import peak_memory_bytes
-
         return peak_memory_bytes().get("host", 0)

@@ -15,6 +15,7 @@ from vidseg.eval.bench import now_ms
 from vidseg.eval.bench_images import ImageBenchOptions
 from vidseg.eval.images.published import published_of
 from vidseg.eval.turns import in_turns
+from vidseg.pipeline.machine import machine, versions
 from vidseg.trackers.options import TrackerOptions
 
 SAMPLERS = ("grid", "two-round")
@@ -98,9 +99,6 @@ def as_document(
     rows: Sequence[EverythingMeasured], options: ImageBenchOptions, points_per_side: int
 ) -> dict[str, Any]:
     """The measurements as JSON values."""
-    from vidseg.eval.machine import machine
-    from vidseg.pipeline.run_record import versions
-
     return {
         "machine": machine(),
         "versions": versions(),

@@ -18,6 +18,7 @@ from vidseg.eval.bench import now_ms
 from vidseg.eval.images.published import published_of
 from vidseg.eval.operations import counter, without_attention
 from vidseg.eval.turns import in_turns
+from vidseg.pipeline.machine import machine, peak_memory_bytes, versions
 from vidseg.trackers.options import TrackerOptions
 
 if TYPE_CHECKING:
@@ -110,8 +111,6 @@ class _Subject:
             self.decoder_cpu_ms.append(1000 * (time.process_time() - encoded_cpu) / len(self.boxes))
 
     def measured(self) -> ImageMeasured:
-        from vidseg.pipeline.run_record import peak_memory_bytes
-
         weights = list(self.module.parameters())
         each = [ms for picture in self.boxes_ms for ms in picture]
         totals = {
@@ -200,9 +199,6 @@ def as_document(
     rows: Sequence[ImageMeasured], options: ImageBenchOptions, reference: str | None
 ) -> dict[str, Any]:
     """The measurements as JSON values."""
-    from vidseg.eval.machine import machine
-    from vidseg.pipeline.run_record import versions
-
     eer = efficiency(rows, reference)
     return {
         "machine": machine(),

@@ -23,7 +23,6 @@ from vidseg.errors import InputError, VidsegError
 from vidseg.eval.datasets import open_dataset
 from vidseg.eval.datasets.contract import DataSet
 from vidseg.eval.evaluation_folder import RESULTS, about_before, check_folder, claim
-from vidseg.eval.machine import machine
 from vidseg.eval.protocols import build_protocol
 from vidseg.eval.protocols.contract import SequenceScore
 from vidseg.eval.report import write_report
@@ -40,8 +39,9 @@ from vidseg.eval.tracking import (
 )
 from vidseg.pipeline.atomic import write_bytes, write_json
 from vidseg.pipeline.file_names import ESCAPED
+from vidseg.pipeline.machine import machine, versions
 from vidseg.pipeline.run_record import FILE_NAME as RUN_RECORD
-from vidseg.pipeline.run_record import read_record, versions
+from vidseg.pipeline.run_record import read_record
 from vidseg.trackers.discovery.looking import look_of
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.registry import build_tracker

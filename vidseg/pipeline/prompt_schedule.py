@@ -91,6 +91,7 @@ class PromptSchedule:
 
 
 def give(session: Session, obj_id: int, prompt: Prompt) -> None:
+    """Prompt a session for one object: its next frame is segmented by it."""
     if prompt.mask is not None:
         session.prompt(obj_id, mask=prompt.mask)
         return

@@ -7,38 +7,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timezone
 from fractions import Fraction
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 from vidseg.errors import InputError, OutputError, SourceError, VidsegError, told
 from vidseg.pipeline.atomic import write_json
+from vidseg.pipeline.machine import peak_memory_bytes, versions
 from vidseg.pipeline.read import SourceInfo
 from vidseg.pipeline.read.info import ASSUMED_FRAME_RATE
 from vidseg.pipeline.review import Review
 from vidseg.pipeline.writers import VideoDescription
 from vidseg.trackers.palette import colour_from_hex
-from vidseg.version import __version__
 
 FILE_NAME = "run.json"
 Status = Literal["running", "done", "partial", "interrupted", "failed"]
 RunStage = Literal["read", "track", "write"]
 
 _SAMPLE_BYTES = 1 << 20
-_STATUS = Path("/proc/self/status")
 _IDENTITY = ("prompts", "tracker", "configuration", "weights_sha256", "options")
 _SOURCE_IDENTITY = ("kind", "size_hw", "bytes", "sha256_of_ends")
 _OF_A_RECORD = {"status", "fingerprint", "frames_done", "outputs", "source", *_IDENTITY}
-_TOLD_PACKAGES = ("numpy", "torch", "opencv-python-headless", "av", "pillow", "pycocotools")
 
 
 class RunRecord:
@@ -287,39 +281,6 @@ def _contents(info: SourceInfo) -> dict[str, Any]:
             file.seek(max(0, size - _SAMPLE_BYTES))
             digest.update(file.read(_SAMPLE_BYTES))
     return {"bytes": size, "sha256_of_ends": digest.hexdigest()}
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Versions of vidseg, Python and the libraries that affect masks."""
-    found = {"vidseg": __version__, "python": platform.python_version()}
-    for package in _TOLD_PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def peak_memory_bytes() -> dict[str, int]:
-    """The most memory that this process has held so far, on the host and on a GPU in use."""
-    peak = {}
-    try:
-        import resource
-    except ModuleNotFoundError:  # Windows
-        pass
-    else:
-        unit = 1 if sys.platform == "darwin" else 1024
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        if _STATUS.exists():
-            # On Linux that begins with the peak of the process that started this one; its own is here, KiB.
-            lines = _STATUS.read_text(encoding="ascii", errors="replace").splitlines()
-            most = next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), most)
-        peak["host"] = most * unit
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
-        peak["gpu"] = int(torch.cuda.max_memory_allocated())
-    return peak
 
 
 def _now() -> str:

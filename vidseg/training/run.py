@@ -22,8 +22,8 @@ import torch
 
 from vidseg.errors import ConfigError, InputError, OutputError
 from vidseg.pipeline.atomic import write_json
+from vidseg.pipeline.machine import peak_memory_bytes, versions
 from vidseg.pipeline.out_folder import OutFolder
-from vidseg.pipeline.run_record import peak_memory_bytes, versions
 from vidseg.pipeline.stop import Stop
 from vidseg.trackers.device import pick_device
 from vidseg.trackers.registry import read_config

@@ -160,8 +160,7 @@ def _everything(
 
 def _memory(choices: Sequence[TrackerOptions], args: argparse.Namespace) -> int:
     from vidseg.eval.bench_memory import as_text, bench_memory
-    from vidseg.eval.machine import machine
-    from vidseg.pipeline.run_record import versions
+    from vidseg.pipeline.machine import machine, versions
 
     rows = [bench_memory(choice, threads=args.threads) for choice in choices]
     if args.json:

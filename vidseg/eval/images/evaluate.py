@@ -22,10 +22,9 @@ from vidseg.eval.images.detected import average_precision, masks_of_picture, rea
 from vidseg.eval.images.names import COCO_DETECTIONS, COCO_PROMPTS
 from vidseg.eval.images.prompted import PROMPTS, ious_of_picture, mean_ious
 from vidseg.eval.images.published import published_of
-from vidseg.eval.machine import machine
 from vidseg.eval.scoring import without_nan
 from vidseg.pipeline.atomic import write_json
-from vidseg.pipeline.run_record import versions
+from vidseg.pipeline.machine import machine, versions
 from vidseg.trackers.options import TrackerOptions
 
 if TYPE_CHECKING:

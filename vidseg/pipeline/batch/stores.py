@@ -60,6 +60,7 @@ def parent(address: str) -> str:
 
 
 def name_of(address: str) -> str:
+    """The name of the file or folder at an address."""
     if not is_remote(address):
         return local_path(address).name
     return addresses.name_of(address) or posixpath.basename(shown(address).rstrip("/")).strip(".")
@@ -89,16 +90,19 @@ def check_address(address: str) -> None:
 
 
 def exists(address: str) -> bool:
+    """Whether a file or a folder is at an address."""
     with _opened(address) as (fs, path):
         return bool(fs.exists(path))
 
 
 def is_folder(address: str) -> bool:
+    """Whether a folder is at an address."""
     with _opened(address) as (fs, path):
         return bool(fs.isdir(path))
 
 
 def size_of(address: str) -> int:
+    """The size of a file in bytes."""
     with _opened(address) as (fs, path):
         return int(fs.size(path))
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vidseg.errors import OutputError, RunError, VidsegError, told
 from vidseg.out_of_memory import explained
+from vidseg.pipeline.machine import versions
 from vidseg.pipeline.progress import Progress
-from vidseg.pipeline.run_record import versions
 from vidseg.pipeline.stills.folder import StillsFolder
 from vidseg.pipeline.stills.formats import COCO, encode, write_coco
 from vidseg.pipeline.stills.masks import PictureMasks
