@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
+    Box = tuple[float, float, float, float]
+
 
 def stability(logits: Tensor, delta: float) -> Tensor:
     """IoU of a mask cut at +delta with itself cut at -delta: ... x H x W to ...; 1 if both are empty."""
@@ -40,6 +42,16 @@ def tight_box(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
     if not len(xs):
         raise ValueError("an empty mask has no box")
     return int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1
+
+
+def box_iou(one: Box, other: Box) -> float:
+    """The intersection over union of two boxes (x0, y0, x1, y1); 0 if both are empty."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    shared = max(0.0, width) * max(0.0, height)
+    areas = [max(0.0, b[2] - b[0]) * max(0.0, b[3] - b[1]) for b in (one, other)]
+    whole = sum(areas) - shared
+    return shared / whole if whole > 0 else 0.0
 
 
 def box_xywh(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from vidseg.masks import box_iou
 from vidseg.memory.bank import Branch, MemoryFrame, Moment, ObjectBank, Offer, RecentFrames
 from vidseg.memory.policies.box_filter import BoxFilter
-from vidseg.memory.policies.boxes import box_iou, box_of, largest_region
+from vidseg.memory.policies.boxes import box_of, largest_region
 from vidseg.memory.policies.distractor_aware import DistractorAware
 from vidseg.memory.policies.memory_tree import MemoryTree
 from vidseg.memory.policies.motion_aware import MotionAware

@@ -16,16 +16,6 @@ def box_of(mask_hw: BoolArray) -> Box | None:
     return tight_box(mask_hw) if mask_hw.any() else None
 
 
-def box_iou(one: Box, other: Box) -> float:
-    """The intersection over union of two boxes."""
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    shared = max(0.0, width) * max(0.0, height)
-    areas = [max(0.0, b[2] - b[0]) * max(0.0, b[3] - b[1]) for b in (one, other)]
-    whole = sum(areas) - shared
-    return shared / whole if whole > 0 else 0.0
-
-
 def largest_region(mask_hw: BoolArray) -> BoolArray:
     """The largest 8-connected region of a mask; empty where the mask is."""
     import cv2

@@ -15,6 +15,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from vidseg.masks import box_iou
 from vidseg.memory.bank import (
     CONDITIONING_SLOT,
     Branch,
@@ -25,7 +26,7 @@ from vidseg.memory.bank import (
     Recall,
     RecentFrames,
 )
-from vidseg.memory.policies.boxes import BoolArray, box_iou, box_of, largest_region
+from vidseg.memory.policies.boxes import BoolArray, box_of, largest_region
 from vidseg.memory.policies.eviction import keep_only
 
 

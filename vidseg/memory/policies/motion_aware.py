@@ -14,10 +14,11 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from vidseg.masks import box_iou
 from vidseg.memory.bank import Branch, MemoryFrame, Moment, ObjectBank, Offer
 from vidseg.memory.policies.accepted_frames import AcceptedFrames
 from vidseg.memory.policies.box_filter import BoxFilter
-from vidseg.memory.policies.boxes import box_iou, box_of
+from vidseg.memory.policies.boxes import box_of
 
 
 @dataclass(frozen=True)

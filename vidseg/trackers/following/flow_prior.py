@@ -35,7 +35,7 @@ from vidseg.trackers.flow.propagation import (
     take_mask,
 )
 from vidseg.trackers.following.frame import Candidates, SeenFrame
-from vidseg.trackers.following.masks import box_iou, innermost
+from vidseg.trackers.following.masks import innermost, iou_of_boxes
 from vidseg.trackers.following.objects import FollowedObject
 from vidseg.trackers.following.token import calibrated, fit_tokens
 from vidseg.trackers.image.prompt import ImagePrompt
@@ -221,7 +221,7 @@ class FlowPrior:
         offered = candidates.answer.best_first(multimask=True)
         masks = candidates.logits[offered] > 0
         agreements = [iou(mask, expected, if_both_empty=0) for mask in masks]
-        of_boxes = [box_iou(mask, expected) for mask in masks]
+        of_boxes = [iou_of_boxes(mask, expected) for mask in masks]
         row = int(np.argmax((1 - share) * np.array(agreements) + share * np.array(of_boxes)))
         chosen = offered[row]
         return _Answer(candidates.logits[chosen], float(candidates.predicted_ious[chosen]), agreements[row])
