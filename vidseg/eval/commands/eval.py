@@ -16,6 +16,7 @@ from vidseg.errors import InputError
 from vidseg.eval.datasets import DATASETS
 from vidseg.eval.images.names import EVALUATIONS
 from vidseg.pipeline.commands.tracker_arguments import add_tracker_arguments, options_of
+from vidseg.pipeline.commands.worker_arguments import add_worker_arguments
 
 if TYPE_CHECKING:
     from vidseg.eval.tracking import SequenceOutcome
@@ -74,14 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="Ray workers (default: 0: this process, without Ray)",
     )
-    parser.add_argument("--ray-address", metavar="A", help="a cluster's; default: start Ray on this machine")
-    parser.add_argument("--cpus", type=float, default=1.0, metavar="C", help="CPUs a worker (default: 1)")
-    parser.add_argument(
-        "--gpus",
-        type=float,
-        metavar="G",
-        help="GPUs a worker, or a part of one (default: 1 where there are any)",
-    )
+    add_worker_arguments(parser)
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from vidseg.errors import ConfigError, InputError
 from vidseg.pipeline.addresses import shown
 from vidseg.pipeline.commands.tracker_arguments import add_tracker_arguments, options_of, said_of_tracker
+from vidseg.pipeline.commands.worker_arguments import add_worker_arguments
 from vidseg.pipeline.file_names import ESCAPED
 from vidseg.pipeline.formats import FORMATS
 
@@ -39,14 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes to work in (default: as many as the cluster has room for); 0: this one, without Ray",
     )
-    running.add_argument("--ray-address", metavar="A", help="a cluster's; default: start Ray on this machine")
-    running.add_argument("--cpus", type=float, default=1.0, metavar="C", help="CPUs a worker (default: 1)")
-    running.add_argument(
-        "--gpus",
-        type=float,
-        metavar="G",
-        help="GPUs a worker, or a part of one (default: 1 where there are any)",
-    )
+    add_worker_arguments(running)
     running.add_argument("--memory", type=float, metavar="GB", help="memory that a worker is counted with")
     running.add_argument(
         "--retries", type=int, default=3, metavar="N", help="tries after the first (default: 3)"
