@@ -92,13 +92,4 @@ class PromptSchedule:
 
 def give(session: Session, obj_id: int, prompt: Prompt) -> None:
     """Prompt a session for one object: its next frame is segmented by it."""
-    if prompt.mask is not None:
-        session.prompt(obj_id, mask=prompt.mask)
-        return
-    has_points = len(prompt.points_xy) > 0
-    session.prompt(
-        obj_id,
-        box=None if prompt.box is None else prompt.box.tolist(),
-        points=prompt.points_xy.tolist() if has_points else None,
-        labels=prompt.labels.tolist() if has_points else None,
-    )
+    session.prompt(obj_id, **prompt.arguments())

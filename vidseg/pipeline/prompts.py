@@ -356,10 +356,4 @@ def _document(prompt: Prompt) -> dict[str, Any]:
     if prompt.mask is not None:
         digest = hashlib.sha256(repr(prompt.mask.shape).encode() + np.packbits(prompt.mask).tobytes())
         return {"mask_sha256": digest.hexdigest()}
-    said: dict[str, Any] = {}
-    if prompt.box is not None:
-        said["box"] = prompt.box.tolist()
-    if len(prompt.points_xy):
-        said["points"] = prompt.points_xy.tolist()
-        said["labels"] = prompt.labels.tolist()
-    return said
+    return prompt.arguments()

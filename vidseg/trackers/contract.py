@@ -178,6 +178,19 @@ class Prompt:
                 raise PromptError("the mask is empty", hint="mark at least one pixel of the object")
         return cls(points_xy, labels_array, box_array, mask_array)
 
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of `Session.prompt` that say the same: those of box, points, labels and mask that the
+        prompt has; all but the mask as lists of numbers."""
+        said: dict[str, Any] = {}
+        if self.box is not None:
+            said["box"] = self.box.tolist()
+        if len(self.points_xy):
+            said["points"] = self.points_xy.tolist()
+            said["labels"] = self.labels.tolist()
+        if self.mask is not None:
+            said["mask"] = self.mask
+        return said
+
     def merge(self, later: Prompt) -> Prompt:
         """This prompt and a later one for the same object and frame, as one prompt."""
         if self.mask is not None or later.mask is not None:

@@ -49,6 +49,7 @@ def labels_of(labels: Any, num_points: int) -> npt.NDArray[np.int32]:
 
 
 def array_of(value: Any) -> npt.NDArray[Any]:
+    """What was given, as an array; one without axes if its rows are of several lengths."""
     try:
         return np.asarray(value)
     except ValueError:  # rows of several lengths
@@ -56,6 +57,7 @@ def array_of(value: Any) -> npt.NDArray[Any]:
 
 
 def how_to_give_a_box(given: FloatArray) -> str:
+    """The hint for numbers that are no box, by the shape in which they were given."""
     if given.ndim == 2 and len(given) > 1 and given.shape[1] == 4:
         return "prompt each object by its own box=[x0, y0, x1, y1]"
     if given.shape == (1, 4):
@@ -64,6 +66,7 @@ def how_to_give_a_box(given: FloatArray) -> str:
 
 
 def floats_of(value: Any, what: str) -> FloatArray:
+    """Finite numbers, of any shape; `what` they are, for messages."""
     try:
         array = np.array(value, dtype=np.float32)  # a copy: callers may fill theirs with other numbers
     except (TypeError, ValueError):

@@ -17,7 +17,6 @@ from vidseg.trackers.label_map import hidden_pixels, mask_boxes, paint_label_map
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from vidseg.trackers.contract import Prompt
     from vidseg.trackers.image.segmenter import ImageSegmenter
 
 PromptsOf = Callable[[Picture], Prompts]
@@ -62,7 +61,7 @@ def segment(
     height, width = image.shape[:2]
     objects = prompts.fit(VideoFacts(name=picture.path.name, size_hw=(height, width))).objects
     asked = [next(iter(thing.on_frames.values())) for thing in objects]
-    answers = segmenter.embed(image).candidates_batch([_as_asked(prompt) for prompt in asked])
+    answers = segmenter.embed(image).candidates_batch([prompt.arguments() for prompt in asked])
     # One click leaves open what is meant, so the model may choose among its alternatives.
     is_open = [prompt.is_clicks and len(prompt.labels) == 1 for prompt in asked]
     chosen = [answer.found(multimask=multi)[0] for answer, multi in zip(answers, is_open, strict=True)]
@@ -70,26 +69,19 @@ def segment(
         Thing(thing.obj_id, found, thing.label or "") for thing, found in zip(objects, chosen, strict=True)
     ]
     masks = np.stack([found.mask for found in chosen])
-    logits = np.stack(
-        [
-            answer.logits()[answer.best_first(multimask=multi)[0]]
-            for answer, multi in zip(answers, is_open, strict=True)
-        ]
-    )
     boxes = mask_boxes(masks)
-    label_map = paint_label_map(
-        [thing.obj_id for thing in things], masks, boxes, hidden_pixels(masks, lambda: logits, boxes)
-    )
+
+    def logits() -> npt.NDArray[np.float32]:
+        return np.stack(
+            [
+                answer.logits()[answer.best_first(multimask=multi)[0]]
+                for answer, multi in zip(answers, is_open, strict=True)
+            ]
+        )
+
+    hidden = hidden_pixels(masks, logits, boxes)
+    label_map = paint_label_map([thing.obj_id for thing in things], masks, boxes, hidden)
     return PictureMasks(image, things, label_map)
-
-
-def _as_asked(prompt: Prompt) -> dict[str, Any]:
-    has_points = len(prompt.points_xy) > 0
-    return {
-        "box": prompt.box,
-        "points": prompt.points_xy if has_points else None,
-        "labels": prompt.labels if has_points else None,
-    }
 
 
 def _checked(prompts: Prompts) -> Prompts:
