@@ -27,14 +27,17 @@ if TYPE_CHECKING:
 Reason = Literal["low_score", "area_jump", "objects_merge", "scene_cut"]
 
 LOW_SCORE = 0.5
+"""An object in sight whose score is below this is in doubt."""
 AREA_JUMP = 2.0
 """An area jumps if it changes by at least this factor from one frame to the next."""
 SMALL_AREA_PX = 64
 """Areas below this many pixels double by chance, and are not judged."""
 MERGED_IOU = 0.5
+"""Two objects claim the same pixels if the IoU of their masks is at least this."""
 GAP_FRAMES = 5
 """Spans of one kind with fewer frames than this between them are merged."""
 MAX_SPANS = 1000
+"""How many spans are kept of a run; of those beyond only the number is told."""
 
 
 @dataclass(slots=True)
