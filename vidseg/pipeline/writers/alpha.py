@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import numpy as np
 from vidseg.pipeline.writers.contract import FrameMasks
 from vidseg.pipeline.writers.pictures import PictureWriter, write_picture
 from vidseg.pipeline.writers.timed_video import TimedVideo
+from vidseg.pipeline.writers.videos import VideoWriter
 
 if TYPE_CHECKING:
     import av
@@ -41,30 +41,14 @@ class AlphaPngWriter(PictureWriter):
         write_picture(self.path_of(frame.index), data.tobytes())
 
 
-class AlphaVideoWriter:
-    """One video of the cut-outs. It cannot take up an interrupted run: see `replay`."""
+class AlphaVideoWriter(VideoWriter):
+    """One video of the cut-outs."""
 
     name = "alpha"
-
-    def __init__(self, video: TimedVideo) -> None:
-        self._video = video
-
-    def resume(self, is_done: Callable[[int], bool]) -> int:
-        self.discard()
-        return 0
 
     def write(self, frame: Frame, masks: FrameMasks) -> None:
         if frame.image is not None:
             self._video.write(cut_out(frame.image, masks, margin_px=MARGIN_PX), frame.pts_seconds)
-
-    def sync(self) -> None:
-        pass  # an encoder's state cannot be taken up again
-
-    def finish(self) -> list[Path]:
-        return [self._video.path] if self._video.finish() else []
-
-    def discard(self) -> None:
-        self._video.discard()
 
 
 def prores_writer(out: Path, rate: Fraction | None) -> AlphaVideoWriter:
