@@ -24,4 +24,5 @@ def middle_box(size_hw: tuple[int, ...]) -> Box:
 def cosine(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
     """The cosine between two maps of one shape, each seen as one vector; 0 if one of them is 0."""
     a, b = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
-    return float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12))
+    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b / max(lengths, 1e-12))
