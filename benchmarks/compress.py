@@ -43,6 +43,7 @@ from vidseg.compression.low_bits.compress import compress_low_bits
 from vidseg.eval.metrics import region_j
 from vidseg.export.int8.compress import compress_int8
 from vidseg.export.write import export
+from vidseg.masks import iou
 from vidseg.pipeline.machine import peak_memory_bytes
 from vidseg.trackers.low_bits_settings import Bits
 from vidseg.trackers.options import TrackerOptions
@@ -263,7 +264,7 @@ def measure(name: str, variants: Sequence[Variant], clips: Any) -> None:
                 if index >= WARM:
                     variant.ms.append(ms)
                 if (mask | original).any():
-                    variant.ious.append(float((mask & original).sum() / (mask | original).sum()))
+                    variant.ious.append(iou(mask, original))
                 if clip.truths is not None and 0 < index < len(clip.frames) - 1:
                     js.append(region_j(mask, clip.truths[index]))
         for variant, js in zip(variants, scores, strict=True):

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 import vidseg
+from vidseg.masks import iou
 from vidseg.pipeline.made_video import MadeVideo
 from vidseg.trackers.choices import DEFAULT_TRACKER
 
@@ -57,7 +58,7 @@ def main() -> None:
         result = discovery.step(session, frame)
         for obj_id, mask in zip(result.obj_ids, result.masks, strict=True):
             if mask.any():
-                j, on = max((_j(mask, truth == label), label) for label in video.labels)
+                j, on = max((iou(mask, truth == label), label) for label in video.labels)
                 reported[obj_id].append((frame.index, on if j > LIES_ON else 0, j))
     for obj_id, rows in reported.items():
         (on, count), *_ = Counter(row[1] for row in rows).most_common(1)
@@ -66,10 +67,6 @@ def main() -> None:
             f"id {obj_id}: {video.labels.get(on, 'none')}, frames {rows[0][0]} to {rows[-1][0]}, "
             f"J {np.mean(js):.3f} (least {min(js):.3f}), {len(rows) - count} frames elsewhere"
         )
-
-
-def _j(mask: np.ndarray, truth: np.ndarray) -> float:
-    return float(np.count_nonzero(mask & truth) / np.count_nonzero(mask | truth))
 
 
 if __name__ == "__main__":

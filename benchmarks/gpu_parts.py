@@ -29,6 +29,7 @@ import numpy as np
 import torch
 
 import vidseg
+from vidseg.masks import iou
 from vidseg.trackers.contract import Frame
 
 SIZE_HW = (720, 1280)
@@ -269,12 +270,7 @@ def _masks(tracker: Any, pictures: list[Frame], truth: np.ndarray) -> list[np.nd
 
 
 def _mean_iou(masks: list[np.ndarray], others: list[np.ndarray]) -> float:
-    return float(np.mean([_iou(a, b) for a, b in zip(masks, others, strict=True)]))
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> float:
-    union = np.count_nonzero(a | b)
-    return 1.0 if not union else np.count_nonzero(a & b) / union
+    return float(np.mean([iou(a, b) for a, b in zip(masks, others, strict=True)]))
 
 
 def tests(which: str, dtype: str, small: bool) -> dict[str, Any]:

@@ -11,4 +11,4 @@ DType = Literal["auto", "float32", "bfloat16", "float16"]
 EncoderProducts = Literal["int8", "sparse"]
 """See `vidseg.trackers.encoder_products`."""
 SAMPLERS = ("boxes", "grid", "peaks", "two-round")
-"""The built-in rows of `vidseg.samplers.SAMPLERS`, for help texts, which load no torch."""
+"""The built-in rows of `vidseg.samplers.SAMPLERS`, for help texts."""
