@@ -253,10 +253,6 @@ def prompt_file(tmp_path: Path) -> Path:
     return path
 
 
-def modified_ns(path: Path) -> int | None:
-    return path.stat().st_mtime_ns if path.exists() else None
-
-
 def pngs(out: Path) -> int:
     return len(list((out / "masks").glob("*.png")))
 

@@ -86,10 +86,6 @@ class Golden:
         return int(self.meta["frames"]["count"])
 
     @property
-    def num_passes(self) -> int:
-        return sum(isinstance(step, Propagation) for step in self.steps)
-
-    @property
     def steps(self) -> list[PromptCall | Propagation]:
         """The scenario, in order; frame numbers are resolved (-1 is the last frame)."""
         steps: list[PromptCall | Propagation] = []
