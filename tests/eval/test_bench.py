@@ -17,7 +17,7 @@ from vidseg import cli
 from vidseg.errors import InputError
 from vidseg.eval.bench import MAX_OBJECTS, Measured, StageClock, efficiency, now_ms, piece_of_ground
 from vidseg.eval.bench_memory import bench_memory
-from vidseg.eval.commands.bench import as_plot, as_table, as_text
+from vidseg.eval.bench_report import as_plot, as_table, as_text
 from vidseg.eval.operations import uncounted_operations
 from vidseg.memory.linear import Linear
 from vidseg.trackers.engine import STAGES
