@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
+from vidseg.trackers.pending import MAX_ID
 from vidseg.validation import FileName, Strict
 
 Pixel = Annotated[float, Field(ge=-1e6, le=1e6)]
 MAX_FRAME = 2**53  # many JSON readers lose digits of larger numbers
 FrameNumber = Annotated[int, Field(ge=0, le=MAX_FRAME, description="Frame number; the first one is 0.")]
-MAX_ID = 2**31 - 1  # label maps are int32
 
 
 class Region(Strict):

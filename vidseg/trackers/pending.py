@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from vidseg.trackers.contract import Box, Frame, Labels, Points
 
 
+MAX_ID = 2**31 - 1
+"""The highest id that a label map of int32 can hold."""
+_PARTS = ("points", "labels", "box", "mask")
+
+
 class PendingPrompts(dict[int, Prompt]):
     """At most one prompt for each object id, in the order in which they came; and the labels of objects.
 
@@ -103,13 +108,6 @@ class PendingPrompts(dict[int, Prompt]):
             }
             prompts[obj_id] = Prompt(parts["points"], parts["labels"], parts.get("box"), parts.get("mask"))
         return prompts
-
-
-_PARTS = ("points", "labels", "box", "mask")
-
-
-MAX_ID = 2**31 - 1
-"""The highest id that a label map of int32 can hold."""
 
 
 def checked_id(obj_id: int) -> int:
