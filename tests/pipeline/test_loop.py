@@ -112,7 +112,7 @@ class TestSchedule:
         class Session:
             calls: ClassVar[list[Any]] = []
 
-            def prompt(self, obj_id: int, *, box: Any, points: Any, labels: Any) -> None:
+            def prompt(self, obj_id: int, *, box: Any = None, points: Any = None, labels: Any = None) -> None:
                 self.calls.append("box" if box else "clicks")
 
             def condition(self, frame: Frame) -> None:
