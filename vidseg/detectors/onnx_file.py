@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 DEFAULT_SIDE = 640
 """Side of the input of a network whose file leaves it open; YOLO's exporters use it."""
 LETTERBOX_GREY = 114
+"""Grey value around a picture that is fitted into a square, as YOLO is trained with."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 NMS_IOU = 0.5
 """Boxes of one class whose IoU is above this are one thing, and the best one stays (YOLO alone)."""

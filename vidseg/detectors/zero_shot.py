@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vidseg.trackers.contract import Frame
 
 LOWEST_SCORE = 0.2
+"""Detections of a lower score are left out, unless a threshold is given."""
 
 
 class ZeroShotDetector:

@@ -14,7 +14,9 @@ from vidseg.eval.protocols import build_protocol
 from vidseg.eval.protocols.contract import Headline
 
 RESAMPLES = 10_000
+"""How often sequences are drawn."""
 CONFIDENCE = 0.95
+"""Share of the draws that the interval holds."""
 
 
 def compare(one: Path, other: Path, *, seed: int = 0) -> dict[str, Any]:

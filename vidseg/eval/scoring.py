@@ -17,6 +17,7 @@ from vidseg.eval.protocols.contract import ScoringProtocol, SequenceJob, Sequenc
 from vidseg.eval.protocols.layout import is_run, sequence_of_run
 
 QUEUED_A_WORKER = 2
+"""How many sequences are handed out for each process: one in hand, and the next one."""
 
 
 def score(

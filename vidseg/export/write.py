@@ -36,7 +36,9 @@ from vidseg.version import __version__
 Format = Literal["onnx", "pt2"]
 DType = Literal["float32", "float16"]
 OPSET = 20
+"""Version of ONNX's operators."""
 LARGEST_FREE_SIZE = 1 << 14
+"""The most that an axis without a fixed size may have in a torch.export package."""
 
 
 def export(

@@ -25,6 +25,7 @@ STRIDE = 16
 FRAMES, POINTER_TOKENS, LATENTS = 7, 64, 512
 """A full bank: memory frames, tokens of pointers, and latents of a frame where memories are compressed."""
 REPEATS = 5
+"""How often each is measured, after a run that warms up."""
 ENOUGH = 0.95
 """Another way than PyTorch's own must take less than this share of its time."""
 MOST_APART = 0.02

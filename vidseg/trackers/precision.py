@@ -27,6 +27,7 @@ AMPERE = (8, 0)
 ROWS, WIDTH, HIDDEN = 1024, 384, 1536
 """The product that is measured: a quarter of a feed-forward layer of Hiera tiny's third stage at 1024 px."""
 REPEATS = 5
+"""How often each is measured, after a run that warms up."""
 
 
 @dataclass(frozen=True)

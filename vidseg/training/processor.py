@@ -9,6 +9,7 @@ from vidseg.glibc import glibc
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 """See mallopt(3)."""
 PAD_BYTES = 256 * 1024**2
+"""The heap grows by this much more than is asked for."""
 
 
 def keep_freed_memory() -> None:

@@ -14,6 +14,7 @@ from vidseg.compression.supernet.choices import Choices
 from vidseg.compression.supernet.subnet import Elastic, Subnet, slice_of, windows_of
 
 REPEATS = 5
+"""How often each is measured, after a run that warms up."""
 
 
 @dataclass(frozen=True)

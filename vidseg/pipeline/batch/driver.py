@@ -31,13 +31,17 @@ from vidseg.pipeline.batch.tally import Display, Tally
 MAX_KILLS = 2
 """A job that has ended this many workers is given up."""
 MAX_NODE_LOSSES = 10
+"""A job whose node was lost this many times is given up."""
 MAX_FIRST_FAILED = 5
 """So many failed jobs are named in the summary."""
 MAX_WAITING = 1000
 """While this many jobs wait for another try no new job is begun, as the store may be down."""
 LONGEST_BACKOFF_S = 300.0
+"""The pause before another try doubles with each try, up to this many seconds."""
 BEAT_S = 5.0
+"""A driver writes its summary again after this many seconds, by which one sees that it lives."""
 WAIT_S = 1.0
+"""The driver looks at what else is due at least this often, in seconds."""
 
 
 @dataclass

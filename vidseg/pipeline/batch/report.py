@@ -15,9 +15,13 @@ from vidseg.pipeline.batch.scratch import Scratch
 from vidseg.pipeline.file_names import ESCAPED
 
 MAX_FAILURES = 1000
+"""The page lists the first failed jobs, up to this many."""
 MAX_SHEETS = 48
+"""Pictures are shown of about this many jobs, spread over all that are done."""
 PICTURES = 4
+"""How many frames of a job are shown, from its first to its last."""
 PICTURE_WIDTH = 240
+"""Width of each of them, in pixels."""
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 68rem; padding: 0 1rem; }

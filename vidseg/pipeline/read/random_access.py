@@ -27,6 +27,7 @@ REOPENING_FRAMES = 8
 HURRIED_SHARE = 0.6
 """Frames that are only passed through cost about this share of others, where some can be left out."""
 LEAST_GROUP_FRAMES = 32
+"""Groups of frames that are decoded together are at least this long."""
 
 
 class RandomAccess:

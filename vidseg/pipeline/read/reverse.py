@@ -8,7 +8,9 @@ from collections.abc import Generator, Iterator, Sequence
 from vidseg.pipeline.read.numbering import Numbered, Numbering
 
 MAX_PIECE_FRAMES = 64
+"""A piece is at most this many frames long."""
 MAX_PIECE_BYTES = 128 * 2**20
+"""The decoded pictures of a piece take at most this many bytes, but for a piece of one frame."""
 
 
 def piece_frames(bytes_per_picture: int) -> int:

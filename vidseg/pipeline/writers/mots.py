@@ -21,9 +21,13 @@ from vidseg.pipeline.writers.pictures import write_picture
 from vidseg.pipeline.writers.rle import encode_rle
 
 OFFICIAL = ("car", "pedestrian")
+"""The classes of the benchmark, which are 1 and 2; other labels get classes behind them."""
 IGNORED = 10
+"""The class of regions that the benchmark does not judge: no label gets it."""
 OBJECTS_A_CLASS = 1000
+"""A pixel's value is its class times this, plus its object's id."""
 MAX_CLASS = (2**16 - 1) // OBJECTS_A_CLASS - 1
+"""The highest class of which 16 bits hold all objects."""
 
 
 def write_mots(path: Path, masklets: Masklets) -> None:

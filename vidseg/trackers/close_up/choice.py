@@ -31,6 +31,7 @@ WIDENING = 0.5
 """The less is seen of an object, the further it may have gone: by this power of the area that is missing the
 part grows."""
 MOST_WIDENING = 3.0
+"""The part grows by at most this factor."""
 
 Mask = npt.NDArray[np.bool_]
 Box = tuple[float, float, float, float]

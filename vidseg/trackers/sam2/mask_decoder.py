@@ -20,7 +20,9 @@ from vidseg.trackers.sam2.two_way_transformer import TwoWayTransformer
 DECODER_ROWS = (0, 2, 3)
 """Places of the decoder's arguments with a row for each object; see `compile_in_place`."""
 STABILITY_DELTA = 0.05
+"""A mask's stability is the IoU of its cuts at logits of plus and minus this."""
 STABILITY_THRESHOLD = 0.98
+"""The single mask is taken if it is at least this stable, else the best alternative."""
 VISIBLE = 10.0
 """The object score of a model that does not judge whether objects are visible."""
 

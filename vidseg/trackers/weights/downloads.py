@@ -47,6 +47,7 @@ FIRST_PAUSE_S = 1.0
 TIMEOUT_S = 30.0
 """An attempt fails after this many seconds without a byte from the server."""
 CHUNK = 1 << 18
+"""Bytes that are read at once."""
 
 _NETWORK_ERRORS = (
     urllib.error.URLError,
