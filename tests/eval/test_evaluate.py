@@ -100,6 +100,7 @@ def test_every_data_set_goes_from_its_folder_to_its_results(name: str, tmp_path:
     assert (results["submission"] is None) == (data.submission is None)
     if data.submission is not None:
         check_submission(data, out / "submission.zip")
+        assert results["submission_server"] == data.submission.server
         with zipfile.ZipFile(out / "submission.zip") as archive:
             tops = {entry.split("/")[0] for entry in archive.namelist()}
             assert tops == ({TOP_FOLDERS[name]} if name in TOP_FOLDERS else {s.name for s in data.sequences})
@@ -278,6 +279,16 @@ def test_frames_that_were_changed_are_tracked_anew(tmp_path: Path) -> None:
     Image.new("RGB", SIZE_HW[::-1], "red").save(root / "JPEGImages/480p/ants/00003.jpg")
     assert run_eval("davis2017", root, out, "--resume") == 0
     assert (out / "masks/ants/00005.png").read_bytes() != before
+
+
+def test_the_command_says_which_server_takes_the_zip(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, out = MAKERS["davis2017-test-dev"](tmp_path / "data"), tmp_path / "out"
+    tracker = str(fake_yaml(tmp_path))
+    where = ["--root", str(root), "--out", str(out)]
+    assert cli.main(["eval", "davis2017-test-dev", *where, "--tracker", tracker]) == 0
+    assert capsys.readouterr().out.endswith(f"{out / 'submission.zip'}, for CodaLab 6812 (was 20516)\n")
 
 
 def test_a_failed_sequence_is_told_and_the_others_go_on(

@@ -119,10 +119,11 @@ def evaluate(
             "machine": machine(),
         },
     }
-    results["submission"] = None
+    results["submission"] = results["submission_server"] = None
     if data.submission is not None and len(done) == len(data.sequences):
         write_submission(data, out / MASKS, out / SUBMISSION)
         results["submission"] = SUBMISSION
+        results["submission_server"] = data.submission.server
     write_json(out / RESULTS, results)
     write_bytes(out / TABLE, as_csv(results).encode(errors=ESCAPED))
     write_report(data, results, out)

@@ -16,7 +16,7 @@ from vidseg.errors import InputError
 from vidseg.eval.datasets import DATASETS
 from vidseg.eval.images.names import EVALUATIONS
 from vidseg.pipeline.commands.tracker_arguments import add_tracker_arguments, options_of
-from vidseg.pipeline.commands.worker_arguments import add_worker_arguments
+from vidseg.pipeline.commands.worker_arguments import add_worker_arguments, check_worker_arguments
 
 if TYPE_CHECKING:
     from vidseg.eval.tracking import SequenceOutcome
@@ -100,8 +100,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--workers {args.workers}", hint="a number of Ray workers, or 0 for this process")
     if args.ray_address is not None and args.workers == 0:
         raise InputError("--ray-address without workers", hint="say how many: --workers N")
-    if args.cpus <= 0 or (args.gpus is not None and args.gpus < 0):
-        raise InputError(f"a worker with {args.cpus} CPUs and {args.gpus} GPUs", hint="give numbers above 0")
+    check_worker_arguments(args)
     from vidseg.eval.evaluate import EvaluationOptions, evaluate
     from vidseg.eval.tracking import Workers
     from vidseg.exit_codes import EXIT_SOME_FAILED
@@ -203,5 +202,8 @@ def _as_text(results: dict[str, Any], out: Path) -> str:
         lines.append("not scored: the ground truth is not in the data set")
     if results["speed"]["frames_per_second"]:
         lines.append(f"{results['speed']['frames_per_second']:.1f} frames/s, reading and writing included")
-    names = ["results.json", "results.csv", "report.html", *filter(None, [results["submission"]])]
-    return "\n".join([*lines, *(f"  {out / name}" for name in names)])
+    lines += [f"  {out / name}" for name in ("results.json", "results.csv", "report.html")]
+    if results["submission"] is not None:
+        server = results["submission_server"]
+        lines.append(f"  {out / results['submission']}" + ("" if server is None else f", for {server}"))
+    return "\n".join(lines)

@@ -51,6 +51,7 @@ class Submission:
     top_folder: str | None = None
     """Folder that holds the sequences; None: they lie at the top."""
     server: str | None = None
+    """Where people hand it in, as the site and the number of the competition."""
 
 
 @dataclass(frozen=True)

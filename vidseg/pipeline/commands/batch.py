@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from vidseg.errors import ConfigError, InputError
 from vidseg.pipeline.addresses import shown
 from vidseg.pipeline.commands.tracker_arguments import add_tracker_arguments, options_of, said_of_tracker
-from vidseg.pipeline.commands.worker_arguments import add_worker_arguments
+from vidseg.pipeline.commands.worker_arguments import add_worker_arguments, check_worker_arguments
 from vidseg.pipeline.file_names import ESCAPED
 from vidseg.pipeline.formats import FORMATS
 
@@ -133,9 +133,9 @@ def _run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--workers is {args.workers}", hint="a number of processes, or 0 for this one")
     if args.retries < 0:
         raise ConfigError(f"--retries is {args.retries}", hint="a number of tries, or 0 for none")
-    for name in ("cpus", "gpus", "memory"):
-        if (value := getattr(args, name)) is not None and (value < 0 or (name != "gpus" and value == 0)):
-            raise ConfigError(f"--{name} is {value}", hint="give a number above 0")
+    check_worker_arguments(args)
+    if args.memory is not None and args.memory <= 0:
+        raise ConfigError(f"--memory is {args.memory}", hint="give a number above 0")
     stores.check_address(args.out)
     scratch = Scratch(_scratch(args))
     try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from vidseg.errors import ConfigError
+
 
 def add_worker_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """Add `--ray-address`, `--cpus` and `--gpus`; how many workers there are is each command's own."""
@@ -15,3 +17,15 @@ def add_worker_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGro
         metavar="G",
         help="GPUs a worker, or a part of one (default: 1 where there are any)",
     )
+
+
+def check_worker_arguments(args: argparse.Namespace) -> None:
+    """Check what each worker is to get.
+
+    Raises:
+        ConfigError: no CPU, or less than no GPU.
+    """
+    if args.cpus <= 0:
+        raise ConfigError(f"--cpus is {args.cpus}", hint="give a number above 0")
+    if args.gpus is not None and args.gpus < 0:
+        raise ConfigError(f"--gpus is {args.gpus}", hint="give a number above 0, or 0 for none")
