@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from vidseg.annotation.project import Project
+from vidseg.annotation.project import Project, Said
 from vidseg.annotation.starts import Start, Starts, in_turn, object_prompts
 from vidseg.errors import PromptError
 from vidseg.pipeline.prompt_schedule import PromptSchedule
@@ -34,6 +34,8 @@ class Pass:
     """Where the session goes on from; None for a new one."""
     written: dict[int, tuple[int, int]] = field(default_factory=dict)
     """Object id -> lowest and highest frame whose mask is kept; other frames are only passed through."""
+    said: dict[tuple[int, int], Said] = field(default_factory=dict)
+    """(object id, frame) -> what was said of the objects when this was planned; the schedule has no more."""
     corrected: int | None = None
     """The frame of a correction: beyond it, tracking stops once it agrees with what was there."""
 
@@ -181,8 +183,13 @@ class Planner:
             end=end,
             start=start,
             written=written,
+            said=self._said(things),
             corrected=corrected,
         )
+
+    def _said(self, things: list[ObjectPrompts]) -> dict[tuple[int, int], Said]:
+        said = [each for thing in things for each in self._project.said(thing.obj_id)]
+        return {(each.obj_id, each.frame_idx): each for each in said}
 
     def _backward(self, things: list[ObjectPrompts], low: int, *, only_before_first: bool) -> list[Pass]:
         if only_before_first:
@@ -216,5 +223,6 @@ class Planner:
             begin=begin,
             end=end,
             written=written or {t.obj_id: (min(begin, end), max(begin, end)) for t in things},
+            said=self._said(things),
             corrected=corrected,
         )

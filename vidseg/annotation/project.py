@@ -16,6 +16,7 @@ from vidseg.errors import PromptError
 MAX_VERSIONS = 10
 """How many earlier versions of masks are offered."""
 
+_PROMPT_COLUMNS = "obj, frame, said, counts"
 _MASK_COLUMNS = "frame, obj, kind, time, counts, hidden, score, area, box, reverse"
 
 
@@ -109,14 +110,18 @@ class Project:
         """What was said of one object, or of all, in rising order of frame."""
         where = "" if obj_id is None else "WHERE obj = ?"
         values = () if obj_id is None else (obj_id,)
-        found = self.database.rows(
-            f"SELECT obj, frame, said, counts FROM prompts {where} ORDER BY frame, obj", *values
-        )
-        return [Said(obj_id=o, frame_idx=f, counts=c, **json.loads(s)) for o, f, s, c in found]
+        return [
+            _said(row)
+            for row in self.database.rows(
+                f"SELECT {_PROMPT_COLUMNS} FROM prompts {where} ORDER BY frame, obj", *values
+            )
+        ]
 
     def said_on(self, obj_id: int, frame_idx: int) -> Said | None:
-        found = [said for said in self.said(obj_id) if said.frame_idx == frame_idx]
-        return found[0] if found else None
+        found = self.database.row(
+            f"SELECT {_PROMPT_COLUMNS} FROM prompts WHERE obj = ? AND frame = ?", obj_id, frame_idx
+        )
+        return _said(found) if found else None
 
     def say(self, said: Said) -> None:
         region = {"box": said.box, "points": said.points, "labels": said.labels, "in_turn": said.in_turn}
@@ -262,6 +267,11 @@ class Project:
                         self.database.write(f"DELETE FROM {table} WHERE {where}", *key)
                     else:
                         self.database.put(table, *key, *was)
+
+
+def _said(row: tuple[Any, ...]) -> Said:
+    obj_id, frame_idx, said, counts = row
+    return Said(obj_id=obj_id, frame_idx=frame_idx, counts=counts, **json.loads(said))
 
 
 def _mask(row: tuple[Any, ...], kind: Kind | None = None) -> Mask:

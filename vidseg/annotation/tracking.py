@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +12,9 @@ import numpy.typing as npt
 from vidseg.annotation.answers import begin_from
 from vidseg.annotation.masks import KIND_OF_STATE, Mask
 from vidseg.annotation.passes import Pass
-from vidseg.annotation.project import Project
+from vidseg.annotation.project import Project, Said
 from vidseg.annotation.saved_sessions import SPACING_FRAMES, SavedSessions
-from vidseg.annotation.spans import Span, is_in
+from vidseg.annotation.spans import is_in
 from vidseg.masks import iou
 from vidseg.pipeline.read import read
 from vidseg.pipeline.read.random_access import RandomAccess
@@ -95,9 +95,6 @@ class _PassRun:
         self._t = tracking
         self._job = job
         self._pass = this
-        project = tracking.project
-        self._reviewed: list[Span] = project.reviewed()
-        self._said = {(s.obj_id, s.frame_idx): s for obj_id in this.obj_ids for s in project.said(obj_id)}
         self._agreeing = 0
         self._review = Review()
         self._seen: list[int] = []
@@ -149,32 +146,36 @@ class _PassRun:
 
     def _is_over(self, frame_idx: int) -> bool:
         """Whether a correction has come to a frame that a person has reviewed."""
-        corrected = self._pass.corrected
-        if corrected is None or not is_in(self._reviewed, frame_idx):
-            return False
-        return frame_idx < corrected if self._pass.reverse else frame_idx > corrected
+        return self._is_beyond(frame_idx) and self._is_reviewed(frame_idx)
+
+    def _is_reviewed(self, frame_idx: int) -> bool:
+        return is_in(self._t.project.reviewed(), frame_idx)  # asked anew: people go on while this tracks
+
+    def _is_answered(self, said: Said | None) -> bool:
+        """Whether a person answered for a mask: drew it, or said what came too late for this pass to give."""
+        if said is None or said.is_drawn:
+            return said is not None
+        planned = self._pass.said.get((said.obj_id, said.frame_idx))
+        return planned is None or replace(said, in_turn=planned.in_turn) != planned
 
     def _keep(self, frame: Frame, masks: FrameMasks) -> None:
         """Keep the masks of a frame, but for those that a person has answered for."""
-        changed, agrees = [], True
-        for row, obj_id in enumerate(masks.obj_ids):
-            low, high = self._pass.written.get(obj_id, (1, 0))
-            if not low <= frame.index <= high:
-                continue
-            new = self._mask(masks, row)
-            old = self._t.project.mask(obj_id, frame.index)
-            if self._pass.corrected is not None and self._pass.corrected != frame.index:
-                agrees &= old is not None and self._agree(old, masks.masks[row])
-            if (obj_id, frame.index) in self._said and self._said[obj_id, frame.index].is_drawn:
-                continue
-            if is_in(self._reviewed, frame.index) and self._pass.corrected != frame.index:
-                continue
-            changed.append((row, new))
+        project, rows, agrees = self._t.project, [], True
+        is_corrected = self._pass.corrected == frame.index
+        # In one transaction, so that nobody says anything between the question and what is written.
+        with project.database.within(self._job.act_id):
+            is_kept = self._is_reviewed(frame.index) and not is_corrected
+            for row, obj_id in enumerate(masks.obj_ids):
+                low, high = self._pass.written.get(obj_id, (1, 0))
+                if not low <= frame.index <= high:
+                    continue
+                said, old = project.said_on(obj_id, frame.index), project.mask(obj_id, frame.index)
+                if self._pass.corrected is not None and not is_corrected:
+                    agrees &= old is not None and self._agree(old, masks.masks[row])
+                if not is_kept and not self._is_answered(said):
+                    project.put_mask(self._mask(masks, row, is_said=said is not None))
+                    rows.append(row)
         self._agreeing = self._agreeing + 1 if agrees and self._is_beyond(frame.index) else 0
-        with self._t.project.database.within(self._job.act_id):
-            for _, mask in changed:
-                self._t.project.put_mask(mask)
-        rows = [row for row, _ in changed]
         if rows:
             self._seen.append(frame.index)
             self._review.see(frame, _only(masks, rows))
@@ -185,13 +186,11 @@ class _PassRun:
             return False
         return frame_idx < corrected if self._pass.reverse else frame_idx > corrected
 
-    def _mask(self, masks: FrameMasks, row: int) -> Mask:
-        obj_id = masks.obj_ids[row]
-        is_said = (obj_id, masks.frame_idx) in self._said
+    def _mask(self, masks: FrameMasks, row: int, *, is_said: bool) -> Mask:
         return Mask.of(
             masks.masks[row],
             masks.frame_idx,
-            obj_id,
+            masks.obj_ids[row],
             "P" if is_said else KIND_OF_STATE[masks.states[row]],
             time_s=masks.pts_seconds,
             score=masks.scores[row],
