@@ -292,6 +292,27 @@ def test_convert_writes_into_another_folder(finished_run: Path, capsys: pytest.C
 
 
 @pytest.mark.parametrize(
+    ("name", "theirs"), [("coco", "masklets.coco.json"), ("yolo", "masklets.yolo/labels")]
+)
+def test_convert_replaces_what_lies_in_another_folder_only_if_told(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, theirs: str
+) -> None:
+    out = tmp_path / "elsewhere"
+    (out / theirs).parent.mkdir(parents=True)
+    (out / theirs).write_text("a stranger's")
+    command = ["convert", str(finished_run), "--format", name, "--out", str(out)]
+    assert cli.main(command) == 2
+    error = capsys.readouterr().err
+    assert f"'{out / theirs}' is there already" in error
+    assert "--overwrite" in error
+    assert (out / theirs).read_text() == "a stranger's"
+    assert cli.main([*command, "--overwrite"]) == 0
+    assert (out / theirs).is_dir() or (out / theirs).read_text() != "a stranger's"
+    assert cli.main(["convert", str(finished_run), "--format", name, "--out", f"{finished_run}/."]) == 0
+    assert cli.main(["convert", str(finished_run), "--format", name]) == 0
+
+
+@pytest.mark.parametrize(
     ("name", "ours"),
     [("yolo", "labels/00000.txt"), ("label-studio", "images.json"), ("mots", "instances.txt")],
 )

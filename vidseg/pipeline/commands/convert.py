@@ -19,12 +19,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"one or several, with commas: {', '.join(export_names())}",
     )
     parser.add_argument("--out", metavar="DIR", type=Path, help="where to write (default: the run's folder)")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace files of these formats in another --out"
+    )
     parser.add_argument("--json", action="store_true", help="print the files as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     formats = [name.strip() for name in args.format.split(",") if name.strip()]
-    files = convert(args.run, formats, args.out)
+    files = convert(args.run, formats, args.out, overwrite=args.overwrite)
     if args.json:
         print(json.dumps({"files": [str(path) for path in files]}))
     else:
