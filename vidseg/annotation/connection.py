@@ -11,8 +11,8 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from vidseg.annotation.acts import Hover, Look, Message, read_act
-from vidseg.annotation.events import Event, masks_message
-from vidseg.annotation.workbench import Workbench, error_document
+from vidseg.annotation.events import Event, error_document, masks_message
+from vidseg.annotation.workbench import Workbench
 from vidseg.errors import InputError, PromptError, VidsegError
 
 MAX_WAITING = 4000
@@ -44,6 +44,8 @@ class Connection:
         self._threads = threads
         self._loop = asyncio.get_running_loop()
         self._waiting: asyncio.Queue[Event] = asyncio.Queue()
+        self._held: list[Event] | None = []
+        """Events that were told while the page was being greeted; None from then on."""
         self._latest_hover: Hover | None = None
         self._latest_look: Look | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -68,7 +70,10 @@ class Connection:
         def told() -> list[Event]:
             return [{"type": "state", "state": self._bench.state()}, *session.timelines()]
 
-        for event in await self._loop.run_in_executor(self._threads.looks, told):
+        greeting = await self._loop.run_in_executor(self._threads.looks, told)
+        # What was told meanwhile is newer than the state, which would otherwise put it back.
+        held, self._held = self._held or [], None
+        for event in (*greeting, *held):
             self._waiting.put_nowait(event)
 
     def _take(self, text: str) -> None:
@@ -93,7 +98,7 @@ class Connection:
     async def _do(self, message: Message) -> None:
         try:
             answer = await self._done(message)
-        except (VidsegError, OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # a page waits for the answer, whatever went wrong
             self._waiting.put_nowait({**error_document(error), "n": message.n})
         else:
             if answer is not None:
@@ -141,7 +146,13 @@ class Connection:
     def _tell(self, event: Event) -> None:
         """Send an event; any thread may call this."""
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._waiting.put_nowait, event)
+            self._loop.call_soon_threadsafe(self._queue, event)
+
+    def _queue(self, event: Event) -> None:
+        if self._held is None:
+            self._waiting.put_nowait(event)
+        else:
+            self._held.append(event)
 
     async def _send(self) -> None:
         while True:

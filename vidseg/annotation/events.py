@@ -16,6 +16,16 @@ Event = Mapping[str, Any] | bytes
 """A JSON document, or a message in binary."""
 
 
+def error_document(error: Exception) -> dict[str, Any]:
+    """An error as an event."""
+    return {
+        "type": "error",
+        "message": getattr(error, "message", None) or f"{type(error).__name__}: {error}",
+        "where": getattr(error, "where", None),
+        "hint": getattr(error, "hint", None),
+    }
+
+
 class Listeners:
     """Passes events on to whoever wants them; one that fails hinders no other."""
 

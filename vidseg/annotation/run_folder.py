@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from vidseg.annotation.events import Listeners
+from vidseg.annotation.events import Listeners, error_document
 from vidseg.annotation.masks import Mask
 from vidseg.annotation.memory import give_back
 from vidseg.annotation.project import Project, Said
 from vidseg.annotation.run_outputs import RunOutputs
 from vidseg.annotation.spans import count, is_in
 from vidseg.annotation.starts import object_prompts
-from vidseg.errors import InputError
+from vidseg.errors import InputError, RunError, told
 from vidseg.pipeline import run_record
 from vidseg.pipeline.atomic import replacing, write_bytes, write_json
 from vidseg.pipeline.out_folder import PROJECT
@@ -114,16 +114,23 @@ class RunFolder:
             self._write_lines(project, part)
             removed = self._outputs.remove_outdated(part)
         self.write_record(project, self.path / run_record.FILE_NAME)
-        if removed and self._listeners is not None:
-            self._listeners.tell(
-                {
-                    "type": "error",
-                    "message": f"{', '.join(removed)} in the project's folder showed earlier masks: removed",
-                    "where": None,
-                    "hint": "export these formats again",
-                }
+        if removed:
+            self._tell(
+                f"{', '.join(removed)} in the project's folder showed earlier masks: removed",
+                hint="export these formats again",
             )
         give_back()
+
+    def tell_unwritten(self, error: OSError) -> None:
+        """Tell the listeners that the files could not be written."""
+        self._tell(
+            f"the files in '{self.path}' cannot be written ({told(error)})",
+            hint="the project itself is saved, and they are written again after the next step",
+        )
+
+    def _tell(self, message: str, *, hint: str) -> None:
+        if self._listeners is not None:
+            self._listeners.tell(error_document(RunError(message, hint=hint)))
 
     def write_masklets(self, project: Project, path: Path, *, reviewed_only: bool = False) -> None:
         """Write masklets.jsonl as `path`.

@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any
 
 from vidseg.annotation.database import Act
-from vidseg.annotation.events import Listeners, masks_message, timeline_message
+from vidseg.annotation.events import Listeners, error_document, masks_message, timeline_message
 from vidseg.annotation.jobs import AnswersFirst, Jobs
 from vidseg.annotation.masks import Mask
 from vidseg.annotation.merging import merge_objects
@@ -77,8 +77,7 @@ class AnnotationSession:
         opened = OpenProject.of(source, out)
         self._opened = opened
         self.folder, self.video, self.project = opened.folder, opened.video, opened.project
-        self.size_hw = self.video.info.size_hw
-        self.num_frames = self.video.num_frames
+        self.size_hw, self.num_frames = self.video.info.size_hw, self.video.num_frames
         self.listeners = Listeners()
         """Those who are told of every change; see `vidseg.annotation.events`."""
         self.files = RunFolder(self.folder, self.video, self.tracker, asked, self.listeners)
@@ -355,9 +354,7 @@ class AnnotationSession:
     def _job_ended(self, job: TrackingJob, error: Exception | None) -> None:
         if error is not None:
             told = error if isinstance(error, VidsegError) else VidsegError(f"tracking failed ({error})")
-            self.listeners.tell(
-                {"type": "error", "message": told.message, "where": told.where, "hint": told.hint}
-            )
+            self.listeners.tell(error_document(told))
         self._changed()
 
     def _go(self, move: Callable[[], Act | None]) -> Act | None:
@@ -391,10 +388,13 @@ class AnnotationSession:
                 self._timer.start()
 
     def _write_later(self) -> None:
-        with self._lock:
-            if self._is_closed or self._jobs.is_busy:
-                return
-            self.files.write_prompts(self.project)
-        with self._files_lock:
-            if not self._is_closed:
-                self.files.write_run(self.project)
+        try:
+            with self._lock:
+                if self._is_closed or self._jobs.is_busy:
+                    return
+                self.files.write_prompts(self.project)
+            with self._files_lock:
+                if not self._is_closed:
+                    self.files.write_run(self.project)
+        except OSError as error:  # nobody waits for this, but a person should know
+            self.files.tell_unwritten(error)

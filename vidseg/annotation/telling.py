@@ -46,7 +46,7 @@ class Telling:
     def state(self) -> None:
         """Send what has changed of the state."""
         if not self._listeners.is_empty:
-            self._patch(self._state())
+            self._patch(self._state)
 
     def frame(self, frame_idx: int, obj_ids: Iterable[int]) -> None:
         """Send the masks of a frame, and now and then how far tracking has come."""
@@ -57,7 +57,7 @@ class Telling:
             self._listeners.tell(timeline_message(self._project, obj_id, frame_idx, frame_idx))
         if time.monotonic() - self._told_at > TELLING_EVERY_S:
             self._told_at = time.monotonic()
-            self._patch(self._progress())
+            self._patch(self._progress)
 
     def frames(self, obj_ids: Iterable[int], span: Span) -> None:
         """Say that masks of objects on many frames have changed."""
@@ -78,8 +78,9 @@ class Telling:
             self._listeners.tell({"type": "timeline_gone", "object": obj_id})
         self.frames([thing.obj_id for thing in self._project.objects()], (0, self._num_frames - 1))
 
-    def _patch(self, now: dict[str, Any]) -> None:
-        with self._lock:
+    def _patch(self, describe: Callable[[], dict[str, Any]]) -> None:
+        with self._lock:  # described within, so that no thread tells what it saw before another one's news
+            now = describe()
             changed = {key: value for key, value in now.items() if self._told.get(key, ...) != value}
             self._told |= changed
             if changed:

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from vidseg.annotation.events import Listeners
+from vidseg.annotation.events import Listeners, error_document
 from vidseg.annotation.exporting import export_project
 from vidseg.annotation.opening import is_run
 from vidseg.annotation.pictures import Pictures
@@ -182,13 +182,3 @@ class Workbench:
             files.append({"name": name, "url": f"/download/{name}", "bytes": size})
         folder = str(paths[0].parent.resolve()) if paths else ""
         return {"type": "exported", "files": files, "folder": folder}
-
-
-def error_document(error: Exception) -> dict[str, Any]:
-    """An error as an event."""
-    return {
-        "type": "error",
-        "message": getattr(error, "message", None) or f"{type(error).__name__}: {error}",
-        "where": getattr(error, "where", None),
-        "hint": getattr(error, "hint", None),
-    }
