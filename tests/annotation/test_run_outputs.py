@@ -83,6 +83,40 @@ def test_what_was_converted_since_the_last_correction_goes_with_the_next_one(run
         vidseg.convert(run, "coco")
 
 
+@pytest.mark.parametrize(
+    ("change", "gone", "formats"),
+    [
+        ({"label": "star"}, {"masklets.coco.json", "masklets.yolo", "overlay.mp4"}, "rle,png,frames"),
+        ({"colour": "#123456"}, {"overlay.mp4"}, "rle,png,frames,yolo"),
+        ({"visible": False}, set(), "rle,png,overlay,frames,yolo"),
+    ],
+)
+def test_a_label_and_a_colour_remove_what_shows_them(
+    run: Path, change: dict[str, Any], gone: set[str], formats: str
+) -> None:
+    (run / "masklets.yolo/images").unlink()
+    vidseg.convert(run, ["coco", "mot"])
+    before = {path.name for path in run.iterdir()}
+    for _ in range(2):  # the second time nothing changes
+        with AnnotationSession(run, tracker=FakeTracker()) as session:
+            session.set_object(1, **change)
+        assert before - {path.name for path in run.iterdir()} == gone
+    assert len(list((run / "masks").glob("*.png"))) == 6
+    record = record_in(run)
+    assert not gone & set(record["outputs"])
+    assert record["options"]["format"] == formats
+
+
+def test_labels_that_a_run_found_are_kept(run: Path) -> None:
+    record = record_in(run)
+    record["labels"] = {"1": "cat"}
+    record["prompts"]["objects"] = []
+    (run / "run.json").write_text(json.dumps(record))
+    with AnnotationSession(run, tracker=FakeTracker()) as session:
+        assert session.project.object(1).label == "cat"
+    assert (run / "overlay.mp4").is_file()
+
+
 @pytest.mark.parametrize("ways", [{}, {"overwrite": True}, {"resume": True}])
 def test_track_refuses_the_folder_of_a_project(run: Path, ways: dict[str, Any]) -> None:
     with AnnotationSession(run, tracker=FakeTracker()) as session:

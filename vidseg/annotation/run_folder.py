@@ -107,16 +107,16 @@ class RunFolder:
     def write_run(self, project: Project) -> None:
         """Write masklets.jsonl and run.json.
 
-        Outputs of `track` and `convert` that show other masks are removed: nobody could tell that they are of
-        an earlier state.
+        Outputs of `track` and `convert` that show other masks, labels or colours are removed: nobody could
+        tell that they are of an earlier state.
         """
         with replacing(self.path / MASKLETS) as part:
             self._write_lines(project, part)
-            removed = self._outputs.remove_outdated(part)
+            removed = self._outputs.remove_outdated(part, project.objects())
         self.write_record(project, self.path / run_record.FILE_NAME)
         if removed:
             self._tell(
-                f"{', '.join(removed)} in the project's folder showed earlier masks: removed",
+                f"{', '.join(removed)} in the project's folder showed an earlier state: removed",
                 hint="export these formats again",
             )
         give_back()
@@ -234,11 +234,12 @@ def import_run(project: Project, folder: Path, record: Mapping[str, Any], size_h
     for thing in record["prompts"]["objects"]:
         project.add_object(obj_id=int(thing["id"]), label=str(thing.get("label") or ""))
     known = {thing.obj_id for thing in project.objects()}
+    found_labels = record.get("labels") or {}
     is_untracked = _untracked(record)
     for frame in read_masklets(masklets, size_hw=size_hw):
         for obj_id in frame.obj_ids:
             if obj_id not in known:
-                project.add_object(obj_id=obj_id)
+                project.add_object(obj_id=obj_id, label=str(found_labels.get(str(obj_id)) or ""))
                 known.add(obj_id)
         for mask in _masks_of(frame):
             if mask.area or not is_untracked(mask.obj_id, frame.frame_idx):
