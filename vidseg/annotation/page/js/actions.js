@@ -2,8 +2,11 @@
 
 import { dropPreview } from "./preview.js";
 import { connection } from "./session.js";
-import { chosenObject, kindOn, nameOf, promptOn, store } from "./state.js";
+import { chosenObject, correctedFrame, kindOn, nameOf, promptOn, store } from "./state.js";
 import { toast } from "./toasts.js";
+
+/** The id of the object that the prompt in hand makes, null if it is refused; a promise until the server has answered. */
+let making = null;
 
 /** Send an act; a refusal is shown. @returns {Promise<Object|null>} null if it was refused */
 export async function send(act, fields = {}) {
@@ -25,21 +28,36 @@ export function hasTrackedNeighbours(object, frame) {
 
 /** A prompt for the chosen object on the frame in sight, or for a new object, which is then chosen. */
 async function prompt(act, fields) {
-  const { shown: frame, chosen: object } = store.state;
+  const { shown: frame, chosen } = store.state;
   if (chosenObject()?.locked) {
     toast(`${nameOf(chosenObject())} is locked. Unlock it to change its mask.`, "bad");
     return;
   }
   dropPreview();
+  let object = chosen;
+  // A fast hand says more of a new object before the server has given it an id.
+  while (object === null && making) object = await making;
+  if (object === null) return make(act, { frame, object, ...fields });
   const isCorrection = hasTrackedNeighbours(object, frame);
   const done = await send(act, { frame, object, ...fields });
-  if (!done) return;
-  if (store.state.chosen === object) store.set({ chosen: done.object });
-  if (isCorrection) store.set({ corrected: { object, frame } });
+  if (done && isCorrection) store.set({ corrected: { object, frame } });
+}
+
+/** A prompt for a new object, which is chosen if nobody has chosen or begun another one meanwhile. */
+async function make(act, fields) {
+  store.set({ making: store.state.making + 1 });
+  const answer = send(act, fields);
+  const made = answer.then((done) => done?.object ?? null);
+  making = made;
+  const done = await answer;
+  store.set({ making: store.state.making - 1 });
+  if (making !== made) return;
+  making = null;
+  if (done && store.state.chosen === null) store.set({ chosen: done.object });
 }
 
 export function addPoint(x, y, isOn) {
-  if (!isOn && store.state.chosen === null) {
+  if (!isOn && store.state.chosen === null && !making) {
     toast("Click the object itself first; then a right click takes away what does not belong to it.");
     return;
   }
@@ -72,6 +90,7 @@ export function clearPrompt() {
 
 /** Begin with a new object: the next prompt makes it. */
 export function beginObject() {
+  making = null;
   store.set({ chosen: null });
 }
 
@@ -99,9 +118,10 @@ export async function track(direction, bounds = {}) {
 }
 
 export function retrack() {
-  const { chosen, shown, corrected } = store.state;
+  const { chosen, shown } = store.state;
+  const frame = correctedFrame() ?? shown;
   store.set({ corrected: null });
-  return send("retrack", corrected?.object === chosen ? corrected : { object: chosen, frame: shown });
+  return send("retrack", { object: chosen, frame });
 }
 
 export function cancelJob() {

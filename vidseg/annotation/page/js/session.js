@@ -67,11 +67,11 @@ function takePatch(changes) {
   if (known.objects) keepChoice(before, known.objects);
 }
 
-/** The chosen object stays chosen; where it has gone its neighbour is; on a new page the first one. */
+/** The chosen object stays chosen; where it has gone its neighbour is; on a new page the first one, unless this page makes it. */
 function keepChoice(before, objects) {
-  const { chosen } = store.state;
+  const { chosen, making } = store.state;
   if (objects.some(({ id }) => id === chosen)) return;
-  if (chosen === null && before.length > 0) return;
+  if (chosen === null && (before.length > 0 || making > 0)) return;
   const place = Math.max(
     before.findIndex(({ id }) => id === chosen),
     0,

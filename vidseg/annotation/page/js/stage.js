@@ -25,6 +25,8 @@ const canvas = byId("picture");
 const context = canvas.getContext("2d");
 /** Device pixels of one px of lines and marks: larger on screens where the text is larger, too. */
 let inkPx = 1;
+/** Device pixels of a CSS pixel when the canvas was sized. On another screen there are more or fewer, and nothing tells of it. */
+let density = 0;
 let panned = null;
 let held = null;
 
@@ -93,6 +95,7 @@ export function moveCrosshair(dx, dy) {
 }
 
 function resize() {
+  density = devicePixelRatio;
   inkPx = (devicePixelRatio * parseFloat(getComputedStyle(document.documentElement).fontSize)) / BASE_FONT_PX;
   canvas.width = Math.max(Math.round(canvas.clientWidth * devicePixelRatio), 1);
   canvas.height = Math.max(Math.round(canvas.clientHeight * devicePixelRatio), 1);
@@ -101,6 +104,7 @@ function resize() {
 }
 
 function pointerOf(event) {
+  if (density !== devicePixelRatio) resize();
   const at = viewport.toVideo(event.offsetX * devicePixelRatio, event.offsetY * devicePixelRatio);
   return {
     ...viewport.clamp(at),
@@ -189,6 +193,7 @@ export function sized(brushPx) {
 }
 
 function draw() {
+  if (density !== devicePixelRatio) return resize();
   const { video, shown } = store.state;
   context.setTransform(1, 0, 0, 1, 0, 0);
   context.clearRect(0, 0, canvas.width, canvas.height);

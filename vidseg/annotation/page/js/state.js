@@ -44,6 +44,7 @@ export const store = new Store({
   ...FROM_SERVER,
   connection: "connecting", // or open, lost, refused
   pending: 0, // acts that the server has not answered
+  making: 0, // those of them that make a new object
   chosen: null, // id of the object that prompts go to; null: the next prompt makes a new one
   frame: 0, // where the playhead is
   shown: 0, // the frame whose picture is on the screen; behind `frame` while its picture is on the way
@@ -92,6 +93,12 @@ export function promptOn(id, frame) {
   if (!indexes.has(prompts))
     indexes.set(prompts, new Map(prompts.map((prompt) => [`${prompt.object} ${prompt.frame}`, prompt])));
   return indexes.get(prompts).get(`${id} ${frame}`);
+}
+
+/** The frame of a correction of the chosen object that was neither carried on nor taken back; null if there is none. */
+export function correctedFrame() {
+  const { chosen, corrected } = store.state;
+  return corrected?.object === chosen && promptOn(chosen, corrected.frame) ? corrected.frame : null;
 }
 
 /** Whether a person said that an object is out of sight on a frame. */

@@ -1,7 +1,7 @@
 // Tracking, carrying corrections on, and spans out of sight.
 
 import * as actions from "../actions.js";
-import { kindOn, markedSpan, promptOn, store } from "../state.js";
+import { correctedFrame, kindOn, markedSpan, promptOn, store } from "../state.js";
 import { group, hasVideo, isFree, s } from "./conditions.js";
 
 const isIdle = () => hasVideo() && !s.job && s.prompts.length > 0;
@@ -87,7 +87,7 @@ export const TRACKING = [
 function canRetrack() {
   if (s.job || !isFree()) return false;
   return (
-    s.corrected?.object === s.chosen ||
+    correctedFrame() !== null ||
     (Boolean(promptOn(s.chosen, s.shown)) && actions.hasTrackedNeighbours(s.chosen, s.shown))
   );
 }

@@ -94,7 +94,7 @@ function drawMessage({ video, connection, missing }) {
 const COVERS = {
   lost: [
     "The server is not reached",
-    "Everything up to your last step is saved. The page goes on by itself as soon as the server is there again. If the command was stopped, start it again with the same arguments.",
+    "Everything up to your last step is saved. The page goes on by itself as soon as the server is there again. If the command was stopped, start it again and open the address that it prints.",
   ],
   refused: ["This page is out of date", "The server was started again. Open the address that the command printed."],
 };

@@ -3,7 +3,7 @@
 import { commandButton, refreshButtons } from "../buttons.js";
 import { commandOf } from "../commands.js";
 import { byId, element, replace } from "../dom.js";
-import { chosenObject, markedSpan, nameOf, store } from "../state.js";
+import { chosenObject, correctedFrame, markedSpan, nameOf, store } from "../state.js";
 
 let running = null;
 
@@ -65,8 +65,8 @@ function shownSeconds(seconds) {
 function idle() {
   const { objects, prompts, trackAll } = store.state;
   const object = chosenObject();
-  const { corrected } = store.state;
-  const isCorrected = Boolean(object) && corrected?.object === object.id;
+  const corrected = correctedFrame();
+  const isCorrected = Boolean(object) && corrected !== null;
   const canCarryOn = isCorrected || commandOf("retrack").can();
   const unlocked = objects.filter(({ locked }) => !locked).length;
   const choice = element(
@@ -87,7 +87,7 @@ function idle() {
       element(
         "div",
         { class: "carry" },
-        isCorrected && element("p", {}, `You corrected ${nameOf(object)} on frame ${corrected.frame}.`),
+        isCorrected && element("p", {}, `You corrected ${nameOf(object)} on frame ${corrected}.`),
         commandButton("retrack", {
           text: "Carry correction on",
           class: isCorrected ? "button-main button-wide" : "button-wide",

@@ -1,0 +1,75 @@
+"""A hand that is faster than the server, second thoughts, and a window that goes to another screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from support.annotation_clip import Clip
+    from support.annotation_page import Labeller
+
+pytest.importorskip("playwright.sync_api")
+
+from playwright.sync_api import expect
+
+
+@pytest.fixture
+def person(look: Callable[..., Labeller], project: str) -> Iterator[Labeller]:
+    """Somebody at the project, which is left as it was found: without objects."""
+    labeller = look(project)
+    yield labeller
+    labeller.delete_objects()
+
+
+def test_what_follows_at_once_is_of_the_new_object_too(person: Labeller, clip: Clip) -> None:
+    with person.saving():
+        person.page.mouse.click(*person.place(*clip.point))
+        person.page.mouse.click(*person.place(clip.point[0] + 30, clip.point[1] + 10))
+        person.page.mouse.click(*person.place(*clip.background), button="right")
+    expect(person.fact("Your input")).to_have_text("3 clicks")
+    expect(person.rows).to_have_count(1)
+
+
+def test_an_object_that_is_begun_at_once_is_another_one(person: Labeller, clip: Clip) -> None:
+    x0, y0, x1, y1 = clip.box
+    with person.saving():
+        person.page.mouse.click(*person.place(*clip.point))
+        person.press("a")
+        person.page.mouse.click(*person.place((x0 + x1) / 2, (y0 + y1) / 2))
+        person.page.mouse.click(*person.place((x0 + x1) / 2 + 15, (y0 + y1) / 2))
+    expect(person.rows).to_have_count(2)
+    expect(person.rows.nth(1)).to_have_class("object is-chosen")
+    expect(person.fact("Your input")).to_have_text("2 clicks")
+    person.press("1")
+    expect(person.fact("Your input")).to_have_text("1 click")
+
+
+def test_a_correction_that_is_taken_back_is_not_offered_any_more(person: Labeller, clip: Clip) -> None:
+    person.click(*clip.point)
+    person.go_to(3)
+    person.press("i", "Home", "o")
+    with person.saving():
+        person.press("u")
+    person.wait_until_tracked()
+    person.go_to(2)
+    person.click(*clip.point)
+    offered = person.page.get_by_text("You corrected")
+    expect(offered).to_be_visible()
+    with person.saving():
+        person.press("Control+z")
+    expect(offered).to_be_hidden()
+
+
+def test_a_click_hits_its_place_on_another_screen(person: Labeller, clip: Clip) -> None:
+    x, y = person.place(*clip.point)
+    person.page.mouse.click(x, y)
+    expect(person.fact("Your input")).to_have_text("1 click")
+    screen = {"width": 1280, "height": 720, "deviceScaleFactor": 2, "mobile": False}
+    person.context.new_cdp_session(person.page).send("Emulation.setDeviceMetricsOverride", screen)
+    with person.saving():
+        person.page.mouse.click(x, y)  # on the point, which takes it away
+    expect(person.fact("Your input")).to_have_text("none")
+    assert person.picture.evaluate("canvas => canvas.width / canvas.clientWidth") == 2
