@@ -71,10 +71,21 @@ class SavedSessions:
                 return frame, path
         return None
 
-    def objects_of(self, path: Path) -> list[int]:
-        """The objects whose saved session is in a file, by their ids; not those tracked anew since."""
-        rows = self._database.rows("SELECT obj FROM saved_sessions WHERE file = ? ORDER BY obj", path.name)
-        return [obj_id for (obj_id,) in rows]
+    def not_tracked_since(self, path: Path, frame_idx: int, *, reverse: bool) -> list[int]:
+        """The objects, by their ids, that were not tracked anew to a frame since a file was saved there.
+
+        One that is in the file is in it as it went on, even where that was saved for another object alone.
+        """
+        sign = -1 if reverse else 1
+        found = self._database.rows(  # of each object, SQLite takes the file of the row with the maximum
+            "SELECT obj, file, max(frame * ?) FROM saved_sessions WHERE reverse = ? AND frame * ? <= ?"
+            " GROUP BY obj ORDER BY obj",
+            sign,
+            reverse,
+            sign,
+            sign * frame_idx,
+        )
+        return [obj_id for obj_id, name, _ in found if _act_of(name) <= _act_of(path.name)]
 
     def clean(self, max_bytes: int = MAX_BYTES) -> None:
         """Remove files that nothing names any more, and every second one if there are too many bytes."""
@@ -93,3 +104,8 @@ class SavedSessions:
             for path in list(sizes)[1::2]:
                 path.unlink(missing_ok=True)
                 del sizes[path]
+
+
+def _act_of(name: str) -> int:
+    """The act that saved a file; later ones have higher numbers."""
+    return int(name.partition("-")[0])

@@ -23,7 +23,8 @@ class Start:
     """The frame that was stepped to last; that of `mask`."""
     session_file: Path | None = None
     company: tuple[int, ...] = field(default=(), compare=False)
-    """Other objects that go on from that session as they went: nothing was said of them later on the way."""
+    """Other objects that, if they are in that session, go on from it as they went: they were not tracked anew
+    since, and nothing was said of them later on the way."""
     mask: Mask | None = None
     """The mask from which an object is followed where there is no session file."""
 
@@ -68,8 +69,8 @@ class Starts:
             frames = [said.frame_idx for said in self._project.said(other)]
             return any(frame < done if reverse else frame > done for frame in frames)
 
-        others = [other for other in self._saved.objects_of(session_file) if other != obj_id]
-        return tuple(other for other in others if not has_more(other))
+        others = self._saved.not_tracked_since(session_file, done, reverse=reverse)
+        return tuple(other for other in others if other != obj_id and not has_more(other))
 
     def _has_masks(self, obj_id: int, frames: range) -> bool:
         if not frames:
