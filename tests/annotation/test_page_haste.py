@@ -1,4 +1,4 @@
-"""A hand that is faster than the server, second thoughts, and a window that goes to another screen."""
+"""A hand that is faster than the server or misses the picture, second thoughts, another screen."""
 
 from __future__ import annotations
 
@@ -73,3 +73,14 @@ def test_a_click_hits_its_place_on_another_screen(person: Labeller, clip: Clip) 
         person.page.mouse.click(x, y)  # on the point, which takes it away
     expect(person.fact("Your input")).to_have_text("none")
     assert person.picture.evaluate("canvas => canvas.width / canvas.clientWidth") == 2
+
+
+def test_a_box_may_begin_beside_the_picture(person: Labeller, clip: Clip) -> None:
+    person.press("b")
+    person.drag((-5, -5), (clip.size_wh[0] / 2, clip.size_wh[1] / 2))
+    expect(person.fact("Your input")).to_have_text("box")
+    with person.saving():
+        person.page.get_by_role("button", name="Delete").click()
+    person.press("c")
+    person.click(-5, -5)
+    expect(person.rows).to_have_count(0)

@@ -116,23 +116,35 @@ def test_the_switch_changes_the_theme_and_is_remembered(look: Callable[..., Labe
     assert person.page.locator("body").evaluate(ground) == light
 
 
+CUT_OFF = """() => [...document.querySelectorAll("button, select, input, output, h2, .badge")]
+    .filter((node) => node.offsetParent && !node.closest(".objects, .timeline-names"))
+    .filter((node) => {
+      const box = node.getBoundingClientRect();
+      const isOutside = box.left < 0 || box.top < 0 || box.right > innerWidth || box.bottom > innerHeight;
+      return isOutside || (node.matches("button") && node.scrollWidth > node.clientWidth + 1);
+    })
+    .map((node) => node.outerHTML.slice(0, 120))"""
+"""Controls of which a part is not seen."""
+
+
 @pytest.mark.parametrize("size", [(1280, 720), (1920, 1080), (3840, 2160)])
 def test_nothing_is_cut_off(look: Callable[..., Labeller], labelled: str, size: tuple[int, int]) -> None:
     width, height = size
     person = look(labelled, viewport={"width": width, "height": height})
     person.go_to(12)
-    cut = """() => [...document.querySelectorAll("button, select, input, output, h2, .badge")]
-        .filter((node) => node.offsetParent && !node.closest(".objects, .timeline-names"))
-        .filter((node) => {
-          const box = node.getBoundingClientRect();
-          const isOutside = box.left < 0 || box.top < 0 || box.right > innerWidth || box.bottom > innerHeight;
-          return isOutside || (node.matches("button") && node.scrollWidth > node.clientWidth + 1);
-        })
-        .map((node) => node.outerHTML.slice(0, 120))"""
-    assert person.page.evaluate(cut) == []
+    assert person.page.evaluate(CUT_OFF) == []
     stage = person.picture.bounding_box()
     assert stage is not None
     assert stage["width"] * stage["height"] > 0.5 * width * height
+
+
+def test_a_small_window_hides_nothing(look: Callable[..., Labeller], labelled: str) -> None:
+    person = look(labelled, viewport={"width": 800, "height": 600})
+    person.press("i", "o")
+    assert person.page.evaluate(CUT_OFF) == []
+    person.page.set_viewport_size({"width": 320, "height": 600})
+    person.page.get_by_role("button", name="Export").click()  # scrolled to
+    expect(person.page.get_by_role("dialog", name="Export")).to_be_visible()
 
 
 @pytest.fixture(scope="module")

@@ -126,7 +126,7 @@ function onDown(event) {
     canvas.style.cursor = "grabbing";
   } else if (event.altKey) {
     chooseAt(pointer);
-  } else if (pointer.isInside && held === null) {
+  } else if ((pointer.isInside || tool.startsOutside) && held === null) {
     held = event.button;
     tool.down(pointer);
   }

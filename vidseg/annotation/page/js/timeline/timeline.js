@@ -53,7 +53,7 @@ function draw() {
   const { objects, video, frame } = store.state;
   colours ??= readColours();
   rowHeight = Math.round(ROW_REM * parseFloat(getComputedStyle(document.documentElement).fontSize));
-  const width = canvas.parentElement.clientWidth - byId("timeline-names").offsetWidth;
+  const width = Math.max(canvas.parentElement.clientWidth - byId("timeline-names").offsetWidth, 1);
   const height = rowHeight * (objects.length + 1);
   canvas.width = Math.round(width * devicePixelRatio);
   canvas.height = Math.round(height * devicePixelRatio);

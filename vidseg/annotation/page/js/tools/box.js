@@ -12,6 +12,7 @@ let end = null;
 export const box = {
   id: "box",
   cursor: "crosshair",
+  startsOutside: true,
   hint: "Drag a box around the object, as tight as you can.",
 
   down(pointer) {

@@ -34,7 +34,7 @@ export function paintDrawing(context, { kind, points, radius, isErasing }, colou
 }
 
 /** A tool that collects the path of the pointer while it is held down. */
-function pathTool({ id, hint, kind, erases, cursor, sized }) {
+function pathTool({ id, hint, kind, erases, cursor, sized, startsOutside }) {
   let points = null;
   let isErasing = false;
 
@@ -43,6 +43,7 @@ function pathTool({ id, hint, kind, erases, cursor, sized }) {
     hint,
     cursor,
     sized,
+    startsOutside,
 
     down(pointer) {
       points = [{ x: pointer.x, y: pointer.y }];
@@ -100,5 +101,6 @@ export const lasso = pathTool({
   kind: "area",
   erases: false,
   cursor: "crosshair",
+  startsOutside: true,
   hint: "Draw around a part to add it to the object. Right button: cut it out.",
 });
