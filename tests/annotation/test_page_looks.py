@@ -142,6 +142,7 @@ def test_a_small_window_hides_nothing(look: Callable[..., Labeller], labelled: s
     person = look(labelled, viewport={"width": 800, "height": 600})
     person.press("i", "o")
     assert person.page.evaluate(CUT_OFF) == []
+    assert person.page.locator("#transport").evaluate("bar => bar.scrollWidth - bar.clientWidth") == 0
     person.page.set_viewport_size({"width": 320, "height": 600})
     person.page.get_by_role("button", name="Export").click()  # scrolled to
     expect(person.page.get_by_role("dialog", name="Export")).to_be_visible()
