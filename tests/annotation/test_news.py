@@ -7,8 +7,11 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 pytest.importorskip("starlette")
@@ -16,6 +19,7 @@ pytest.importorskip("starlette")
 from support.annotated import write_video
 from support.annotation_client import served
 from vidseg.annotation.events import Event, Listeners
+from vidseg.annotation.masks import Mask
 from vidseg.annotation.telling import Telling
 
 
@@ -30,6 +34,18 @@ def raising(error: Exception) -> Callable[..., Any]:
         raise error
 
     return fail
+
+
+def telling_to(
+    told: list[Event], *, project: Any = None, state: Callable[[], dict[str, Any]] = dict
+) -> Telling:
+    listeners = Listeners()
+    listeners.add(told.append)
+    return Telling(listeners, project, size_hw=(1, 1), num_frames=1, state=state, progress=dict)
+
+
+def mask_of(pixels: npt.NDArray[np.bool_]) -> Mask:
+    return Mask.of(pixels, 0, 1, "D", time_s=0.0)
 
 
 def test_what_happens_while_a_page_is_greeted_is_not_put_back(
@@ -49,26 +65,40 @@ def test_what_happens_while_a_page_is_greeted_is_not_put_back(
             assert page.state["flags"] == [{"frame": 2, "note": "look"}]
 
 
-def test_a_thread_that_is_slow_tells_nothing_old() -> None:
+class Slow:
+    """Gives something old, but only after another thread has had the time to tell of something new."""
+
+    def __init__(self, old: Any, new: Any) -> None:
+        self._left = [new, old]
+        self.other = threading.Thread(target=lambda: None)
+
+    def __call__(self, *_: object) -> Any:
+        value = self._left.pop()
+        if self._left:
+            self.other.start()
+            self.other.join(0.3)
+        return value
+
+
+def test_a_thread_that_is_slow_tells_no_old_state() -> None:
     told: list[Event] = []
-    listeners = Listeners()
-    listeners.add(told.append)
-    other = threading.Thread(target=lambda: telling.state())
-    values = iter(["old", "new"])
-
-    def state() -> dict[str, Any]:
-        value = next(values)
-        if value == "old":
-            other.start()
-            other.join(0.3)
-        return {"job": value}
-
-    telling = Telling(
-        listeners, None, size_hw=(1, 1), num_frames=1, state=state, progress=dict  # type: ignore[arg-type]
-    )  # fmt: skip
+    slow = Slow({"job": "old"}, {"job": "new"})
+    telling = telling_to(told, state=slow)
+    slow.other = threading.Thread(target=telling.state)
     telling.state()
-    other.join()
+    slow.other.join()
     assert told == [{"type": "patch", "state": {"job": value}} for value in ("old", "new")]
+
+
+def test_a_thread_that_is_slow_tells_no_old_masks() -> None:
+    told: list[Event] = []
+    slow = Slow([], [mask_of(np.ones((1, 1), np.bool_))])
+    telling = telling_to(told, project=SimpleNamespace(masks_on=slow))
+    slow.other = threading.Thread(target=lambda: telling.masks(0, told.append))
+    telling.frame(0, [])
+    slow.other.join()
+    masks = [event for event in told if isinstance(event, bytes)]
+    assert [b'"id":1' in event for event in masks] == [False, True]
 
 
 @pytest.mark.parametrize("error", [sqlite3.OperationalError("database or disk is full"), KeyError("lost")])

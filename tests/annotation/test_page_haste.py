@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -84,3 +85,23 @@ def test_a_box_may_begin_beside_the_picture(person: Labeller, clip: Clip) -> Non
     person.press("c")
     person.click(-5, -5)
     expect(person.rows).to_have_count(0)
+
+
+def test_what_a_click_would_give_is_asked_again_for_another_object(person: Labeller, clip: Clip) -> None:
+    sent: list[str] = []
+    person.page.on("websocket", lambda socket: socket.on("framesent", lambda text: sent.append(text)))
+    person.reload()
+    person.click(*clip.point)
+    person.press("a")
+    person.click(*clip.background)
+    expect(person.rows).to_have_count(2)
+    person.page.mouse.move(*person.place(clip.point[0] + 5, clip.point[1]))
+
+    def is_asked(obj_id: int) -> bool:
+        hovers = [act for act in map(json.loads, sent) if act["act"] == "hover"]
+        return bool(hovers) and hovers[-1]["object"] == obj_id
+
+    for place in (0, 1):
+        obj_id = int(person.rows.nth(place).get_attribute("data-object") or 0)
+        person.press(str(place + 1))
+        person.wait_until(lambda obj_id=obj_id: is_asked(obj_id))

@@ -141,8 +141,10 @@ def test_nothing_is_cut_off(look: Callable[..., Labeller], labelled: str, size: 
 def test_a_small_window_hides_nothing(look: Callable[..., Labeller], labelled: str) -> None:
     person = look(labelled, viewport={"width": 800, "height": 600})
     person.press("i", "o")
+    transport = person.page.locator("#transport")
+    expect(transport).to_contain_text("Marks 0 – 0")
     assert person.page.evaluate(CUT_OFF) == []
-    assert person.page.locator("#transport").evaluate("bar => bar.scrollWidth - bar.clientWidth") == 0
+    assert transport.evaluate("bar => bar.scrollWidth - bar.clientWidth") == 0
     person.page.set_viewport_size({"width": 320, "height": 600})
     person.page.get_by_role("button", name="Export").click()  # scrolled to
     expect(person.page.get_by_role("dialog", name="Export")).to_be_visible()

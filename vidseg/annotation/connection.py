@@ -123,7 +123,7 @@ class Connection:
         self._latest_look = message
         self._bench.pictures.look(message.frame)
         for frame_idx in range(message.frame, last + 1):
-            self._tell(session.masks_message(frame_idx))
+            session.tell_masks(frame_idx, self._tell)
 
     def _hover(self, message: Hover) -> dict[str, Any] | None:
         if self._latest_hover is not message:

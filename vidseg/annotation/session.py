@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any
 
 from vidseg.annotation.database import Act
-from vidseg.annotation.events import Listeners, error_document, masks_message, timeline_message
+from vidseg.annotation.events import Event, Listeners, error_document, timeline_message
 from vidseg.annotation.jobs import AnswersFirst, Jobs
 from vidseg.annotation.masks import Mask
 from vidseg.annotation.merging import merge_objects
@@ -272,8 +272,8 @@ class AnnotationSession:
         """The masks of a frame; those of kind 'X' are set absent."""
         return self.project.masks_on(frame_idx)
 
-    def masks_message(self, frame_idx: int) -> bytes:
-        return masks_message(frame_idx, self.masks(frame_idx), self.size_hw)
+    def tell_masks(self, frame_idx: int, tell: Callable[[Event], None]) -> None:
+        self._telling.masks(frame_idx, tell)
 
     def timelines(self) -> Iterator[dict[str, Any]]:
         """What is known of every object on every frame, as events."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from vidseg.annotation.events import Listeners, masks_message, timeline_message
+from vidseg.annotation.events import Event, Listeners, masks_message, timeline_message
 from vidseg.annotation.project import Project
 from vidseg.annotation.spans import Span
 
@@ -41,7 +41,8 @@ class Telling:
         self._progress = progress
         self._told: dict[str, Any] = {}
         self._told_at = 0.0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        """Held from looking at the project to telling of it, so that nothing older is told after news."""
 
     def state(self) -> None:
         """Send what has changed of the state."""
@@ -52,12 +53,17 @@ class Telling:
         """Send the masks of a frame, and now and then how far tracking has come."""
         if self._listeners.is_empty:
             return
-        self._listeners.tell(masks_message(frame_idx, self._project.masks_on(frame_idx), self._size_hw))
+        self.masks(frame_idx, self._listeners.tell)
         for obj_id in obj_ids:
             self._listeners.tell(timeline_message(self._project, obj_id, frame_idx, frame_idx))
         if time.monotonic() - self._told_at > TELLING_EVERY_S:
             self._told_at = time.monotonic()
             self._patch(self._progress)
+
+    def masks(self, frame_idx: int, tell: Callable[[Event], None]) -> None:
+        """Send the masks of a frame by a function."""
+        with self._lock:
+            tell(masks_message(frame_idx, self._project.masks_on(frame_idx), self._size_hw))
 
     def frames(self, obj_ids: Iterable[int], span: Span) -> None:
         """Say that masks of objects on many frames have changed."""
@@ -79,7 +85,7 @@ class Telling:
         self.frames([thing.obj_id for thing in self._project.objects()], (0, self._num_frames - 1))
 
     def _patch(self, describe: Callable[[], dict[str, Any]]) -> None:
-        with self._lock:  # described within, so that no thread tells what it saw before another one's news
+        with self._lock:
             now = describe()
             changed = {key: value for key, value in now.items() if self._told.get(key, ...) != value}
             self._told |= changed

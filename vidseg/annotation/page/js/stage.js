@@ -4,7 +4,7 @@ import { byId, oncePerFrame } from "./dom.js";
 import { drawLoupe } from "./loupe.js";
 import { covers, PaintedMasks } from "./masks.js";
 import { pictures } from "./playback.js";
-import { wantPreview } from "./preview.js";
+import { dropPreview, wantPreview } from "./preview.js";
 import { drawPrompts } from "./prompts.js";
 import { onRedraw, redraw } from "./redraw.js";
 import { chosenObject, masksOn, store } from "./state.js";
@@ -60,6 +60,11 @@ export function startStage() {
     "isCrosshairOn",
   ];
   store.on(drawn, redraw);
+  // What a click would give to another object is no longer true.
+  store.on(["chosen"], () => {
+    dropPreview();
+    wantPreview();
+  });
   store.on(["tool"], ({ tool }) => {
     canvas.style.cursor = TOOLS[tool].cursor;
   });
