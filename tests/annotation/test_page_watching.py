@@ -171,15 +171,20 @@ def test_dragging_on_the_timeline_sets_an_object_absent_and_takes_it_back(
     assert box is not None
     row = box["y"] + 24 * 1.5
 
-    def drag(first: int, last: int) -> None:
+    def drag(first: int, last: int, give_up: Callable[[], None] = lambda: None) -> None:
         with person.saving():
             person.page.mouse.move(box["x"] + box["width"] * (first + 0.5) / FRAMES, row)
             person.page.mouse.down()
             person.page.mouse.move(box["x"] + box["width"] * (last + 0.5) / FRAMES, row, steps=3)
+            give_up()
             person.page.mouse.up()
 
     person.page.get_by_role("button", name="Out of sight").click()
     drag(10, 20)
+    drag(2, 4, give_up=lambda: person.press("Escape"))
+    drag(2, 4, give_up=lambda: person.page.locator("#timeline-canvas").dispatch_event("pointercancel"))
+    person.go_to(3)
+    expect(person.fact("ball")).to_have_text("not tracked")
     person.press("Escape")
     for frame, words in (
         (9, "not tracked"),

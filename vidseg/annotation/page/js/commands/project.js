@@ -9,6 +9,7 @@ import { redraw } from "../redraw.js";
 import { giveUp, viewport } from "../stage.js";
 import { store } from "../state.js";
 import { switchTheme } from "../theme.js";
+import { giveUpDrag } from "../timeline/timeline.js";
 import { DIRECTIONS, group, hasVideo, s } from "./conditions.js";
 
 export const PROJECT = [
@@ -111,6 +112,6 @@ function panByKey(event) {
 }
 
 function leave() {
-  if (giveUp()) return;
+  if (giveUp() || giveUpDrag()) return;
   store.set({ isCrosshairOn: false, marksAbsent: false, preview: null });
 }

@@ -45,7 +45,8 @@ export function startTimeline() {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
   canvas.addEventListener("pointerdown", onDown);
   canvas.addEventListener("pointermove", (event) => onMove(event, redraw));
-  canvas.addEventListener("pointerup", (event) => onUp(event, redraw));
+  canvas.addEventListener("pointerup", () => onUp(redraw));
+  canvas.addEventListener("pointercancel", giveUpDrag);
   canvas.addEventListener("wheel", (event) => onWheel(event, redraw), { passive: false });
 }
 
@@ -118,7 +119,16 @@ function onMove(event, redraw) {
   }
 }
 
-function onUp(event, redraw) {
+/** Let a drag change nothing. @returns {boolean} whether there was one */
+export function giveUpDrag() {
+  const was = dragged !== null;
+  isScrubbing = false;
+  dragged = null;
+  if (was) draw();
+  return was;
+}
+
+function onUp(redraw) {
   isScrubbing = false;
   if (!dragged) return;
   const { object, start, end } = dragged;
