@@ -19,9 +19,9 @@ from support.goldens import (
     assert_golden,
     frames,
     golden_names,
+    golden_tracker,
     load_golden,
     memory_stats,
-    seeded_state,
     video_bits,
     video_sub,
 )
@@ -31,7 +31,6 @@ from vidseg.errors import InputError, PromptError
 from vidseg.memory.bank import RecentFrames
 from vidseg.trackers.contract import Frame
 
-SIZES = {"t": "tiny", "s": "small", "b+": "base-plus", "l": "large"}
 BOX = [20.0, 10.0, 60.0, 50.0]
 NUM_FRAMES = 9
 
@@ -262,14 +261,7 @@ def _marked(name: Any) -> Any:
 )
 def test_shim_reproduces_the_golden(name):
     golden = load_golden(name)
-    release, letter = golden.model.split("_hiera_")
-    tracker = vidseg.load(
-        f"{release}-hiera-{SIZES[letter]}",
-        weights=seeded_state(golden),
-        image_size=golden.image_size,
-        device="cpu",
-    )
-    predictor = SAM2VideoPredictor(tracker)
+    predictor = SAM2VideoPredictor(golden_tracker(golden))
     state = predictor.init_state(frames(golden))
     got: dict[str, Any] = {}
     prompts = passes = 0

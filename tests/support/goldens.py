@@ -4,7 +4,7 @@ The files and their tolerances are described in `goldens/README.md` of the devel
 weights and the comparison are read from the scripts that lie beside the files, so that they have one home.
 
     golden = load_golden("sam2.1_hiera_t_A")
-    tracker = vidseg.load(golden.tracker, weights=seeded_state(golden), image_size=golden.image_size)
+    tracker = golden_tracker(golden)
     for frame in frames(golden): ...
     assert_golden(golden, {"pass0_low": low, "pass0_obj": scores})
 """
@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,6 +27,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import vidseg
 from support.shared import shared_folder
 from vidseg.trackers.contract import Frame
 from vidseg.trackers.weights import tracker_of
@@ -191,11 +193,59 @@ def model_inputs(golden: Golden) -> Tensor:
 
 
 def frames(golden: Golden) -> list[Frame]:
-    """The scenario's video as frames that carry their model input, so that nothing is resized again."""
+    """The scenario's video as frames that carry their model input, so that nothing is resized again.
+
+    A tracker encodes each picture once for all scenarios of its model that follow one another.
+    """
+    kept = _kept_of(golden)
+    pictures = golden.meta["frames"].get("index") or range(golden.num_frames)
     return [
-        Frame(index, index / FRAME_RATE, model_input=model_input, size_hw=VIDEO_SIZE_HW)
-        for index, model_input in enumerate(model_inputs(golden))
+        Frame(
+            index,
+            index / FRAME_RATE,
+            model_input=model_input,
+            size_hw=VIDEO_SIZE_HW,
+            kept=kept.setdefault(picture, {}),
+        )
+        for index, (picture, model_input) in enumerate(zip(pictures, model_inputs(golden), strict=True))
     ]
+
+
+def golden_tracker(golden: Golden) -> Any:
+    """Our tracker with the golden's weights, the same one for the next scenario of these weights."""
+    weights = json.dumps(golden.meta["weights"], sort_keys=True)
+    tracker = _tracker(golden.model, golden.image_size, weights)
+    for features in _kept_of(golden).values():
+        if features:
+            features.setdefault(tracker.engine, next(iter(features.values())))
+    return tracker
+
+
+@lru_cache(maxsize=1)
+def _tracker(model: str, image_size: int, weights: str) -> Any:
+    drawn = json.loads(weights)
+    state = manifest_state(model, drawn["seed"], drawn["overrides"])
+    return vidseg.load(tracker_of(model), weights=state, image_size=image_size, device="cpu")
+
+
+def _kept_of(golden: Golden) -> dict[int, dict[Any, Any]]:
+    """The number of a picture -> what trackers computed of it with the golden's encoder.
+
+    Scenarios of a model differ in weights, but mostly in those that read features.
+    """
+    weights, keys = golden.meta["weights"], load_manifest(golden.model)["state_dict"]
+    encoder = [key for key in keys if key.startswith(("image_encoder.", "sam_mask_decoder.conv_s"))]
+    changed = {
+        pattern: change
+        for pattern, change in weights["overrides"].items()
+        if any(re.fullmatch(pattern, key) for key in encoder)
+    }
+    return _kept(golden.model, golden.image_size, json.dumps([weights["seed"], changed], sort_keys=True))
+
+
+@lru_cache(maxsize=1)
+def _kept(model: str, image_size: int, encoder: str) -> dict[int, dict[Any, Any]]:
+    return {}
 
 
 def assert_close(name: str, want: npt.NDArray[Any], got: Any) -> None:

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-import vidseg
 from support.golden_play import play
 from support.goldens import (
-    Golden,
     PromptCall,
     assert_close,
     assert_golden,
     frames,
     golden_names,
+    golden_tracker,
     load_golden,
-    seeded_state,
     video_sub,
 )
-
-
-def _load(golden: Golden) -> Any:
-    return vidseg.load(
-        golden.tracker, weights=seeded_state(golden), image_size=golden.image_size, device="cpu"
-    )
 
 
 @pytest.mark.parametrize("name", golden_names("[es][adfu]*"))
 def test_session_equals_official_predictor(name: str) -> None:
     golden = load_golden(name)
-    assert_golden(golden, play(golden, _load(golden)))
+    assert_golden(golden, play(golden, golden_tracker(golden)))
 
 
 @pytest.mark.parametrize("name", golden_names("sam2.1_hiera_t_C"))
@@ -40,7 +30,7 @@ def test_refine_equals_official_correction(name: str) -> None:
     first, _, correction, _ = golden.steps
     assert isinstance(first, PromptCall)
     assert isinstance(correction, PromptCall)
-    session = _load(golden).start(num_frames=len(video))
+    session = golden_tracker(golden).start(num_frames=len(video))
     session.prompt(first.obj_id, **first.prompt)
     for frame in video[: correction.frame_idx + 1]:
         session.step(frame)
