@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,13 +22,18 @@ class Renamer:
     """
 
     def __init__(self, rows: Rows) -> None:
-        self._rows = [(_pattern(before), _template(after)) for before, after in rows]
+        self._rows = tuple(rows)
 
     def __call__(self, name: str) -> str:
-        for pattern, template in self._rows:
+        for pattern, template in self._patterns:
             if found := pattern.fullmatch(name):
                 return found.expand(template)
         return name
+
+    @cached_property
+    def _patterns(self) -> list[tuple[re.Pattern[str], str]]:
+        """Compiled at the first name: every command imports all tables, and reads one of them at most."""
+        return [(_pattern(before), _template(after)) for before, after in self._rows]
 
 
 class Renames:
