@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Picture = npt.NDArray[np.uint8]
+    Shares = npt.NDArray[np.float32]
     Mask = npt.NDArray[np.bool_]
     Affine = npt.NDArray[np.float64]
 
@@ -182,20 +183,32 @@ def _noise(random: np.random.Generator, side_px: int, cells: tuple[int, ...]) ->
     return np.clip((total - low) / (high - low), 0, 1)
 
 
-def _mix(
-    share: npt.NDArray[np.float32], low: tuple[int, ...], high: tuple[int, ...]
-) -> npt.NDArray[np.float32]:
-    return (
-        np.asarray(low, np.float32) * (1 - share[..., None]) + np.asarray(high, np.float32) * share[..., None]
-    )
+def _mix(share: Shares, low: tuple[int, ...], high: tuple[int, ...]) -> Shares:
+    """The share of one colour over another: (S, S, 3), made channel by channel as NumPy is then faster."""
+    return np.stack([_blend(share, *ends) for ends in zip(low, high, strict=True)], axis=-1)
+
+
+def _blend(share: Shares, low: float, high: float) -> Shares:
+    blend: Shares = np.float32(low) * (1 - share) + np.float32(high) * share
+    return blend
+
+
+GRASS = (38, 66, 34), (122, 142, 74)
+SAND = (140, 118, 84), (206, 188, 148)
+"""Dark and light, red, green and blue."""
 
 
 def _ground(random: np.random.Generator) -> Picture:
     """A ground of grass and sand, 1536 x 1536: three picture heights, more than the camera sees."""
-    grass = _mix(_noise(random, 1536, (48, 192, 768)), (38, 66, 34), (122, 142, 74))
-    sand = _mix(_noise(random, 1536, (96, 384, 768)), (140, 118, 84), (206, 188, 148))
+    grass = _noise(random, 1536, (48, 192, 768))
+    sand = _noise(random, 1536, (96, 384, 768))
     where = np.clip((_noise(random, 1536, (8, 24, 96)) - 0.5) * 6, 0, 1)
-    return (grass + (sand - grass) * where[..., None]).astype(np.uint8)
+    channels = []
+    for *grass_ends, sand_low, sand_high in zip(*GRASS, *SAND, strict=True):
+        below = _blend(grass, *grass_ends)
+        above = _blend(sand, sand_low, sand_high)
+        channels.append((below + (above - below) * where).astype(np.uint8))
+    return np.stack(channels, axis=-1)
 
 
 def _tiles(random: np.random.Generator) -> Picture:
