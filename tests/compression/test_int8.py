@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 import vidseg
 from support.image_models import written_small
-from support.parity import SMALL_MODEL, weights_for
+from support.ready_exports import nano_export, small_export
 from vidseg import cli
+from vidseg.export.int8 import compress
 from vidseg.export.int8.quantise import exact_nodes
 from vidseg.pipeline.made_video import MadeVideo
 
@@ -34,10 +35,20 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def export_once(monkeypatch: pytest.MonkeyPatch, made: Path) -> None:
+    """Have a compression begin with an export that other tests read, too: making it takes longest."""
+    monkeypatch.setattr(compress, "export", lambda asked, out, *, wanted: shutil.copytree(made, out))
+
+
 @pytest.mark.slow
 def test_parts_in_int8_are_smaller_and_track_alike(
-    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    clip: Path,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    export_once(monkeypatch, nano_export(tmp_path_factory))
     box = VIDEO.prompts()["objects"][0]["prompts"][0]["box"]
     call = ["compress", "vidseg-nano", "--int8", "--calibrate", str(clip), "--out", str(tmp_path / "int8")]
     asked = ["--parts", "image_encoder,decoder,prompt_decoder", "--box", ",".join(map(str, box)), "--json"]
@@ -146,12 +157,16 @@ def test_what_would_lose_most_stays_exact_and_biases_of_attention_are_halved(
 
 @pytest.mark.slow
 def test_all_parts_of_a_tracker_with_memory_may_be_in_eight_bits(
-    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    clip: Path,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (tmp_path / "small.yaml").write_text(SMALL_MODEL, encoding="utf-8")
-    torch.save(weights_for(tmp_path / "small.yaml"), tmp_path / "weights.pt")
+    small = small_export(tmp_path_factory)
+    export_once(monkeypatch, small / "onnx")
     parts = ["image_encoder", "memory_attention", "mask_decoder", "memory_encoder"]
-    call = ["compress", str(tmp_path / "small.yaml"), "--weights", str(tmp_path / "weights.pt"), "--int8"]
+    call = ["compress", str(small / "small.yaml"), "--weights", str(small / "weights.pt"), "--int8"]
     call += ["--calibrate", str(clip), "--parts", ",".join(parts), "--out", str(tmp_path / "int8"), "--json"]
     assert cli.main(call) == 0
     report = json.loads(capsys.readouterr().out)

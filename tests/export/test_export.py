@@ -14,10 +14,10 @@ import pytest
 import torch
 
 import vidseg
-from support.built_once import built_once
 from support.golden_play import play
 from support.goldens import assert_close, golden_names, load_golden, seeded_state
-from support.parity import SMALL_MODEL, as_frames, moving_picture, small_tracker, weights_for
+from support.parity import as_frames, moving_picture, small_tracker
+from support.ready_exports import small_export
 from vidseg import cli
 from vidseg.errors import CheckpointError, ConfigError
 from vidseg.export.write import export
@@ -34,13 +34,7 @@ SIDE = 64
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     """A small tracker with weights under which objects are visible, and its export."""
-
-    def make(folder: Path) -> None:
-        (folder / "small.yaml").write_text(SMALL_MODEL, encoding="utf-8")
-        torch.save(weights_for(folder / "small.yaml"), folder / "weights.pt")
-        export(TrackerOptions.of(folder / "small.yaml", weights=folder / "weights.pt"), folder / "onnx")
-
-    folder = built_once(tmp_path_factory, "small-export", make)
+    folder = small_export(tmp_path_factory)
     tracker = vidseg.load(folder / "small.yaml", weights=folder / "weights.pt", device="cpu")
     return tracker, folder / "onnx"
 

@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 
 import vidseg
-from support.built_once import built_once
-from vidseg.export.write import export
+from support.ready_exports import nano_export
 from vidseg.pipeline.made_video import MadeVideo
-from vidseg.trackers.options import TrackerOptions
 
 pytest.importorskip("onnxscript", reason="the packages of the extra 'onnx' are not installed")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -23,9 +21,7 @@ VIDEO = MadeVideo(num_frames=6, size_hw=(180, 320))
 
 @pytest.fixture(scope="module")
 def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    options = TrackerOptions.of("vidseg-nano")
-    folder = built_once(tmp_path_factory, "nano-export", lambda folder: export(options, folder))
-    return folder / "tracker.yaml"
+    return nano_export(tmp_path_factory) / "tracker.yaml"
 
 
 def track(tracker: Any) -> list[Any]:

@@ -1,0 +1,31 @@
+"""Exported models that several modules of tests read; each is exported once a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from support.built_once import built_once
+from support.parity import SMALL_MODEL, weights_for
+from vidseg.export.write import export
+from vidseg.trackers.options import TrackerOptions
+
+
+def small_export(temporary: pytest.TempPathFactory) -> Path:
+    """A folder with `SMALL_MODEL`: small.yaml, weights.pt that show objects, and the export onnx."""
+
+    def make(folder: Path) -> None:
+        (folder / "small.yaml").write_text(SMALL_MODEL, encoding="utf-8")
+        torch.save(weights_for(folder / "small.yaml"), folder / "weights.pt")
+        export(TrackerOptions.of(folder / "small.yaml", weights=folder / "weights.pt"), folder / "onnx")
+
+    return built_once(temporary, "small-export", make)
+
+
+def nano_export(temporary: pytest.TempPathFactory) -> Path:
+    """The export of vidseg-nano."""
+    return built_once(
+        temporary, "nano-export", lambda folder: export(TrackerOptions.of("vidseg-nano"), folder)
+    )
