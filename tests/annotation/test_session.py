@@ -24,10 +24,20 @@ from vidseg.testing.fake_tracker import FakeTracker
 Box = tuple[float, float, float, float]
 
 
+SHORT = 28
+"""Frames of a video for trackers that take long: more than two spacings of saved sessions."""
+
+
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Box]]:
     path = tmp_path_factory.mktemp("video") / "made.mp4"
     return path, write_video(path)
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Box]]:
+    path = tmp_path_factory.mktemp("short") / "made.mp4"
+    return path, write_video(path, SHORT)
 
 
 def begin(video: tuple[Path, list[Box]], out: Path, tracker: Any = "flow") -> AnnotationSession:
@@ -59,17 +69,17 @@ def test_nothing_is_prepared_for_a_while_after_an_answer(
 
 @pytest.mark.parametrize("tracker", ["flow", "vidseg-nano", "fake"])
 def test_saved_prompts_track_to_the_same_masks(
-    tmp_path: Path, video: tuple[Path, list[Box]], tracker: str
+    tmp_path: Path, short: tuple[Path, list[Box]], tracker: str
 ) -> None:
-    star, ball, _ = video[1]
-    with begin(video, tmp_path / "run", tracker) as session:
+    star, ball, _ = short[1]
+    with begin(short, tmp_path / "run", tracker) as session:
         one = session.box(0, None, star)
-        session.box(9, None, ball)
-        session.click(20, one, star[0] + 5, star[1] + 5, on=True)
+        session.box(6, None, ball)
+        session.click(12, one, star[0] + 5, star[1] + 5, on=True)
         session.track()
         job = session.wait()
         assert job is not None
-        assert job.frames_stepped == NUM_FRAMES
+        assert job.frames_stepped == SHORT
         assert same_run(session, tracker, tmp_path / "again")
 
 
@@ -86,49 +96,49 @@ def test_both_directions_are_those_of_track(
         assert same_run(session, tracker, tmp_path / "again", "both")
 
 
-def test_a_correction_costs_the_frames_that_it_changes(tmp_path: Path, video: tuple[Path, list[Box]]) -> None:
-    star, ball, _ = video[1]
-    with begin(video, tmp_path / "run", "vidseg-nano") as session:
+def test_a_correction_costs_the_frames_that_it_changes(tmp_path: Path, short: tuple[Path, list[Box]]) -> None:
+    star, ball, _ = short[1]
+    with begin(short, tmp_path / "run", "vidseg-nano") as session:
         one, two = session.box(0, None, star), session.box(0, None, ball)
         session.track()
         session.wait()
-        before = {(m.frame_idx, m.obj_id): m for f in range(NUM_FRAMES) for m in session.masks(f)}
-        x, y, w, h = before[18, one].box
-        session.click(18, one, x + w / 2, y + h / 2, on=True)  # says what was known, so it dies away at once
-        answered = session.project.mask(one, 18)
-        session.retrack(one, 18)
+        before = {(m.frame_idx, m.obj_id): m for f in range(SHORT) for m in session.masks(f)}
+        x, y, w, h = before[8, one].box
+        session.click(8, one, x + w / 2, y + h / 2, on=True)  # says what was known, so it dies away at once
+        answered = session.project.mask(one, 8)
+        session.retrack(one, 8)
         job = session.wait()
         assert job is not None
         assert job.frames_stepped <= tracking.AGREEING_FRAMES + 8
-        after = {(m.frame_idx, m.obj_id): m for f in range(NUM_FRAMES) for m in session.masks(f)}
+        after = {(m.frame_idx, m.obj_id): m for f in range(SHORT) for m in session.masks(f)}
         changed = {key for key in before if before[key] != after[key]}
         assert {obj_id for _, obj_id in changed} <= {one}
-        assert min(frame for frame, _ in changed) == 18
-        assert after[18, one] == answered  # tracking gives what the click was answered with
-        assert all(after[f, two] == before[f, two] for f in range(NUM_FRAMES))
+        assert min(frame for frame, _ in changed) == 8
+        assert after[8, one] == answered  # tracking gives what the click was answered with
+        assert all(after[f, two] == before[f, two] for f in range(SHORT))
 
 
 @pytest.mark.parametrize("tracker", ["flow", "fake", "vidseg-nano"])
 def test_a_correction_goes_on_as_track_would(
-    tmp_path: Path, video: tuple[Path, list[Box]], monkeypatch: pytest.MonkeyPatch, tracker: str
+    tmp_path: Path, short: tuple[Path, list[Box]], monkeypatch: pytest.MonkeyPatch, tracker: str
 ) -> None:
     """Tracking on from the saved session is tracking by the saved prompts, if it does not stop early."""
     monkeypatch.setattr(tracking, "AGREEING_FRAMES", 1000)
-    star = video[1][0]
-    with begin(video, tmp_path / "run", tracker) as session:
+    star = short[1][0]
+    with begin(short, tmp_path / "run", tracker) as session:
         one = session.box(0, None, star)
         session.track()
         session.wait()
-        session.click(21, one, 5, 5, on=False)
-        session.click(21, one, star[0] - 8, star[1] - 8, on=True)
-        session.retrack(one, 21)
+        session.click(11, one, 5, 5, on=False)
+        session.click(11, one, star[0] - 8, star[1] - 8, on=True)
+        session.retrack(one, 11)
         session.wait()
-        session.box(35, one, (90, 40, 150, 80))
-        session.retrack(one, 35)
+        session.box(19, one, (90, 40, 150, 80))
+        session.retrack(one, 19)
         job = session.wait()
         assert job is not None
-        assert job.frames_stepped < NUM_FRAMES - 25
-        session.set_absent(one, 40, 42)
+        assert job.frames_stepped < SHORT - 9
+        session.set_absent(one, 22, 24)
         assert same_run(session, tracker, tmp_path / "again")
 
 

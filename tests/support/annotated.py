@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ SIZE_HW = (90, 160)
 
 
 def write_video(path: Path, num_frames: int = NUM_FRAMES) -> list[tuple[float, float, float, float]]:
-    """Write the made video; returns the boxes of star, ball and fish on its first frame."""
-    video = MadeVideo(num_frames=num_frames, size_hw=SIZE_HW)
-    encode(path, [frame.image for frame, _ in video if frame.image is not None], options={"g": "12"})
+    """Write first frames of the made video; returns the boxes of star, ball and fish on the very first."""
+    video = MadeVideo(num_frames=NUM_FRAMES, size_hw=SIZE_HW)
+    written = [frame.image for frame, _ in islice(video, num_frames) if frame.image is not None]
+    encode(path, written, options={"g": "12"})
     return [thing["prompts"][0]["box"] for thing in video.prompts()["objects"]]
 
 
