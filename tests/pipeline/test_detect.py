@@ -134,6 +134,7 @@ def test_what_is_prompted_comes_first(clip: Path, tmp_path: Path) -> None:
     summary = vidseg.track(
         clip,
         {"objects": [{"id": 7, "label": "mine", "prompts": [{"frame": 0, "box": [14, 10, 46, 42]}]}]},
+        tracker="flow",
         out=tmp_path,
         formats=["rle"],
         discover={"detector": "colour", "text": "red disk, blue disk", "every": 6},
@@ -145,7 +146,7 @@ def test_what_is_prompted_comes_first(clip: Path, tmp_path: Path) -> None:
 def test_a_cut_off_run_goes_on_to_the_same_files(
     clip: Path, boxes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    call = ["track", str(clip), "--detector", str(boxes), "--save-every", "5", *QUIET]
+    call = ["track", str(clip), "--tracker", "flow", "--detector", str(boxes), "--save-every", "5", *QUIET]
     call[-1] = "rle,coco"
     assert main([*call, "--out", str(tmp_path / "whole")]) == 0
     step = Discovery.step
@@ -171,7 +172,7 @@ def test_a_cut_off_run_goes_on_to_the_same_files(
 def test_a_job_names_boxes_beside_its_file(clip: Path, boxes: Path, tmp_path: Path) -> None:
     options = {"discover": {"detector": boxes.name}, "formats": ["rle"]}
     jobs = tmp_path / "jobs.jsonl"
-    jobs.write_text(json.dumps({"id": "a", "video": str(clip), "options": options}))
+    jobs.write_text(json.dumps({"id": "a", "video": str(clip), "tracker": "flow", "options": options}))
     call = ["batch", str(jobs), "--out", str(tmp_path / "out"), "--workers", "0"]
     report = tmp_path / "out" / "report.jsonl"
     assert main(call) == 0
