@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from support.image_models import written_small
 from vidseg import cli
 from vidseg.errors import CheckpointError, ConfigError, PromptError
 from vidseg.export.write import export
+from vidseg.trackers.backbones import repvit
 from vidseg.trackers.check_scene import scene_box, scene_frame
 from vidseg.trackers.onnx.graphs import read_facts
 from vidseg.trackers.options import TrackerOptions
@@ -31,6 +33,15 @@ PROMPTS: list[dict[str, Any]] = [
     {"box": (5, 5, 30, 30)},
     {"box": (5, 5, 30, 30), "points": [(9, 9)], "labels": [0]},
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_blocks() -> Iterator[None]:
+    """An exporter goes through each block anew; a stage's first two have all that the others have."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variant, net in list(repvit.VARIANTS.items()):
+            patch.setitem(repvit.VARIANTS, variant, replace(net, depths=(2, 2, 2, 2)))
+        yield
 
 
 @pytest.fixture(scope="module")
