@@ -17,10 +17,12 @@ from support.two_disks import FRAMES, best, lines, picture, write_clip
 from vidseg.cli import main
 from vidseg.errors import PromptError
 from vidseg.pipeline.discovery_options import DiscoveryOptions
+from vidseg.trackers.contract import Frame
 from vidseg.trackers.discovery.discovery import Discovery
 from vidseg.trackers.engine import Engine
 
 LOOK = ("--discover", "--every", "8", "--set", "points_per_side=6", "--quiet")
+SAVING = ("--format", "png,rle", "--save-every", "5", *LOOK)
 
 
 @pytest.fixture(scope="module")
@@ -28,15 +30,29 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("discover") / "clip")
 
 
-def test_objects_are_found_as_they_come(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    encoded: list[tuple[int, tuple[int, int]]] = []
+Encoded = list[tuple[int, tuple[int, int]]]
+"""The index and size of each picture that was encoded."""
+
+
+@pytest.fixture(scope="module")
+def run(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Encoded]:
+    """A whole run, and what it encoded."""
+    out = tmp_path_factory.mktemp("whole")
+    encoded: Encoded = []
     encode = Engine.encode
-    monkeypatch.setattr(
-        Engine,
-        "encode",
-        lambda self, frame: encoded.append((frame.index, frame.size_hw)) or encode(self, frame),
-    )
-    assert main(["track", str(clip), "--out", str(tmp_path), *LOOK]) == 0
+
+    def note(self: Engine, frame: Frame) -> Any:
+        encoded.append((frame.index, frame.size_hw))
+        return encode(self, frame)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Engine, "encode", note)
+        assert main(["track", str(clip), "--out", str(out), *SAVING]) == 0
+    return out, encoded
+
+
+def test_objects_are_found_as_they_come(run: tuple[Path, Encoded]) -> None:
+    out, encoded = run
     whole = max(size for _, size in encoded)
     seen_whole = [index for index, size in encoded if size == whole]
     assert len(set(seen_whole)) == len(seen_whole), (
@@ -44,7 +60,7 @@ def test_objects_are_found_as_they_come(clip: Path, tmp_path: Path, monkeypatch:
     )
     assert set(range(0, FRAMES, 8)) <= set(seen_whole), "objects are sought on the whole picture"
     assert {index for index, _ in encoded} == set(range(FRAMES))
-    written = lines(tmp_path)
+    written = lines(out)
     assert len(written) == FRAMES
     assert written[0]["objects"] == [], "what was found is tentative at first"
     (red, red_id), (blue, blue_id) = (best(written[-1]["objects"], mask) for mask in picture(FRAMES - 1)[1])
@@ -52,16 +68,16 @@ def test_objects_are_found_as_they_come(clip: Path, tmp_path: Path, monkeypatch:
     assert blue > 0.7
     assert red_id < blue_id, "in the order of coming"
     assert best(written[10]["objects"], picture(10)[1][0])[1] == red_id
-    record = json.loads((tmp_path / "run.json").read_text())
+    record = json.loads((out / "run.json").read_text())
     assert {red_id, blue_id} <= set(record["objects"])
     assert record["options"]["discover"]["every"] == 8
 
 
 def test_a_killed_run_goes_on_to_the_same_files(
-    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: tuple[Path, Encoded], clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    call = ["track", str(clip), "--format", "png,rle", "--save-every", "5", *LOOK]
-    assert main([*call, "--out", str(tmp_path / "whole")]) == 0
+    whole, cut = run[0], tmp_path / "cut"
+    call = ["track", str(clip), *SAVING, "--out", str(cut)]
     step = Discovery.step
 
     def step_until_killed(self: Any, session: Any, frame: Any) -> Any:
@@ -70,14 +86,14 @@ def test_a_killed_run_goes_on_to_the_same_files(
         return step(self, session, frame)
 
     monkeypatch.setattr(Discovery, "step", step_until_killed)
-    assert main([*call, "--out", str(tmp_path / "cut")]) == 130
+    assert main(call) == 130
     monkeypatch.setattr(Discovery, "step", step)
-    assert main([*call, "--out", str(tmp_path / "cut"), "--every", "9", "--resume"]) == 2, "another run"
-    assert main([*call, "--out", str(tmp_path / "cut"), "--resume"]) == 0
-    for path in (tmp_path / "whole").rglob("*.*"):
+    assert main([*call, "--every", "9", "--resume"]) == 2, "another run"
+    assert main([*call, "--resume"]) == 0
+    for path in whole.rglob("*.*"):
         if path.name != "run.json":
-            assert path.read_bytes() == (tmp_path / "cut" / path.relative_to(tmp_path / "whole")).read_bytes()
-    records = [json.loads((tmp_path / name / "run.json").read_text()) for name in ("whole", "cut")]
+            assert path.read_bytes() == (cut / path.relative_to(whole)).read_bytes()
+    records = [json.loads((out / "run.json").read_text()) for out in (whole, cut)]
     assert set(records[0]["objects"]) == set(records[1]["objects"])
 
 
