@@ -18,7 +18,7 @@ from vidseg.training.data.look import Look
 from vidseg.training.data.motion import random_pose
 from vidseg.training.data.objects import ObjectMaker
 from vidseg.training.data.settings import ClipMix, StillFolder
-from vidseg.training.data.sources import StillSource, VideoSource
+from vidseg.training.data.sources import StillSource, VideoSource, VosSource
 
 SIZE = 96
 
@@ -285,6 +285,117 @@ def test_sequences_without_objects_say_so(tmp_path: Path) -> None:
     mix = ClipMix(composed=0, in_place=0, whole=0, vos=1)
     with pytest.raises(RunError, match="no clip with a visible object"):
         ClipMaker(ClipSettings(size=SIZE, vos=[str(tmp_path)], mix=mix)).make(0)
+
+
+def masks_of(kind: str, folder: Path) -> tuple[ClipSettings, list[Path]]:
+    """Settings that use one kind of own data alone, and the files of its masks."""
+    if kind == "vos":
+        make_vos(folder)
+        mix = ClipMix(composed=0, in_place=0, whole=0, vos=1)
+        return plain(vos=[str(folder)], mix=mix), sorted(folder.glob("Annotations/480p/disc/*.png"))
+    make_stills(folder, ["a"])
+    mix = ClipMix(composed=0, in_place=0, whole=1)
+    return plain(stills=[StillFolder(folder=str(folder))], mix=mix), [folder / "masks" / "a.png"]
+
+
+@pytest.mark.parametrize("kind", ["stills", "vos"])
+def test_white_on_black_is_an_object(tmp_path: Path, kind: str) -> None:
+    settings, masks = masks_of(kind, tmp_path)
+    for mask in masks:
+        cv2.imwrite(str(mask), np.where(cv2.imread(str(mask), cv2.IMREAD_UNCHANGED) > 0, np.uint8(255), 0))
+    for seed in range(3):
+        assert_masks_are_bright(ClipMaker(settings).make(seed))
+
+
+def test_void_alone_is_no_object_where_other_frames_have_objects(tmp_path: Path) -> None:
+    make_vos(tmp_path)
+    first = tmp_path / "Annotations" / "480p" / "disc" / "00000.png"
+    cv2.imwrite(str(first), np.full((120, 200), 255, np.uint8))
+    source = VosSource([str(tmp_path)])
+    assert [int(source.get(0, t)[1].max()) for t in (0, 1)] == [0, 3]
+
+
+@pytest.mark.parametrize("kind", ["stills", "vos"])
+def test_a_soft_mask_is_refused(tmp_path: Path, kind: str) -> None:
+    settings, masks = masks_of(kind, tmp_path)
+    for mask in masks:
+        hard = np.where(cv2.imread(str(mask), cv2.IMREAD_UNCHANGED) > 0, np.uint8(255), 0)
+        cv2.imwrite(str(mask), cv2.GaussianBlur(hard, (0, 0), 2))
+    with pytest.raises(ConfigError, match="soft mask"):
+        ClipMaker(settings).make(0)
+
+
+@pytest.mark.parametrize("kind", ["stills", "vos"])
+def test_a_mask_that_does_not_fit_its_picture_is_told_before_training(tmp_path: Path, kind: str) -> None:
+    settings, masks = masks_of(kind, tmp_path)
+    for mask in masks:  # as where a camera turned the picture, and nobody turned the mask
+        cv2.imwrite(str(mask), cv2.imread(str(mask), cv2.IMREAD_UNCHANGED).T.copy())
+    with pytest.raises(ConfigError, match="pixels large"):
+        ClipMaker(settings)
+
+
+@pytest.mark.parametrize("kind", ["stills", "vos"])
+def test_a_mask_of_colours_or_deep_values_is_told_before_training(tmp_path: Path, kind: str) -> None:
+    settings, masks = masks_of(kind, tmp_path)
+    labels = cv2.imread(str(masks[0]), cv2.IMREAD_UNCHANGED)
+    for other in (np.dstack([labels] * 3), labels.astype(np.uint16)):
+        cv2.imwrite(str(masks[0]), other)
+        with pytest.raises(ConfigError, match="not a label map"):
+            StillSource(settings.stills, 0) if settings.stills else VosSource(settings.vos)
+
+
+def test_a_picture_without_content_is_told_before_training(tmp_path: Path) -> None:
+    make_stills(tmp_path, ["a", "b"])
+    (tmp_path / "images" / "b.jpg").write_bytes(b"")
+    with pytest.raises(ConfigError, match="cannot be read") as told:
+        StillSource([StillFolder(folder=str(tmp_path))], 0)
+    assert "b.jpg" in str(told.value)
+
+
+def test_masks_of_sequences_may_be_smaller_but_frames_are_of_one_size(tmp_path: Path) -> None:
+    make_vos(tmp_path)
+    mask = tmp_path / "Annotations" / "480p" / "disc" / "00000.png"
+    whole = cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)
+    cv2.imwrite(str(mask), whole[::2, ::2])
+    labels = VosSource([str(tmp_path)]).get(0, 0)[1]
+    assert labels.shape == whole.shape
+    assert (labels == whole).mean() > 0.99
+    odd = tmp_path / "JPEGImages" / "480p" / "disc" / "00001.jpg"
+    cv2.imwrite(str(odd), np.zeros((240, 400, 3), np.uint8))
+    with pytest.raises(ConfigError, match="the first one"):
+        VosSource([str(tmp_path)]).get(0, 1)
+
+
+def test_frames_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    make_vos(tmp_path, num_frames=12)
+    for file in tmp_path.glob("*/480p/disc/*"):
+        file.rename(file.with_name(f"{int(file.stem)}{file.suffix}"))
+    source = VosSource([str(tmp_path)])
+    left = [int(np.flatnonzero(source.get(0, t)[1].any(0))[0]) for t in range(12)]
+    assert left == [45 + 4 * t for t in range(12)]
+
+
+def test_what_is_used_and_left_out_is_said(tmp_path: Path) -> None:
+    make_stills(tmp_path, ["a", "b", "camvid_1"])
+    (tmp_path / "masks" / "b.png").unlink()
+    (tmp_path / "images" / "._a.jpg").write_bytes(b"what macOS leaves")
+    make_vos(tmp_path)
+    (tmp_path / "JPEGImages" / "480p" / "bare").mkdir()
+    maker = ClipMaker(ClipSettings(stills=[StillFolder(folder=str(tmp_path))], vos=[str(tmp_path)]))
+    assert maker.said == [
+        f"{tmp_path}: 1 still; left out: 1 for research only; left out: 1 without a mask",
+        f"{tmp_path}: 1 sequence of 6 frames; left out: 1 without frames that have masks",
+    ]
+
+
+def test_pictures_of_twelve_bits_are_as_bright_as_others(tmp_path: Path) -> None:
+    make_stills(tmp_path, ["a"])
+    picture = cv2.imread(str(tmp_path / "images" / "a.jpg"))
+    (tmp_path / "images" / "a.jpg").unlink()
+    deep = StillFolder(folder=str(tmp_path))
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), picture.astype(np.uint16) * 16 + 15)
+    read = StillSource([deep], 0).get(0).image
+    assert np.abs(read[..., ::-1].astype(int) - picture).max() <= 1
 
 
 def test_dataset_items_are_numbered_clips() -> None:

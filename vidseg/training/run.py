@@ -28,7 +28,7 @@ from vidseg.pipeline.stop import Stop
 from vidseg.trackers.device import pick_device
 from vidseg.trackers.registry import read_config
 from vidseg.trackers.weights import check_state
-from vidseg.training.batches import Batches
+from vidseg.training.batches import Batches, maker_of
 from vidseg.training.distil.distillation import Distillation
 from vidseg.training.distil.teacher import build_teacher
 from vidseg.training.log import Log
@@ -110,6 +110,8 @@ class _Run:
         earlier = read_training_state(out)
         self.trainer = _trainer(settings, unroll)
         self.batches = _batches(settings, self.trainer.device)
+        for line in maker_of(settings, settings.data).said:
+            tell(line)
         facts: dict[str, Any] = {"seconds": 0.0, "window": None, "sittings": []}
         now = settings.model_dump(mode="json")
         changed: dict[str, Any] = {}

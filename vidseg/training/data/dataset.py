@@ -24,6 +24,9 @@ class Made(Protocol):
 class Maker(Protocol):
     """Makes clips, or pictures, from seeds."""
 
+    @property
+    def said(self) -> list[str]: ...
+
     def preload(self) -> None: ...
 
     def make(self, seed: int) -> Made: ...

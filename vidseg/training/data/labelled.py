@@ -45,6 +45,11 @@ class StillMaker:
         self.settings = settings
         self._stills = StillSource(settings.stills, settings.still_cache_mb)
 
+    @property
+    def said(self) -> list[str]:
+        """What of each folder is used, in lines for people."""
+        return self._stills.said
+
     def preload(self) -> None:
         """Read stills now, so that worker processes that are forked later share them."""
         self._stills.preload()

@@ -47,6 +47,12 @@ class ClipMaker:
         self.settings = settings
         self._sources = _sources(settings.model_dump_json(include=_SOURCE_FIELDS))
 
+    @property
+    def said(self) -> list[str]:
+        """What of each folder is used, in lines for people."""
+        stills, _, vos = self._sources
+        return [*stills.said, *vos.said]
+
     def preload(self) -> None:
         """Read stills and videos now, so that worker processes that are forked later share them."""
         stills, videos, _ = self._sources

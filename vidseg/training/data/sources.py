@@ -9,20 +9,26 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidseg.errors import ConfigError, VidsegError
+from vidseg.errors import ConfigError, VidsegError, told
 from vidseg.pipeline.label_png import read_label_png
 from vidseg.pipeline.read import read
+from vidseg.pipeline.read.folder import IMAGE_SUFFIXES
+from vidseg.pipeline.read.images import read_image
+from vidseg.training.data.listing import (
+    check_shapes,
+    check_sizes,
+    sequences_in,
+    still_pairs,
+    unreadable,
+)
 from vidseg.training.data.settings import StillFolder, folder_of
 
 Image = NDArray[np.uint8]
 
-# Their licences allow research, but not weights that others use.
-RESEARCH_ONLY_PREFIXES = ("camvid_",)
-
 _STILL_LONG_SIDE = 640
 _VIDEO_SHORT_SIDE = 360
 _JPEG_QUALITY = 90
-_PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+_VOID = 255
 _MOVIES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".ts")
 
 
@@ -42,11 +48,14 @@ class StillSource:
     """Stills of folders, decoded when they are asked for, and kept up to a budget of memory.
 
     Raises:
-        ConfigError: a folder is missing or holds no still.
+        ConfigError: a folder is missing or holds no still, or one that cannot be used.
     """
 
     def __init__(self, folders: list[StillFolder], cache_mb: int) -> None:
-        self._pairs = [pair for folder in folders for pair in _still_pairs(folder)]
+        listings = [still_pairs(folder) for folder in folders]
+        self.said = [listing.said for listing in listings]
+        """What of each folder is used, in a line for people."""
+        self._pairs = [pair for listing in listings for pair in listing.items]
         self._kept: dict[int, Still] = {}
         self._room = cache_mb << 20
 
@@ -76,31 +85,11 @@ class StillSource:
             self.get(index)
 
 
-def _still_pairs(source: StillFolder) -> list[tuple[Path, Path]]:
-    folder = folder_of(source.folder, "stills")
-    pairs = []
-    for image in sorted((folder / "images").glob("*")):
-        if image.suffix.lower() not in _PICTURES or not image.name.startswith(source.prefix):
-            continue
-        if image.name.startswith(RESEARCH_ONLY_PREFIXES) and not source.research_only:
-            continue
-        mask = folder / "masks" / f"{image.stem}.png"
-        if mask.is_file():
-            pairs.append((image, mask))
-    if not pairs:
-        raise ConfigError(
-            f"no still in '{folder}'", where="stills", hint="it needs images/<name>.jpg and masks/<name>.png"
-        )
-    return pairs
-
-
 def _load_still(image_path: Path, mask_path: Path) -> Still:
     image = _read_rgb(image_path)
     labels = _read_labels(mask_path)
-    if labels.shape != image.shape[:2]:
-        raise ConfigError(
-            f"image and mask differ in size: {image.shape[:2]} and {labels.shape}", where=str(mask_path)
-        )
+    check_sizes(image_path, image.shape[:2], mask_path, labels.shape)
+    labels = _without_void(labels, is_white_object=_is_white_alone(labels))
     image, labels = _shrink(image, labels, _STILL_LONG_SIDE / max(image.shape[:2]))
     return Still(image, labels, tuple(int(n) for n in np.bincount(labels.ravel())[1:]))
 
@@ -116,16 +105,47 @@ def _shrink(image: Image, labels: NDArray[np.uint8], scale: float) -> tuple[Imag
 
 
 def _read_rgb(path: Path) -> Image:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if image is None:
-        raise ConfigError("cannot be read as a picture", where=str(path), hint="remove it or replace it")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+        raise unreadable(path)
+    if image.dtype == np.uint8:
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+    try:
+        return read_image(path)
+    except Exception as error:  # on damaged files Pillow may raise anything
+        raise unreadable(path, told(error)) from None
 
 
 def _read_labels(path: Path) -> NDArray[np.uint8]:
+    """The values of a mask, H x W.
+
+    Raises:
+        ConfigError: it is grey, and its values are no objects but how far pixels belong to one.
+    """
     labels = np.asarray(read_label_png(path))
-    # Object ids in training are only told apart, so 255 ("do not count") is background.
-    return np.where(labels == 255, 0, labels).astype(np.uint8)
+    if labels.max(initial=0) == _VOID and not _is_white_alone(labels) and not _is_indexed(path):
+        raise ConfigError(
+            "a grey mask with several levels up to 255: a soft mask?",
+            where=str(path),
+            hint="threshold it; or save it as an indexed PNG if the values are objects, with 255 for none",
+        )
+    return labels
+
+
+def _is_white_alone(labels: NDArray[np.uint8]) -> bool:
+    """Whether a mask holds 255 and no other object: white on black, then, and not void beside objects."""
+    return bool(labels.max(initial=0) == _VOID and not ((labels > 0) & (labels < _VOID)).any())
+
+
+def _without_void(labels: NDArray[np.uint8], *, is_white_object: bool) -> NDArray[np.uint8]:
+    """The labels in which 255 is object 1, or else background: objects in training are only told apart, so
+    what is not to be counted is background."""
+    return np.where(labels == _VOID, int(is_white_object), labels).astype(np.uint8)
+
+
+def _is_indexed(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(26)[25:] == b"\x03"  # the colour type in a PNG's header
 
 
 class VideoSource:
@@ -171,7 +191,7 @@ def _videos_at(text: str) -> list[Path]:
     movies = [p for p in inside if p.suffix.lower() in _MOVIES]
     if movies:
         return movies
-    if any(p.suffix.lower() in _PICTURES for p in inside):
+    if any(p.suffix.lower() in IMAGE_SUFFIXES for p in inside):
         return [path]
     raise ConfigError(f"no video in '{text}'", where="videos", hint="give a video or a folder of videos")
 
@@ -199,21 +219,19 @@ def _compressed_frames(path: Path, budget: int) -> list[bytes]:
     return kept
 
 
-@dataclass(frozen=True, slots=True)
-class _Sequence:
-    images: tuple[Path, ...]
-    masks: tuple[Path, ...]
-
-
 class VosSource:
     """Sequences of folders in the style of DAVIS or YouTube-VOS, read from disk when asked for.
 
     Raises:
-        ConfigError: a folder holds no sequence in this layout.
+        ConfigError: a folder holds no sequence in this layout, or one that cannot be used.
     """
 
     def __init__(self, folders: list[str]) -> None:
-        self._sequences = [s for folder in folders for s in _sequences_in(folder_of(folder, "vos"))]
+        listings = [sequences_in(folder) for folder in folders]
+        self.said = [listing.said for listing in listings]
+        """What of each folder is used, in a line for people."""
+        self._sequences = [sequence for listing in listings for sequence in listing.items]
+        self._white: dict[int, bool] = {}
 
     def __len__(self) -> int:
         return len(self._sequences)
@@ -223,31 +241,34 @@ class VosSource:
         return len(self._sequences[index].images)
 
     def get(self, index: int, frame_idx: int) -> tuple[Image, NDArray[np.uint8]]:
-        """A frame: image H x W x 3 (RGB) and labels H x W, at most 480 lines high."""
+        """A frame: image H x W x 3 (RGB) and labels H x W, at most 480 lines high.
+
+        Raises:
+            ConfigError: the frame or its mask cannot be read, they differ in shape, or the first frame is of
+                another size.
+        """
         sequence = self._sequences[index]
-        image = _read_rgb(sequence.images[frame_idx])
-        labels = _read_labels(sequence.masks[frame_idx])
+        image_path, mask_path = sequence.images[frame_idx], sequence.masks[frame_idx]
+        image = _read_rgb(image_path)
+        if image.shape[:2] != sequence.size_hw:
+            (height, width), (first_height, first_width) = image.shape[:2], sequence.size_hw
+            raise ConfigError(
+                f"the frame is {width}x{height}, the first one {first_width}x{first_height} pixels large",
+                where=str(image_path),
+                hint="give frames of one size; cameras turn pictures by their EXIF orientation",
+            )
+        labels = _read_labels(mask_path)
+        is_white_object = _is_white_alone(labels) and self._has_white_objects(index)
+        labels = _without_void(labels, is_white_object=is_white_object)
         if labels.shape != image.shape[:2]:
+            check_shapes(image_path, image.shape[:2], mask_path, labels.shape)
             labels = cv2.resize(labels, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_NEAREST)
         return _shrink(image, labels, 480 / min(image.shape[:2]))
 
-
-def _sequences_in(folder: Path) -> list[_Sequence]:
-    images, masks = folder / "JPEGImages", folder / "Annotations"
-    for resolution in ("480p", "Full-Resolution"):
-        if (images / resolution).is_dir() and (masks / resolution).is_dir():
-            images, masks = images / resolution, masks / resolution
-            break
-    found = []
-    for sequence in sorted(p for p in masks.glob("*") if p.is_dir()):
-        pictures = {p.stem: p for p in (images / sequence.name).glob("*") if p.suffix.lower() in _PICTURES}
-        both = [(pictures[m.stem], m) for m in sorted(sequence.glob("*.png")) if m.stem in pictures]
-        if both:
-            found.append(_Sequence(tuple(i for i, _ in both), tuple(m for _, m in both)))
-    if not found:
-        raise ConfigError(
-            f"no sequence in '{folder}'",
-            where="vos",
-            hint="it needs JPEGImages/<sequence>/<frame>.jpg and Annotations/<sequence>/<frame>.png",
-        )
-    return found
+    def _has_white_objects(self, index: int) -> bool:
+        """Whether the masks of a sequence are white on black, as those of DAVIS 2016: on a frame without
+        objects 255 may else be void alone."""
+        if index not in self._white:
+            masks = map(_read_labels, self._sequences[index].masks)
+            self._white[index] = all(_is_white_alone(labels) or not labels.any() for labels in masks)
+        return self._white[index]
