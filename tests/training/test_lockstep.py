@@ -213,7 +213,9 @@ def test_no_clips_and_no_first_frames_teach_nothing(tmp_path: Path) -> None:
 
 
 def test_models_of_another_kind_are_named(tmp_path: Path) -> None:
-    settings = training_settings(tmp_path, tracker=tracker_yaml(tmp_path, sam2=True), lockstep={})
+    settings = training_settings(
+        tmp_path, tracker=tracker_yaml(tmp_path, sam2=True), lockstep={}, first_frames={"batch": 1}
+    )
     with pytest.raises(ConfigError, match="cannot be trained in lockstep"):
         train(settings, tmp_path / "run")
 

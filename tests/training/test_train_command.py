@@ -75,6 +75,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "two ways to save": ({"save_every": {"steps": 2, "minutes": 1.0}}, "either steps or minutes"),
     "a teacher of no use": ({"distil": {"teacher": "vidseg-nano"}}, "nothing is learned from the teacher"),
     "a teacher that is not there": ({"distil": {"teacher": "nono.yaml", "masks": 1.0}}, "nono.yaml"),
+    "more prompts than there are": ({"unroll": {"prompts": {"mask": 0.8, "box": 0.4}}}, "more than 1"),
+    "a loss that is rewarded": ({"unroll": {"losses": {"focal": -1.0}}}, "unroll.losses.focal"),
+    "a seed beyond all": ({"seed": 2**64}, "field 'seed'"),
+    "lockstep without first frames": ({"lockstep": {}}, "lockstep needs a 'batch'"),
+    "clips without a source": ({"data": {"size": 64, "mix": {"composed": 0.0}}}, "no kind of clips is left"),
     "a device that is not here": ({"device": "cuda:99"}, "cuda:99"),
 }
 
@@ -98,6 +103,17 @@ def test_what_is_no_configuration_is_told(place: Path, capsys: pytest.CaptureFix
     assert main(["train", "tiny.yaml"]) == 2
     assert 1 <= len(capsys.readouterr().err.splitlines()) <= 3
     assert main(["train", "nowhere.yaml"]) == 2
+
+
+def test_what_is_hardly_meant_is_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = write(place, steps=2, lr=1.0e-3, mean_from=2, schedule={"warm_up": 4})
+    assert main(["train", config]) == 0
+    told = capsys.readouterr().err
+    assert "only rises, to 0.0005" in told
+    assert "ends before mean_from (2)" in told
+    config = write(place, steps=2, schedule={"warm_up": 1}, mean_from=1)
+    assert main(["train", config, "--out", "runs/other"]) == 0
+    assert "warning" not in capsys.readouterr().err
 
 
 def test_a_folder_with_a_run_asks_for_resume(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from vidseg.masks import tight_box
@@ -28,6 +28,12 @@ class PromptShares(Strict):
     """How often clicks are one alone; else they are 1 to 5."""
     box_jitter: float = Field(default=0.08, ge=0, le=0.5)
     """Each side of a box is off by up to this share of the box's width or height."""
+
+    @model_validator(mode="after")
+    def _leaves_no_less_than_nothing(self) -> PromptShares:
+        if self.mask + self.box > 1 + 1e-9:
+            raise ValueError("mask and box together are more than 1; what is left of 1 is clicks")
+        return self
 
 
 def sample(

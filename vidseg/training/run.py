@@ -110,7 +110,7 @@ class _Run:
         earlier = read_training_state(out)
         self.trainer = _trainer(settings, unroll)
         self.batches = _batches(settings, self.trainer.device)
-        for line in maker_of(settings, settings.data).said:
+        for line in (*maker_of(settings, settings.data).said, *settings.doubts()):
             tell(line)
         facts: dict[str, Any] = {"seconds": 0.0, "window": None, "sittings": []}
         now = settings.model_dump(mode="json")

@@ -131,7 +131,7 @@ class TrainSettings(Strict):
     weights_dtype: Literal["float32", "float16"] = "float32"
     """Type of the weights in the resulting file; float16 halves it."""
     device: str = "auto"
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     workers: int = Field(default=2, ge=0)
     """How many processes make clips; 0: the training process makes them."""
     log_every: int = Field(default=20, ge=1)
@@ -159,7 +159,23 @@ class TrainSettings(Strict):
     def _takes_something(self) -> TrainSettings:
         if not self.batch and not (self.lockstep and self.first_frames.batch):
             raise ValueError("batch: 0 needs 'lockstep' and a 'batch' of 'first_frames'")
+        if self.lockstep and not self.first_frames.batch:
+            raise ValueError("lockstep needs a 'batch' of 'first_frames' of 1 or more")
         return self
+
+    def doubts(self) -> list[str]:
+        """What is allowed, and hardly meant, in lines for people."""
+        found = []
+        if self.schedule.warm_up >= self.steps:
+            found.append(
+                f"warning: the learning rate only rises, to {self.lr_at(self.steps - 1):.2g}, as "
+                f"schedule.warm_up is {self.schedule.warm_up} of {self.steps} steps"
+            )
+        if self.mean_from is not None and self.mean_from >= self.steps:
+            found.append(
+                f"warning: weights are a moving average, as the run ends before mean_from ({self.mean_from})"
+            )
+        return found
 
     def done(self, step: int, time_share: float = 0.0) -> float:
         """How much of the run is done before a step (0-based), by steps or by the clock, from 0 to 1."""

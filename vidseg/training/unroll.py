@@ -33,13 +33,13 @@ HARMLESS = 0.15
 class LossWeights(Strict):
     """The weight of each loss."""
 
-    focal: float = 10.0
-    dice: float = 1.0
-    hardest: float = 1.0
+    focal: float = Field(default=10.0, ge=0)
+    dice: float = Field(default=1.0, ge=0)
+    hardest: float = Field(default=1.0, ge=0)
     """Cross-entropy over the hardest pixels."""
-    score: float = 0.2
-    iou: float = 0.2
-    read: float = 0.0
+    score: float = Field(default=0.2, ge=0)
+    iou: float = Field(default=0.2, ge=0)
+    read: float = Field(default=0.0, ge=0)
     """Cross-entropy of what keys read from memory, before it is decoded; space-time models alone have it."""
 
 

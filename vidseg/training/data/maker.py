@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vidseg.errors import RunError
+from vidseg.errors import ConfigError, RunError
 from vidseg.training.data.clip import Clip
 from vidseg.training.data.motion import log_uniform
 from vidseg.training.data.scene import Scene, render
@@ -40,12 +40,19 @@ class ClipMaker:
     read.
 
     Raises:
-        ConfigError: a source is missing or holds nothing of its kind.
+        ConfigError: a source is missing or holds nothing of its kind, or no kind of clips has a source.
     """
 
     def __init__(self, settings: ClipSettings) -> None:
         self.settings = settings
         self._sources = _sources(settings.model_dump_json(include=_SOURCE_FIELDS))
+        mix, (stills, _, vos) = settings.mix, self._sources
+        if not (mix.composed or (stills and (mix.in_place or mix.whole)) or (vos and mix.vos)):
+            raise ConfigError(
+                "no kind of clips is left: those with a weight above 0 have no source",
+                where="field 'mix'",
+                hint="in_place and whole need 'stills', vos needs 'vos'",
+            )
 
     @property
     def said(self) -> list[str]:

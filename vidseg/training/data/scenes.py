@@ -41,8 +41,6 @@ class SceneMaker:
             kinds += [(self._in_place, mix.in_place), (self._whole, mix.whole)]
         if len(vos):
             kinds.append((self._sequence, mix.vos))
-        if not any(weight for _, weight in kinds):
-            kinds = [(self._composed, 1.0)]
         self._kinds = [kind for kind, _ in kinds]
         weights = np.array([weight for _, weight in kinds])
         self._weights = weights / weights.sum()
