@@ -205,6 +205,17 @@ def test_what_a_graph_cannot_do_is_refused(small: tuple[Any, Path], tmp_path: Pa
         vidseg.load(other)
 
 
+@pytest.mark.slow
+def test_graphs_take_no_other_weights_and_are_not_exported_again(
+    small: tuple[Any, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "weights.safetensors").touch()
+    with pytest.raises(ConfigError, match="hold their weights"):
+        vidseg.load(small[1] / "tracker.yaml", weights=tmp_path / "weights.safetensors")
+    with pytest.raises(ConfigError, match="exported already"):
+        export(TrackerOptions.of(small[1] / "tracker.yaml"), tmp_path / "out")
+
+
 def test_two_names_of_a_tracker_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for command in (["export"], ["compress", "--int8", "--calibrate", "clip.mp4"]):
         call = [*command, "vidseg-nano", "--tracker", "flow", "--out", str(tmp_path / "out")]

@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
+from safetensors.torch import load_file, save_file
 
+import vidseg
 import vidseg.pipeline.stills.run as stills_run
 from vidseg.cli import main
 from vidseg.masks import box_xywh, iou
@@ -23,6 +25,7 @@ from vidseg.pipeline.stills.pictures import list_pictures
 from vidseg.samplers import Found
 
 SIZE_HW = (60, 80)
+WEIGHTS = Path(vidseg.__file__).parent / "weights" / "vidseg-nano.safetensors"
 FEW = ("--set", "points_per_side=4")
 
 
@@ -182,6 +185,33 @@ def test_outputs_are_not_mixed(place: Path, capsys: pytest.CaptureFixture[str]) 
     (place / "other" / "masks").mkdir(parents=True)
     assert main([*call[:3], "other", *call[4:]]) == 2
     assert "holds 'masks', but no run.json" in capsys.readouterr().err
+
+
+def test_masks_of_other_weights_are_not_mixed(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = load_file(WEIGHTS)
+    Path("run").mkdir()
+    save_file(own, "run/weights.safetensors")
+    call = ["segment", "photos", "--box", "14,14,46,46", "--out", "out", "--quiet", "--weights"]
+    assert main([*call, "run/weights.safetensors"]) == 0
+    Path("run").rename("moved")
+    assert main([*call, "moved/weights.safetensors", "--resume"]) == 0
+    own["smooth.0.weight"] = own["smooth.0.weight"] * 1.01  # as where a run was trained for longer
+    save_file(own, "moved/weights.safetensors")
+    assert main([*call, "moved/weights.safetensors", "--resume"]) == 2
+    assert "differs from this call in weights" in capsys.readouterr().err
+
+
+def test_masks_of_another_yaml_of_one_name_are_not_mixed(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (WEIGHTS.parents[1] / "configs" / "vidseg-nano.yaml").read_text(encoding="utf-8")
+    text = text.replace("../weights/vidseg-nano.safetensors", str(WEIGHTS))
+    Path("own.yaml").write_text(text, encoding="utf-8")
+    call = ["everything", "photos", "--tracker", "own.yaml", "--out", "out", "--quiet", *FEW]
+    assert main(call) == 0
+    Path("own.yaml").write_text(text.replace("pred_iou_thresh: 0.29", "pred_iou_thresh: 0.3"))
+    assert main([*call, "--resume"]) == 2
+    assert "differs from this call in configuration of the tracker" in capsys.readouterr().err
 
 
 def test_many_objects_need_16_bits(place: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import math
 from collections.abc import Callable
@@ -27,12 +28,13 @@ from vidseg.errors import CheckpointError, ConfigError, OutputError, RunError
 from vidseg.pipeline.stop import Stop
 from vidseg.trackers.weights import read_checkpoint
 from vidseg.training import trainer as trainer_module
+from vidseg.training import training_state
 from vidseg.training.batches import Batches
 from vidseg.training.run import train
 from vidseg.training.settings import TrainSettings
 from vidseg.training.trainee import build_trainee
 from vidseg.training.trainer import Trainer
-from vidseg.training.training_state import read_training_state
+from vidseg.training.training_state import read_training_state, write_tensors
 from vidseg.training.unroll import Unrolled, unroll
 
 
@@ -129,6 +131,34 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
     assert_same_tensors(
         *(read_checkpoint(tmp_path / run / "weights.safetensors") for run in ("whole", "cut"))
     )
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = training_settings(tmp_path)
+    train_until(2, settings, tmp_path / "run")
+
+    def write_and_fail(path: Path, *args: Any) -> None:
+        if path.name == "optimiser.safetensors":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write_tensors(path, *args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training_state, "write_tensors", write_and_fail)
+        with pytest.raises(OSError, match="No space left"):
+            train_until(3, settings, tmp_path / "run", resume=True)
+    assert [p.name for p in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000002"]
+    assert train(settings, tmp_path / "run", resume=True)["status"] == "done"
+
+
+def test_a_run_that_ended_by_the_clock_stays_as_it_is(tmp_path: Path) -> None:
+    settings = training_settings(tmp_path, minutes=1e-5)
+    assert train(settings, tmp_path / "run")["steps_done"] == 1
+    before = read_checkpoint(tmp_path / "run" / "weights.safetensors")
+    again = train(settings, tmp_path / "run", resume=True)
+    assert (again["status"], again["steps_done"]) == ("done", 1)
+    assert_same_tensors(read_checkpoint(tmp_path / "run" / "weights.safetensors"), before)
 
 
 def test_an_interrupt_leaves_what_can_be_tracked_with(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from vidseg.trackers.engine_tracker import EngineTracker
 from vidseg.trackers.following import FollowingTracker
 from vidseg.trackers.onnx.graphs import FACTS, VERSION
 from vidseg.trackers.options import TrackerOptions
-from vidseg.trackers.registry import build_tracker
+from vidseg.trackers.registry import build_tracker, read_config
 from vidseg.trackers.weights import sha256_of
 from vidseg.version import __version__
 
@@ -71,6 +71,9 @@ def export(
     if format == "onnx":
         _check_packages()
     check_free(out)
+    name, config = read_config(asked.tracker)
+    if config.get("kind") == "onnx":
+        raise ConfigError(f"'{name}' is exported already", hint="name the model that it was exported from")
     tracker = build_tracker(asked.model_copy(update={"device": "cpu", "dtype": "float32"}))
     if isinstance(tracker, EngineTracker):
         model = exportable(tracker.engine.model)

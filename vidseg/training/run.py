@@ -138,7 +138,9 @@ class _Run:
         saved_at = began = time.monotonic()
         before, first = self.seconds, trainer.step
         self._write_record("running")
-        clips = self.batches.from_step(trainer.step, pin_memory=trainer.device.type == "cuda")
+        is_over = self._time_share(before) >= 1  # a run that ended by the clock has no further step
+        pinned = trainer.device.type == "cuda"
+        clips = () if is_over else self.batches.from_step(trainer.step, pin_memory=pinned)
         waiting_since = began
         for passes in clips:
             waited = time.monotonic() - waiting_since

@@ -51,12 +51,16 @@ def write_training_state(out: Path, state: TrainingState) -> Path:
     part = folder.with_name(folder.name + PART)
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    for name in (*_PARTS, _OPTIONAL):
-        tensors = getattr(state, name)
-        if tensors or name != _OPTIONAL:
-            write_tensors(part / f"{name}.safetensors", tensors)
-    facts = {"step": state.step, **state.facts}
-    write_bytes(part / "state.json", json.dumps(facts, indent=2, allow_nan=False).encode())
+    try:
+        for name in (*_PARTS, _OPTIONAL):
+            tensors = getattr(state, name)
+            if tensors or name != _OPTIONAL:
+                write_tensors(part / f"{name}.safetensors", tensors)
+        facts = {"step": state.step, **state.facts}
+        write_bytes(part / "state.json", json.dumps(facts, indent=2, allow_nan=False).encode())
+    except BaseException:  # half of a checkpoint must not fill a disk that is full
+        shutil.rmtree(part, ignore_errors=True)
+        raise
     if folder.exists():  # the run was resumed and stopped before another step
         shutil.rmtree(folder)
     os.replace(part, folder)

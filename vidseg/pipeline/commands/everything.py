@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidseg.pipeline.commands.stills_arguments import (
@@ -65,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     from vidseg.pipeline.stills.everything import everything
     from vidseg.pipeline.stills.pictures import list_pictures
     from vidseg.samplers.table import settings_of
+    from vidseg.trackers.weights import sha256_of
 
     if args.text is not None and args.detector is None:
         raise ConfigError("--text needs a detector that looks for it", hint="--detector owlv2")
@@ -84,6 +86,9 @@ def run(args: argparse.Namespace) -> int:
         return everything(segmenter, sampler, settings, detector, picture, image)
 
     facts = {"command": "everything", "sampler": sampler, "settings": settings, "detector": args.detector}
+    head = Path(str(settings.get("weights", "")))
+    if head.is_file():
+        facts["settings"] = {**settings, "weights_sha256": sha256_of(head)}
 
     def remarks() -> list[str]:
         # What a resumed run used before is not known.

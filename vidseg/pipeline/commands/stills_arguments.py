@@ -101,6 +101,7 @@ def run_stills(
     from vidseg.pipeline.progress import bar
     from vidseg.pipeline.stills.folder import StillsFolder
     from vidseg.pipeline.stills.run import StillsRun
+    from vidseg.trackers.configs import read_config
     from vidseg.trackers.image.load import build_segmenter
     from vidseg.trackers.options import TrackerOptions
 
@@ -116,14 +117,21 @@ def run_stills(
         asked = asked.with_dtype_of(earlier.get("dtype"))
     segmenter = build_segmenter(asked)
     dtype = str(segmenter.dtype).removeprefix("torch.")
-    model = {"tracker": segmenter.name, "weights": args.weights, "dtype": dtype}
+    # Where weights lie decides nothing; what they are does, and files of runs are written over.
+    configuration = {key: value for key, value in read_config(args.tracker)[1].items() if key != "weights"}
+    model = {
+        "tracker": segmenter.name,
+        "configuration": configuration,
+        "weights_sha256": segmenter.weights_sha256,
+        "dtype": dtype,
+    }
     summary = StillsRun(
         pictures=pictures,
         source=args.source,
         folder=folder,
         facts={**model, **facts},
         find=partial(find, segmenter),
-        told={"dtype_reason": segmenter.dtype_reason},
+        told={"weights": args.weights, "dtype_reason": segmenter.dtype_reason},
         tags=tags,
         progress=bar(quiet=args.quiet, of="pictures"),
         resume=args.resume,

@@ -18,6 +18,9 @@ from vidseg.pipeline.stills.pictures import Picture
 STATE_RECORDS = "rle"
 """Folder in the run's state for `rle` files that only the format `coco` needs."""
 
+_NAMES = {"configuration": "configuration of the tracker", "weights_sha256": "weights"}
+"""What messages call facts whose names say it less well."""
+
 
 class StillsFolder:
     """A folder with files per picture and a run.json.
@@ -54,7 +57,9 @@ class StillsFolder:
                 f"'{self.path}' holds the outputs of another run ({earlier.get('status')})",
                 hint="--resume goes on with it, --overwrite replaces it; or choose another --out",
             )
-        differing = [key for key in facts if earlier is not None and earlier.get(key) != facts[key]]
+        differing = [
+            _NAMES.get(key, key) for key in facts if earlier is not None and earlier.get(key) != facts[key]
+        ]
         if differing and not overwrite:
             raise OutputError(
                 f"the run in '{self.path}' differs from this call in {', '.join(differing)}",

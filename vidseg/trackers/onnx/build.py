@@ -58,11 +58,16 @@ def folder_of(name: str, config: Mapping[str, Any], asked: TrackerOptions) -> Pa
     """The folder of a YAML's graphs.
 
     Raises:
-        ConfigError: it is not named.
+        ConfigError: it is not named, or a file.
     """
     folder = asked.weights if isinstance(asked.weights, str) else config.get("weights")
     if not isinstance(folder, str):
         raise ConfigError("the folder of the graphs is not named", where=f"'{name}', field 'weights'")
+    if Path(folder).is_file():
+        raise ConfigError(
+            f"the graphs of '{name}' hold their weights, and '{folder}' is no folder of graphs",
+            hint="leave the weights out, or export the model with them: vidseg export NAME --weights FILE",
+        )
     return Path(folder)
 
 
