@@ -30,6 +30,7 @@ from vidseg.trackers.weights import read_checkpoint
 from vidseg.training import trainer as trainer_module
 from vidseg.training import training_state
 from vidseg.training.batches import Batches
+from vidseg.training.log import Log
 from vidseg.training.run import train
 from vidseg.training.settings import TrainSettings
 from vidseg.training.trainee import build_trainee
@@ -350,7 +351,18 @@ def test_the_log_is_a_table_of_numbers(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["2", "4", "5"]
     assert [row["clips"] for row in rows] == ["4", "8", "10"]
-    assert all(math.isfinite(float(value)) for row in rows for value in row.values())
+    assert all(math.isfinite(float(value)) for row in rows for value in row.values() if value)
+
+
+def test_the_log_leaves_empty_what_no_step_has(tmp_path: Path) -> None:
+    log = Log(tmp_path, 0)
+    for step, told in ((1, {"loss": 1.0, "J_correct": math.nan}), (2, {"loss": 2.0, "J_correct": 0.5})):
+        log.add(told)
+        log.write_row(step, 0.0, step)
+    log.add({"loss": 3.0, "J_correct": math.nan})
+    log.write_row(3, 0.0, 3)
+    assert [row["J_correct"] for row in log_rows(tmp_path)] == ["", "0.5", ""]
+    assert [row["loss"] for row in log_rows(tmp_path)] == ["1.0", "2.0", "3.0"]
 
 
 def test_the_learning_rate_warms_up_and_falls(tmp_path: Path) -> None:

@@ -40,8 +40,11 @@ class Log:
                 sums[1] += 1
 
     def write_row(self, step: int, seconds: float, clips: int) -> dict[str, Any]:
-        """Write and return the row of the steps since the last row, up to the `step`-th (1-based)."""
-        means = {name: total / max(count, 1) for name, (total, count) in self.window.items()}
+        """Write and return the row of the steps since the last row, up to the `step`-th (1-based).
+
+        What none of these steps has, such as the J of corrected frames, is left empty: it is not 0.
+        """
+        means = {name: total / count for name, (total, count) in self.window.items() if count}
         self.window = {}
         row: dict[str, Any] = {"step": step, "seconds": round(seconds, 2), "clips": clips, **means}
         new = [name for name in row if name not in self._columns]
