@@ -104,8 +104,8 @@ class TrainSettings(Strict):
     tracker: str
     """The tracker to train: a name that `vidseg models` lists, or the path of a YAML."""
     init: str | None = None
-    """Weights to start from; None: random ones. Parts named in `only` of which they hold nothing start at
-    random."""
+    """Weights to start from: a file, or the name of a tracker, which means its own; None: random ones. Parts
+    named in `only` of which they hold nothing start at random."""
     only: list[str] = Field(default=[])
     """Parts of the model to train, given as the first part of the names of their weights; the rest stays as
     it is. Empty: all."""

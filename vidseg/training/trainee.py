@@ -34,9 +34,10 @@ def build_trainee(settings: TrainSettings) -> Engine:
         for parameter in module_of(model).parameters(recurse=False):
             torch.nn.init.trunc_normal_(parameter, std=0.02)
     if settings.init is not None:
-        from vidseg.trackers.weights import check_state, read_checkpoint
+        from vidseg.trackers.weights import check_state
+        from vidseg.training.start import start_weights
 
-        state = read_checkpoint(settings.init)
+        state = start_weights(settings.init)
         # Parts to train of which the file knows nothing begin anew.
         fresh = [part for part in settings.only if not any(is_within(key, part) for key in state)]
         shapes = expected_shapes(sized, where)

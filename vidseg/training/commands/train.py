@@ -22,7 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--resume", action="store_true", help="go on from the newest checkpoint in DIR, if there is one"
     )
     parser.add_argument("--steps", type=int, metavar="N", help="in place of the YAML's")
-    parser.add_argument("--init", metavar="WEIGHTS", help="weights to start from, in place of the YAML's")
+    parser.add_argument(
+        "--init",
+        metavar="WEIGHTS",
+        help="weights to start from, a file or a tracker's name, in place of the YAML's",
+    )
     parser.add_argument("--device", metavar="D", help="auto, cpu, cuda, cuda:1, mps; in place of the YAML's")
     parser.add_argument(
         "--show-data", action="store_true", help="write pictures of the clips of each stage, and stop"

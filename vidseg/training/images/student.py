@@ -49,9 +49,10 @@ def build_student(settings: TrainSettings) -> Student:
         model, _ = build_image_model(sized, where)
     renames = renames_of(sized.family)
     if settings.init is not None:
-        from vidseg.trackers.weights import check_state, read_checkpoint
+        from vidseg.trackers.weights import check_state
+        from vidseg.training.start import start_weights
 
-        state = read_checkpoint(settings.init)
+        state = start_weights(settings.init)
         check_state(public_shapes(sized, where), state, where=settings.init, tracker=name)
         module_of(model).load_state_dict(renames.from_public(state))
     return Student(model, renames)
