@@ -80,6 +80,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a seed beyond all": ({"seed": 2**64}, "field 'seed'"),
     "lockstep without first frames": ({"lockstep": {}}, "lockstep needs a 'batch'"),
     "clips without a source": ({"data": {"size": 64, "mix": {"composed": 0.0}}}, "no kind of clips is left"),
+    "a teacher whose weights are not here": (
+        {"distil": {"teacher": "sam2.1-hiera-large", "masks": 1.0}},
+        "give a file: 'teacher_weights'",
+    ),
+    "a start whose weights are not here": ({"init": "sam2.1-hiera-large"}, "give a file: 'init'"),
     "a device that is not here": ({"device": "cuda:99"}, "cuda:99"),
 }
 

@@ -35,9 +35,10 @@ def build_trainee(settings: TrainSettings) -> Engine:
             torch.nn.init.trunc_normal_(parameter, std=0.02)
     if settings.init is not None:
         from vidseg.trackers.weights import check_state
-        from vidseg.training.start import start_weights
+        from vidseg.training.start import start_weights, weights_of_field
 
-        state = start_weights(settings.init)
+        with weights_of_field("init", "init"):
+            state = start_weights(settings.init)
         # Parts to train of which the file knows nothing begin anew.
         fresh = [part for part in settings.only if not any(is_within(key, part) for key in state)]
         shapes = expected_shapes(sized, where)

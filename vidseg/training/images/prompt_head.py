@@ -30,6 +30,7 @@ from vidseg.training.images.teacher import Teacher
 from vidseg.training.prompt_head_settings import PromptHeadSettings
 from vidseg.training.prompts import depth_inside
 from vidseg.training.settings import TrainSettings
+from vidseg.training.start import weights_of_field
 from vidseg.training.unroll import Unrolled
 
 LEAST_SHARE = 0.0005
@@ -146,7 +147,8 @@ def build_prompt_head(settings: TrainSettings) -> tuple[Headed, PromptHeadLoss]:
     for name in ("distil", "lockstep"):
         if getattr(settings, name) is not None:
             raise ConfigError("a prompt head learns from masks alone", where=f"field '{name}'")
-    segmenter = load_image(settings.tracker, weights=settings.prompt_head.weights, device=settings.device)
+    with weights_of_field("tracker", "prompt_head.weights"):
+        segmenter = load_image(settings.tracker, weights=settings.prompt_head.weights, device=settings.device)
     module_of(segmenter.model).requires_grad_(False)
     picture = np.zeros((64, 64, 3), np.uint8)
     features = segmenter.embed(picture).prompted().features

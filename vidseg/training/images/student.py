@@ -50,9 +50,10 @@ def build_student(settings: TrainSettings) -> Student:
     renames = renames_of(sized.family)
     if settings.init is not None:
         from vidseg.trackers.weights import check_state
-        from vidseg.training.start import start_weights
+        from vidseg.training.start import start_weights, weights_of_field
 
-        state = start_weights(settings.init)
+        with weights_of_field("init", "init"):
+            state = start_weights(settings.init)
         check_state(public_shapes(sized, where), state, where=settings.init, tracker=name)
         module_of(model).load_state_dict(renames.from_public(state))
     return Student(model, renames)

@@ -12,6 +12,7 @@ from vidseg.trackers.image.load import load_image
 from vidseg.trackers.image_encoder import normalise
 from vidseg.trackers.model import Candidates, Features, ImageModel, module_of
 from vidseg.training.distil_settings import DistilSettings
+from vidseg.training.start import weights_of_field
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def build_teacher(settings: DistilSettings, device: str) -> Teacher:
         ConfigError: it is unknown, or segments no pictures.
         CheckpointError: its weights are missing or do not fit.
     """
-    segmenter = load_image(settings.teacher, weights=settings.teacher_weights, device=device)
+    with weights_of_field("distil.teacher", "teacher_weights"):
+        segmenter = load_image(settings.teacher, weights=settings.teacher_weights, device=device)
     module_of(segmenter.model).requires_grad_(False)
     return Teacher(segmenter.model)
