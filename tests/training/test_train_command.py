@@ -78,7 +78,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "more prompts than there are": ({"unroll": {"prompts": {"mask": 0.8, "box": 0.4}}}, "more than 1"),
     "a loss that is rewarded": ({"unroll": {"losses": {"focal": -1.0}}}, "unroll.losses.focal"),
     "a seed beyond all": ({"seed": 2**64}, "field 'seed'"),
-    "lockstep without first frames": ({"lockstep": {}}, "lockstep needs a 'batch'"),
+    "lockstep without first frames": ({"lockstep": {}}, "field 'first_frames.batch'"),
     "clips without a source": ({"data": {"size": 64, "mix": {"composed": 0.0}}}, "no kind of clips is left"),
     "a teacher whose weights are not here": (
         {"distil": {"teacher": "sam2.1-hiera-large", "masks": 1.0}},

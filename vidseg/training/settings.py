@@ -159,8 +159,6 @@ class TrainSettings(Strict):
     def _takes_something(self) -> TrainSettings:
         if not self.batch and not (self.lockstep and self.first_frames.batch):
             raise ValueError("batch: 0 needs 'lockstep' and a 'batch' of 'first_frames'")
-        if self.lockstep and not self.first_frames.batch:
-            raise ValueError("lockstep needs a 'batch' of 'first_frames' of 1 or more")
         return self
 
     def doubts(self) -> list[str]:

@@ -23,7 +23,7 @@ class LockstepTrainer(Trainer):
     """A `Trainer` that takes batches of prepared rows.
 
     Raises:
-        ConfigError: the tracker is of another model than `space-time`.
+        ConfigError: the tracker is of another model than `space-time`, or steps take no clips of one frame.
     """
 
     def __init__(self, settings: TrainSettings, engine: Engine) -> None:
@@ -32,6 +32,12 @@ class LockstepTrainer(Trainer):
                 f"the model of '{settings.tracker}' cannot be trained in lockstep",
                 where="field 'lockstep'",
                 hint="leave it out, or name a tracker with `model: {name: space-time}`",
+            )
+        if not settings.first_frames.batch:
+            raise ConfigError(
+                "lockstep takes clips of one frame in every step",
+                where="field 'first_frames.batch'",
+                hint="give 1 or more",
             )
         super().__init__(settings, engine, _not_used)
         self._space_time = engine.model
