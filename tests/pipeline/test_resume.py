@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -23,9 +24,10 @@ from support.hard_videos import encode, numbered, truncated
 from support.held_run import held_run
 from support.trackers import fake_yaml
 from vidseg import cli
-from vidseg.errors import DecodeError, OutputError
+from vidseg.errors import DecodeError, OutputError, RunError
 from vidseg.pipeline.execution import Execution
 from vidseg.pipeline.made_video import MadeVideo
+from vidseg.pipeline.outlet import Outlet
 from vidseg.pipeline.run import TrackSummary
 from vidseg.testing import FakeSession, FakeTracker
 from vidseg.trackers.contract import Frame, FrameResult
@@ -156,6 +158,49 @@ def test_resume_of_a_done_run_says_so_and_leaves_it(video: Path, tmp_path: Path)
     assert again.was_done_before
     assert again.frames_done == done.frames_done
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def full_disk(*_: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device", "run.json")
+
+
+@pytest.mark.parametrize(
+    ("again", "status"), [("resume", "running"), ("overwrite", "running"), ("overwrite", "done")]
+)
+def test_a_run_that_a_full_disk_ends_at_once_leaves_the_record_of_the_one_before(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: str, status: str
+) -> None:
+    out = tmp_path / "out"
+    track(video, out, save_every=0)
+    record = {**json.loads((out / "run.json").read_text()), "status": status}
+    (out / "run.json").write_text(json.dumps(record))
+    with monkeypatch.context() as patch:
+        patch.setattr("vidseg.pipeline.run_record.write_json", full_disk)
+        with pytest.raises(RunError, match="the disk is full"):
+            track(video, out, **{again: True})
+    assert json.loads((out / "run.json").read_text()) == record
+    assert track(video, out, **{again: True}).status == "done"
+    track(video, tmp_path / "quiet")
+    assert masks_of(out) == masks_of(tmp_path / "quiet")
+
+
+def test_a_run_whose_end_cannot_be_recorded_is_not_called_done(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = Outlet.finish
+
+    def finish_and_fill(outlet: Outlet, *, keep_broken: bool) -> list[Path]:
+        patch.setattr("vidseg.pipeline.run_record.write_json", full_disk)
+        return finish(outlet, keep_broken=keep_broken)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Outlet, "finish", finish_and_fill)
+        with pytest.raises(RunError, match="the disk is full: the run's state"):
+            track(video, tmp_path / "out")
+    assert json.loads((tmp_path / "out/run.json").read_text())["status"] == "running"
+    assert track(video, tmp_path / "out", resume=True).status == "done"
+    track(video, tmp_path / "quiet")
+    assert masks_of(tmp_path / "out") == masks_of(tmp_path / "quiet")
 
 
 def test_resume_of_nothing_is_a_new_run(video: Path, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -101,6 +100,7 @@ class Execution:
     def run(self, frames: Iterator[Frame]) -> Ending:
         """Track `frames` and the passes after them. Only unforeseen errors are raised."""
         self._store = ResumePointStore(self.folder.state)
+        self._has_taken_over = False
         self._is_interrupted = False
         self._broke_at: int | None = None
         status: Status = "done"
@@ -117,6 +117,7 @@ class Execution:
             if self.is_resumed:
                 with writing("what the earlier run left"):
                     self._resume()
+            self._has_taken_over = True
             self._run_passes(frames)
         except KeyboardInterrupt:
             status, self._is_interrupted = "interrupted", True
@@ -184,7 +185,8 @@ class Execution:
         is_resumable = self._store.exists
         if self.record.frames_done == 0 and status != "done" and not is_resumable:
             self._outlet.discard()
-            self.folder.undo()
+            # Files of an earlier run may still be there; without its record nobody could tell whose they are.
+            self.folder.undo(keep_record=not self._has_taken_over)
         else:
             try:
                 outputs = self._outlet.finish(keep_broken=is_resumable)
@@ -198,8 +200,12 @@ class Execution:
             self.record.add_warnings(self.video.remarks())
             if error is not None:
                 self.record.set_error(error, self._broke_at)
-            with suppress(OSError):  # on a full disk, keep the record of some frames ago
-                self.record.save(status)
+            try:
+                with writing(RUN_STATE):
+                    self.record.save(status)
+            except RunError as unsaved:  # on a full disk, keep the record of some frames ago
+                if status == "done":  # what no record tells of would be done again
+                    status, error = "failed", unsaved
             if status == "done" or not is_resumable:
                 self.folder.remove_state()
         if error is not None and not isinstance(error, VidsegError):

@@ -150,12 +150,17 @@ class OutFolder:
         """Whether `remove_outputs` would remove anything."""
         return any(True for _ in self._outputs(besides))
 
-    def undo(self) -> None:
-        """Remove every trace of a run that wrote nothing: our files, and folders made for it."""
+    def undo(self, *, keep_record: bool) -> None:
+        """Remove every trace of a run that wrote nothing: our files, and folders made for it.
+
+        Args:
+            keep_record: whether run.json, if there is one, is still that of an earlier run.
+        """
         self.release()
         self.remove_state()
-        with contextlib.suppress(OSError):
-            self.record_path.unlink(missing_ok=True)
+        if not keep_record:
+            with contextlib.suppress(OSError):
+                self.record_path.unlink(missing_ok=True)
         for folder in [*(self.path / name for name in _PICTURES), *self._made]:
             with contextlib.suppress(OSError):
                 folder.rmdir()
