@@ -185,6 +185,20 @@ def test_addresses_join_and_resolve() -> None:
         stores.read_bytes("memory://none/none")
 
 
+def test_a_folder_named_like_a_pattern_is_not_taken_for_one(store: str, tmp_path: Path) -> None:
+    job = next(iter(JobsFile(make_jobs(tmp_path / "jobs", {"clip": 3}))))[1]
+    changed = Job(id=job.id, video=job.video, prompt={"box": [5, 5, 20, 20]}, options=job.options)
+    for out, what in (("run1", job), ("run[1]", job), ("run[1]", changed)):
+        assert TrackingStage(f"{store}/{out}", scratch=tmp_path).process(what).status == "done"
+    assert names(f"{store}/run1") == names(f"{store}/run[1]") != []
+    stage = TrackingStage(f"{store}/run1", scratch=tmp_path)
+    assert stage.process(job).was_done_before
+    stores.remove(f"{store}/run[1]/clip/run.json")
+    stores.remove(f"{store}/run[1]")
+    assert names(f"{store}/run[1]") == []
+    assert stage.process(job).was_done_before
+
+
 def test_store_that_shows_half_files_gets_them_under_another_name_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

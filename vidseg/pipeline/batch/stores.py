@@ -19,6 +19,8 @@ from vidseg.pipeline.atomic import PART, write_bytes
 
 _PUTS_WHOLE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "memory"}
 """Stores in which a file only appears once it is whole; in others it is written as `.part` and renamed."""
+_PATTERN = re.compile(r"[*?[]")
+"""Letters that make a path a pattern of several names for some functions of fsspec."""
 
 
 class StoreError(RunError):
@@ -190,8 +192,14 @@ def upload(files: list[Path], below: Path, address: str) -> None:
 def remove(address: str) -> None:
     """Remove a file or a folder with all that is in it; one that is not there is no error."""
     with _opened(address) as (fs, path):
-        if fs.exists(path):
+        if not fs.exists(path):
+            return
+        if not _PATTERN.search(path):
             fs.rm(path, recursive=True)
+            return
+        # fsspec would take `run[1]` for a pattern, and remove what lies at `run1`.
+        for name in fs.find(path):
+            fs.rm_file(name)
 
 
 def _puts_whole(fs: Any) -> bool:
