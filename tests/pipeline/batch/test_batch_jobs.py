@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,8 @@ BAD: list[tuple[Any, str]] = [
     ({**GOOD, "vidoe": "x"}, "did you mean 'video'"),
     ({**GOOD, "id": "../up"}, "cannot be a folder's name"),
     ({**GOOD, "id": "report.jsonl"}, "cannot be a folder's name"),
+    ({**GOOD, "id": "Summary.json"}, "cannot be a folder's name"),
+    ({**GOOD, "id": "summary.json.part"}, "cannot be a folder's name"),
     ({**GOOD, "id": ""}, "cannot be a folder's name"),
     ({**GOOD, "tracker": "edgetan"}, "did you mean 'edgetam'"),
     ({**GOOD, "tracker": "mine.yaml"}, "no such tracker configuration"),
@@ -125,6 +129,34 @@ def test_file_without_jobs_is_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "jobs.jsonl").write_text(text)
     with pytest.raises(InputError, match="holds no jobs"):
         JobsFile(tmp_path / "jobs.jsonl").check()
+
+
+@pytest.mark.parametrize("change", ["append", "replace", "remove"])
+def test_a_run_keeps_to_the_jobs_it_began_with(tmp_path: Path, change: str) -> None:
+    jobs = write(tmp_path, GOOD, {**GOOD, "id": "b"})
+    assert jobs.check() == 2
+    path = tmp_path / "jobs.jsonl"
+    seen = []
+    for place, job in jobs:
+        if change == "append":
+            path.write_text(path.read_text() + '{"id": "half')
+        elif change == "replace":
+            (tmp_path / "new").write_text(json.dumps({**GOOD, "id": "other-name"}) + "\n")
+            (tmp_path / "new").replace(path)
+        else:
+            path.unlink(missing_ok=True)
+        assert jobs.at(place) == job
+        seen.append(job.id)
+    assert seen == [GOOD["id"], "b"]
+
+
+def test_jobs_may_come_through_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    lines = "".join(json.dumps({**GOOD, "id": f"j{k}"}) + "\n" for k in range(3))
+    threading.Thread(target=(tmp_path / "pipe").write_text, args=(lines,), daemon=True).start()
+    jobs = JobsFile(tmp_path / "pipe")
+    assert jobs.check() == 3
+    assert [job.id for _, job in jobs] == ["j0", "j1", "j2"]
 
 
 @given(st.binary(max_size=200))

@@ -3,8 +3,8 @@
     {"id": "clip-001", "video": "clips/1.mp4", "prompt": "clips/1.json" or {"box": [...]},
      "tracker": "edgetam", "options": {"direction": "both"}}
 
-Paths are relative to the file. A job is read again when its turn comes, so that millions of jobs take no
-memory.
+Paths are relative to the file. A job is read again, from a copy on the disk, when its turn comes, so that
+millions of jobs take no memory.
 """
 
 from __future__ import annotations
@@ -12,16 +12,21 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
+import tempfile
+import weakref
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import IO, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from vidseg.errors import ConfigError, InputError, PromptError, VidsegError, one_line
+from vidseg.pipeline.atomic import PART
 from vidseg.pipeline.batch import stores
 from vidseg.pipeline.batch.detector_files import with_resolved_detector
 from vidseg.pipeline.discovery_options import discovery_of
@@ -38,7 +43,7 @@ REMOTE_FORMATS = ("tar", "rle", "overlay")
 requests."""
 REPORT, SUMMARY, PAGE = "report.jsonl", "summary.json", "report.html"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
-RESERVED = {REPORT, SUMMARY, PAGE}
+RESERVED = {name + end for name in (REPORT, SUMMARY, PAGE) for end in ("", PART)}
 
 
 class JobOptions(TrackerOptions):
@@ -149,6 +154,8 @@ def _numbered(lines: list[int]) -> str:
 class JobsFile:
     """The jobs of a file, in order, as often as they are asked for.
 
+    They are those that the file holds when it is first read, however it is changed after that.
+
     Args:
         path: the file, on this machine.
         defaults: fields of `JobOptions` that the command gives, for jobs that leave them out.
@@ -162,6 +169,7 @@ class JobsFile:
         self.defaults = dict(defaults or {})
         self._folder = str(path.absolute().parent) if folder is None else folder
         self._good_trackers: set[str] = set()
+        self._copy: IO[bytes] | None = None
 
     def check(self) -> int:
         """Read every line, in 16 bytes of memory a job.
@@ -205,22 +213,36 @@ class JobsFile:
                 yield offset, self._parse(line)
 
     def at(self, offset: int) -> Job:
-        with open(self.path, "rb") as file:
-            file.seek(offset)
-            return self._parse(file.readline())
+        file = self._opened()
+        file.seek(offset)
+        return self._parse(file.readline())
 
     def _lines(self) -> Iterator[tuple[int, int, bytes]]:
         """Line number, offset in bytes, and line, for each line."""
-        try:
-            with open(self.path, "rb") as file:
-                offset = 0
-                for line_no, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), start=1):
-                    yield line_no, offset, line
-                    offset += len(line)
-        except FileNotFoundError:
-            raise InputError(f"there is no file of jobs '{self.path}'") from None
-        except OSError as error:
-            raise InputError(f"the jobs '{self.path}' cannot be read ({error.strerror})") from None
+        file = self._opened()
+        offset = 0
+        for line_no in count(1):
+            file.seek(offset)  # others may have read elsewhere meanwhile
+            if not (line := file.readline(MAX_LINE_BYTES)):
+                return
+            yield line_no, offset, line
+            offset += len(line)
+
+    def _opened(self) -> IO[bytes]:
+        """A copy of the file: people edit it while a run is under way, and a pipe can be read but once."""
+        if self._copy is None:
+            try:
+                source = open(self.path, "rb")  # noqa: SIM115
+            except FileNotFoundError:
+                raise InputError(f"there is no file of jobs '{self.path}'") from None
+            except OSError as error:
+                raise InputError(f"the jobs '{self.path}' cannot be read ({error.strerror})") from None
+            with source:
+                copy = tempfile.TemporaryFile()  # noqa: SIM115
+                weakref.finalize(self, copy.close)
+                shutil.copyfileobj(source, copy, 1 << 20)
+            self._copy = copy
+        return self._copy
 
     def _parse(self, line: bytes) -> Job:
         data = _decode(line)
@@ -233,7 +255,7 @@ class JobsFile:
                 hint='{"box": [x0, y0, x1, y1]}',
             )
         said = parse(JobLine, data, where="", error=ConfigError)
-        if not _ID.fullmatch(said.id) or said.id in RESERVED or said.id.endswith("."):
+        if not _ID.fullmatch(said.id) or said.id.casefold() in RESERVED or said.id.endswith("."):
             raise ConfigError(
                 f"the id '{said.id}' cannot be a folder's name",
                 where="field 'id'",
