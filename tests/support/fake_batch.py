@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -11,6 +12,7 @@ from typing import Any
 
 from support.hard_videos import numbered
 from support.trackers import fake_yaml
+from vidseg.errors import CheckpointError
 from vidseg.pipeline.batch.jobs import Job
 from vidseg.pipeline.batch.stage import JobOutcome
 
@@ -107,6 +109,29 @@ class CrowdedStage(NoOpStage):
             failed = JobOutcome(id=job.id, status="failed", kind="OutOfMemoryError", may_pass=True)
             return replace(failed, ran_out_of_memory=True)
         return outcome
+
+
+class LackingStage(NoOpStage):
+    """Cannot start on one machine of a Ray cluster: on that which tries first.
+
+    Args:
+        folder: gets a file that names the machine.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(seconds_a_job=0.1)
+        self.folder = folder
+
+    def setup(self, job: Job) -> None:
+        import ray
+
+        node = str(ray.get_runtime_context().get_node_id())
+        own = self.folder / str(os.getpid())
+        own.write_text(node)
+        with contextlib.suppress(FileExistsError):
+            os.link(own, self.folder / "lacking")
+        if (self.folder / "lacking").read_text() == node:
+            raise CheckpointError("this machine has no weights")
 
 
 def _is_alive(pid: int) -> bool:

@@ -79,6 +79,26 @@ def test_failed_jobs_come_first_in_the_report_and_give_exit_code_3(
     assert "data:image" not in page  # no overlays to show
 
 
+def test_a_first_job_whose_own_tracker_cannot_be_loaded_takes_no_other_down(place: Path) -> None:
+    first, second = map(json.loads, (place / "jobs.jsonl").read_text().splitlines())
+    first |= {"tracker": "edgetam", "options": {"weights": "none.pt"}}
+    (place / "jobs.jsonl").write_text(json.dumps(first) + "\n" + json.dumps(second) + "\n")
+    assert run() == 3
+    report = report_of(place / "out")
+    assert {job_id: line.get("kind") for job_id, line in report.items()} == {
+        "a": "CheckpointError",
+        "b": None,
+    }
+
+
+def test_weights_that_all_jobs_lack_end_the_run_before_it_begins(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--tracker", "edgetam", "--weights", "none.pt") == 2
+    assert "no such checkpoint" in capsys.readouterr().err
+    assert not (place / "out").exists()
+
+
 def test_of_many_failed_jobs_five_are_named() -> None:
     named = [{"id": f"j{k}", "reason": "it is no video"} for k in range(5)]
     summary: dict[str, Any] = {"status": "done", "done": 1, "jobs": 8, "done_before": 0, "failed": 7}

@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 
 from support import fake_batch
-from support.fake_batch import BOX, CrowdedStage, left_over, make_jobs, masks_of, report_of
+from support.fake_batch import BOX, CrowdedStage, LackingStage, left_over, make_jobs, masks_of, report_of
 from support.hard_videos import numbered, truncated
 from support.short_clips import write_short_clips
 from support.trackers import fake_yaml
+from vidseg.errors import RunError
 from vidseg.pipeline.batch import stores
 from vidseg.pipeline.batch.driver import Driver, Ticket
 from vidseg.pipeline.batch.jobs import JobsFile
@@ -237,6 +238,42 @@ def test_jobs_that_ran_out_of_memory_get_a_machine_to_themselves(cluster: Any, t
     assert {job_id: (line["status"], line["tries"]) for job_id, line in report.items()} == dict.fromkeys(
         "abcdef", ("done", 2)
     )
+
+
+def test_a_machine_on_which_no_worker_can_start_leaves_the_jobs_to_the_others(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray import cloudpickle
+
+    from vidseg.pipeline.batch import ray_pool
+
+    cloudpickle.register_pickle_by_value(fake_batch)
+    monkeypatch.setattr(ray_pool, "LOOK_AGAIN_S", 1.0)
+    jobs = JobsFile(make_jobs(tmp_path / "jobs", dict.fromkeys("abcdef", 3)))
+    (tmp_path / "workers").mkdir()
+    pool = start_pool(LackingStage(tmp_path / "workers"), jobs, cluster.address)
+    try:
+        with pytest.warns(UserWarning, match=r"a worker could not start \(this machine has no weights"):
+            assert Driver(jobs, jobs.check(), str(tmp_path / "out"), pool).run() == "done"
+    finally:
+        pool.close()
+    assert {line["status"] for line in report_of(tmp_path / "out").values()} == {"done"}
+
+
+@pytest.mark.filterwarnings("ignore:a worker could not start")
+def test_machines_with_another_version_do_no_jobs(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vidseg.pipeline.batch import ray_pool
+
+    monkeypatch.setattr(ray_pool, "__version__", "0.0.0")
+    jobs = JobsFile(make_jobs(tmp_path / "jobs", {"a": 3}))
+    pool = start_pool(TrackingStage(str(tmp_path / "out")), jobs, cluster.address)
+    try:
+        with pytest.raises(RunError, match=r"a machine has vidseg .*, and the command 0\.0\.0"):
+            wait_for(pool, 1)
+    finally:
+        pool.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])

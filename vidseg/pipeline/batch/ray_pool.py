@@ -11,15 +11,17 @@ import math
 import os
 import re
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from vidseg import plugins
-from vidseg.errors import ConfigError, MissingExtraError, RunError, VidsegError
+from vidseg.errors import ConfigError, MissingExtraError, RunError, VidsegError, told
 from vidseg.pipeline.batch.jobs import Job
 from vidseg.pipeline.batch.pool import JobStage, Lost
 from vidseg.pipeline.batch.stage import JobOutcome
+from vidseg.version import __version__
 
 try:
     import ray
@@ -79,12 +81,24 @@ class _Worker:
         self.stage = stage
         self._named_plugins = named_plugins
 
-    def setup(self, job: Job) -> tuple[str, int]:
+    def setup(self, job: Job, version: str) -> tuple[str, int]:
         """Get the stage ready.
+
+        Args:
+            version: that of vidseg where the driver runs.
 
         Returns:
             the node that the actor runs on, and its process id there.
+
+        Raises:
+            RunError: this machine has another version, whose masks may differ.
         """
+        if version != __version__:
+            raise RunError(
+                f"a machine has vidseg {__version__}, and the command {version}",
+                where=f"machine {ray.util.get_node_ip_address()}",
+                hint="install the same version on every machine",
+            )
         plugins.use(*self._named_plugins)  # machines of a cluster do not inherit our environment
         self.stage.setup(job)
         return ray.get_runtime_context().get_node_id(), os.getpid()
@@ -118,7 +132,7 @@ class RayPool(Generic[T]):
 
     Raises:
         ConfigError: the cluster cannot be reached, or a machine started for it has no room for a worker.
-        VidsegError: errors of the stage's setup are raised by `wait`.
+        VidsegError: raised by `wait` if no worker can start.
     """
 
     def __init__(
@@ -238,32 +252,40 @@ class RayPool(Generic[T]):
         )
         for _ in range(target - len(self._free) - len(self._in_flight)):
             member = _Member(actor_class.remote(self._stage, plugins.named()))
-            self._in_flight[member.actor.setup.remote(self._first_job)] = (member, None)
+            self._in_flight[member.actor.setup.remote(self._first_job, __version__)] = (member, None)
 
-    def _started(self, member: _Member, result: Any) -> None:
+    def _started(self, member: _Member, result: tuple[str, int] | Lost | VidsegError) -> None:
+        if isinstance(result, tuple):
+            self._failed_starts = 0
+            member.node_id, member.pid = result
+            self._free.append(member)
+            return
+        now = time.monotonic()
+        if not self._failed_starts:
+            self._failing_since_s = now
+        self._failed_starts += not (isinstance(result, Lost) and result.is_by_node)
+        is_long = now - self._failing_since_s >= START_PATIENCE_S
+        is_hopeless = not self.num_workers and self._failed_starts >= MAX_FAILED_STARTS and is_long
         if isinstance(result, Lost):
-            now = time.monotonic()
             self._next_look_s = now + 1.0
-            if not self._failed_starts:
-                self._failing_since_s = now
-            self._failed_starts += not result.is_by_node
-            is_long = now - self._failing_since_s >= START_PATIENCE_S
-            if self._failed_starts >= MAX_FAILED_STARTS and is_long:
+            if is_hopeless:
                 raise RunError(f"workers die when they start: {result.reason}", hint="see Ray's logs")
             return
-        self._failed_starts = 0
-        member.node_id, member.pid = result
-        self._free.append(member)
+        # One machine without the weights must not end what others can do.
+        self._next_look_s = now + LOOK_AGAIN_S
+        if is_hopeless or not (self._free or self._in_flight):
+            raise result
+        warnings.warn(f"a worker could not start ({told(result)})", stacklevel=2)
 
     def _result(self, ref: Any, member: _Member, *, is_job: bool) -> Any:
         try:
             return ray.get(ref)
         except RayTaskError as error:
             cause = getattr(error, "cause", None)
-            if not is_job:
-                raise cause if isinstance(cause, VidsegError) else error from None
-            # A stage turns errors of jobs into outcomes, so an error here means that the process is broken.
             ray.kill(member.actor)
+            if not is_job:
+                return cause if isinstance(cause, VidsegError) else _broken_start(cause or error)
+            # A stage turns errors of jobs into outcomes, so an error here means that the process is broken.
             return Lost(reason=_in_one_line(cause or error), is_by_node=False)
         except RayError as error:
             if isinstance(error, ActorUnavailableError):
@@ -274,6 +296,13 @@ class RayPool(Generic[T]):
                 is_by_node=_is_node_gone(member, error),
                 ran_out_of_memory=isinstance(error, OutOfMemoryError),
             )
+
+
+def _broken_start(error: Exception) -> RunError:
+    return RunError(
+        f"a worker could not start: {_in_one_line(error)}",
+        hint="install the same version of vidseg, with the same extras, on every machine",
+    )
 
 
 def _is_node_gone(member: _Member, error: RayError) -> bool:

@@ -76,6 +76,7 @@ class TrackingStage:
 
     Args:
         out: address of the folder that gets a folder for each job.
+        shared: options of the tracker of jobs that do not say otherwise; None: those of `setup`'s job.
         threads: how many threads may compute; None: as the libraries choose.
         scratch: a folder on this machine for files from and to stores.
         send_every_s: least seconds between two states of a job sent to a store.
@@ -85,11 +86,13 @@ class TrackingStage:
         self,
         out: str,
         *,
+        shared: TrackerOptions | None = None,
         threads: int | None = None,
         scratch: Path | None = None,
         send_every_s: float = 60.0,
     ) -> None:
         self.out = out
+        self.shared = shared
         self.threads = threads
         self.scratch = Scratch(scratch)
         self.send_every_s = send_every_s
@@ -98,10 +101,12 @@ class TrackingStage:
         self._is_stopping = False
 
     def setup(self, job: Job) -> None:
-        """Load the tracker that a job asks for.
+        """Load the tracker that a job asks for. If it asks for one of its own that cannot be loaded, that is
+        told when its turn comes.
 
         Raises:
-            VidsegError: it cannot be built, so no job that wants it can be done; or memory ran out.
+            VidsegError: the shared one cannot be built, so no job that wants it can be done; or memory ran
+                out.
         """
         if self.threads is not None:
             import cv2
@@ -109,8 +114,13 @@ class TrackingStage:
 
             torch.set_num_threads(self.threads)
             cv2.setNumThreads(self.threads)
-        with explaining():
-            self._tracker_for(job.options.for_tracker())
+        asked = job.options.for_tracker()
+        try:
+            with explaining():
+                self._tracker_for(asked)
+        except Exception:
+            if self.shared is None or asked == self.shared:
+                raise
 
     def process(self, job: Job) -> JobOutcome:
         """Do a job, resume it, or find it done. Every error of the job itself is in the outcome."""

@@ -19,7 +19,7 @@ from vidseg.pipeline.file_names import ESCAPED
 from vidseg.pipeline.formats import FORMATS
 
 if TYPE_CHECKING:
-    from vidseg.pipeline.batch.jobs import Job, JobsFile
+    from vidseg.pipeline.batch.jobs import JobsFile
     from vidseg.pipeline.batch.pool import Pool
     from vidseg.pipeline.batch.scratch import Scratch
     from vidseg.pipeline.batch.tally import Display, Tally
@@ -180,7 +180,7 @@ def _run_jobs(args: argparse.Namespace, jobs: JobsFile, scratch: Scratch) -> int
     num_jobs = jobs.check()
     out = _absolute(args.out)
     with nullcontext() if args.workers == 0 else _silent_ray():
-        pool = _pool(args, out, next(iter(jobs))[1])
+        pool = _pool(args, out, jobs)
         try:
             displays = _displays(num_jobs, out, quiet=args.quiet, on_ray=args.workers != 0)
             driver = Driver(jobs, num_jobs, out, pool, retries=args.retries, displays=displays)
@@ -215,17 +215,20 @@ def _absolute(out: str) -> str:
     return out if stores.is_remote(out) else str(stores.local_path(out).absolute())
 
 
-def _pool(args: argparse.Namespace, out: str, first_job: Job) -> Pool[Any]:
+def _pool(args: argparse.Namespace, out: str, jobs: JobsFile) -> Pool[Any]:
+    from vidseg.pipeline.batch.jobs import JobOptions
     from vidseg.pipeline.batch.pool import InProcessPool
     from vidseg.pipeline.batch.stage import TrackingStage
 
     scratch = _scratch(args)
+    first_job = next(iter(jobs))[1]
+    shared = JobOptions(**jobs.defaults).for_tracker()
     if args.workers == 0:
-        return InProcessPool(TrackingStage(out, scratch=scratch), first_job)
+        return InProcessPool(TrackingStage(out, shared=shared, scratch=scratch), first_job)
     from vidseg.pipeline.batch.ray_pool import Needs, RayPool
 
     pool: Pool[Any] = RayPool(
-        TrackingStage(out, threads=max(1, int(args.cpus)), scratch=scratch),
+        TrackingStage(out, shared=shared, threads=max(1, int(args.cpus)), scratch=scratch),
         first_job,
         workers=args.workers,
         needs=Needs(
