@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +187,23 @@ def test_bad_jobs_fail_with_their_reason_and_leave_nothing_unfinished(
     assert stage.process(job).status == "done"  # none of them harms the next one
 
 
+def test_a_pipe_in_place_of_a_video_is_refused_at_once(
+    tmp_path: Path, job: Job, stage: TrackingStage
+) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    outcome = stage.process(replace(job, video=str(tmp_path / "pipe.mp4")))
+    assert (outcome.kind, outcome.may_pass) == ("SourceError", False)
+    assert "neither a file nor a folder" in (outcome.reason or "")
+
+
+def test_names_that_fsspec_would_take_for_several_protocols(tmp_path: Path, job: Job) -> None:
+    video = Path(job.video).rename(tmp_path / "cam::1 [a].mp4")
+    stage = TrackingStage(str(tmp_path / "out::1"))
+    now = replace(job, video=str(video))
+    assert stage.process(now).status == "done"
+    assert stage.process(now).was_done_before
+
+
 @pytest.mark.parametrize(
     ("error", "answer"),
     [
@@ -208,10 +227,11 @@ def test_only_what_may_pass_is_tried_again(error: Exception, answer: bool) -> No
 def test_scratch_of_killed_workers_is_removed_by_those_that_live(tmp_path: Path) -> None:
     alive, other = Scratch(tmp_path), Scratch(tmp_path)
     folder = alive.folder("job")
-    killed = tmp_path / "vidseg-batch/killed"
+    assert folder.parent.parent == tmp_path  # in a folder between, another user could not make one
+    killed = tmp_path / "vidseg-batch-killed"
     other.folder("job")
     (killed / "job").mkdir(parents=True)
-    (killed / "lock").touch()  # which nobody holds any more
+    (killed / ".lock").touch()  # which nobody holds any more
     other.close()
     assert not killed.exists()
     assert folder.is_dir()

@@ -79,6 +79,10 @@ def _contents(video: str) -> dict[str, Any]:
     if stores.is_folder(video):
         files = json.dumps(stores.list_files(video))
         return {"files": hashlib.sha256(files.encode(errors="surrogateescape")).hexdigest()}
+    if not stores.is_remote(video) and (path := stores.local_path(video)).exists() and not path.is_file():
+        raise SourceError(  # to open a pipe would take until somebody writes to it
+            f"'{video}' is neither a file nor a folder", hint="store it as a file: jobs are read again"
+        )
     size = stores.size_of(video)
     digest = hashlib.sha256(stores.read_bytes(video, 0, min(size, _SAMPLE_BYTES)))
     if size > _SAMPLE_BYTES:

@@ -10,19 +10,22 @@ from pathlib import Path
 
 from vidseg.pipeline.file_lock import lock
 
-_LOCK = "lock"
+_NAME = "vidseg-batch-"
+_LOCK = ".lock"
+"""No job has such an id."""
 
 
 class Scratch:
     """A temporary folder of this process. Folders that killed processes left beside it are removed where
-    files can be locked, which tells them from those in use.
+    files can be locked, which tells them from those in use. Each lies in the root itself, as those of other
+    users may, too.
 
     Args:
         root: folder in which it is made; None: that of the system for temporary files.
     """
 
     def __init__(self, root: Path | None = None) -> None:
-        self._root = (root or Path(tempfile.gettempdir())) / "vidseg-batch"
+        self._root = root or Path(tempfile.gettempdir())
         self._folder: Path | None = None
         self._lock = -1
 
@@ -31,7 +34,7 @@ class Scratch:
         if self._folder is None:
             self._root.mkdir(parents=True, exist_ok=True)
             self._sweep()
-            self._folder = Path(tempfile.mkdtemp(dir=self._root))
+            self._folder = Path(tempfile.mkdtemp(prefix=_NAME, dir=self._root))
             new = self._folder / f"{_LOCK}.new"
             self._lock = os.open(new, os.O_CREAT | os.O_RDWR)
             lock(self._lock)
@@ -47,11 +50,9 @@ class Scratch:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
         self._sweep()
-        with contextlib.suppress(OSError):  # other processes have folders there
-            self._root.rmdir()
 
     def _sweep(self) -> None:
-        for path in self._root.glob(f"*/{_LOCK}"):
+        for path in self._root.glob(f"{_NAME}*/{_LOCK}"):
             with contextlib.suppress(OSError):
                 held = os.open(path, os.O_RDWR)
                 try:

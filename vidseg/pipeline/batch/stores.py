@@ -211,6 +211,7 @@ def _puts_whole(fs: Any) -> bool:
 def _opened(address: str) -> Iterator[tuple[Any, str]]:
     """The file system of an address, and the path in it; errors inside become ours."""
     from fsspec.core import url_to_fs
+    from fsspec.implementations.local import LocalFileSystem
 
     try:
         if is_remote(address):
@@ -219,7 +220,8 @@ def _opened(address: str) -> Iterator[tuple[Any, str]]:
             fs.invalidate_cache()
             yield fs, path
         else:
-            yield url_to_fs(os.fspath(local_path(address)))
+            # `url_to_fs` would take what stands before '::' in a name for a protocol.
+            yield LocalFileSystem(), os.path.abspath(local_path(address))
     except VidsegError:
         raise
     except FileNotFoundError:
