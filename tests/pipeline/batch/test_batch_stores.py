@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import redirect_stderr
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +119,58 @@ def test_job_cut_off_goes_on_from_the_state_on_the_store(
     stores.download(f"{store}/out", tmp_path / "fetched")
     assert masks_of(tmp_path / "fetched") == masks_of(tmp_path / "quiet")
     assert not [name for name in names(f"{store}/out") if ".state" in name or ".part" in name]
+
+
+def test_a_store_that_lets_nobody_delete_gets_whole_results(
+    in_memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = next(iter(JobsFile(make_jobs(tmp_path / "jobs", {"clip": 14}))))[1]
+    quiet = TrackingStage(str(tmp_path / "quiet"))
+    quiet.process(job)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError("AccessDenied")
+
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "rm", refuse)
+    monkeypatch.setattr(remote_folder, "SHARE_OF_TIME", float("inf"))  # every checkpoint is sent
+    stage = TrackingStage(f"{in_memory}/out", scratch=tmp_path / "scratch", send_every_s=0.0)
+    assert stage.process(job).status == "done"
+    stores.download(f"{in_memory}/out", tmp_path / "fetched")
+    assert masks_of(tmp_path / "fetched") == masks_of(tmp_path / "quiet")
+    assert any(".state" in name for name in names(f"{in_memory}/out"))
+    assert stage.process(job).was_done_before
+
+
+def test_a_full_scratch_disk_is_not_told_as_a_store_out_of_reach(
+    in_memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = next(iter(JobsFile(make_jobs(tmp_path / "jobs", {"clip": 3}))))[1]
+    put(tmp_path / "jobs", f"{in_memory}/in")
+
+    def fill(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "get_file", fill)
+    stage = TrackingStage(str(tmp_path / "out"), scratch=tmp_path / "scratch")
+    outcome = stage.process(replace(job, video=f"{in_memory}/in/clip.mp4"))
+    assert (outcome.kind, outcome.may_pass) == ("RunError", True)
+    assert "the disk is full" in (outcome.reason or "")
+
+
+def test_a_second_driver_on_a_store_warns_of_the_first(in_memory: str, tmp_path: Path) -> None:
+    jobs = make_jobs(tmp_path / "jobs", {"a": 3})
+    run = ["batch", str(jobs), "--out", f"{in_memory}/out", "--workers", "0"]
+    assert not any("another run of jobs" in line for line in told_by(run))
+    summary = json.loads(stores.read_bytes(f"{in_memory}/out/summary.json"))
+    stores.write_whole(f"{in_memory}/out/summary.json", json.dumps(summary | {"status": "running"}).encode())
+    assert any(f"another run of jobs writes to '{in_memory}/out'" in line for line in told_by(run))
+
+
+def told_by(call: list[str]) -> list[str]:
+    """What a command writes to standard error."""
+    with redirect_stderr(StringIO()) as told:
+        assert main(call) == 0
+    return told.getvalue().splitlines()
 
 
 def test_a_job_may_be_named_lock(in_memory: str, tmp_path: Path) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 from vidseg.errors import OutputError, VidsegError, told
+from vidseg.pipeline.addresses import shown
 from vidseg.pipeline.batch import stores
 from vidseg.pipeline.batch.jobs import REPORT
 from vidseg.pipeline.batch.stage import JobOutcome
+from vidseg.pipeline.batch.status import read_status
 from vidseg.pipeline.file_lock import lock
 from vidseg.pipeline.file_names import ESCAPED
 
@@ -48,7 +50,7 @@ class Report:
 def open_report(out: str) -> Report:
     """Begin the report of a run in a folder, and keep other drivers out of it.
 
-    On a store, the report is sent when the run ends.
+    On a store, which has no locks, one can only warn of them; the report is sent there when the run ends.
 
     Raises:
         OutputError: another driver is at work there, or the folder cannot be written to.
@@ -56,6 +58,7 @@ def open_report(out: str) -> Report:
     if stores.is_remote(out):
         import tempfile
 
+        _warn_of_another_run(out)
         # `Report.close` closes it.
         return Report(tempfile.TemporaryFile("w+b"), stores.join(out, REPORT))
     path = stores.local_path(out) / REPORT
@@ -69,6 +72,15 @@ def open_report(out: str) -> Report:
             f"the output folder '{out}' cannot be used ({error.strerror})", hint="choose another --out"
         ) from None
     return Report(file, None)
+
+
+def _warn_of_another_run(out: str) -> None:
+    with suppress(VidsegError):
+        if read_status(out)["status"] == "running":
+            warnings.warn(
+                f"another run of jobs writes to '{shown(out)}', or was killed within the last minute",
+                stacklevel=2,
+            )
 
 
 def _lock(file: IO[bytes], out: str) -> None:

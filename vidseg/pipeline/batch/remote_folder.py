@@ -12,8 +12,10 @@ If the process is killed, the run can be resumed from what is on the store, or i
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
+from vidseg.errors import SourceError
 from vidseg.pipeline.atomic import PART
 from vidseg.pipeline.batch import stores
 from vidseg.pipeline.formats import FORMATS, FrameFormat
@@ -57,7 +59,9 @@ class RemoteFolder:
         self._send([name for name in changed if name == RESUME_POINT])
         gone = sorted(self._there.keys() - listed.keys(), key=lambda name: name != RESUME_POINT)
         for name in gone:
-            stores.remove(stores.join(self.address, name))
+            # A store that lets nobody delete keeps saved states; what is done is known by run.json.
+            with suppress(SourceError):
+                stores.remove(stores.join(self.address, name))
         self._send([name for name in changed if name == FILE_NAME])
         self._there = listed
 

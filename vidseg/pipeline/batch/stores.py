@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
+from vidseg import disk_errors
 from vidseg.errors import ConfigError, InputError, RunError, SourceError, VidsegError
 from vidseg.pipeline import addresses
 from vidseg.pipeline.addresses import is_address, shown, without_secrets
@@ -230,9 +231,15 @@ def _opened(address: str) -> Iterator[tuple[Any, str]]:
         raise SourceError(f"'{shown(address)}' cannot be read or written ({_reason(error)})") from None
     except (ValueError, ImportError) as error:
         raise InputError(f"'{shown(address)}' cannot be opened ({_reason(error)})") from None
+    except MemoryError:
+        raise
     except Exception as error:  # every store has a client with errors of its own
+        if isinstance(full := disk_errors.explained(error), RunError):
+            raise full from None
+        has_key = "Credential" not in type(error).__name__
         raise StoreError(
-            f"'{shown(address)}' could not be reached ({_reason(error)})", hint="run the same command again"
+            f"'{shown(address)}' could not be reached ({_reason(error)})",
+            hint="run the same command again" if has_key else "give the store's client its credentials",
         ) from None
 
 
