@@ -17,6 +17,7 @@ from vidseg.pipeline.batch.driver import MAX_NODE_LOSSES, Driver, Ticket
 from vidseg.pipeline.batch.job_lines import Report, open_report
 from vidseg.pipeline.batch.jobs import Job, JobsFile
 from vidseg.pipeline.batch.pool import InProcessPool, Lost
+from vidseg.pipeline.batch.report import write_report
 from vidseg.pipeline.batch.stage import JobOutcome
 
 Answer = Callable[[Job, int], JobOutcome | Lost]
@@ -190,6 +191,13 @@ def test_a_full_disk_does_not_end_a_run_whose_jobs_are_done(
     }
     assert (driver.summary["status"], driver.summary["done"]) == ("done", 2)
     assert json.loads((tmp_path / "out/summary.json").read_text())["status"] == "running"
+
+
+def test_half_a_line_that_a_full_disk_left_spoils_no_report(tmp_path: Path) -> None:
+    drive(tmp_path, lambda job, tries: done(job), count=3)
+    path = tmp_path / "out/report.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    assert "Results (2 of 2)" in Path(write_report(str(tmp_path / "out"))).read_text()
 
 
 def peak_bytes(folder: Path, count: int) -> int:

@@ -266,6 +266,15 @@ def test_a_bad_row_of_a_table_of_excel_is_told_by_its_line(tmp_path: Path) -> No
         jobs_of_csv(str(tmp_path / "t.csv"))
 
 
+def test_a_row_added_to_a_table_leaves_the_ids_of_the_others(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    ids = []
+    for rows in (9, 10):
+        table.write_text("video,prompt\n" + "".join(f"{k}.mp4,{k}.json\n" for k in range(rows)))
+        ids.append([job["id"] for job in jobs_of_csv(str(table))])
+    assert ids[1][:9] == ids[0] == [f"job-00000{k}" for k in range(1, 10)]
+
+
 @pytest.mark.parametrize("name", ["t.csv", "t.TSV", "t.txt", "t.tab"])
 def test_make_takes_tables_by_their_suffix(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("video\tprompt\na.mp4\ta.json\n")

@@ -114,7 +114,8 @@ def jobs_of_csv(table: str) -> list[dict[str, Any]]:
         if fault:
             problems.append((line_no, fault))
         else:
-            jobs.append(_job_of_row(row, stores.parent(table), f"job-{number:0{len(str(len(rows)))}d}"))
+            # As wide in every table: a row added at the end must not change the ids of the others.
+            jobs.append(_job_of_row(row, stores.parent(table), f"job-{number:06d}"))
     if problems:
         raise JobsFileError(shown(table), len(rows), problems, so="nothing was written")
     return jobs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from html import escape
 from typing import Any
 
@@ -74,7 +75,8 @@ def write_report(out: str, scratch: Scratch | None = None) -> str:
 
 def _lines(out: str) -> Iterator[dict[str, Any]]:
     for line in stores.read_lines(stores.join(out, REPORT)):
-        yield json.loads(line)
+        with suppress(ValueError):  # a full disk may have taken half a line
+            yield json.loads(line)
 
 
 def _failures(failures: list[dict[str, Any]], total: int) -> Iterator[str]:
