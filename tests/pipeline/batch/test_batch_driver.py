@@ -147,6 +147,17 @@ def test_lost_machines_are_no_fault_of_the_job(tmp_path: Path) -> None:
     assert driver.tally.failed == 0
 
 
+def test_a_job_whose_worker_alone_is_interrupted_is_tried_again(tmp_path: Path) -> None:
+    driver, pool = drive(
+        tmp_path,
+        lambda job, tries: (
+            JobOutcome(id=job.id, status="interrupted") if (job.id, tries) == ("j2", 1) else done(job)
+        ),
+    )
+    assert driver.tally.done == 6
+    assert pool.tries.count("j2") == 2
+
+
 def test_stopped_driver_begins_nothing_more(tmp_path: Path) -> None:
     def stop_at_second(job: Job, tries: int) -> JobOutcome:
         driver.request_stop()

@@ -141,6 +141,20 @@ def test_a_store_that_lets_nobody_delete_gets_whole_results(
     assert stage.process(job).was_done_before
 
 
+def test_results_on_a_store_stay_until_a_changed_job_has_others(in_memory: str, tmp_path: Path) -> None:
+    job = next(iter(JobsFile(make_jobs(tmp_path / "jobs", {"clip": 5}))))[1]
+    stage = TrackingStage(f"{in_memory}/out", scratch=tmp_path / "scratch")
+    assert stage.process(job).status == "done"
+    before = stores.list_files(f"{in_memory}/out")
+    beside = {"box": [500, 500, 600, 600]}
+    assert stage.process(replace(job, prompt=beside)).kind == "PromptError"
+    assert stores.list_files(f"{in_memory}/out") == before
+    assert stage.process(job).was_done_before
+    fewer = job.options.model_copy(update={"formats": ["rle"]})
+    assert stage.process(replace(job, options=fewer)).status == "done"
+    assert names(f"{in_memory}/out") == ["clip/masklets.jsonl", "clip/run.json"]
+
+
 def test_a_full_scratch_disk_is_not_told_as_a_store_out_of_reach(
     in_memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -201,6 +201,8 @@ class Driver:
                 self._try_again(ticket)
             else:
                 self._fail(ticket, result)
+        elif not self._is_stopping:  # somebody interrupted a worker
+            self._take_loss(ticket, Lost(reason="its worker was interrupted", is_by_node=True))
 
     def _take_loss(self, ticket: Ticket, loss: Lost) -> None:
         if loss.is_by_node:

@@ -33,11 +33,13 @@ class RemoteFolder:
     Args:
         here: an empty folder.
         send_every_s: least seconds between two resume points sent.
+        replaces: whether another run lies on the store. It is removed when there is something to send.
     """
 
-    def __init__(self, address: str, here: Path, *, send_every_s: float) -> None:
+    def __init__(self, address: str, here: Path, *, send_every_s: float, replaces: bool = False) -> None:
         self.address = address
         self.here = here
+        self._replaces = replaces
         self._send_every_s = send_every_s
         self._there: dict[str, tuple[int, int]] = {}
         self._next_s = time.monotonic() + send_every_s
@@ -52,6 +54,9 @@ class RemoteFolder:
     def send(self) -> None:
         """Make the folder on the store equal to the one here."""
         listed = self._listed()
+        if self._replaces and listed:
+            stores.remove(self.address)
+            self._replaces = False
         changed = [name for name, mark in listed.items() if self._there.get(name) != mark]
         if FILE_NAME in listed and not self._there and RESUME_POINT in listed:
             self._send([FILE_NAME])

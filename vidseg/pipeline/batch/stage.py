@@ -195,12 +195,11 @@ class TrackingStage:
             assert room is not None
             folder = room / "run"
             folder.mkdir()
-            remote = RemoteFolder(address, folder, send_every_s=self.send_every_s)
+            replaces = now.record is not None and not now.is_same
+            remote = RemoteFolder(address, folder, send_every_s=self.send_every_s, replaces=replaces)
             if now.is_same:
                 remote.fetch()
-            elif now.record is not None:
-                stores.remove(address)
-                now = replace(now, record=None)
+            now = replace(now, record=now.record if now.is_same else None)
         else:
             _wait_for_no_one(folder)
         video = job.video
