@@ -150,7 +150,7 @@ class OutFolder:
         """Whether `remove_outputs` would remove anything."""
         return any(True for _ in self._outputs(besides))
 
-    def undo(self, *, keep_record: bool) -> None:
+    def undo(self, *, keep_record: bool = False) -> None:
         """Remove every trace of a run that wrote nothing: our files, and folders made for it.
 
         Args:

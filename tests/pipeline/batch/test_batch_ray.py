@@ -240,6 +240,23 @@ def test_jobs_that_ran_out_of_memory_get_a_machine_to_themselves(cluster: Any, t
     )
 
 
+def test_a_cluster_without_room_for_any_worker_is_told_of(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vidseg.pipeline.batch import ray_pool
+
+    monkeypatch.setattr(ray_pool, "LOOK_AGAIN_S", 0.1)
+    monkeypatch.setattr(ray_pool, "IDLE_PATIENCE_S", 0.2)
+    jobs = JobsFile(make_jobs(tmp_path / "jobs", {"a": 3}))
+    pool = start_pool(TrackingStage(str(tmp_path / "out")), jobs, cluster.address, cpus=64)
+    try:
+        time.sleep(0.2)
+        with pytest.warns(UserWarning, match=r"one needs Needs\(cpus=64.*together have \{'CPU': 2"):
+            pool.wait(0.1)
+    finally:
+        pool.close()
+
+
 def test_a_machine_on_which_no_worker_can_start_leaves_the_jobs_to_the_others(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,8 @@ MAX_FAILED_STARTS = 5
 START_PATIENCE_S = 60.0
 """but only after these seconds: Ray takes a while to see that a machine is gone, and until then sends workers
 there."""
+IDLE_PATIENCE_S = 60.0
+"""After so many seconds without a worker one is told why: a cluster may have no room, or be growing."""
 
 _NOT_BY_WORKER = ("its node has died", "The actor never ran")
 """Parts of Ray's messages about failures that are no worker's fault; another worker is started then. On a
@@ -164,8 +166,9 @@ class RayPool(Generic[T]):
         self._failed_starts = 0
         self._failing_since_s = 0.0
         self._next_look_s = 0.0
+        self._idle_since_s = time.monotonic()
         if address is None and needs.fit_in(ray.cluster_resources()) < 1:
-            have = {name: ray.cluster_resources().get(name, 0) for name in ("CPU", "GPU", "memory")}
+            have = _resources()
             self.close()
             raise ConfigError(
                 f"this machine has no room for a worker: it needs {needs}, there is {have}",
@@ -236,7 +239,16 @@ class RayPool(Generic[T]):
 
     def _hire(self) -> None:
         """Start workers where some are missing."""
-        self._next_look_s = time.monotonic() + LOOK_AGAIN_S
+        now = time.monotonic()
+        self._next_look_s = now + LOOK_AGAIN_S
+        if self.num_workers:
+            self._idle_since_s = now
+        elif now - self._idle_since_s >= IDLE_PATIENCE_S:
+            warnings.warn(
+                f"no worker is up, and jobs wait: one needs {self._needs}, and all machines "
+                f"together have {_resources()}",
+                stacklevel=3,
+            )
         target = self._workers
         if target is None or self._is_alone:
             # Ask for at least one: an autoscaler starts machines only for workers that wait.
@@ -296,6 +308,11 @@ class RayPool(Generic[T]):
                 is_by_node=_is_node_gone(member, error),
                 ran_out_of_memory=isinstance(error, OutOfMemoryError),
             )
+
+
+def _resources() -> dict[str, float]:
+    have = ray.cluster_resources()
+    return {name: have.get(name, 0) for name in ("CPU", "GPU", "memory")}
 
 
 def _broken_start(error: Exception) -> RunError:
