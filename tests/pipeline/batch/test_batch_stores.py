@@ -248,6 +248,27 @@ def test_missing_things_are_told_apart_from_stores_that_do_not_answer(
     assert (outcome.kind, outcome.may_pass) == ("StoreError", True)
 
 
+class NoCredentialsError(Exception):
+    """As that of botocore."""
+
+
+def test_what_a_store_or_its_client_lacks_is_told(
+    in_memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Job(id="a", video=f"{in_memory}/a.mp4", prompt=BOX)
+    stage = TrackingStage(str(tmp_path / "out"), scratch=tmp_path / "s")
+
+    def lack(error: Exception) -> Any:
+        def isdir(*_: Any, **__: Any) -> None:
+            raise error
+
+        monkeypatch.setattr(type(fsspec.filesystem("memory")), "isdir", isdir)
+        return stage.process(job)
+
+    assert lack(NoCredentialsError("none found")).hint == "give the store's client its credentials"
+    assert lack(MemoryError()).ran_out_of_memory
+
+
 def test_addresses_join_and_resolve() -> None:
     assert stores.join("s3://b/out", "a", "run.json") == "s3://b/out/a/run.json"
     assert stores.join("out", "a") == "out/a"

@@ -223,7 +223,7 @@ def _opened(address: str) -> Iterator[tuple[Any, str]]:
         else:
             # `url_to_fs` would take what stands before '::' in a name for a protocol.
             yield LocalFileSystem(), os.path.abspath(local_path(address))
-    except VidsegError:
+    except (VidsegError, MemoryError):
         raise
     except FileNotFoundError:
         raise SourceError(f"there is no '{shown(address)}'") from None
@@ -231,8 +231,6 @@ def _opened(address: str) -> Iterator[tuple[Any, str]]:
         raise SourceError(f"'{shown(address)}' cannot be read or written ({_reason(error)})") from None
     except (ValueError, ImportError) as error:
         raise InputError(f"'{shown(address)}' cannot be opened ({_reason(error)})") from None
-    except MemoryError:
-        raise
     except Exception as error:  # every store has a client with errors of its own
         if isinstance(full := disk_errors.explained(error), RunError):
             raise full from None
