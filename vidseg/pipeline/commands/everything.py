@@ -66,7 +66,6 @@ def run(args: argparse.Namespace) -> int:
     from vidseg.pipeline.stills.everything import everything
     from vidseg.pipeline.stills.pictures import list_pictures
     from vidseg.samplers.table import settings_of
-    from vidseg.trackers.weights import sha256_of
 
     if args.text is not None and args.detector is None:
         raise ConfigError("--text needs a detector that looks for it", hint="--detector owlv2")
@@ -88,6 +87,8 @@ def run(args: argparse.Namespace) -> int:
     facts = {"command": "everything", "sampler": sampler, "settings": settings, "detector": args.detector}
     head = Path(str(settings.get("weights", "")))
     if head.is_file():
+        from vidseg.trackers.weights import sha256_of  # needs torch
+
         facts["settings"] = {**settings, "weights_sha256": sha256_of(head)}
 
     def remarks() -> list[str]:
