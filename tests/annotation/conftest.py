@@ -64,3 +64,11 @@ def project(clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     out: Path = tmp_path_factory.mktemp("project") / "run"
     with serving(clip.path.parent, "--out", out) as server:
         yield server.address
+
+
+@pytest.fixture
+def person(look: Callable[..., Labeller], project: str) -> Iterator[Labeller]:
+    """Somebody at the project, which is left as it was found: without objects."""
+    labeller = look(project)
+    yield labeller
+    labeller.delete_objects()

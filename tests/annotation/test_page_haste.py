@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,14 +14,6 @@ if TYPE_CHECKING:
 pytest.importorskip("playwright.sync_api")
 
 from playwright.sync_api import expect
-
-
-@pytest.fixture
-def person(look: Callable[..., Labeller], project: str) -> Iterator[Labeller]:
-    """Somebody at the project, which is left as it was found: without objects."""
-    labeller = look(project)
-    yield labeller
-    labeller.delete_objects()
 
 
 def test_what_follows_at_once_is_of_the_new_object_too(person: Labeller, clip: Clip) -> None:

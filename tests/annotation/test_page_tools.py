@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,14 +15,6 @@ pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import expect
 
 from support.annotation_clip import FRAMES
-
-
-@pytest.fixture
-def person(look: Callable[..., Labeller], project: str) -> Iterator[Labeller]:
-    """Somebody at the project, which is left as it was found: without objects."""
-    labeller = look(project)
-    yield labeller
-    labeller.delete_objects()
 
 
 def mark_cup(person: Labeller, clip: Clip) -> int:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from support.hard_videos import numbered
 from support.trackers import fake_yaml
 from vidseg.errors import CheckpointError
 from vidseg.pipeline.batch.jobs import Job
-from vidseg.pipeline.batch.stage import JobOutcome
+from vidseg.pipeline.batch.stage import JobOutcome, TrackingStage
 
 BOX = {"box": [20, 20, 40, 40]}
 
@@ -67,6 +68,14 @@ def masks_of(out: Path) -> dict[str, bytes]:
         for path in sorted(out.rglob("*"))
         if path.suffix == ".png" or path.name == "masklets.jsonl"
     }
+
+
+def undisturbed_masks(jobs: Iterable[Job], out: Path) -> dict[str, bytes]:
+    """The masks of jobs that nothing disturbs, as `masks_of` gives them; they are tracked into `out`."""
+    stage = TrackingStage(str(out))
+    for job in jobs:
+        assert stage.process(job).status == "done"
+    return masks_of(out)
 
 
 def report_of(out: Path) -> dict[str, dict[str, Any]]:

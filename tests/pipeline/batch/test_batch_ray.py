@@ -17,7 +17,16 @@ from typing import Any
 import pytest
 
 from support import fake_batch
-from support.fake_batch import BOX, CrowdedStage, LackingStage, left_over, make_jobs, masks_of, report_of
+from support.fake_batch import (
+    BOX,
+    CrowdedStage,
+    LackingStage,
+    left_over,
+    make_jobs,
+    masks_of,
+    report_of,
+    undisturbed_masks,
+)
 from support.hard_videos import numbered, truncated
 from support.short_clips import write_short_clips
 from support.trackers import fake_yaml
@@ -87,13 +96,10 @@ def sixty(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, byt
     lines.append({**lines[0], "id": "kills-its-worker", "tracker": str(folder / "killing.yaml")})
     path = folder / "jobs.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    quiet = TrackingStage(str(folder / "quiet"))
-    for _, job in JobsFile(path):
-        if job.id not in BAD:
-            quiet.setup(job)
-            assert quiet.process(job).status == "done"
+    good = [job for _, job in JobsFile(path) if job.id not in BAD]
+    undisturbed = undisturbed_masks(good, folder / "quiet")
     fake_yaml(folder, seconds_a_frame=0.05)
-    return folder, masks_of(folder / "quiet")
+    return folder, undisturbed
 
 
 @pytest.mark.parametrize(("place", "seed"), [("disk", 1), ("store", 2)])
@@ -322,12 +328,7 @@ def test_driver_ended_under_way_is_started_again(
     records = [json.loads((out / job_id / "run.json").read_text()) for job_id in lengths]
     assert any(record.get("resumed") for record in records)
     fake_yaml(path.parent)  # the same masks, without a wait
-    jobs = JobsFile(path)
-    quiet = TrackingStage(str(tmp_path / "quiet"))
-    quiet.setup(next(iter(jobs))[1])
-    for _, job in jobs:
-        quiet.process(job)
-    assert masks_of(out) == masks_of(tmp_path / "quiet")
+    assert masks_of(out) == undisturbed_masks((job for _, job in JobsFile(path)), tmp_path / "quiet")
     assert left_over(out) == []
 
 

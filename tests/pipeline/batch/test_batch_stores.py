@@ -15,7 +15,7 @@ from typing import Any
 import fsspec
 import pytest
 
-from support.fake_batch import BOX, make_jobs, masks_of
+from support.fake_batch import BOX, make_jobs, masks_of, undisturbed_masks
 from vidseg.cli import main
 from vidseg.errors import ConfigError, SourceError
 from vidseg.pipeline.batch import remote_folder, stores
@@ -85,9 +85,7 @@ def test_job_cut_off_goes_on_from_the_state_on_the_store(
     store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = next(iter(JobsFile(make_jobs(tmp_path / "jobs", {"clip": 14}))))[1]
-    quiet = TrackingStage(str(tmp_path / "quiet"))
-    quiet.setup(job)
-    quiet.process(job)
+    undisturbed = undisturbed_masks([job], tmp_path / "quiet")
 
     class Cut(BaseException):
         """As a kill: nothing of ours gets to tidy up."""
@@ -117,7 +115,7 @@ def test_job_cut_off_goes_on_from_the_state_on_the_store(
     calls = elsewhere._tracker[1].calls  # type: ignore[index, attr-defined]
     assert min(index for call, index in calls if call == "step") == 6
     stores.download(f"{store}/out", tmp_path / "fetched")
-    assert masks_of(tmp_path / "fetched") == masks_of(tmp_path / "quiet")
+    assert masks_of(tmp_path / "fetched") == undisturbed
     assert not [name for name in names(f"{store}/out") if ".state" in name or ".part" in name]
 
 
@@ -125,8 +123,7 @@ def test_a_store_that_lets_nobody_delete_gets_whole_results(
     in_memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = next(iter(JobsFile(make_jobs(tmp_path / "jobs", {"clip": 14}))))[1]
-    quiet = TrackingStage(str(tmp_path / "quiet"))
-    quiet.process(job)
+    undisturbed = undisturbed_masks([job], tmp_path / "quiet")
 
     def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError("AccessDenied")
@@ -136,7 +133,7 @@ def test_a_store_that_lets_nobody_delete_gets_whole_results(
     stage = TrackingStage(f"{in_memory}/out", scratch=tmp_path / "scratch", send_every_s=0.0)
     assert stage.process(job).status == "done"
     stores.download(f"{in_memory}/out", tmp_path / "fetched")
-    assert masks_of(tmp_path / "fetched") == masks_of(tmp_path / "quiet")
+    assert masks_of(tmp_path / "fetched") == undisturbed
     assert any(".state" in name for name in names(f"{in_memory}/out"))
     assert stage.process(job).was_done_before
 
@@ -249,7 +246,7 @@ def test_missing_things_are_told_apart_from_stores_that_do_not_answer(
 
 
 class NoCredentialsError(Exception):
-    """As that of botocore."""
+    """Stands for the error of botocore that has this name, by which it is known."""
 
 
 def test_what_a_store_or_its_client_lacks_is_told(

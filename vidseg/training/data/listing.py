@@ -30,7 +30,7 @@ class Sequence:
     images: tuple[Path, ...]
     masks: tuple[Path, ...]
     size_hw: tuple[int, int]
-    """Of the first frame, in pixels."""
+    """Height and width of the first frame, in pixels."""
 
 
 ItemT = TypeVar("ItemT")
