@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import nn
 
 from vidseg.memory.norm import LayerNorm2d
 from vidseg.trackers.sam2.prompt_encoder import RandomFourierEncoding
+from vidseg.trackers.sam2.two_way_transformer import TwoWayTransformer
 
 NORMS = (nn.LayerNorm, LayerNorm2d, nn.GroupNorm, nn.BatchNorm2d)
 
@@ -17,12 +18,12 @@ NORMS = (nn.LayerNorm, LayerNorm2d, nn.GroupNorm, nn.BatchNorm2d)
 def to_half(modules: Iterable[nn.Module]) -> None:
     """Have modules, which may share what is in them, compute in float16; they are changed in place.
 
-    Norms and depthwise convolutions keep their weights and compute in float32, and so does the encoding of
-    places, which gives float32 by itself: they hold few of a model's numbers, and all that follows depends on
-    each of them. Autocast of PyTorch treats norms so, too.
+    Norms, depthwise convolutions and the attentions of mask decoders keep their weights and compute in
+    float32, and so does the encoding of places, which gives float32 by itself: they hold few of a model's
+    numbers, and all that follows depends on each of them. Autocast of PyTorch treats norms so, too.
     """
     every = nn.ModuleList(modules)
-    exact = [module for module in every.modules() if _stays_exact(module)]
+    exact = list(_outermost_exact(every))
     kept = [{key: value.clone() for key, value in module.state_dict().items()} for module in exact]
     every.half()
     for module, state in zip(exact, kept, strict=True):
@@ -32,10 +33,18 @@ def to_half(modules: Iterable[nn.Module]) -> None:
             module.register_forward_hook(_half)
 
 
+def _outermost_exact(module: nn.Module) -> Iterator[nn.Module]:
+    for child in module.children():
+        if _stays_exact(child):
+            yield child
+        else:
+            yield from _outermost_exact(child)
+
+
 def _stays_exact(module: nn.Module) -> bool:
     if isinstance(module, nn.Conv2d):
         return module.groups == module.in_channels > 1
-    return isinstance(module, (*NORMS, RandomFourierEncoding))
+    return isinstance(module, (*NORMS, RandomFourierEncoding, TwoWayTransformer))
 
 
 def _float(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -43,4 +52,4 @@ def _float(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.T
 
 
 def _half(module: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
-    return output.half()
+    return tuple(x.half() for x in output) if isinstance(output, tuple) else output.half()
