@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 import vidseg
-from support.hard_videos import encode, numbered, truncated
+from support.hard_videos import encode, numbered, truncated, with_broken_packet
 from support.held_run import held_run
 from support.trackers import fake_yaml
 from vidseg import cli
@@ -278,6 +278,27 @@ def test_a_run_killed_where_its_video_breaks_is_ended_when_it_goes_on(
     assert record["status"] == "partial"
     assert record["frames_done"] == pngs(out) > 10
     assert not list(out.rglob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("direction", "broken", "fails_on"), [("forward", 2, 13), ("backward", 8, 3), ("both", 2, 13)]
+)
+def test_a_run_that_goes_on_behind_damage_numbers_frames_and_ends_as_one_left_alone(
+    tmp_path: Path, direction: str, broken: int, fails_on: int
+) -> None:
+    whole = numbered(tmp_path / "whole.mp4", FRAMES + 4, options={"g": "1", "bf": "0"})
+    damaged = with_broken_packet(whole, tmp_path / "damaged.mp4", broken)
+    alone, resumed = tmp_path / "alone", tmp_path / "resumed"
+    with pytest.raises(DecodeError) as expected:
+        track(damaged, alone, direction=direction)
+    with pytest.raises(ZeroDivisionError):
+        track(damaged, resumed, direction=direction, tracker=FakeTracker(fails_on=fails_on))
+    with pytest.raises(DecodeError) as told:
+        track(damaged, resumed, direction=direction, resume=True)
+    assert str(told.value) == str(expected.value)
+    assert masks_of(resumed) == masks_of(alone)
+    records = [json.loads((out / "run.json").read_text()) for out in (alone, resumed)]
+    assert [(r["status"], r["frames_done"]) for r in records] == 2 * [("partial", FRAMES + 3)]
 
 
 def command(video: Path, out: Path, prompts: Path, tracker: Path, *more: str) -> list[str]:

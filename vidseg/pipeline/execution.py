@@ -19,7 +19,7 @@ from vidseg.pipeline.outlet import Outlet, writing
 from vidseg.pipeline.plan import Pass, TrackOptions
 from vidseg.pipeline.progress import Progress
 from vidseg.pipeline.prompts import Prompts, past_the_end
-from vidseg.pipeline.resume_point import ResumePoint, ResumePointStore
+from vidseg.pipeline.resume_point import Break, ResumePoint, ResumePointStore
 from vidseg.pipeline.run_record import RunRecord, Status, describe_video
 from vidseg.pipeline.stop import Stop
 from vidseg.pipeline.video import Video
@@ -103,6 +103,7 @@ class Execution:
         self._has_taken_over = False
         self._is_interrupted = False
         self._broke_at: int | None = None
+        self._broken = self.resume_point.broken
         status: Status = "done"
         error: BaseException | None = None
         # Writers are mostly faster than the tracker, so half as many frames are queued for them.
@@ -139,7 +140,6 @@ class Execution:
     def _run_passes(self, frames: Iterator[Frame]) -> None:
         begin = self.resume_point
         self.progress.start(*self._extent())
-        broken: DecodeError | None = None
         last_idx = None
         for pass_idx in range(begin.pass_idx, len(self.passes)):
             behind = None
@@ -167,15 +167,16 @@ class Execution:
             except DecodeError as error:
                 if pass_idx + 1 == len(self.passes):
                     raise
-                broken = error  # frames below are lost, but not those of the forward pass
+                # Frames below are lost, but not those of the forward pass.
+                self._broken = Break.of(error)
             if pass_idx + 1 < len(self.passes):
                 self._outlet.sync()
                 if self._waiting is not None:
                     with writing(RUN_STATE):
                         self._waiting.finish()
                 self._save(None, pass_idx + 1, None)
-        if broken is not None:
-            raise broken
+        if self._broken is not None:
+            raise self._broken.error(self.record.frames_done)
         last_prompted = max(self.prompts.frames, default=0)
         if not self.passes[-1].reverse and last_idx is not None and last_idx < last_prompted:
             raise past_the_end(last_prompted, self.video.info.name, last_idx + 1, self.prompts.where)
@@ -219,8 +220,11 @@ class Execution:
     def _frames(self, pass_idx: int, behind: int | None) -> Iterator[Frame]:
         """The frames of a pass, from the one after `behind` on."""
         this = self.passes[pass_idx]
-        if behind is None:
-            return self.video.frames(this.start, this.end, reverse=this.reverse)
+        if behind is None or self.resume_point.is_damaged:
+            frames = self.video.frames(this.start, this.end, reverse=this.reverse)
+            if behind is not None:
+                next((frame for frame in frames if frame.index == behind), None)
+            return frames
         # Read from the frame that is done, which surely exists; the next one may not.
         if this.reverse:
             frames = self.video.frames(this.start, behind + 1, reverse=True)
@@ -292,10 +296,14 @@ class Execution:
             with writing(RUN_STATE):
                 self._store.save(
                     session,
-                    pass_idx=pass_idx,
-                    frame_idx=frame_idx,
-                    frames_done=self.record.frames_done,
-                    discovery=None if self._discovery is None else self._discovery.state(),
+                    ResumePoint(
+                        pass_idx=pass_idx,
+                        frame_idx=frame_idx,
+                        frames_done=self.record.frames_done,
+                        discovery=None if self._discovery is None else self._discovery.state(),
+                        is_damaged=self.video.is_damaged,
+                        broken=self._broken,
+                    ),
                 )
                 self.record.save("running")
         except OutputError as error:  # a tracker may report a full disk in its own words

@@ -11,13 +11,29 @@ goes on from the resume point before. Outputs written after it are dropped and m
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vidseg.errors import OutputError
+from vidseg.errors import DecodeError, OutputError
 from vidseg.pipeline.atomic import write_json
 from vidseg.trackers.contract import Session, Tracker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Break:
+    """What a pass said of its source when that broke."""
+
+    message: str
+    where: str | None
+    hint: str | None
+
+    @classmethod
+    def of(cls, error: DecodeError) -> Break:
+        return cls(message=error.message, where=error.where, hint=error.hint)
+
+    def error(self, frames_read: int) -> DecodeError:
+        return DecodeError(self.message, frames_read=frames_read, where=self.where, hint=self.hint)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +49,11 @@ class ResumePoint:
     """Name of the session file; None while no object has started."""
     discovery: dict[str, Any] | None = None
     """The state of discovery after the frame (`Discovery.state`); None for runs without it."""
+    is_damaged: bool = False
+    """Whether damage was met in what was read of the source. Then the pass is read again from its start: only
+    so are the frames behind the damage numbered as before, and is the damage told in the end."""
+    broken: Break | None = None
+    """What an earlier pass said of the source; None if it did not break there."""
 
     def restore(self, tracker: Tracker, folder: Path) -> Session | None:
         return None if self.session_file is None else tracker.restore(folder / Path(self.session_file).name)
@@ -58,8 +79,10 @@ class ResumePointStore:
         if not self.exists:
             return None
         try:
-            point = ResumePoint(**json.loads(self._path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            said = json.loads(self._path.read_text(encoding="utf-8"))
+            broken = said.pop("broken", None)
+            point = ResumePoint(**said, broken=None if broken is None else Break(**broken))
+        except (OSError, ValueError, TypeError, AttributeError):
             raise OutputError(
                 "the saved state is damaged", where=str(self._path), hint="start again with --overwrite"
             ) from None
@@ -72,27 +95,14 @@ class ResumePointStore:
             )
         return point
 
-    def save(
-        self,
-        session: Session | None,
-        *,
-        pass_idx: int,
-        frame_idx: int | None,
-        frames_done: int,
-        discovery: dict[str, Any] | None = None,
-    ) -> None:
-        """Make this the latest resume point. Everything up to the frame must be on the disk already."""
+    def save(self, session: Session | None, point: ResumePoint) -> None:
+        """Make this the latest resume point, with the session's file. Everything up to the frame must be on
+        the disk already."""
         session_file = None
         if session is not None:
-            session_file = f"session-{pass_idx}-{frame_idx}.safetensors"
+            session_file = f"session-{point.pass_idx}-{point.frame_idx}.safetensors"
             session.save(self.folder / session_file)
-        point = ResumePoint(
-            pass_idx=pass_idx,
-            frame_idx=frame_idx,
-            frames_done=frames_done,
-            session_file=session_file,
-            discovery=discovery,
-        )
+        point = replace(point, session_file=session_file)
         write_json(self._path, asdict(point))
         for path in self.folder.glob("session-*"):
             if path.name != session_file:

@@ -106,6 +106,11 @@ class Video:
         of_sources = (remark for opened in self._opened for remark in opened.remarks)
         return list(dict.fromkeys([*of_sources, *self._further_remarks]))
 
+    @property
+    def is_damaged(self) -> bool:
+        """Whether damage was met in the frames read so far; see `Source.is_damaged`."""
+        return any(opened.is_damaged for opened in self._opened)
+
     def remark(self, text: str) -> None:
         """Add to the remarks what somebody else found odd about the frames."""
         self._further_remarks.append(text)

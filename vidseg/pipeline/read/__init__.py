@@ -12,7 +12,7 @@ from vidseg.errors import InputError, SourceError, told, unknown
 from vidseg.pipeline.addresses import is_address, shown
 from vidseg.pipeline.read.frame_range import FrameRange
 from vidseg.pipeline.read.info import SourceInfo, SourceKind
-from vidseg.pipeline.read.source import Source
+from vidseg.pipeline.read.source import Noted, Source
 from vidseg.trackers.contract import Frame
 
 __all__ = ["Source", "SourceInfo", "SourceKind", "read"]
@@ -62,9 +62,9 @@ def read(
         raise InputError(unknown("reader", reader, ("pyav", "decord")))
     if on_behind not in (None, "wait", "drop"):
         raise InputError(unknown("on_behind", on_behind, ("wait", "drop")))
-    remarks: list[str] = []
+    noted = Noted()
     try:
-        info, frames = _open(source, span, remarks, reverse=reverse, reader=reader, keep_decoded=keep_decoded)
+        info, frames = _open(source, span, noted, reverse=reverse, reader=reader, keep_decoded=keep_decoded)
     except OSError as failure:  # such as no permission, or a broken disk
         raise SourceError(f"'{shown(str(source))}' cannot be read ({told(failure)})") from failure
     if on_behind == "drop" and info.kind not in ("camera", "stream"):
@@ -72,15 +72,13 @@ def read(
         raise InputError(f"'{info.name}' does not run ahead", hint="on_behind='drop' is for live sources")
     drop = info.is_live if on_behind is None else on_behind == "drop"
     # The caller's iterable must run in the caller's thread, so arrays are not read ahead.
-    return Source(
-        info, frames, remarks, queue_frames=None if info.kind == "array" else queue_frames, drop=drop
-    )
+    return Source(info, frames, noted, queue_frames=None if info.kind == "array" else queue_frames, drop=drop)
 
 
 def _open(
     source: str | PathLike[str] | int | Iterable[Any],
     span: FrameRange,
-    remarks: list[str],
+    noted: Noted,
     *,
     reverse: bool,
     reader: str,
@@ -111,7 +109,7 @@ def _open(
                 return open_decord_video(path, span, reverse=reverse, keep_decoded=keep_decoded)
             from vidseg.pipeline.read.pyav_video import open_video
 
-            return open_video(path, span, remarks, reverse=reverse, keep_decoded=keep_decoded)
+            return open_video(path, span, noted, reverse=reverse, keep_decoded=keep_decoded)
         if not text.isdecimal():
             what = "is neither a file nor a folder" if text and path.exists() else "does not exist"
             raise SourceError(

@@ -20,6 +20,7 @@ from vidseg.pipeline.read.packet_index import PacketIndex, index_packets
 from vidseg.pipeline.read.pictures import ToRgb, orientation_of
 from vidseg.pipeline.read.resizing import Resizing
 from vidseg.pipeline.read.reverse import piece_frames, reversed_pictures
+from vidseg.pipeline.read.source import Noted
 from vidseg.trackers.contract import Frame
 
 if TYPE_CHECKING:
@@ -32,20 +33,20 @@ CHECKED_PICTURES = 32
 
 
 def open_video(
-    path: Path, span: FrameRange, remarks: list[str], *, reverse: bool, keep_decoded: bool = True
+    path: Path, span: FrameRange, noted: Noted, *, reverse: bool, keep_decoded: bool = True
 ) -> tuple[SourceInfo, Generator[Frame, None, None]]:
     """The facts of a video file, and a generator of its frames. The first picture is decoded here.
 
     A start above 0, or reverse order, reads all packets once, without decoding them, to index the frames.
 
     Args:
-        remarks: lines are added to it while frames are read; see `Source.remarks`.
+        noted: what is odd or damaged is noted there while frames are read.
 
     Raises:
         SourceError: it cannot be opened, holds no video, no picture of it can be decoded, or it ends before
             the start (said when the first frame is asked for, where the file has to be decoded to know).
     """
-    video = VideoFile(path, remarks, keep_decoded=keep_decoded)
+    video = VideoFile(path, noted, keep_decoded=keep_decoded)
     index = video.index() if span.start > 0 or reverse else None
     if index is not None:
         span.slice(len(index), path.name)
@@ -56,16 +57,16 @@ class VideoFile:
     """One file: its facts, the places of its frames, and the frames.
 
     Args:
-        remarks: see `open_video`.
+        noted: see `open_video`.
         keep_decoded: see `vidseg.read`.
 
     Raises:
         SourceError: it cannot be opened, holds no video, or no picture of it can be decoded.
     """
 
-    def __init__(self, path: Path, remarks: list[str] | None = None, *, keep_decoded: bool = True) -> None:
+    def __init__(self, path: Path, noted: Noted | None = None, *, keep_decoded: bool = True) -> None:
         self.path = path
-        self.remarks = [] if remarks is None else remarks
+        self.noted = noted or Noted()
         self.keep_decoded = keep_decoded
         decoder = Decoder(self._begin)
         with closing(decoder.frames()) as pictures:
@@ -134,6 +135,7 @@ class VideoFile:
                 if span.end is not None and numbered.number >= span.end:
                     reaches_end = False
                     break
+                self.noted.is_damaged |= numbering.damage is not None
                 yield output.frame(numbered)
         self._remark_on(numbering)
         output.check(numbering.damage, reaches_end=reaches_end)
@@ -144,13 +146,14 @@ class VideoFile:
         output = FrameMaker(self)
         size = piece_frames(self.bytes_per_picture)
         for numbered in reversed_pictures(numbering, wanted, size, keyframes):
+            self.noted.is_damaged |= numbering.damage is not None
             yield output.frame(numbered)
         self._remark_on(numbering)
         output.check(numbering.damage, reaches_end=wanted.stop == total)
 
     def _remark_on(self, numbering: Numbering) -> None:
         if numbering.joined_at is not None:
-            self.remarks.append(
+            self.noted.remarks.append(
                 f"'{self.path.name}' was joined from several streams, the first joint at frame"
                 f" {numbering.joined_at}; nothing is missing there, but its times may begin again"
             )

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
 from types import TracebackType
 
 from vidseg.errors import DecodeError, SourceError, VidsegError, told
 from vidseg.pipeline.read.ahead import DecodeAhead
 from vidseg.pipeline.read.info import SourceInfo
 from vidseg.trackers.contract import Frame
+
+
+@dataclass
+class Noted:
+    """What a reader notes about its source while frames are read."""
+
+    remarks: list[str] = field(default_factory=list)
+    """See `Source.remarks`."""
+    is_damaged: bool = False
+    """See `Source.is_damaged`."""
 
 
 class Source:
@@ -24,15 +35,13 @@ class Source:
         self,
         info: SourceInfo,
         frames: Generator[Frame, None, None],
-        remarks: list[str],
+        noted: Noted,
         *,
         queue_frames: int | None,
         drop: bool = False,
     ) -> None:
         self.info = info
-        self.remarks = remarks
-        """What was odd about the frames read so far without costing any, one line each, such as joints of a
-        stream."""
+        self._noted = noted
         self._frames = frames
         self._ahead = None if queue_frames is None else DecodeAhead(frames, queue_frames, drop=drop)
         self._is_read = False
@@ -40,6 +49,17 @@ class Source:
     @property
     def name(self) -> str:
         return self.info.name
+
+    @property
+    def remarks(self) -> list[str]:
+        """What was odd about the frames read so far without costing any, one line each, such as joints of a
+        stream."""
+        return self._noted.remarks
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether damage was met so far: the end of the frames will say so with a `DecodeError`."""
+        return self._noted.is_damaged
 
     @property
     def frames_dropped(self) -> int:
