@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from support.hard_videos import encode, numbered, truncated, with_broken_packet
 from support.held_run import held_run
 from support.trackers import fake_yaml
 from vidseg import cli
-from vidseg.errors import DecodeError, OutputError, RunError
+from vidseg.errors import DecodeError, OutputBusyError, OutputError, RunError
 from vidseg.pipeline.execution import Execution
 from vidseg.pipeline.made_video import MadeVideo
 from vidseg.pipeline.outlet import Outlet
@@ -227,6 +228,33 @@ def test_resume_of_another_run_says_what_differs(
         track(video, tmp_path, resume=True, **change)
     assert told in str(caught.value)
     assert sorted(path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()) == before
+
+
+class OvertakenTracker(FakeTracker):
+    """A tracker that is so long in coming that another run in the folder begins and ends meanwhile."""
+
+    def __init__(self, overtake: Callable[[], object]) -> None:
+        super().__init__()
+        self._overtake = overtake
+
+    def describe(self) -> Mapping[str, Any]:
+        self._overtake()
+        return super().describe()
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_that_another_one_overtook_in_its_folder_leaves_its_results(
+    video: Path, tmp_path: Path, resume: bool
+) -> None:
+    if resume:
+        with pytest.raises(ZeroDivisionError):
+            track(video, tmp_path, tracker=FakeTracker(fails_on=13))
+    overtaken = OvertakenTracker(lambda: track(video, tmp_path, resume=resume))
+    with pytest.raises(OutputBusyError, match="another run"):
+        track(video, tmp_path, tracker=overtaken, resume=resume, prompts=PROMPTS)
+    assert json.loads((tmp_path / "run.json").read_text())["status"] == "done"
+    assert pngs(tmp_path) == FRAMES
+    assert not (tmp_path / ".state").exists()
 
 
 def test_resume_knows_its_source_by_content_not_by_name(video: Path, tmp_path: Path) -> None:

@@ -45,6 +45,8 @@ class OutFolder:
         self.record_path = path / run_record.FILE_NAME
         self._earlier = None if earlier is None else dict(earlier)
         self._earlier_stems: set[str] | None = None
+        self._seen = _stamp(self.record_path)
+        """Of the run.json that was there when this run began to look at the folder."""
         self._made: list[Path] = []
         self._lock: int | None = None
 
@@ -83,7 +85,8 @@ class OutFolder:
         """Make the folder, and keep other runs out of it until this one ends.
 
         Raises:
-            OutputError: it cannot be made, or another run is writing there.
+            OutputError: it cannot be made, or another run is writing there, or has done so since this object
+                was made: what was checked before does not hold then.
         """
         try:
             missing = [p for p in (self.state, *self.state.parents) if not p.exists()]
@@ -93,6 +96,14 @@ class OutFolder:
             self._lock_file(self._lock)
         except (OSError, ValueError) as error:
             raise _unusable(self.path, error) from None
+        if _stamp(self.record_path) != self._seen:
+            if self.state in missing:
+                self.remove_state()
+            self.release()
+            raise OutputBusyError(
+                f"another run began in '{self.path}' while this one was made ready",
+                hint="run the same command again, or choose another --out",
+            )
 
     def release(self) -> None:
         """Let other runs in."""
@@ -223,6 +234,15 @@ class OutFolder:
             raise OutputBusyError(
                 f"another run is writing to '{self.path}'", hint="wait for it, or choose another --out"
             ) from None
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """What changes when a file is replaced; None if it cannot be found."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _is_ours(name: str) -> bool:
