@@ -19,9 +19,10 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 import vidseg
-from support.hard_videos import encode, numbered, truncated, with_broken_packet
+from support.hard_videos import encode, numbered, picture, truncated, with_broken_packet
 from support.held_run import held_run
 from support.trackers import fake_yaml
 from vidseg import cli
@@ -228,6 +229,15 @@ def test_resume_of_another_run_says_what_differs(
         track(video, tmp_path, resume=True, **change)
     assert told in str(caught.value)
     assert sorted(path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()) == before
+
+
+def test_a_run_among_the_frames_of_its_source_goes_on(tmp_path: Path) -> None:
+    for number in range(FRAMES):
+        Image.fromarray(picture(number)).save(tmp_path / f"{number}.png")
+    with pytest.raises(ZeroDivisionError):
+        track(tmp_path, tmp_path, tracker=FakeTracker(fails_on=13))
+    (tmp_path / "Thumbs.db").touch()
+    assert track(tmp_path, tmp_path, resume=True).frames_done == FRAMES
 
 
 class OvertakenTracker(FakeTracker):

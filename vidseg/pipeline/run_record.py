@@ -273,7 +273,8 @@ def _contents(info: SourceInfo) -> dict[str, Any]:
     if info.path.is_dir():
         stems = [Path(name).stem for name in info.frame_files or []]
         digest.update("\0".join(stems).encode(errors="surrogateescape"))
-        size = sum(path.stat().st_size for path in info.path.iterdir() if path.is_file())
+        # Other files there may come and go: a run's own outputs may lie among the frames.
+        size = sum((info.path / name).stat().st_size for name in info.frame_files or [])
     else:
         size = info.path.stat().st_size
         with open(info.path, "rb") as file:
