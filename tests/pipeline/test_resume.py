@@ -231,6 +231,16 @@ def test_resume_of_another_run_says_what_differs(
     assert sorted(path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()) == before
 
 
+def test_resume_without_the_discovery_of_the_first_try_is_refused(video: Path, tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        track(video, tmp_path, tracker=FakeTracker(fails_on=13))
+    record = json.loads((tmp_path / "run.json").read_text())
+    record["options"]["discover"] = {"every": 15}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(OutputError, match=r"discover \(\{'every': 15\}, now None\)"):
+        track(video, tmp_path, resume=True)
+
+
 def test_a_run_among_the_frames_of_its_source_goes_on(tmp_path: Path) -> None:
     for number in range(FRAMES):
         Image.fromarray(picture(number)).save(tmp_path / f"{number}.png")

@@ -193,9 +193,9 @@ def what_differs(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
         if before == after:
             continue
         if key == "options":
-            names = [name for name in after if before.get(name) != after[name]]
+            names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
             differing += [
-                f"--{name.replace('_', '-')} ({before.get(name)}, now {after[name]})" for name in names
+                f"--{name.replace('_', '-')} ({before.get(name)}, now {after.get(name)})" for name in names
             ]
         elif key == "tracker":
             differing.append(f"tracker ({before}, now {after})")
