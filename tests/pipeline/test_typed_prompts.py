@@ -7,21 +7,24 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from support.hard_videos import numbered
 from vidseg.cli import main
 from vidseg.errors import PromptError
 from vidseg.exit_codes import EXIT_USAGE
+from vidseg.pipeline.prompts import read_prompts
 from vidseg.pipeline.typed_prompts import add_prompt_arguments, combine
 
 QUICKLY = ["--tracker", "flow", "--format", "rle", "--quiet"]
 
 
-def typed(*args: str, first_frame: int = 0) -> Any:
+def typed(*args: str) -> Any:
     parser = argparse.ArgumentParser(exit_on_error=False)
     add_prompt_arguments(parser)
-    return combine(parser.parse_args(list(args)).prompts, first_frame)
+    return combine(parser.parse_args(list(args)).prompts)
 
 
 def test_one_prompt_is_what_a_file_would_say() -> None:
@@ -34,14 +37,30 @@ def test_one_prompt_is_what_a_file_would_say() -> None:
 
 
 def test_each_further_prompt_is_one_more_object_in_the_order_of_typing() -> None:
-    said = typed("--points", "1,2", "--box", "0,0,9,9", "--prompt", '{"mask": "a.png"}', first_frame=7)
-    assert said == {
+    said = typed("--points", "1,2", "--box", "0,0,9,9", "--points", "3,4,0;5,6")
+    assert read_prompts(said, first_frame=7).document() == {
         "objects": [
             {"id": 1, "prompts": [{"frame": 7, "points": [[1, 2]], "labels": [1]}]},
             {"id": 2, "prompts": [{"frame": 7, "box": [0, 0, 9, 9]}]},
-            {"id": 3, "prompts": [{"frame": 7, "mask": "a.png"}]},
+            {"id": 3, "prompts": [{"frame": 7, "points": [[3, 4], [5, 6]], "labels": [0, 1]}]},
         ]
     }
+
+
+def test_a_mask_of_several_objects_beside_other_prompts_loses_none_of_them(tmp_path: Path) -> None:
+    values = np.array([[1, 1, 0], [0, 2, 2]], np.uint8)
+    Image.fromarray(values).save(tmp_path / "several.png")
+    mask = json.dumps({"mask": str(tmp_path / "several.png")})
+    assert len(read_prompts(typed("--prompt", mask)).objects) == 2
+    with pytest.raises(
+        PromptError, match=r"2 objects[^\n]*\n  at: prompt 2, field 'mask'\n  fix: give it alone"
+    ):
+        read_prompts(typed("--box", "0,0,2,2", "--prompt", mask))
+    with pytest.raises(PromptError, match="2 objects"):
+        read_prompts([values, {"box": [0, 0, 2, 2]}])
+    Image.fromarray(values > 1).save(tmp_path / "one.png")
+    both = read_prompts([{"box": [0, 0, 2, 2]}, {"mask": str(tmp_path / "one.png")}])
+    assert [thing.obj_id for thing in both.objects] == [1, 2]
 
 
 @pytest.mark.parametrize(

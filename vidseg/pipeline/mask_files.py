@@ -49,6 +49,20 @@ class MaskFile:
             return {1: self.values == self.ids[0]}
         return {obj_id: self.values == obj_id for obj_id in self.ids}
 
+    def check_is_one(self) -> None:
+        """Check that the file marks one object.
+
+        Raises:
+            PromptError: it has several, of which all but one would be lost.
+        """
+        if len(self.ids) > 1:
+            raise PromptError(
+                f"the mask has {len(self.ids)} objects, and stands for one beside other prompts",
+                where=self.where,
+                hint="give it alone, or name its objects: "
+                '{"objects": [{"id": 1, "prompts": [{"frame": 0, "mask": ...}]}, ...]}',
+            )
+
     def of_object(self, obj_id: int) -> BoolArray:
         """The pixels of one object, bool H x W; in a file with a single value, those of that value.
 

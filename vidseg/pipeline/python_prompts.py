@@ -20,19 +20,22 @@ def as_document(source: Any, masks: MaskSource, first_frame: int) -> Any:
         first_frame: the first frame that is tracked, to which the prompts of a list belong.
 
     Raises:
-        PromptError: a mask that is none.
+        PromptError: a mask that is none, or one of several objects in a list, where each stands for one.
     """
-    return _plain(_listed(source, first_frame), masks)
+    return _plain(_listed(source, masks, first_frame), masks)
 
 
-def _listed(source: Any, first_frame: int) -> Any:
+def _listed(source: Any, masks: MaskSource, first_frame: int) -> Any:
     """A list of objects, or a mask alone, as the mapping that says the same."""
     if isinstance(source, np.ndarray):
         return {"mask": source}
     is_list = isinstance(source, list | tuple) and source
     if not is_list or not all(isinstance(each, Mapping | np.ndarray) for each in source):
         return source
-    regions = [each if isinstance(each, Mapping) else {"mask": each} for each in source]
+    regions = [_plain(each if isinstance(each, Mapping) else {"mask": each}, masks) for each in source]
+    for number, region in enumerate(regions, start=1):
+        if isinstance(mask := region.get("mask"), str):
+            masks.get(mask, f"prompt {number}, field 'mask'").check_is_one()
     return {
         "objects": [
             {"id": number, "prompts": [{"frame": first_frame, **region}]}

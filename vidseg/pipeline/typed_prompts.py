@@ -13,6 +13,8 @@ from vidseg.errors import PromptError
 
 Typed = str | Mapping[str, Any]
 """Path of a prompt file ('-' for standard input), or the content of one."""
+Combined = Typed | list[Mapping[str, Any]]
+"""The same, or several short forms, each for an object of its own."""
 
 
 def add_prompt_arguments(
@@ -50,11 +52,8 @@ def add_prompt_arguments(
     )
 
 
-def combine(typed: Sequence[Typed] | None, first_frame: int) -> Typed:
+def combine(typed: Sequence[Typed] | None) -> Combined:
     """All typed prompts as one value for `read_prompts`.
-
-    Args:
-        first_frame: the first frame that is tracked, to which boxes and points belong.
 
     Raises:
         PromptError: nothing was typed, or a whole prompt file beside other prompts.
@@ -68,15 +67,15 @@ def combine(typed: Sequence[Typed] | None, first_frame: int) -> Typed:
         )
     if len(typed) == 1:
         return typed[0]
-    prompts: list[dict[str, Any]] = []
+    prompts: list[Mapping[str, Any]] = []
     for each in typed:
         if isinstance(each, str) or not set(each) <= set(ShortForm.model_fields):
             raise PromptError(
                 "a prompt file stands alone: it names all its objects",
                 hint="put the boxes and points into the file, or type each of the objects",
             )
-        prompts.append({"frame": first_frame, **each})
-    return {"objects": [{"id": number, "prompts": [p]} for number, p in enumerate(prompts, start=1)]}
+        prompts.append(each)
+    return prompts
 
 
 def _file_or_json(text: str) -> Typed:

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
     pictures = list_pictures(args.source)
     if args.prompts:
-        prompts_of = same_prompts(combine(args.prompts, 0))
+        prompts_of = same_prompts(combine(args.prompts))
     else:
         prompts_of, without = prompts_beside(pictures)
         pictures = [picture for picture in pictures if picture not in without]

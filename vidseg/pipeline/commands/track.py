@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"vidseg: warning: {line}", file=sys.stderr)
 
     discover = said_of_discovery(args)
-    prompts = combine(args.prompts, args.start or 0) if args.prompts or discover is None else None
+    prompts = combine(args.prompts) if args.prompts or discover is None else None
     stop = Stop()
     with stop.on_signals():
         summary = Run(
