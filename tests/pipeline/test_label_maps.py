@@ -20,6 +20,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import vidseg
+from support.hard_videos import numbered
 from support.made_datasets import make_davis
 from support.masklets import frame_masks, picture
 from support.parity import SMALL_MODEL, weights_for
@@ -31,6 +32,7 @@ from vidseg.pipeline.prompt_schedule import PromptSchedule
 from vidseg.pipeline.prompts import read_prompts
 from vidseg.pipeline.writers import FrameMasks, read_masklets
 from vidseg.pipeline.writers.masklets import encode_line
+from vidseg.testing import FakeTracker
 from vidseg.trackers.contract import FrameResult
 
 LabelMap = npt.NDArray[np.int32]
@@ -133,6 +135,36 @@ def test_where_two_passes_meet_the_higher_score_is_shown(tmp_path: Path) -> None
     merged = waiting_masks.merged(forward)
     assert merged.masks.sum(axis=(1, 2)).tolist() == [24, 12, 24]
     np.testing.assert_array_equal(merged.label_map(), np.where(left, 3, 1))
+
+
+def test_an_absent_object_takes_no_pixel_from_others(tmp_path: Path) -> None:
+    prompts = [{"frame": 0, "box": [2, 2, 8, 8]}]
+    objects = [{"id": obj_id, "prompts": prompts} for obj_id in (1, 2, 3)]
+    objects[0]["absent"] = [[0, 0]]
+    out, formats = tmp_path / "out", ("png", "rle")
+    pictures = [np.zeros((10, 12, 3), np.uint8)]
+    vidseg.track(pictures, {"objects": objects}, tracker=FakeTracker(), out=out, formats=formats)
+    (frame,) = vidseg.read_run(out)
+    box = np.zeros((10, 12), bool)
+    box[2:8, 2:8] = True
+    np.testing.assert_array_equal(frame.masks, np.stack([np.zeros_like(box), box, box]))
+    np.testing.assert_array_equal(frame.label_map(), 2 * box)
+    np.testing.assert_array_equal(label_maps_in(out / "masks")[0], 2 * box)
+
+
+def test_a_pass_hides_no_pixel_behind_an_object_that_another_pass_follows(tmp_path: Path) -> None:
+    """On frames 3 to 7 object 1 is that of the forward pass, and object 2 that of the reverse pass."""
+    box = [20, 20, 40, 40]
+    objects = [
+        {"id": obj_id, "prompts": [{"frame": frame, "box": box} for frame in frames]}
+        for obj_id, frames in ((1, (2, 9)), (2, (8,)))
+    ]
+    video, out = numbered(tmp_path / "clip.mp4", 10), tmp_path / "out"
+    how = {"tracker": FakeTracker(), "out": out, "formats": ("png", "rle"), "direction": "both"}
+    vidseg.track(video, {"objects": objects}, **how)
+    for frame, label_map in zip(vidseg.read_run(out), label_maps_in(out / "masks"), strict=True):
+        np.testing.assert_array_equal(frame.label_map() > 0, frame.masks.any(0))
+        np.testing.assert_array_equal(label_map, frame.label_map())
 
 
 # The whole path

@@ -158,7 +158,7 @@ class Execution:
                 record=self.record,
                 progress=self.progress,
                 stop=self.stop,
-                absent={thing.obj_id: thing.absent for thing in self.prompts.objects},
+                absent=self._absent(self.passes[pass_idx]),
                 may_lag=not self.video.info.is_live,
             )
             session = session or self.tracker.start(self.video.num_frames, reverse=schedule.reverse)
@@ -312,6 +312,18 @@ class Execution:
                 where=error.where,
                 hint="free some space, then run the same command with --resume",
             ) from error
+
+    def _absent(self, this: Pass) -> dict[int, list[tuple[int, int]]]:
+        """Object id -> the spans of frames on which it has no mask in a pass.
+
+        Where another pass follows an object, too, its mask is that one's, and this one's must not take pixels
+        from other objects.
+        """
+        absent = {thing.obj_id: list(thing.absent) for thing in self.prompts.objects}
+        if self._waiting is not None and this.reverse:
+            for thing in this.schedule.objects:
+                absent[thing.obj_id].append((thing.first_frame, this.schedule.highest_start))
+        return absent
 
     def _extent(self) -> tuple[int | None, int]:
         """How many frames there are to visit (None: unknown), and how many of them are done."""

@@ -125,10 +125,11 @@ class Loop:
         """What is handed on of a frame."""
         if isinstance(answer, FrameMasks):
             return answer
-        masks = FrameMasks.of(answer)
+        # Absent objects go first: where masks overlap, they must not take pixels from the others.
+        present = [obj_id for obj_id in answer.obj_ids if not self._is_absent(obj_id, frame.index)]
+        masks = FrameMasks.of(answer.of_objects(present))
         obj_ids = self.obj_ids if self.discovery is None else [*self.obj_ids, *masks.obj_ids]
-        masks = with_all_objects(masks, list(dict.fromkeys(obj_ids)))
-        return without(masks, [i for i in self.obj_ids if self._is_absent(i, frame.index)])
+        return with_all_objects(masks, list(dict.fromkeys(obj_ids)))
 
     def _is_absent(self, obj_id: int, frame_idx: int) -> bool:
         return any(first <= frame_idx <= last for first, last in self.absent.get(obj_id, ()))
@@ -144,29 +145,6 @@ def nothing_on(frame: Frame, obj_ids: Sequence[int]) -> FrameMasks:
         np.zeros((len(obj_ids), *frame.size_hw), np.bool_),
         [0.0] * len(obj_ids),
         ["absent"] * len(obj_ids),
-    )
-
-
-def without(masks: FrameMasks, obj_ids: Sequence[int]) -> FrameMasks:
-    """The masks, with some objects absent."""
-    if not obj_ids:
-        return masks
-    rows = [row for row, obj_id in enumerate(masks.obj_ids) if obj_id in obj_ids]
-    kept = masks.masks.copy()
-    kept[rows] = False
-    hidden = masks.hidden
-    if hidden is not None:  # a pixel stays hidden only where another object still has it
-        counts = kept.sum(0)
-        hidden = hidden & kept & (counts > 1)
-    return FrameMasks(
-        masks.frame_idx,
-        masks.pts_seconds,
-        masks.size_hw,
-        masks.obj_ids,
-        kept,
-        [0.0 if row in rows else score for row, score in enumerate(masks.scores)],
-        ["absent" if row in rows else state for row, state in enumerate(masks.states)],
-        hidden,
     )
 
 
