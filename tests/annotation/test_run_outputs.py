@@ -136,3 +136,15 @@ def test_a_run_that_cannot_be_annotated_may_be_tracked_again(run: Path) -> None:
     with pytest.raises(InputError, match=r"no masklets.jsonl"):
         AnnotationSession(run, tracker=FakeTracker())
     assert track(run, overwrite=True).status == "done"
+
+
+def test_where_the_object_in_front_was_corrected_away_another_one_shows(tmp_path: Path) -> None:
+    star = write_video(tmp_path / "made.mp4", 2)[0]
+    objects = [{"id": obj_id, "prompts": [{"frame": 0, "box": star}]} for obj_id in (1, 2, 3)]
+    how = {"tracker": FakeTracker(), "out": tmp_path / "run", "formats": ["rle"]}
+    vidseg.track(tmp_path / "made.mp4", {"objects": objects}, **how)
+    with AnnotationSession(tmp_path / "run", tracker=FakeTracker()) as session:
+        session.lasso(0, 1, [(1, 1), (6, 1), (6, 6)])
+    frame = next(iter(vidseg.read_run(tmp_path / "run")))
+    assert not (frame.masks[0] & frame.masks[1]).any()
+    assert ((frame.label_map() > 0) == frame.masks.any(0)).all()

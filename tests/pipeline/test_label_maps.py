@@ -34,6 +34,7 @@ from vidseg.pipeline.writers import FrameMasks, read_masklets
 from vidseg.pipeline.writers.masklets import encode_line
 from vidseg.testing import FakeTracker
 from vidseg.trackers.contract import FrameResult
+from vidseg.trackers.label_map import mask_boxes, paint_label_map, still_hidden
 
 LabelMap = npt.NDArray[np.int32]
 
@@ -165,6 +166,19 @@ def test_a_pass_hides_no_pixel_behind_an_object_that_another_pass_follows(tmp_pa
     for frame, label_map in zip(vidseg.read_run(out), label_maps_in(out / "masks"), strict=True):
         np.testing.assert_array_equal(frame.label_map() > 0, frame.masks.any(0))
         np.testing.assert_array_equal(label_map, frame.label_map())
+
+
+def test_where_the_mask_in_front_has_changed_another_one_shows() -> None:
+    masks = np.ones((3, 1, 4), bool)
+    hidden = masks.copy()
+    hidden[2] = False
+    masks[2, 0, 1:] = False  # 3 was in front of both, and keeps its first pixel alone
+    masks[0, 0, 2:] = False
+    masks[1, 0, 3:] = False
+    left = still_hidden(masks, hidden)
+    assert left.astype(int)[:, 0].tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0]]
+    label_map = paint_label_map([1, 2, 3], masks, mask_boxes(masks), left)
+    assert label_map.tolist() == [[3, 1, 2, 0]]
 
 
 # The whole path

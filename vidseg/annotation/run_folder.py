@@ -34,6 +34,7 @@ from vidseg.pipeline.writers.masklets import read_masklets
 from vidseg.pipeline.writers.png import encode_label_png
 from vidseg.pipeline.writers.rle import decode_rle, encode_rle
 from vidseg.trackers.contract import Tracker
+from vidseg.trackers.label_map import still_hidden
 from vidseg.trackers.options import TrackerOptions
 
 STATE = PROJECT
@@ -339,15 +340,16 @@ def _line(
 
 def _hidden(masks: Sequence[Mask], size_hw: tuple[int, int]) -> dict[int, str]:
     """The hidden pixels of masks: those that another mask still has, as it may have been corrected since."""
-    found = {}
-    for mask in masks:
-        if mask.hidden is None:
-            continue
-        others = np.zeros(size_hw, np.bool_)
-        for other in masks:
-            if other is not mask:
-                others |= other.pixels(size_hw)
-        pixels = _pixels(mask.hidden, size_hw) & others
-        if pixels.any():
-            found[mask.obj_id] = encode_rle(pixels)["counts"]
-    return found
+    if all(mask.hidden is None for mask in masks):
+        return {}
+    pixels = np.stack([mask.pixels(size_hw) for mask in masks])
+    before = np.zeros_like(pixels)
+    for row, mask in enumerate(masks):
+        if mask.hidden is not None:
+            before[row] = _pixels(mask.hidden, size_hw)
+    hidden = still_hidden(pixels, before)
+    return {
+        mask.obj_id: encode_rle(of_mask)["counts"]
+        for mask, of_mask in zip(masks, hidden, strict=True)
+        if of_mask.any()
+    }

@@ -63,6 +63,24 @@ def hidden_pixels(
     return hidden
 
 
+def still_hidden(masks_nhw: BoolArray, hidden_nhw: BoolArray) -> BoolArray:
+    """The hidden pixels of masks some of which have changed: those that another mask still shows.
+
+    Of a pixel that all its masks would hide, the logits that decided are not known any more; the first mask
+    gets it.
+
+    Args:
+        hidden_nhw: bool (N, H, W), as `hidden_pixels` gave it for the masks before.
+    """
+    hidden = hidden_nhw & masks_nhw
+    left = masks_nhw.any(0) & ~(masks_nhw & ~hidden).any(0)
+    for row, mask in enumerate(masks_nhw):
+        taken = mask & left
+        hidden[row] &= ~taken
+        left &= ~taken
+    return hidden
+
+
 def paint_label_map(
     obj_ids: Sequence[int], masks_nhw: BoolArray, boxes: Sequence[Box], hidden_nhw: BoolArray | None
 ) -> npt.NDArray[np.int32]:
