@@ -77,6 +77,14 @@ def test_labels_that_xml_does_not_have_leave_a_document(tmp_path: Path, name: st
     assert "a\ufffd\ufffdb" in text
 
 
+@pytest.mark.parametrize("name", ["cvat", "cvat-images"])
+def test_shapes_have_the_very_labels_that_the_task_names(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path, moving_squares(2), name, labels={1: "a\r\nb", 2: "c\r\t d"})
+    root = ElementTree.parse(path).getroot()
+    shapes = {shape.attrib["label"] for shape in root.iter() if "label" in shape.attrib}
+    assert {label.text for label in root.findall("meta/task/labels/label/name")} == shapes
+
+
 def test_cvat_images_hold_polygons_too(tmp_path: Path) -> None:
     frames = moving_squares(3)
     root = ElementTree.parse(written(tmp_path, frames, "cvat-images:polygons")).getroot()
@@ -138,6 +146,13 @@ def test_mots_classes_are_the_official_ones_where_there_are_some(tmp_path: Path)
     assert len(set(lines)) == len(lines) == 13
     for seen in read_mots(path):
         assert_same(seen, frames, labels)
+
+
+def test_mots_has_a_line_for_each_class_whatever_its_name(tmp_path: Path) -> None:
+    frames = [frame_masks(0, np.eye(2, dtype=bool)[:, None, :])]
+    path = written(tmp_path, frames, "mots", labels={1: "a\nb\u2028c", 2: "d"})
+    lines = (path / "instances/labels.txt").read_text().splitlines()
+    assert lines == ["car", "pedestrian", r"a\nb\u2028c", "d"]
 
 
 def test_mots_says_what_it_cannot_hold(tmp_path: Path) -> None:

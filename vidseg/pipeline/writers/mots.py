@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vidseg.errors import InputError
+from vidseg.errors import InputError, one_line
 from vidseg.pipeline.writers.finished import Masklets, open_text
 from vidseg.pipeline.writers.masklets import read_masklets
 from vidseg.pipeline.writers.pictures import write_picture
@@ -46,7 +46,8 @@ def write_mots(path: Path, masklets: Masklets) -> None:
     pictures = path / "instances"
     pictures.mkdir(parents=True)
     with open_text(pictures / "labels.txt") as file:
-        lines = {number: name for name, number in classes.items()}
+        # A name with line ends would move those behind it to other classes.
+        lines = {number: one_line(name) for name, number in classes.items()}
         file.writelines(f"{lines.get(number, 'ignore')}\n" for number in range(1, max(lines) + 1))
     height, width = masklets.video.size_hw
     with open_text(path / "instances.txt") as file:

@@ -11,7 +11,8 @@ _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 def escape(text: str) -> str:
     """Text as the content of an element; characters that XML does not have become U+FFFD."""
-    return saxutils.escape(_NOT_IN_XML.sub("\ufffd", text))
+    # A carriage return would be read back as the end of a line, or not at all.
+    return saxutils.escape(_NOT_IN_XML.sub("\ufffd", text), {"\r": "&#13;"})
 
 
 def quoteattr(text: str) -> str:
