@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from support.hard_videos import SIZE_HW, number_in, picture
+from support.file_server import serve
+from support.hard_videos import SIZE_HW, number_in, numbered, picture
 from vidseg.errors import DecodeError, SourceError
 from vidseg.pipeline.read import read, stream
 
@@ -85,6 +86,29 @@ def test_a_live_stream_drops_unless_told_otherwise_and_ends_when_the_sender_does
     assert indices[0] >= 5
     assert indices == sorted(set(indices))
     assert indices[-1] > 150
+
+
+@pytest.mark.parametrize("says_length", [True, False])
+def test_a_download_gives_every_picture_that_came_and_is_broken_if_less_came_than_was_said(
+    tmp_path: Path, says_length: bool
+) -> None:
+    content = numbered(tmp_path / "a.ts", 24, options={"bf": "3", "g": "6"}).read_bytes()
+    with serve(content) as server:
+        server.says_length = says_length
+        address = server.url.replace("weights.pt", "a.ts")
+        assert [frame.index for frame in read(address, on_behind="wait")] == list(range(24))
+        server.breaks.append(len(content) // 2)
+        told: list[str] = []
+        frames: list[int] = []
+        try:
+            for frame in read(address, on_behind="wait"):
+                frames.append(frame.index)
+        except DecodeError as error:
+            told.append(error.message)
+    assert 6 < len(frames) < 24
+    assert [message.partition("' ")[2] for message in told] == says_length * [
+        "broke off (Input/output error)"
+    ]
 
 
 def test_a_silent_datagram_stream_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from vidseg.errors import DecodeError, SourceError
 from vidseg.pipeline.addresses import shown
-from vidseg.pipeline.read.containers import open_container
+from vidseg.pipeline.read.containers import draining_packet, open_container
 from vidseg.pipeline.read.frame_range import FrameRange
 from vidseg.pipeline.read.info import SourceInfo
 from vidseg.pipeline.read.pictures import Clock, ToRgb, orientation_of
@@ -78,33 +78,40 @@ def _pictures(container: InputContainer, stream: VideoStream, name: str) -> Gene
 
     count = 0
     packets = container.demux(stream)
-    while True:
+    end: Exception | None = None
+    while end is None:
         try:
             packet = next(packets, None)
         except (av.FFmpegError, OSError, IndexError) as failure:
-            scheme = urlsplit(name).scheme
-            # A server that announces no length ends a stream by closing it, which FFmpeg calls an I/O error.
-            if count > 0 and scheme in ("http", "https") and getattr(failure, "errno", None) == errno.EIO:
-                return
-            if isinstance(failure, av.error.ExitError):
-                if count > 0 and scheme in CONNECTIONLESS:
-                    return
-                reason = f"fell silent for {SILENCE_S:g} s"
-            else:
-                reason = f"broke off ({getattr(failure, 'strerror', failure)})"
-            where = f"after frame {count - 1}" if count else None
-            raise DecodeError(f"'{name}' {reason}", where=where, frames_read=count) from None
+            end, packet = failure, draining_packet(stream)
         if packet is None:
             return
         try:
             pictures = packet.decode()
         except av.error.EOFError:
-            return
+            pictures = []
         except av.FFmpegError:
             continue
         for picture in pictures:
             count += 1
             yield picture
+    if count > 0 and _ends_so(end, container, urlsplit(name).scheme):
+        return
+    silent = isinstance(end, av.error.ExitError)
+    reason = f"fell silent for {SILENCE_S:g} s" if silent else f"broke off ({getattr(end, 'strerror', end)})"
+    where = f"after frame {count - 1}" if count else None
+    raise DecodeError(f"'{name}' {reason}", where=where, frames_read=count)
+
+
+def _ends_so(failure: Exception, container: InputContainer, scheme: str) -> bool:
+    """Whether what FFmpeg calls a failure is how a stream of this kind ends."""
+    import av
+
+    if isinstance(failure, av.error.ExitError):
+        return scheme in CONNECTIONLESS
+    # A server that announces no length ends a stream by closing it; one that does has broken off.
+    is_io_error = getattr(failure, "errno", None) == errno.EIO
+    return scheme in ("http", "https") and is_io_error and container.size < 0
 
 
 def _frames(
