@@ -159,19 +159,21 @@ def test_cvat_runs_of_the_manuals_example() -> None:
 
 
 @settings(max_examples=40)
-@given(frames=masklets(), first_id=st.sampled_from([1, 300]))
+@given(frames=masklets(), first_id=st.sampled_from([1, 300]), are_found=st.booleans())
 def test_tar_unpacks_to_what_png_writes(
-    tmp_path_factory: pytest.TempPathFactory, frames: list[FrameMasks], first_id: int
+    tmp_path_factory: pytest.TempPathFactory, frames: list[FrameMasks], first_id: int, are_found: bool
 ) -> None:
+    """Objects are known when the run starts, or found on the way."""
     out = tmp_path_factory.mktemp("tar")
     frames = [
         dataclasses.replace(masks, obj_ids=[obj_id + first_id for obj_id in masks.obj_ids])
         for masks in frames
     ]
-    writer = PngWriter(out / "png", facts(frames, labels=dict.fromkeys(frames[0].obj_ids, "")))
+    labels = {} if are_found else dict.fromkeys(frames[0].obj_ids, "")
+    writer = PngWriter(out / "png", facts(frames, labels=labels))
     for masks in frames:
         writer.write(picture(masks), masks)
-    with tarfile.open(written(out, frames, "tar")) as tar:
+    with tarfile.open(written(out, frames, "tar", labels=labels)) as tar:
         names = tar.getnames()
         tar.extractall(out / "unpacked", filter="data")
     assert len(set(names)) == len(names)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vidseg.errors import InputError
 from vidseg.pipeline.writers.contract import FrameMasks
 from vidseg.pipeline.writers.finished import VideoDescription
 from vidseg.pipeline.writers.pictures import PictureWriter, write_picture
@@ -44,40 +43,28 @@ class PngWriter(PictureWriter):
 
     def write(self, frame: Frame, masks: FrameMasks) -> None:
         name = self.video.frame_name(masks.frame_idx)
-        if not self.is_per_object and max(masks.obj_ids, default=0) > MAX_LABEL:
-            write_picture(self.folder / f"{name}.png", encode_deep_label_png(masks.label_map()))
-            return
-        for path, picture in label_pictures(masks, name, self.is_per_object):
-            write_label_png(self.folder / path, picture)
+        for path, data in label_pictures(masks, name, self.is_per_object):
+            write_picture(self.folder / path, data)
 
 
 def wants_folders(obj_ids: Iterable[int]) -> bool:
-    """Whether some id is too high for a label map."""
+    """Whether some id of the objects that are known when a run starts is too high for a label map."""
     return max(obj_ids, default=0) > MAX_LABEL
 
 
-def label_pictures(
-    masks: FrameMasks, name: str, is_per_object: bool
-) -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
-    """The pictures of one frame with their paths: a label map, or a mask for each object in its folder.
+def label_pictures(masks: FrameMasks, name: str, is_per_object: bool) -> Iterator[tuple[str, bytes]]:
+    """The PNGs of one frame with their paths: a label map, or a mask for each object in its folder.
 
     Args:
         name: the frame's, without suffix.
-
-    Raises:
-        InputError: an id that a label map cannot hold.
     """
     if is_per_object:
         for obj_id, mask in zip(masks.obj_ids, masks.masks, strict=True):
-            yield f"{obj_id}/{name}.png", mask.view(np.uint8)
-        return
-    if max(masks.obj_ids, default=0) > MAX_LABEL:
-        raise InputError(
-            f"object id {max(masks.obj_ids)} came up in a run of ids up to {MAX_LABEL}",
-            where=f"frame {masks.frame_idx}",
-            hint="name every object when the run starts, or number the new one lower",
-        )
-    yield f"{name}.png", masks.label_map().astype(np.uint8)
+            yield f"{obj_id}/{name}.png", encode_label_png(mask.view(np.uint8))
+    elif max(masks.obj_ids, default=0) > MAX_LABEL:
+        yield f"{name}.png", encode_deep_label_png(masks.label_map())
+    else:
+        yield f"{name}.png", encode_label_png(masks.label_map().astype(np.uint8))
 
 
 def encode_deep_label_png(label_map: npt.NDArray[np.int32]) -> bytes:

@@ -8,17 +8,17 @@ from typing import BinaryIO
 
 from vidseg.pipeline.writers.finished import Masklets
 from vidseg.pipeline.writers.masklets import read_masklets
-from vidseg.pipeline.writers.png import encode_label_png, label_pictures, wants_folders
+from vidseg.pipeline.writers.png import label_pictures, wants_folders
 
 
 def write_tar(path: Path, masklets: Masklets) -> None:
     """Write the label maps; unpacked, they are as `PngWriter` writes them."""
-    is_per_object = wants_folders(masklets.obj_ids)
+    is_per_object = wants_folders(masklets.video.labels)
     with open(path, "wb") as file:
         for masks in read_masklets(masklets.path, size_hw=masklets.video.size_hw):
             name = masklets.video.frame_name(masks.frame_idx)
-            for inner_path, picture in label_pictures(masks, name, is_per_object):
-                _add(file, f"masks/{inner_path}", encode_label_png(picture))
+            for inner_path, data in label_pictures(masks, name, is_per_object):
+                _add(file, f"masks/{inner_path}", data)
         file.write(bytes(2 * tarfile.BLOCKSIZE))
 
 
