@@ -29,6 +29,7 @@ from vidseg import cli
 from vidseg.errors import DecodeError, OutputBusyError, OutputError, RunError
 from vidseg.pipeline.execution import Execution
 from vidseg.pipeline.made_video import MadeVideo
+from vidseg.pipeline.out_folder import OutFolder
 from vidseg.pipeline.outlet import Outlet
 from vidseg.pipeline.run import TrackSummary
 from vidseg.testing import FakeSession, FakeTracker
@@ -164,6 +165,30 @@ def test_resume_of_a_done_run_says_so_and_leaves_it(video: Path, tmp_path: Path)
 
 def full_disk(*_: Any) -> None:
     raise OSError(errno.ENOSPC, "No space left on device", "run.json")
+
+
+def test_a_run_killed_while_it_replaced_another_one_leaves_nothing_of_that_when_it_goes_on(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer = numbered(tmp_path / "longer.mp4", FRAMES + 3)
+    out = tmp_path / "out"
+    track(longer, out, formats=("png", "rle", "overlay", "mot"))
+    (out / "masks" / "mine.txt").touch()
+
+    def die(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(OutFolder, "remove_outputs", die)
+        patch.setattr(Execution, "_end", die)
+        with pytest.raises(ZeroDivisionError):
+            track(video, out, overwrite=True)
+    track(video, out, resume=True)
+    assert sorted(path.name for path in out.iterdir()) == ["masklets.jsonl", "masks", "run.json"]
+    assert sorted(path.name for path in (out / "masks").iterdir()) == [
+        *(f"{number:05d}.png" for number in range(FRAMES)),
+        "mine.txt",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -112,10 +112,11 @@ class Execution:
         try:
             with writing(RUN_STATE):
                 self.record.save("running")
-            # From here on the folder belongs to this run, and earlier contents may be removed.
-            if self.options.overwrite:
+            # From here on the folder belongs to this run, and earlier contents may be removed. A run that
+            # goes on from nothing may have been killed while it removed those of the run before.
+            if self.options.overwrite or (self.is_resumed and self.resume_point == ResumePoint()):
                 self.folder.remove_outputs()
-            if self.is_resumed:
+            elif self.is_resumed:
                 with writing("what the earlier run left"):
                     self._resume()
             self._has_taken_over = True
