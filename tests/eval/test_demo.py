@@ -110,3 +110,35 @@ def test_demo_leaves_other_peoples_folders_alone(tmp_path: Path, capsys: pytest.
     assert cli.main(["demo", "--out", str(tmp_path)]) == 2
     assert "something else than a demo" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_demo_writes_nothing_over_videos_of_others_that_have_their_truth_beside_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "video.mp4").write_text("mine")
+    (tmp_path / "prompt.json").write_text('{"box": [1, 2, 3, 4]}')
+    assert cli.main(["demo", "--out", str(tmp_path)]) == 2
+    assert "something else than a demo" in capsys.readouterr().err
+    assert (tmp_path / "video.mp4").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["prompt.json", "truth", "video.mp4"]
+
+
+def test_demo_replaces_one_that_was_cut_off_but_no_project_that_one_became(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = ["demo", "--out", str(tmp_path / "demo"), "--frames", "3", "--size", "96x64", "--tracker", "flow"]
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vidseg.pipeline.writers.png.write_label_png", interrupted)
+        assert cli.main(call) == 130
+    assert cli.main(call) == cli.main(call) == 0
+    (tmp_path / "demo/.annotate").mkdir()
+    (tmp_path / "demo/.annotate/project.sqlite").touch()
+    before = (tmp_path / "demo/video.mp4").stat().st_mtime_ns
+    assert cli.main(call) == 2
+    assert "a project of `vidseg annotate`" in capsys.readouterr().err
+    assert (tmp_path / "demo/video.mp4").stat().st_mtime_ns == before

@@ -14,7 +14,9 @@ import numpy as np
 from vidseg.errors import InputError, OutputError
 from vidseg.pipeline.atomic import write_json
 from vidseg.pipeline.commands.tracker_arguments import add_tracker_arguments, options_of
+from vidseg.pipeline.formats import DEFAULT_FORMATS
 from vidseg.pipeline.made_video import FRAME_RATE, MadeVideo
+from vidseg.pipeline.out_folder import OutFolder
 from vidseg.trackers.registry import build_tracker
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from vidseg.trackers.options import TrackerOptions
 
 TRUTH = "truth"
+PROMPT = "prompt.json"
 PICTURE_AT = (0.0, 0.2, 0.4, 0.55, 0.75, 1.0)
 """Moments on the contact sheet, as shares of the video's length."""
 ANIMATION_WIDTH = 480
@@ -72,12 +75,14 @@ def demo(
 
     asked = asked or TrackerOptions()
     loaded = build_tracker(asked)  # first, so that nothing is written if it fails
-    is_earlier_demo = (out / TRUTH).is_dir()
+    is_earlier_demo = _is_demo(out, video)
     if out.exists() and not is_earlier_demo and not (out.is_dir() and not any(out.iterdir())):
         raise OutputError(f"'{out}' holds something else than a demo", hint="choose another --out")
-    video_path, prompt_path = out / "video.mp4", out / "prompt.json"
+    OutFolder(out, DEFAULT_FORMATS).earlier_run()  # the demo may have become somebody's project since
+    video_path, prompt_path = out / "video.mp4", out / PROMPT
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(prompt_path, video.prompts())  # first, as it says of the folder that it is a demo
     _write_video(video, video_path)
-    write_json(prompt_path, video.prompts())
     summary = track(video_path, prompt_path, tracker=loaded, out=out, overwrite=is_earlier_demo)
     scores = _score(video, out)
     _write_pictures(video, out, animation)
@@ -97,6 +102,15 @@ def demo(
         "picture": str(out / "picture.png"),
         **({"animation": str(animation)} if animation is not None else {}),
     }
+
+
+def _is_demo(folder: Path, video: MadeVideo) -> bool:
+    """Whether a folder is that of an earlier demo, by the objects that its prompt file names."""
+    try:
+        objects = json.loads((folder / PROMPT).read_bytes())["objects"]
+        return [(each["id"], each["label"]) for each in objects] == list(video.labels.items())
+    except (OSError, ValueError, TypeError, LookupError):
+        return False
 
 
 def _write_video(video: MadeVideo, path: Path) -> None:
