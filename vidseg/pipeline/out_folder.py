@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import shutil
@@ -45,7 +46,7 @@ class OutFolder:
         self.record_path = path / run_record.FILE_NAME
         self._earlier = None if earlier is None else dict(earlier)
         self._earlier_stems: set[str] | None = None
-        self._seen = _stamp(self.record_path)
+        self._seen = _checksum(self.record_path)
         """Of the run.json that was there when this run began to look at the folder."""
         self._made: list[Path] = []
         self._lock: int | None = None
@@ -96,7 +97,7 @@ class OutFolder:
             self._lock_file(self._lock)
         except (OSError, ValueError) as error:
             raise _unusable(self.path, error) from None
-        if _stamp(self.record_path) != self._seen:
+        if _checksum(self.record_path) != self._seen:
             if self.state in missing:
                 self.remove_state()
             self.release()
@@ -236,13 +237,12 @@ class OutFolder:
             ) from None
 
 
-def _stamp(path: Path) -> tuple[int, ...] | None:
-    """What changes when a file is replaced; None if it cannot be found."""
+def _checksum(path: Path) -> str | None:
+    """Of a file's content, as its inode may change on network file systems; None if there is no file."""
     try:
-        found = path.stat()
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     except (OSError, ValueError):
         return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _is_ours(name: str) -> bool:
