@@ -49,7 +49,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return numbered(tmp_path_factory.mktemp("videos") / "clip.mp4", FRAMES, options={"g": "5"})
 
 
-def track(video: Path, out: Path, **more: Any) -> TrackSummary:
+def track(video: Any, out: Path, **more: Any) -> TrackSummary:
     more = {"tracker": FakeTracker(), "formats": ("png", "rle"), "save_every": 3, "prompts": PROMPTS, **more}
     return vidseg.track(video, out=out, **more)
 
@@ -312,6 +312,16 @@ def test_resume_knows_its_source_by_content_not_by_name(video: Path, tmp_path: P
     moved = tmp_path / "moved.mp4"
     shutil.copy(video, moved)
     assert track(moved, out, resume=True).status == "done"
+
+
+def test_resume_knows_arrays_by_their_ends(tmp_path: Path) -> None:
+    pictures = [picture(number) for number in range(FRAMES)]
+    with pytest.raises(ZeroDivisionError):
+        track(pictures, tmp_path, tracker=FakeTracker(fails_on=13))
+    for other in (pictures[:-1], [*pictures[:-1], picture(0)], [picture(1), *pictures[1:]]):
+        with pytest.raises(OutputError, match="in source"):
+            track(other, tmp_path, resume=True)
+    assert track(np.stack(pictures), tmp_path, resume=True).status == "done"
 
 
 def test_outputs_that_were_tampered_with_are_noticed(video: Path, tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ class Run:
             "tracker_facts": {
                 k: v for k, v in about.items() if k not in ("name", "config", "weights_sha256")
             },
-            "source": source_facts(self.video.info),
+            "source": source_facts(self.video.info, self.video.sha256_of_ends()),
             "prompts": self.prompts.document(),
             "warnings": self.prompts.warnings,
             "options": {

@@ -206,8 +206,11 @@ def what_differs(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
     return differing
 
 
-def source_facts(info: SourceInfo) -> dict[str, Any]:
+def source_facts(info: SourceInfo, sha256_of_ends: str | None = None) -> dict[str, Any]:
     """Facts about a source as JSON values, which tell it from other sources wherever it lies.
+
+    Args:
+        sha256_of_ends: a checksum of its ends, where it is no file or folder.
 
     Raises:
         SourceError: its file or folder cannot be read.
@@ -217,6 +220,7 @@ def source_facts(info: SourceInfo) -> dict[str, Any]:
     except OSError as failure:
         raise SourceError(f"'{info.name}' cannot be read ({told(failure)})") from failure
     facts = {**asdict(info), **contents}
+    facts["sha256_of_ends"] = contents["sha256_of_ends"] or sha256_of_ends
     facts["path"] = None if info.path is None else str(info.path)
     facts["frame_rate"] = None if info.frame_rate is None else str(info.frame_rate)
     facts["size_hw"] = list(info.size_hw)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from os import PathLike
 from typing import Any, Literal
 
-from vidseg.errors import DecodeError, InputError, SourceError
+from vidseg.errors import DecodeError, InputError, SourceError, VidsegError
 from vidseg.pipeline.prompts import VideoFacts, past_the_end
 from vidseg.pipeline.read import Source, SourceInfo, read
 from vidseg.trackers.contract import Frame
@@ -114,6 +116,18 @@ class Video:
     def remark(self, text: str) -> None:
         """Add to the remarks what somebody else found odd about the frames."""
         self._further_remarks.append(text)
+
+    def sha256_of_ends(self) -> str | None:
+        """A checksum of the length, the first and the last picture of a sequence of arrays, which has no file
+        to tell it by; None for other sources."""
+        if self.info.kind != "array" or not self.can_read_again or self.num_frames is None:
+            return None
+        digest = hashlib.sha256(str(self.num_frames).encode())
+        for frame_idx in (0, self.num_frames - 1):
+            with suppress(VidsegError), self._open(frame_idx, frame_idx + 1) as opened:  # the run will tell
+                for frame in opened:
+                    digest.update(b"" if frame.image is None else frame.image.tobytes())
+        return digest.hexdigest()
 
     def close(self) -> None:
         """End all reading."""
