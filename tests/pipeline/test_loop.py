@@ -165,6 +165,19 @@ class TestSchedule:
         ys, xs = np.nonzero(seen[5].masks[1])
         assert (xs.min(), ys.min()) == (13, 10)
 
+    def test_a_correction_that_was_dropped_with_the_first_prompt_does_not_take_its_place(self) -> None:
+        on_frames = [{"frame": 1, "box": [11, 10, 21, 20]}, {"frame": 3, "points": [[50, 30]], "labels": [0]}]
+        objects = read_prompts({"objects": [{"id": 1, "prompts": on_frames}]}).objects
+        seen = run(FakeTracker(), objects, frames(0, 5, 6), read_frame=None)
+        ys, xs = np.nonzero(seen[5].masks[0])
+        assert (xs.min(), ys.min()) == (11, 10)
+
+    def test_prompt_on_a_lost_frame_is_given_on_the_next_one_in_reverse_too(self) -> None:
+        seen = run(FakeTracker(), prompts(o1=[3]).objects, frames(6, 5, 2, 1), start_on="last", reverse=True)
+        assert not seen[5].masks.any()
+        ys, xs = np.nonzero(seen[2].masks[0])
+        assert (xs.min(), ys.min()) == (13, 10)
+
 
 class TestLoop:
     def test_resume_points_come_every_so_many_frames(self) -> None:

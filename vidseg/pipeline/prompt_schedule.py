@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from typing import Literal
 
 from vidseg.pipeline.prompts import ObjectPrompts
@@ -57,12 +58,14 @@ class PromptSchedule:
 
         Args:
             previous_idx: the frame before, or None on the first frame of a pass. A live source may have
-                dropped frames in between; a prompt on one of those is given on the next frame that exists.
+                dropped frames in between, a damaged one lost them; a prompt on one of those is given on the
+                next frame that exists.
         """
 
         def is_due(prompted_idx: int) -> bool:
             if self.reverse:
-                return prompted_idx == frame_idx
+                above = frame_idx + 1 if previous_idx is None else previous_idx
+                return frame_idx <= prompted_idx < above
             return (-1 if previous_idx is None else previous_idx) < prompted_idx <= frame_idx
 
         starting = [thing for thing in self.objects if is_due(self.start_of(thing))]
@@ -76,7 +79,8 @@ class PromptSchedule:
         for thing in self.objects:
             due = [idx for idx in thing.on_frames if is_due(idx) and self._is_given_at(thing, idx)]
             if due:
-                give(session, thing.obj_id, thing.on_frames[due[-1]])
+                passed = [thing.on_frames[idx] for idx in (due[::-1] if self.reverse else due)]
+                give(session, thing.obj_id, reduce(_on_one_frame, passed))
 
     def _is_given_at(self, thing: ObjectPrompts, idx: int) -> bool:
         """Whether a prompt is given when its frame comes; a correction, only once the object has started."""
@@ -88,6 +92,13 @@ class PromptSchedule:
         """Whether a prompt is answered before the object is carried to its frame."""
         corrects = idx in thing.in_turn or (self.clicks_correct and thing.on_frames[idx].is_clicks)
         return self.read_frame is not None and idx != self.start_of(thing) and not corrects
+
+
+def _on_one_frame(earlier: Prompt, later: Prompt) -> Prompt:
+    """Two prompts of one object whose frames were lost, as one: a box or a mask anew, or clicks besides."""
+    if not later.is_clicks:
+        return later
+    return earlier if earlier.mask is not None else earlier.merge(later)
 
 
 def give(session: Session, obj_id: int, prompt: Prompt) -> None:
