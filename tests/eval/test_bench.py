@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -12,13 +13,15 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import vidseg
+from support.counting_subject import CountingSubject
 from support.parity import SIZE, SMALL_MODEL, as_frames, moving_picture
 from vidseg import cli
-from vidseg.errors import InputError
+from vidseg.errors import InputError, RunError
 from vidseg.eval.bench import MAX_OBJECTS, Measured, StageClock, efficiency, now_ms, piece_of_ground
 from vidseg.eval.bench_memory import bench_memory
 from vidseg.eval.bench_report import as_plot, as_table, as_text
 from vidseg.eval.operations import uncounted_operations
+from vidseg.eval.turns import Failure, in_turns
 from vidseg.memory.linear import Linear
 from vidseg.trackers.engine import STAGES
 from vidseg.trackers.options import TrackerOptions
@@ -64,8 +67,7 @@ def test_eer_is_the_mean_ratio_to_the_reference() -> None:
     assert table["large"]["eer"] == 1
     assert table["small"]["eer"] == pytest.approx((0.25 + 0.125 + 0.25) / 3)
     assert {row["name"]: row["eer"] for row in efficiency(ROWS, "small")}["large"] == pytest.approx(16 / 3)
-    with pytest.raises(InputError, match="nobody"):
-        efficiency(ROWS, "nobody")
+    assert {row["eer"] for row in efficiency(ROWS, "flow")} == {None}  # it has no weights
 
 
 def test_tables_have_a_line_for_each_tracker() -> None:
@@ -193,6 +195,7 @@ def test_bench_checks_names_before_it_measures(
         ["--frames", "0"],
         ["--size", "big"],
         ["--plot", "a.png"],
+        ["--plot", "nowhere/a.svg"],
         ["--results", "nowhere"],
         ["--warm-up", "0"],
         ["--threads", "0"],
@@ -203,3 +206,80 @@ def test_bench_checks_names_before_it_measures(
 def test_bench_refuses_wrong_calls(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["bench", *arguments]) == 2
     assert 1 <= len(capsys.readouterr().err.splitlines()) <= 3
+
+
+def choices_of(*names: str) -> list[TrackerOptions]:
+    return [TrackerOptions(tracker=name) for name in names]
+
+
+def test_a_tracker_that_fails_leaves_the_others_their_figures() -> None:
+    told: list[Failure] = []
+    choices = choices_of("fine", "refuses", "dies", "fine too")
+    assert in_turns(CountingSubject, choices, [2, 1], told.append) == [("fine", 3), ("fine too", 3)]
+    assert [(of.tracker, of.error.message) for of in told] == [
+        ("refuses", "it does not load"),
+        ("dies", "the process of tracker 'dies' ended before it answered"),
+    ]
+
+
+def test_where_every_tracker_fails_the_last_failure_is_raised() -> None:
+    told: list[Failure] = []
+    with pytest.raises(RunError, match="'dies' ended"):
+        in_turns(CountingSubject, choices_of("refuses", "dies"), [1], told.append)
+    assert [of.tracker for of in told] == ["refuses"]
+
+
+def test_the_command_tells_failures_and_prints_the_rest(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(make: object, choices: object, turns: object, on_failure: Any) -> list[Measured]:
+        on_failure(Failure("edgetam", InputError("it does not load", hint="mend it")))
+        return ROWS[:1]
+
+    monkeypatch.setattr("vidseg.eval.bench.in_turns", measure)
+    call = ["bench", "--tracker", "flow,edgetam", "--reference", "edgetam"]
+    assert cli.main(call) == 3
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[1].startswith("flow ")
+    assert "it does not load\n  at: edgetam\n  fix: mend it\n" in printed.err
+    assert "there is no EER: 'edgetam' was not measured" in printed.err
+    assert cli.main([*call, "--json"]) == 3
+    document = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in document["trackers"]] == ["flow"]
+    assert document["failed"] == [{"tracker": "edgetam", "error": "it does not load"}]
+
+
+def test_scores_of_evaluations_stand_side_by_side_only_where_they_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def evaluation(
+        name: str, tracker: str, score: float, dataset: str = "davis2017", sequence: str = "ants"
+    ) -> str:
+        document = {
+            "dataset": dataset,
+            "protocol": "davis2017",
+            "card": {"tracker": tracker},
+            "objects": {sequence: {"1": {}}},
+            "score": score,
+        }
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text(json.dumps(document))
+        return str(tmp_path / name)
+
+    flow, again = evaluation("flow", "flow", 71.0), evaluation("again", "flow", 72.0)
+    other_set = evaluation("set", "edgetam", 80.0, dataset="folder")
+    other_sequences = evaluation("sequences", "edgetam", 80.0, sequence="bees")
+    unmeasured = evaluation("unmeasured", "sam2.1-hiera-tiny", 80.0)
+    for other, message in (
+        (other_set, "is of the dataset davis2017"),
+        (other_sequences, "are not of the same sequences"),
+        (unmeasured, "its tracker 'sam2.1-hiera-tiny' is not among the measured"),
+        (again, "its tracker 'flow' has one already"),
+    ):
+        assert cli.main(["bench", "--tracker", "flow,edgetam", "--results", f"{flow},{other}"]) == 2
+        assert message in capsys.readouterr().err
+    rows = [measured(name, 0, None, 40.0, 99.0) for name in ("flow", "edgetam")]
+    monkeypatch.setattr("vidseg.eval.bench.in_turns", lambda *_: rows)
+    assert cli.main(["bench", "--tracker", "flow,edgetam", "--results", flow, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["trackers"]
+    assert [row["score"] for row in found] == [71.0, None]  # 99 is the made video's

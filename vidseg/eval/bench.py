@@ -21,7 +21,7 @@ import numpy as np
 
 from vidseg.errors import InputError
 from vidseg.eval.operations import counter
-from vidseg.eval.turns import in_turns
+from vidseg.eval.turns import Failure, in_turns
 from vidseg.pipeline.machine import machine, peak_memory_bytes, versions
 from vidseg.trackers.options import TrackerOptions
 
@@ -76,8 +76,16 @@ class Measured:
     """J&F on the made video, in percent; None with random weights."""
 
 
-def bench(choices: Sequence[TrackerOptions], options: BenchOptions | None = None) -> list[Measured]:
+def bench(
+    choices: Sequence[TrackerOptions],
+    options: BenchOptions | None = None,
+    *,
+    on_failure: Callable[[Failure], object] | None = None,
+) -> list[Measured]:
     """Measure trackers in turns.
+
+    Args:
+        on_failure: see `in_turns`.
 
     Raises:
         InputError: a tracker cannot be loaded.
@@ -85,7 +93,7 @@ def bench(choices: Sequence[TrackerOptions], options: BenchOptions | None = None
     """
     options = options or BenchOptions()
     turns = [min(options.turn, options.frames - start) for start in range(0, options.frames, options.turn)]
-    return in_turns(partial(_Subject, options=options), choices, turns)
+    return in_turns(partial(_Subject, options=options), choices, turns, on_failure)
 
 
 def piece_of_ground(number: int, size_hw: tuple[int, int]) -> tuple[float, float, float, float]:
@@ -232,15 +240,11 @@ def efficiency(rows: Sequence[Measured], reference: str | None = None) -> list[d
     parameters, operations a frame, and bytes of weights, which are parameters times their bits.
 
     Args:
-        reference: name of a tracker; None: the first one that has weights.
-
-    Raises:
-        InputError: the reference is not among the trackers, or has no weights.
+        reference: name of a tracker; None: the first one that has weights. Where it was not measured, or has
+            no weights, no tracker has an EER.
     """
     sized = [row for row in rows if row.parameters and row.gflops]
     base = next((row for row in sized if reference in (None, row.name)), None)
-    if base is None and (reference is not None or sized):
-        raise InputError(f"'{reference}' is not among the measured trackers with weights")
     table = []
     for row in rows:
         eer = None

@@ -6,7 +6,7 @@ The rows are those of the survey of SAM's efficient variants (Sun et al., arXiv:
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from vidseg.eval.bench import now_ms
 from vidseg.eval.bench_images import ImageBenchOptions
 from vidseg.eval.images.published import published_of
-from vidseg.eval.turns import in_turns
+from vidseg.eval.turns import Failure, in_turns
 from vidseg.pipeline.machine import machine, versions
 from vidseg.trackers.options import TrackerOptions
 
@@ -48,8 +48,12 @@ def bench_everything(
     options: ImageBenchOptions | None = None,
     *,
     points_per_side: int = 32,
+    on_failure: Callable[[Failure], object] | None = None,
 ) -> list[EverythingMeasured]:
     """Measure image models in turns of one picture.
+
+    Args:
+        on_failure: see `in_turns`.
 
     Raises:
         InputError: a model cannot be loaded, or segments no pictures.
@@ -57,7 +61,7 @@ def bench_everything(
     """
     options = options or ImageBenchOptions()
     make = partial(_Subject, options=options, points_per_side=points_per_side)
-    return in_turns(make, choices, [1] * options.pictures)
+    return in_turns(make, choices, [1] * options.pictures, on_failure)
 
 
 class _Subject:

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from vidseg.errors import InputError
 from vidseg.eval.bench import now_ms
 from vidseg.eval.images.published import published_of
 from vidseg.eval.operations import counter, without_attention
-from vidseg.eval.turns import in_turns
+from vidseg.eval.turns import Failure, in_turns
 from vidseg.pipeline.machine import machine, peak_memory_bytes, versions
 from vidseg.trackers.options import TrackerOptions
 
@@ -67,16 +66,22 @@ class ImageMeasured:
 
 
 def bench_images(
-    choices: Sequence[TrackerOptions], options: ImageBenchOptions | None = None
+    choices: Sequence[TrackerOptions],
+    options: ImageBenchOptions | None = None,
+    *,
+    on_failure: Callable[[Failure], object] | None = None,
 ) -> list[ImageMeasured]:
     """Measure image models in turns of one picture.
+
+    Args:
+        on_failure: see `in_turns`.
 
     Raises:
         InputError: a model cannot be loaded, or segments no pictures.
         RunError: a model's process ended.
     """
     options = options or ImageBenchOptions()
-    return in_turns(partial(_Subject, options=options), choices, [1] * options.pictures)
+    return in_turns(partial(_Subject, options=options), choices, [1] * options.pictures, on_failure)
 
 
 class _Subject:
@@ -171,19 +176,17 @@ def _boxes(size_hw: tuple[int, int]) -> list[list[float]]:
     ]
 
 
-def efficiency(rows: Sequence[ImageMeasured], reference: str | None = None) -> dict[str, float]:
+def efficiency(rows: Sequence[ImageMeasured], reference: str | None = None) -> dict[str, float | None]:
     """Name -> EER: the mean of parameters, operations and bytes of weights, each divided by the reference's.
 
     Args:
-        reference: a measured model; None: `sam-vit-h` if it is there, else the first one.
-
-    Raises:
-        InputError: the reference was not measured.
+        reference: a measured model; None: `sam-vit-h` if it is there, else the first one. Where it was not
+            measured, no model has an EER.
     """
     names = [row.name for row in rows]
     reference = reference or ("sam-vit-h" if "sam-vit-h" in names else names[0])
     if reference not in names:
-        raise InputError(f"'{reference}' is not among the measured models")
+        return dict.fromkeys(names)
     base = _costs(rows[names.index(reference)])
     return {
         row.name: statistics.mean(cost / of_base for cost, of_base in zip(_costs(row), base, strict=True))
@@ -216,9 +219,10 @@ def size_table(rows: Sequence[ImageMeasured], reference: str | None) -> str:
     for row in rows:
         peak = row.peak_memory_bytes.get("gpu", row.peak_memory_bytes.get("host", 0)) / 2**20
         gflops = row.gflops_encoder + row.gflops_decoder
+        ratio = eer[row.name]
         lines.append(
             f"{row.parameters / 1e6:9.2f} {gflops:9.1f} {row.gflops_survey:9.1f} "
-            f"{row.weight_bytes / 1e6:10.1f} {peak:9.0f} {eer[row.name]:6.3f}"
+            f"{row.weight_bytes / 1e6:10.1f} {peak:9.0f} {'-' if ratio is None else f'{ratio:.3f}':>6}"
         )
     return _joined(rows, head, lines, ("parameters_m", "gflops"))
 

@@ -4,8 +4,10 @@ the machine falls on all of them alike."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any, Protocol, TypeVar
 
 from vidseg.errors import RunError, VidsegError
@@ -13,6 +15,14 @@ from vidseg.out_of_memory import explained
 from vidseg.trackers.options import TrackerOptions
 
 Result = TypeVar("Result", covariant=True)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A tracker that could not be measured, and why."""
+
+    tracker: str
+    error: VidsegError
 
 
 class Subject(Protocol[Result]):
@@ -28,47 +38,70 @@ class Subject(Protocol[Result]):
 
 
 def in_turns(
-    make: Callable[[TrackerOptions], Subject[Result]], choices: Sequence[TrackerOptions], turns: Sequence[int]
+    make: Callable[[TrackerOptions], Subject[Result]],
+    choices: Sequence[TrackerOptions],
+    turns: Sequence[int],
+    on_failure: Callable[[Failure], object] | None = None,
 ) -> list[Result]:
     """Measure trackers in turns.
 
     Args:
         make: makes the subject of a tracker; it can be pickled.
         turns: the rounds of each turn.
+        on_failure: is told of each tracker that fails, and the others go on; None: the first failure ends
+            all. Where every tracker fails, the last failure is raised.
+
+    Returns:
+        The measurements of the trackers that did not fail, in order.
 
     Raises:
         InputError: a tracker cannot be loaded.
         RunError: a tracker's process ended.
     """
     context = get_context("spawn")
-    lines: list[Connection] = []
-    processes = []
+    processes: dict[int, tuple[BaseProcess, Connection]] = {}
+    answers: dict[int, Any] = {}
+    num_failed = 0
+
+    def ask(place: int, count: int | None) -> None:
+        nonlocal num_failed
+        name = choices[place].tracker
+        try:
+            answers[place] = _ask(processes[place][1], name, count)
+        except VidsegError as error:
+            num_failed += 1
+            if on_failure is None or num_failed == len(choices):
+                raise
+            on_failure(Failure(name, error))
+            _end(processes.pop(place)[0])  # the others get its memory
+
     try:
-        for choice in choices:
+        for place, choice in enumerate(choices):
             mine, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(theirs, make, choice), daemon=True)
             process.start()
             theirs.close()
-            lines.append(mine)
-            processes.append(process)
-            _ask(mine, choice.tracker)  # wait until it is loaded: trackers load one at a time
-        for turn in turns:
-            for line, choice in zip(lines, choices, strict=True):
-                line.send(turn)
-                _ask(line, choice.tracker)
-        measured = []
-        for line, choice in zip(lines, choices, strict=True):
-            line.send(0)
-            measured.append(_ask(line, choice.tracker))
-        return measured
+            processes[place] = process, mine
+            ask(place, None)  # wait until it is loaded: trackers load one at a time
+        for count in (*turns, 0):
+            for place in list(processes):
+                ask(place, count)
+        return [answers[place] for place in processes]
     finally:
-        for process in processes:
-            process.terminate()
-            process.join()
+        for process, _ in processes.values():
+            _end(process)
 
 
-def _ask(line: Connection, name: str) -> Any:
+def _end(process: BaseProcess) -> None:
+    process.terminate()
+    process.join()
+
+
+def _ask(line: Connection, name: str, count: int | None) -> Any:
+    """The answer of a tracker's process to a number of rounds; None: to its start."""
     try:
+        if count is not None:
+            line.send(count)
         answer = line.recv()
     except (EOFError, ConnectionError):
         raise RunError(f"the process of tracker '{name}' ended before it answered") from None

@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from vidseg.errors import InputError
+from vidseg.errors import InputError, VidsegError
+from vidseg.eval.turns import Failure
+from vidseg.exit_codes import EXIT_SOME_FAILED
+from vidseg.out_of_memory import explaining
 from vidseg.pipeline.commands.tracker_arguments import add_tracker_arguments, options_of
 from vidseg.trackers.configs import read_config
 
@@ -76,8 +80,10 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--plot '{args.plot}'", hint="give a name that ends in .svg")
     if args.threads is not None and args.threads < 1:
         raise InputError(f"--threads {args.threads}", hint="give 1 or more")
+    if args.plot is not None and not args.plot.absolute().parent.is_dir():
+        raise InputError(f"there is no folder for --plot '{args.plot}'")
     choices = _choices(args)
-    _check_names(choices, args.reference)
+    names = _check_names(choices, args.reference)
     if args.table in PICTURE_TABLES:
         return _pictures(choices, args)
     options = BenchOptions(
@@ -87,20 +93,51 @@ def run(args: argparse.Namespace) -> int:
         size_hw=_size_hw(args.size or "1280x720"),
         threads=args.threads,
     )
-    scores = _scores_of(args.results)
+    scores = _scores_of(args.results, names)
     if args.memory:
         return _memory(choices, args)
-    rows = bench(choices, options)
-    for row in rows:
-        row.score = scores.get(row.name, row.score)
+    failures = _Failures()
+    rows = bench(choices, options, on_failure=failures.tell)
+    if args.results is not None:  # the made video's J&F cannot stand beside a data set's
+        for row in rows:
+            row.score = scores.get(row.name)
     document = as_document(rows, options, args.reference)
+    _warn_without_reference(args.reference, [of["eer"] for of in document["efficiency"]])
     if args.json:
-        print(json.dumps(document, indent=2))
+        failures.print_json(document)
     else:
         print(as_table(document["efficiency"]) if args.table else as_text(rows))
     if args.plot is not None:
         write_bytes(args.plot, as_plot(rows).encode())
-    return 0
+    return failures.exit_code
+
+
+class _Failures:
+    """The trackers that could not be measured; the figures of the others stand."""
+
+    def __init__(self) -> None:
+        self._known: list[Failure] = []
+
+    def tell(self, failure: Failure) -> None:
+        self._known.append(failure)
+        error = failure.error if failure.tracker in str(failure.error) else failure.error.at(failure.tracker)
+        print(f"vidseg: {error}", file=sys.stderr)
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_SOME_FAILED if self._known else 0
+
+    def print_json(self, document: dict[str, Any]) -> None:
+        failed = [{"tracker": of.tracker, "error": of.error.message} for of in self._known]
+        print(json.dumps({**document, "failed": failed}, indent=2))
+
+
+def _warn_without_reference(reference: str | None, eers: Sequence[float | None]) -> None:
+    if reference is not None and all(eer is None for eer in eers):
+        print(
+            f"vidseg: warning: there is no EER: '{reference}' was not measured, or has no weights",
+            file=sys.stderr,
+        )
 
 
 def _choices(args: argparse.Namespace) -> list[TrackerOptions]:
@@ -111,8 +148,8 @@ def _choices(args: argparse.Namespace) -> list[TrackerOptions]:
     return choices
 
 
-def _check_names(choices: Sequence[TrackerOptions], reference: str | None) -> None:
-    """Check that trackers exist and the reference is one of them: measuring takes minutes.
+def _check_names(choices: Sequence[TrackerOptions], reference: str | None) -> list[str]:
+    """The trackers' names. They must exist, and the reference be one of them: measuring takes minutes.
 
     Raises:
         ConfigError: there is no such tracker.
@@ -124,6 +161,7 @@ def _check_names(choices: Sequence[TrackerOptions], reference: str | None) -> No
             f"--reference '{reference}' is not among the measured trackers",
             hint=f"give one of: {', '.join(names)}",
         )
+    return names
 
 
 def _pictures(choices: Sequence[TrackerOptions], args: argparse.Namespace) -> int:
@@ -134,12 +172,15 @@ def _pictures(choices: Sequence[TrackerOptions], args: argparse.Namespace) -> in
     )
     if args.table == "4":
         return _everything(choices, options, args)
-    rows = bench_images(choices, options)
+    failures = _Failures()
+    rows = bench_images(choices, options, on_failure=failures.tell)
+    document = as_document(rows, options, args.reference)
+    _warn_without_reference(args.reference, [of["eer"] for of in document["models"]])
     if args.json:
-        print(json.dumps(as_document(rows, options, args.reference), indent=2))
+        failures.print_json(document)
     else:
         print(size_table(rows, args.reference) if args.table == "2" else time_table(rows))
-    return 0
+    return failures.exit_code
 
 
 def _everything(
@@ -148,32 +189,72 @@ def _everything(
     from vidseg.eval.bench_everything import as_document, bench_everything, everything_table
 
     points = POINTS_PER_SIDE if args.points_per_side is None else args.points_per_side
-    rows = bench_everything(choices, options, points_per_side=points)
+    failures = _Failures()
+    rows = bench_everything(choices, options, points_per_side=points, on_failure=failures.tell)
     if args.json:
-        print(json.dumps(as_document(rows, options, points), indent=2))
+        failures.print_json(as_document(rows, options, points))
     else:
         print(everything_table(rows))
-    return 0
+    return failures.exit_code
 
 
 def _memory(choices: Sequence[TrackerOptions], args: argparse.Namespace) -> int:
     from vidseg.eval.bench_memory import as_text, bench_memory
     from vidseg.pipeline.machine import machine, versions
 
-    rows = [bench_memory(choice, threads=args.threads) for choice in choices]
+    rows, failures = [], []
+    for choice in choices:
+        try:
+            with explaining():
+                rows.append(bench_memory(choice, threads=args.threads))
+        except VidsegError as error:
+            failures.append(Failure(choice.tracker, error))
+    if not rows:
+        raise failures[0].error
+    told = _Failures()
+    for failure in failures:
+        told.tell(failure)
     if args.json:
         facts = {"machine": machine(), "versions": versions(), "trackers": [asdict(row) for row in rows]}
-        print(json.dumps(facts, indent=2))
+        told.print_json(facts)
     else:
         print(as_text(rows))
-    return 0
+    return told.exit_code
 
 
-def _scores_of(evaluations: str | None) -> dict[str, float]:
+def _scores_of(evaluations: str | None, trackers: Sequence[str]) -> dict[str, float]:
+    """Tracker -> its score in an evaluation.
+
+    Raises:
+        InputError: the evaluations cannot stand side by side, or are not of the measured trackers.
+    """
     from vidseg.eval.compare import read_results
 
-    results = [read_results(Path(path)) for path in (evaluations or "").split(",") if path]
-    return {of["card"]["tracker"]: of["score"] for of in results if of["score"] is not None}
+    paths = [path for path in (evaluations or "").split(",") if path]
+    results = {path: read_results(Path(path)) for path in paths}
+    scores: dict[str, float] = {}
+    for path, of in results.items():
+        first_path, first = next(iter(results.items()))
+        for what in ("dataset", "protocol"):
+            if of[what] != first[what]:
+                raise InputError(
+                    f"--results: '{first_path}' is of the {what} {first[what]}, '{path}' of {of[what]}"
+                )
+        if set(of["objects"]) != set(first["objects"]):
+            raise InputError(
+                f"--results: '{first_path}' and '{path}' are not of the same sequences",
+                hint="finish both with --resume, or evaluate the same --sequences",
+            )
+        tracker = of["card"]["tracker"]
+        if tracker not in trackers or tracker in scores:
+            why = "has one already" if tracker in scores else "is not among the measured trackers"
+            raise InputError(
+                f"--results '{path}': its tracker '{tracker}' {why}",
+                hint=f"give one evaluation for each of: {', '.join(trackers)}",
+            )
+        if of["score"] is not None:
+            scores[tracker] = of["score"]
+    return scores
 
 
 def _size_hw(text: str) -> tuple[int, int]:
