@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import re
@@ -279,6 +280,80 @@ def test_frames_that_were_changed_are_tracked_anew(tmp_path: Path) -> None:
     Image.new("RGB", SIZE_HW[::-1], "red").save(root / "JPEGImages/480p/ants/00003.jpg")
     assert run_eval("davis2017", root, out, "--resume") == 0
     assert (out / "masks/ants/00005.png").read_bytes() != before
+
+
+def masks_in(out: Path) -> dict[Path, bytes]:
+    return {path.relative_to(out): path.read_bytes() for path in (out / "masks").rglob("*.png")}
+
+
+@pytest.mark.parametrize("killed_while", ["linking", "removing old masks"])
+def test_a_kill_while_masks_are_kept_leaves_no_old_ones(
+    killed_while: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    def remove_one(folder: Path, **_: Any) -> None:
+        if folder.is_dir():
+            next(folder.iterdir()).unlink()
+            raise Killed
+
+    root, out = make_davis(tmp_path / "data"), tmp_path / "out"
+    assert run_eval("davis2017", root, out) == 0
+    Image.new("RGB", SIZE_HW[::-1], "red").save(root / "JPEGImages/480p/ants/00003.jpg")
+    with monkeypatch.context() as patched:
+        if killed_while == "linking":
+            patched.setattr("vidseg.eval.tracking._keep_masks", kill)
+        else:
+            patched.setattr("vidseg.eval.tracking.shutil.rmtree", remove_one)
+        with pytest.raises(Killed):
+            run_eval("davis2017", root, out, "--resume")
+    assert run_eval("davis2017", root, out, "--resume") == 0
+    assert run_eval("davis2017", root, tmp_path / "again") == 0
+    assert masks_in(out) == masks_in(tmp_path / "again")
+    assert read_results(out)["objects"] == read_results(tmp_path / "again")["objects"]
+
+
+def test_the_same_masks_make_the_same_zip(tmp_path: Path) -> None:
+    root = make_davis(tmp_path / "data")
+    assert run_eval("davis2017", root, tmp_path / "a") == 0
+    assert run_eval("davis2017", root, tmp_path / "b") == 0
+    for path in (tmp_path / "b/masks").rglob("*.png"):
+        path.chmod(0o600)
+        os.utime(path, (0, 0))  # a zip knows no time before 1980
+    (tmp_path / "b/submission.zip").unlink()
+    assert run_eval("davis2017", root, tmp_path / "b", "--resume") == 0
+    zips = [(tmp_path / name / "submission.zip").read_bytes() for name in ("a", "b")]
+    assert zips[0] == zips[1]
+
+
+def test_nothing_old_is_told_of_a_sequence_that_fails_later(tmp_path: Path) -> None:
+    root, out = make_davis(tmp_path / "data"), tmp_path / "out"
+    assert run_eval("davis2017", root, out) == 0
+    (root / "JPEGImages/480p/ants/00003.jpg").write_bytes(b"broken")
+    assert run_eval("davis2017", root, out, "--resume") == 3
+    assert not (out / "submission.zip").exists()
+    assert sorted(path.name for path in (out / "frames").iterdir()) == ["bees.json"]
+    page = (out / "report.html").read_text()
+    assert "<td>bees" in page
+    assert "<td>ants" not in page
+
+
+def test_a_zip_that_cannot_be_written_leaves_the_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("vidseg.eval.evaluate.write_submission", full)
+    root, out = make_davis(tmp_path / "data"), tmp_path / "out"
+    assert run_eval("davis2017", root, out) == 1
+    assert read_results(out)["score"] is not None
+    assert read_results(out)["submission"] is None
+    assert (out / "report.html").is_file()
 
 
 def test_the_command_says_which_server_takes_the_zip(

@@ -120,13 +120,15 @@ def evaluate(
         },
     }
     results["submission"] = results["submission_server"] = None
+    (out / SUBMISSION).unlink(missing_ok=True)  # one of an earlier call may have other masks
+    write_json(out / RESULTS, results)
+    write_bytes(out / TABLE, as_csv(results).encode(errors=ESCAPED))
+    write_report(data, results, out)
     if data.submission is not None and len(done) == len(data.sequences):
         write_submission(data, out / MASKS, out / SUBMISSION)
         results["submission"] = SUBMISSION
         results["submission_server"] = data.submission.server
-    write_json(out / RESULTS, results)
-    write_bytes(out / TABLE, as_csv(results).encode(errors=ESCAPED))
-    write_report(data, results, out)
+        write_json(out / RESULTS, results)
     return results
 
 
@@ -219,6 +221,9 @@ def _scores(data: DataSet, out: Path, done: list[str], workers: int) -> dict[str
         return {"global": None, "objects": {}, "score": None}
     frames = out / FRAMES
     frames.mkdir(exist_ok=True)
+    for path in frames.glob("*.json"):
+        if path.stem not in done:
+            path.unlink()  # an earlier call scored it, and it has failed since
 
     def keep_frames(name: str, score: SequenceScore) -> None:
         values = {obj: {"frames": of.frames, **of.per_frame} for obj, of in score.objects.items()}

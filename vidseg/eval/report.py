@@ -52,7 +52,7 @@ def write_report(data: DataSet, results: dict[str, Any], out: Path) -> None:
     values = {
         s.name: json.loads((out / "frames" / f"{s.name}.json").read_text(encoding="utf-8"))
         for s in data.sequences
-        if (out / "frames" / f"{s.name}.json").is_file()
+        if s.name in results["objects"]
     }
     card = results["card"]
     sections = [

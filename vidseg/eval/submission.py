@@ -31,7 +31,10 @@ def write_submission(data: DataSet, masks: Path, path: Path) -> None:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:  # PNGs are compressed already
             for sequence in data.sequences:
                 for name in sequence.wanted:
-                    archive.write(masks / sequence.name / f"{name}.png", _entry(data, sequence, name))
+                    # Without time and rights of the file, the same masks always make the same zip.
+                    entry = zipfile.ZipInfo(_entry(data, sequence, name))
+                    entry.external_attr = 0o644 << 16
+                    archive.writestr(entry, (masks / sequence.name / f"{name}.png").read_bytes())
         check_submission(data, part)
         os.replace(part, path)
     except FileNotFoundError as error:

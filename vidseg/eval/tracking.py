@@ -100,7 +100,6 @@ class SequenceStage(batch.TrackingStage):
                 self.evaluation / MASKS,
                 has_mask_per_object=self.has_mask_per_object,
                 max_proposals=self.max_proposals,
-                is_new=not outcome.was_done_before,
             )
         except (VidsegError, OSError) as error:  # most likely the disk is full
             reason = one_line(error.message if isinstance(error, VidsegError) else str(error))
@@ -285,11 +284,13 @@ def _keep_masks(
     *,
     has_mask_per_object: bool,
     max_proposals: int | None,
-    is_new: bool,
 ) -> None:
     """Write the masks of wanted frames under the data set's names; the folder appears once it is whole."""
     final, part = masks / sequence.name, masks / f".{sequence.name}.part"
-    if final.is_dir() and not is_new:
+    # The folder has the time of the run that it was made of. A process that was killed may have left masks of
+    # an earlier run, or removed some of them, which changes the time.
+    tracked_ns = (run / RUN_RECORD).stat().st_mtime_ns
+    if final.is_dir() and final.stat().st_mtime_ns == tracked_ns:
         return
     for folder in (final, part):
         shutil.rmtree(folder, ignore_errors=True)
@@ -304,6 +305,7 @@ def _keep_masks(
         for index, name in enumerate(sequence.frame_names):
             if name in wanted:
                 _link(run / "masks" / f"{video.frame_name(index)}.png", part / f"{name}.png")
+    os.utime(part, ns=(tracked_ns, tracked_ns))
     os.replace(part, final)
 
 
