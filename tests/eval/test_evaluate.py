@@ -39,6 +39,7 @@ from vidseg.eval.anchors import ANCHORS
 from vidseg.eval.datasets import DATASETS, open_dataset
 from vidseg.eval.evaluate import evaluate
 from vidseg.eval.protocols import PROTOCOLS
+from vidseg.eval.protocols.lvos import read_unseen
 from vidseg.eval.submission import check_submission
 from vidseg.trackers.options import TrackerOptions
 
@@ -153,6 +154,30 @@ def test_a_tracker_that_finds_nothing_is_refused_before_any_sequence(
     assert "cannot find objects by itself" in told
     assert "fix: --discover-with" in told
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("name", ["davis2017", "davis2016", "sav", "ytvos2019", "mosev2", "lvosv2", "vost"])
+def test_lists_and_meta_files_may_have_been_saved_on_windows(
+    name: str, encoding: str, tmp_path: Path
+) -> None:
+    root = MAKERS[name](tmp_path / "data")
+    before = open_dataset(name, root)
+    lists = [path for path in root.rglob("*") if path.suffix in (".txt", ".json")]
+    assert lists
+    for path in lists:
+        lines = path.read_text().splitlines()
+        path.write_text("".join(f"{line}\r\n" for line in [*lines, ""]), encoding=encoding, newline="")
+    assert open_dataset(name, root) == before
+    if name == "lvosv2":
+        assert read_unseen(root / "valid") == {"bbUnseen"}
+
+
+def test_a_list_that_is_no_text_is_told(tmp_path: Path) -> None:
+    root = make_davis(tmp_path / "data")
+    (root / "ImageSets/2017/val.txt").write_bytes(b"ants\xff\n")
+    with pytest.raises(InputError, match="the list cannot be read"):
+        open_dataset("davis2017", root)
 
 
 def test_prompts_come_when_objects_do(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vidseg.errors import InputError
+from vidseg.eval.text_file import read_text
 
 
 def read_json(path: Path) -> Any:
@@ -16,7 +17,7 @@ def read_json(path: Path) -> Any:
         InputError: it is missing or no JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path))
     except FileNotFoundError:
         raise InputError("there is no such file", where=str(path)) from None
     except (OSError, ValueError, RecursionError) as error:

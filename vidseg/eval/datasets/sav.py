@@ -16,6 +16,7 @@ from vidseg.eval.datasets.contract import (
     need,
 )
 from vidseg.eval.protocols.layout import sequence_names
+from vidseg.eval.text_file import read_names
 
 SOURCE = "https://ai.meta.com/datasets/segment-anything-video"
 
@@ -34,7 +35,7 @@ def open_sav(root: Path) -> DataSet:
     )
     annotations = root / "Annotations_6fps"
     listed = next(iter(sorted(root.glob("sav_*.txt"))), None)
-    names = listed.read_text(encoding="utf-8").split() if listed else sequence_names(annotations)
+    names = read_names(listed) if listed else sequence_names(annotations)
     sequences = [_sequence(root, name) for name in names]
     part = "val" if "val" in (listed.stem if listed else root.resolve().name) else "test"
     return DataSet(

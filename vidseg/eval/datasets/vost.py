@@ -14,6 +14,7 @@ from vidseg.eval.datasets.contract import (
     mask_files,
     need,
 )
+from vidseg.eval.text_file import read_names
 
 SOURCE = "https://www.vostdataset.org"
 
@@ -27,7 +28,7 @@ def open_vost(root: Path) -> DataSet:
         source=SOURCE,
     )
     sequences = []
-    for name in (root / "ImageSets/val.txt").read_text(encoding="utf-8").split():
+    for name in read_names(root / "ImageSets/val.txt"):
         frames = frame_names_of(root / "JPEGImages" / name, data_set="VOST", source=SOURCE)
         masks = mask_files(root / "Annotations" / name)
         wanted = [path.stem for path in masks]

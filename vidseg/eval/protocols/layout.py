@@ -14,6 +14,7 @@ from typing import Any
 
 from vidseg.errors import InputError
 from vidseg.eval.protocols.contract import SequenceJob
+from vidseg.eval.text_file import read_names, read_text
 from vidseg.pipeline.run_record import FILE_NAME as RUN_RECORD
 from vidseg.pipeline.run_record import describe_video, read_record
 
@@ -128,10 +129,7 @@ def set_list(folder: Path, places: Iterable[str]) -> list[str] | None:
     for place in places:
         path = folder / "ImageSets" / place
         if path.is_file():
-            first_words = [
-                line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.split()
-            ]
-            return list(dict.fromkeys(Path(w).parent.name if "/" in w else w for w in first_words))
+            return list(dict.fromkeys(Path(w).parent.name if "/" in w else w for w in read_names(path)))
     return None
 
 
@@ -195,7 +193,7 @@ def read_meta(path: Path, *, needed_for: str) -> dict[str, Any]:
         InputError: the file is missing, or of another form.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(read_text(path))
     except FileNotFoundError:
         raise InputError(
             f"{needed_for} needs the data set's '{path.name}'",

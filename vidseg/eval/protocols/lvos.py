@@ -27,6 +27,7 @@ from vidseg.eval.protocols.contract import (
     read_pair,
 )
 from vidseg.eval.protocols.layout import mask_root, masks_of, meta_beside, prediction_root, read_meta
+from vidseg.eval.text_file import read_text
 
 STEP = 5
 
@@ -100,9 +101,9 @@ def read_unseen(folder: Path) -> set[str]:
     as_json, as_text = folder / "unseen.json", folder / "unseen_videos.txt"
     try:
         if as_json.is_file():
-            return {str(name) for name in json.loads(as_json.read_text(encoding="utf-8"))["unseen"]}
+            return {str(name) for name in json.loads(read_text(as_json))["unseen"]}
         if as_text.is_file():
-            return set(as_text.read_text(encoding="utf-8").split())
+            return set(read_text(as_text).split())
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"the list of unseen videos cannot be read ({error})", where=str(folder)) from None
     raise InputError(
