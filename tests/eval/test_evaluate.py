@@ -41,6 +41,7 @@ from vidseg.eval.evaluate import evaluate
 from vidseg.eval.protocols import PROTOCOLS
 from vidseg.eval.protocols.lvos import read_unseen
 from vidseg.eval.submission import check_submission
+from vidseg.pipeline.writers.png import write_label_png
 from vidseg.trackers.options import TrackerOptions
 
 MAKERS: dict[str, Callable[[Path], Path]] = {
@@ -178,6 +179,49 @@ def test_a_list_that_is_no_text_is_told(tmp_path: Path) -> None:
     (root / "ImageSets/2017/val.txt").write_bytes(b"ants\xff\n")
     with pytest.raises(InputError, match="the list cannot be read"):
         open_dataset("davis2017", root)
+
+
+@pytest.mark.parametrize("name", ["mose", "mosev2", "ytvos2019"])
+def test_it_is_told_which_mask_the_ground_truth_lacks(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    maker = make_youtube_vos if name == "ytvos2019" else make_mose
+    version = {"version": 2} if name == "mosev2" else {}
+    root = maker(tmp_path / "data", with_truth=True, **version)
+    assert open_dataset(name, root).truth is not None
+    last = max((root / "valid/Annotations").rglob("*.png"))
+    last.unlink()
+    out = tmp_path / "out"
+    call = ["--root", str(root), "--out", str(out), "--tracker", str(fake_yaml(tmp_path))]
+    assert cli.main(["eval", name, *call]) == 0
+    note = f"1 of 1 sequences lack masks, first '{last.parent.name}' that of frame '{last.stem}'"
+    assert note in capsys.readouterr().out
+    assert note in str(read_results(out)["card"]["notes"])
+
+
+def test_a_sequence_with_few_masks_does_not_keep_the_others_from_their_scores(tmp_path: Path) -> None:
+    root = make_davis(tmp_path / "data")
+    for path in sorted((root / "Annotations/480p/bees").iterdir())[1:]:
+        path.unlink()
+    out = tmp_path / "out"
+    assert run_eval("folder", root, out) == 0
+    results = read_results(out)
+    assert {name: set(of) for name, of in results["objects"].items()} == {"ants": {"1", "2"}, "bees": set()}
+    assert results["card"]["notes"] == ["not scored, as they have no more than two masks: bees"]
+    # Where only such sequences could be tracked, the results say so.
+    (root / "JPEGImages/480p/ants/00003.jpg").write_bytes(b"broken")
+    assert run_eval("folder", root, out, "--resume") == 3
+    assert read_results(out)["score"] is None
+
+
+def test_an_object_is_given_by_its_first_mask_where_names_are_not_padded(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    names = [str(number) for number in range(1, 12)]
+    write_frames(root / "JPEGImages/ants", names)
+    for index, frame in enumerate(names):
+        write_label_png(root / f"Annotations/ants/{frame}.png", label_map(index, (1, 2) if index else (1,)))
+    (sequence,) = open_dataset("folder", root).sequences
+    assert [(given.obj_id, given.path.stem) for given in sequence.given] == [(1, "1"), (2, "2")]
 
 
 def test_prompts_come_when_objects_do(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def score(
     chosen = build_protocol(protocol, no_skip=no_skip)
     if meta is not None and not chosen.takes_meta:
         raise InputError(f"the protocol '{protocol}' takes no meta file", hint="leave --meta out")
-    return score_folders(
+    document = score_folders(
         chosen,
         Path(gt),
         Path(pred),
@@ -62,6 +62,9 @@ def score(
         workers=workers,
         per_frame=per_frame,
     )
+    if not any(document["objects"].values()):
+        raise InputError("there is nothing to score: no sequence has an object", where=str(gt))
+    return document
 
 
 def score_folders(
@@ -105,8 +108,6 @@ def score_folders(
             on_score(job.name, score)
         for key, remark in score.remarks.items():
             remarks.setdefault(key, {})[job.name] = remark
-    if not any(objects.values()):
-        raise InputError("there is nothing to score: no sequence has an object", where=str(truth))
     document: dict[str, Any] = {"protocol": protocol.name, **protocol.choices}
     document |= {"global": protocol.total(objects), "objects": objects, **remarks}
     return without_nan(document)

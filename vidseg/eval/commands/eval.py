@@ -126,7 +126,9 @@ def run(args: argparse.Namespace) -> int:
                 for name in ("every", "discover_with")
                 if getattr(args, name) is not None
             },
-            sequences=None if args.sequences is None else args.sequences.split(","),
+            sequences=None
+            if args.sequences is None
+            else [name.strip() for name in args.sequences.split(",")],
             workers=Workers(count=args.workers, address=args.ray_address, cpus=args.cpus, gpus=args.gpus),
             resume=args.resume,
         ),
@@ -199,7 +201,8 @@ def _as_text(results: dict[str, Any], out: Path) -> str:
         lines.append(f"{build_protocol(results['protocol']).headline.key} {score}")
         lines += [f"  {key:<20}{'-' if v is None else f'{v:.4f}'}" for key, v in results["global"].items()]
     elif len(failed) < count:
-        lines.append("not scored: the ground truth is not in the data set")
+        lines.append("not scored: the ground truth is not in the data set, or not all of it")
+    lines += [f"note: {note}" for note in results["card"]["notes"]]
     if results["speed"]["frames_per_second"]:
         lines.append(f"{results['speed']['frames_per_second']:.1f} frames/s, reading and writing included")
     lines += [f"  {out / name}" for name in ("results.json", "results.csv", "report.html")]

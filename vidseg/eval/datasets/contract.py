@@ -13,7 +13,7 @@ import numpy as np
 from vidseg.errors import InputError
 from vidseg.eval.anchors import Anchor
 from vidseg.pipeline.label_png import read_label_png
-from vidseg.pipeline.read.folder import list_frames
+from vidseg.pipeline.read.folder import list_frames, natural_key
 
 
 @dataclass(frozen=True)
@@ -153,10 +153,33 @@ def check_has_all(what: str, there: Iterable[str], wanted: Iterable[str], *, whe
 
 
 def mask_files(folder: Path) -> list[Path]:
-    """The PNG files in a folder, in order of their names; none if there is no folder."""
+    """The PNG files in a folder, in the frames' order; none if there is no folder."""
     if not folder.is_dir():
         return []
-    return sorted(folder / name for name in os.listdir(folder) if name.endswith(".png") and name[0] != ".")
+    names = [name for name in os.listdir(folder) if name.endswith(".png") and name[0] != "."]
+    return [folder / name for name in sorted(names, key=lambda name: (natural_key(name[:-4]), name))]
+
+
+def truth_of(sequences: Sequence[SequenceToTrack], annotations: Path) -> tuple[bool, list[str]]:
+    """Whether every wanted frame of every sequence is annotated; where some sequences are, but not all of
+    them, a note says which one is not.
+
+    Args:
+        annotations: folder of the sequences' folders of masks.
+    """
+    missing: dict[str, set[str]] = {}
+    has_some = False
+    for sequence in sequences:
+        masks = {path.stem for path in mask_files(annotations / sequence.name)}
+        given = {sequence.frame_names[mask.frame_idx] for mask in sequence.given}
+        has_some = has_some or bool(masks - given)
+        if lacking := set(sequence.wanted) - masks:
+            missing[sequence.name] = lacking
+    if not missing:
+        return True, []
+    name, frames = next(iter(missing.items()))
+    note = f"the ground truth is incomplete: {len(missing)} of {len(sequences)} sequences lack masks, first "
+    return False, [f"{note}'{name}' that of frame '{min(frames)}'"] if has_some else []
 
 
 def first_masks(

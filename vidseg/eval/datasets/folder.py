@@ -41,8 +41,17 @@ def open_folder(root: Path) -> DataSet:
         if not given:
             raise InputError(f"'{name}' has no mask to start from", where=str(annotations / name))
         sequences.append(SequenceToTrack(name, images / name, frames, given, [path.stem for path in masks]))
-    has_truth = all(len(s.wanted) > 2 for s in sequences)
-    return DataSet("folder", root, "vos-benchmark", sequences, annotations if has_truth else None)
+    short = [s.name for s in sequences if len(s.wanted) <= 2]  # without the first and the last frame none
+    has_truth = len(short) < len(sequences)
+    notes = [f"not scored, as they have no more than two masks: {', '.join(short)}"] if short else []
+    return DataSet(
+        "folder",
+        root,
+        "vos-benchmark",
+        sequences,
+        annotations if has_truth else None,
+        notes=notes if has_truth else [],
+    )
 
 
 def open_vos_benchmark(root: Path) -> DataSet:

@@ -17,6 +17,7 @@ from vidseg.eval.datasets.contract import (
     frame_names_of,
     mask_files,
     need,
+    truth_of,
 )
 from vidseg.eval.protocols.layout import read_meta, sequence_names
 
@@ -42,7 +43,7 @@ def open_mose(version: int, root: Path) -> DataSet:
             objects = {name: [int(obj) for obj in about["objects"]] for name, about in videos.items()}
         except (KeyError, TypeError, ValueError):
             raise InputError("meta.json does not list every video's objects", where=str(root)) from None
-    sequences, has_truth = [], True
+    sequences = []
     for name, ids in objects.items():
         frames = frame_names_of(root / "JPEGImages" / name, data_set=title, source=SOURCE)
         masks = mask_files(root / "Annotations" / name)
@@ -50,8 +51,8 @@ def open_mose(version: int, root: Path) -> DataSet:
         given = first_masks(masks, frames, only=ids)
         if not given:
             raise InputError(f"'{name}' has no mask to start from", where=str(root / "Annotations" / name))
-        has_truth = has_truth and len(masks) == len(frames)
         sequences.append(SequenceToTrack(name, root / "JPEGImages" / name, frames, given, frames))
+    has_truth, notes = truth_of(sequences, root / "Annotations")
     return DataSet(
         "mose" if version == 1 else "mosev2",
         root,
@@ -61,6 +62,7 @@ def open_mose(version: int, root: Path) -> DataSet:
         meta=root / "meta.json" if version == 2 else None,
         published=ANCHORS["mose" if version == 1 else "mosev2"],
         submission=Submission(server="CodaLab 10703" if version == 1 else "Codabench 10062"),
+        notes=notes,
     )
 
 

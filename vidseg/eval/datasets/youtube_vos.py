@@ -19,6 +19,7 @@ from vidseg.eval.datasets.contract import (
     frame_names_of,
     mask_files,
     need,
+    truth_of,
 )
 from vidseg.eval.protocols.layout import read_meta
 
@@ -44,7 +45,9 @@ def open_youtube_vos(year: int, root: Path) -> DataSet:
     images = (all_frames or root) / "JPEGImages"
     videos = read_meta(root / "meta.json", needed_for=title)
     sequences = [_sequence(root, images, name, about, title) for name, about in videos.items()]
-    has_truth = all(len(mask_files(root / "Annotations" / s.name)) >= len(s.wanted) for s in sequences)
+    has_truth, notes = truth_of(sequences, root / "Annotations")
+    if all_frames is None:
+        notes.append("tracked on every fifth frame: there is no valid_all_frames")
     servers = {2018: "CodaLab 7685 (was 19544)", 2019: "CodaLab 6066 (was 20127)"}
     return DataSet(
         f"ytvos{year}",
@@ -55,7 +58,7 @@ def open_youtube_vos(year: int, root: Path) -> DataSet:
         meta=root / "meta.json",
         submission=Submission("Annotations", servers[year]),
         published=ANCHORS[f"ytvos{year}"],
-        notes=[] if all_frames else ["tracked on every fifth frame: there is no valid_all_frames"],
+        notes=notes,
     )
 
 
