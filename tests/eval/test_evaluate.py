@@ -36,6 +36,7 @@ from support.trackers import fake_yaml
 from vidseg import cli
 from vidseg.errors import InputError
 from vidseg.eval.anchors import ANCHORS
+from vidseg.eval.compare import compare
 from vidseg.eval.datasets import DATASETS, open_dataset
 from vidseg.eval.evaluate import evaluate
 from vidseg.eval.protocols import PROTOCOLS
@@ -613,9 +614,32 @@ def test_compare_tells_a_clear_difference_from_none(
     assert low < comparison["difference"] < high
     assert not comparison["is_clear"]
     assert cli.main(["eval", "compare", str(a), str(noisy)]) == 0
-    assert "no clear difference" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "no clear difference" in text
+    assert text.startswith(f"A: {a} (a)\nB: {noisy} (noisy)\n")
     assert cli.main(["eval", "compare", str(a)]) == 2
     assert cli.main(["eval", "compare", str(a), str(tmp_path)]) == 2
+    # Of few sequences all may point the same way by chance.
+    for out in (a, better):
+        document = read_results(out)
+        document["objects"] = {name: document["objects"][name] for name in names[:5]}
+        (out / "results.json").write_text(json.dumps(document))
+    assert not compare(a, better)["is_clear"]
+    capsys.readouterr()
+    assert cli.main(["eval", "compare", str(a), str(better)]) == 0
+    assert "too few to tell" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "objects", ["[1]", '{"ants": {"1": {}}}', '{"ants": {"1": {"J_mean": null, "F_mean": 1}}}', '{"ants": 3}']
+)
+def test_compare_refuses_results_without_scores(
+    objects: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = '{"dataset": "davis2017", "protocol": "davis2017", "card": {"tracker": "a"}, "objects": '
+    (tmp_path / "results.json").write_text(f"{start}{objects}}}")
+    assert cli.main(["eval", "compare", str(tmp_path), str(tmp_path)]) == 2
+    assert "has not J_mean and F_mean of every object" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Sequence
@@ -339,6 +340,25 @@ def test_score_prints_a_table_or_json(tmp_path: Path, capsys: pytest.CaptureFixt
     assert json.loads(capsys.readouterr().out)["global"]["J&F-Mean"] == 1
     assert cli.main([*arguments, "--json", str(tmp_path / "no/such/folder.json")]) == 2
     assert cli.main([*arguments, "--workers", "0"]) == 2
+
+
+def test_scores_are_shown_even_if_their_file_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for side in ("gt", "pred"):
+        write_sequence(tmp_path / side / "a", [square(1)] * 5)
+    call = ["score", "davis2017", "--gt", str(tmp_path / "gt"), "--pred", str(tmp_path / "pred"), "--json"]
+    assert cli.main([*call, str(tmp_path)]) == 2  # before anything is scored
+    assert "is a folder" in capsys.readouterr().err
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("vidseg.pipeline.atomic.write_bytes", full)
+    assert cli.main([*call, str(tmp_path / "s.json")]) == 1
+    printed = capsys.readouterr()
+    assert "J&F-Mean            1.0000" in printed.out
+    assert "the disk is full" in printed.err
 
 
 @pytest.mark.parametrize("run", ["a", "."])

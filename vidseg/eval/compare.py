@@ -17,6 +17,9 @@ RESAMPLES = 10_000
 """How often sequences are drawn."""
 CONFIDENCE = 0.95
 """Share of the draws that the interval holds."""
+FEWEST = 6
+"""How many sequences a clear difference takes: by chance alone, all of five point the same way in one case of
+16, which is more than the interval leaves out."""
 
 
 def compare(one: Path, other: Path, *, seed: int = 0) -> dict[str, Any]:
@@ -41,7 +44,7 @@ def compare(one: Path, other: Path, *, seed: int = 0) -> dict[str, Any]:
         if a[key] != b[key]:
             raise InputError(f"the evaluations are of another {key}: {a[key]} and {b[key]}")
     headline = build_protocol(a["protocol"]).headline
-    values = [_object_values(results, headline) for results in (a, b)]
+    values = [_object_values(results, headline, path) for results, path in ((a, one), (b, other))]
     names = [name for name in values[0] if name in values[1]]
     if not names:
         raise InputError("the evaluations have no scored sequence in common", where=f"{one}, {other}")
@@ -66,7 +69,7 @@ def compare(one: Path, other: Path, *, seed: int = 0) -> dict[str, Any]:
         "interval": [float(low), float(high)],
         "confidence": CONFIDENCE,
         "share_of_draws_above_0": float((resampled > 0).mean()),
-        "is_clear": bool(low > 0 or high < 0),
+        "is_clear": bool(len(names) >= FEWEST and (low > 0 or high < 0)),
         "sequences": {
             name: {
                 "mean": [float(values[run][name].mean()) for run in (0, 1)],
@@ -99,9 +102,13 @@ def read_results(out: Path) -> dict[str, Any]:
 
 def as_text(comparison: dict[str, Any]) -> str:
     """The comparison as text for terminals."""
-    a, b = (run["tracker"] for run in comparison["runs"])
     width = max(8, *map(len, comparison["sequences"]))
-    lines = [f"{'sequence':<{width}} {a[:12]:>12} {b[:12]:>12} {'difference':>11}"]
+    # Trackers often share a name, or its beginning, so the columns have letters.
+    lines = [
+        f"{letter}: {run['out']} ({run['tracker']})"
+        for letter, run in zip("AB", comparison["runs"], strict=True)
+    ]
+    lines += ["", f"{'sequence':<{width}} {'A':>12} {'B':>12} {'B - A':>11}"]
     by_difference = sorted(comparison["sequences"].items(), key=lambda item: item[1]["difference"])
     lines += [
         f"{name:<{width}} {of['mean'][0]:12.1f} {of['mean'][1]:12.1f} {of['difference']:+11.1f}"
@@ -110,6 +117,8 @@ def as_text(comparison: dict[str, Any]) -> str:
     low, high = comparison["interval"]
     mean_a, mean_b = comparison["mean"]
     verdict = "a clear difference" if comparison["is_clear"] else "no clear difference"
+    if comparison["common_sequences"] < FEWEST:
+        verdict = f"too few to tell, it takes {FEWEST}"
     lines += [
         "",
         f"{comparison['measure']} over all objects: {mean_a:.2f} and {mean_b:.2f}, "
@@ -122,10 +131,16 @@ def as_text(comparison: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _object_values(results: dict[str, Any], headline: Headline) -> dict[str, npt.NDArray[np.float64]]:
+def _object_values(
+    results: dict[str, Any], headline: Headline, out: Path
+) -> dict[str, npt.NDArray[np.float64]]:
     """Sequence -> the main measure of each of its objects, in percent."""
-    return {
-        name: np.array([headline.of_object(of) for of in objects.values()])
-        for name, objects in results["objects"].items()
-        if objects
-    }
+    try:
+        return {
+            name: np.array([headline.of_object(of) for of in objects.values()])
+            for name, objects in results["objects"].items()
+            if objects
+        }
+    except (KeyError, TypeError, AttributeError):
+        keys = " and ".join(headline.object_keys)
+        raise InputError(f"results.json has not {keys} of every object", where=str(out)) from None

@@ -44,8 +44,11 @@ def run(args: argparse.Namespace) -> int:
 
     if args.workers < 1:
         raise InputError(f"--workers {args.workers}", hint="give 1 or more")
-    if args.json not in (None, "-") and not Path(args.json).absolute().parent.is_dir():
-        raise InputError(f"there is no folder for --json '{args.json}'")
+    if args.json not in (None, "-"):
+        if not Path(args.json).absolute().parent.is_dir():
+            raise InputError(f"there is no folder for --json '{args.json}'")
+        if Path(args.json).is_dir():
+            raise InputError(f"--json '{args.json}' is a folder", hint="give the name of a file")
     document = score(
         args.protocol,
         args.gt,
@@ -58,9 +61,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json == "-":
         print(json.dumps(document, indent=2, allow_nan=False))
         return 0
+    print(as_text(document))
     if args.json is not None:
         write_json(Path(args.json), document)
-    print(as_text(document))
     return 0
 
 
