@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import sys
 import types
@@ -139,6 +141,43 @@ def test_a_failed_picture_takes_no_other_down_and_is_tried_again(
     assert resumed["global"] == whole["global"]
     assert cli.main([*call[:-1], "centre", "--resume"]) == 2
     assert "another prompts" in capsys.readouterr().err
+
+
+def test_whatever_is_wrong_with_a_picture_the_others_count(
+    coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(coco, root)
+    broken = root / "val2017" / "000000000011.png"
+    content = broken.read_bytes()
+    broken.write_bytes(content[:60] + content[64:])  # Pillow finds a broken chunk: SyntaxError
+    path = root / "annotations/instances_val2017.json"
+    document = json.loads(path.read_text(encoding="ascii"))
+    of_picture = [a for a in document["annotations"] if a["image_id"] == 12]
+    of_picture[0]["segmentation"] = [["a", "b"]]
+    path.write_text(json.dumps(document), encoding="ascii")
+    call = ["eval", "coco-prompts", "--root", str(root), "--out", str(tmp_path / "out"), "--prompts", "box"]
+    assert cli.main(call) == 3
+    told = capsys.readouterr()
+    assert "the picture cannot be read" in told.err
+    assert "the picture 12 could not be evaluated" in told.err
+    assert "1 pictures done, 2 failed" in told.out
+
+
+def test_a_full_disk_takes_no_picture_that_is_done(
+    coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = ["eval", "coco-prompts", "--root", str(coco), "--out", str(tmp_path), "--prompts", "box"]
+    assert cli.main([*call, "--limit", "1"]) == 0
+    before = (tmp_path / "pictures.jsonl").read_bytes()
+
+    def full(file: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(Path, "write_text", lambda path, *_, **__: path.write_bytes(b"") and full(0))
+    assert cli.main([*call, "--limit", "1", "--resume"]) == 1
+    assert (tmp_path / "pictures.jsonl").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ class AnnotatedPictures:
         try:
             with Image.open(path) as opened:
                 picture = np.array(opened.convert("RGB"))
-        except (OSError, ValueError) as error:
+        except Exception as error:  # on damaged files Pillow may raise anything
             raise InputError(f"the picture cannot be read ({error})", where=str(path)) from None
         if picture.shape[:2] != (image["height"], image["width"]):
             height, width = picture.shape[:2]

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vidseg.errors import InputError, VidsegError
+from vidseg.errors import InputError, VidsegError, one_line
 from vidseg.eval.evaluation_folder import RESULTS, about_before, check_folder, claim
 from vidseg.eval.images.coco import AnnotatedPictures, open_pictures
 from vidseg.eval.images.detected import average_precision, masks_of_picture, read_detections
@@ -23,7 +23,8 @@ from vidseg.eval.images.names import COCO_DETECTIONS, COCO_PROMPTS
 from vidseg.eval.images.prompted import PROMPTS, ious_of_picture, mean_ious
 from vidseg.eval.images.published import published_of
 from vidseg.eval.scoring import without_nan
-from vidseg.pipeline.atomic import write_json
+from vidseg.out_of_memory import explained
+from vidseg.pipeline.atomic import write_bytes, write_json
 from vidseg.pipeline.machine import machine, versions
 from vidseg.trackers.options import TrackerOptions
 
@@ -157,7 +158,7 @@ def _lines(
     kept = _whole_lines(path)
     # Failed pictures are tried again; their old lines would stand beside the new ones.
     text = "".join(json.dumps(line) + "\n" for line in kept.values())
-    path.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode())
     with open(path, "a", encoding="utf-8") as file:
         for image in images:
             line = kept.get(image["id"])
@@ -180,9 +181,15 @@ def _evaluated(
         encoded = time.perf_counter()
         line["answer"] = answer(embedding, image["id"])
         line["ms"] = {"encode": 1000 * (encoded - began), "answer": 1000 * (time.perf_counter() - encoded)}
-    except VidsegError as error:
-        line["error"] = str(error)
+    except Exception as raised:  # whatever is wrong with this picture, the others count
+        error = explained(raised) or raised
+        line["error"] = str(error) if isinstance(error, VidsegError) else _told(error, image)
     return line
+
+
+def _told(error: Exception, image: dict[str, Any]) -> str:
+    reason = one_line(" ".join(str(error).split()))
+    return f"the picture {image['id']!r} could not be evaluated ({type(error).__name__}: {reason})"
 
 
 def _whole_lines(path: Path) -> dict[int, dict[str, Any]]:
