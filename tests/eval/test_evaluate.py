@@ -41,6 +41,7 @@ from vidseg.eval.datasets import DATASETS, open_dataset
 from vidseg.eval.evaluate import evaluate
 from vidseg.eval.protocols import PROTOCOLS
 from vidseg.eval.protocols.lvos import read_unseen
+from vidseg.eval.scoring import score_folders
 from vidseg.eval.submission import check_submission
 from vidseg.pipeline.writers.png import write_label_png
 from vidseg.trackers.options import TrackerOptions
@@ -173,6 +174,11 @@ def test_lists_and_meta_files_may_have_been_saved_on_windows(
     assert open_dataset(name, root) == before
     if name == "lvosv2":
         assert read_unseen(root / "valid") == {"bbUnseen"}
+
+
+def test_names_in_a_list_may_have_spaces(tmp_path: Path) -> None:
+    root = make_davis(tmp_path / "data", sequences=("red ants", "bees"))
+    assert [s.name for s in open_dataset("davis2017", root).sequences] == ["red ants", "bees"]
 
 
 def test_a_list_that_is_no_text_is_told(tmp_path: Path) -> None:
@@ -457,6 +463,57 @@ def test_a_failed_sequence_is_told_and_the_others_go_on(
     assert run_eval("davis2017", root, out, "--resume") == 0
     assert (out / "runs/bees/run.json").stat().st_mtime_ns == before
     assert read_results(out)["submission"] == "submission.zip"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_sequence_that_cannot_be_scored_leaves_the_others_their_scores(
+    workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_davis(tmp_path / "data")
+    damaged = root / "Annotations/480p/ants/00003.png"
+    whole = damaged.read_bytes()
+    Image.open(damaged).convert("RGB").save(damaged)
+    out = tmp_path / "out"
+    if workers:
+        monkeypatch.setattr(
+            "vidseg.eval.evaluate.score_folders", partial(score_folders_of_two_processes, score_folders)
+        )
+    assert run_eval("davis2017", root, out) == 3
+    assert f"ants: failed, the mask is a picture of mode RGB, not a label map ({damaged})" in (
+        capsys.readouterr().err
+    )
+    results = read_results(out)
+    assert results["sequences"]["ants"]["status"] == "failed"
+    assert set(results["objects"]) == {"bees"}
+    assert results["submission"] is None
+    assert not (out / "frames/ants.json").exists()
+    assert f"({damaged})" in (out / "report.html").read_text()
+    damaged.write_bytes(whole)
+    assert run_eval("davis2017", root, out, "--resume") == 0
+    assert set(read_results(out)["objects"]) == {"ants", "bees"}
+
+
+def score_folders_of_two_processes(scored: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    return scored(*args, **{**options, "workers": 2})
+
+
+def test_an_evaluation_without_any_score_says_so(tmp_path: Path) -> None:
+    root = make_sav(tmp_path / "data")
+    for path in (root / "Annotations_6fps/sav_000001/000").glob("0000[48].png"):
+        write_label_png(path, np.zeros(SIZE_HW, np.uint8))
+    assert run_eval("sav", root, tmp_path / "out") == 3
+    results = read_results(tmp_path / "out")
+    assert "on none of its scored frames" in results["sequences"]["sav_000001"]["error"]
+    assert results["score"] is None
+    assert "nothing is scored" in (tmp_path / "out/report.html").read_text()
+
+
+def test_a_video_of_mosev2_that_its_meta_file_does_not_know_is_passed_by(tmp_path: Path) -> None:
+    root = make_mose(tmp_path / "data", version=2, with_truth=True)
+    for kind in ("JPEGImages", "Annotations"):
+        shutil.copytree(root / "valid" / kind / "0e8a6b63", root / "valid" / kind / "other")
+    assert run_eval("mosev2", root, tmp_path / "out") == 0
+    assert set(read_results(tmp_path / "out")["objects"]) == {"0e8a6b63"}
 
 
 def test_resume_refuses_another_tracker_and_another_folder(

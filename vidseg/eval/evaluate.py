@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vidseg.errors import InputError, VidsegError
+from vidseg.errors import InputError, VidsegError, one_line
 from vidseg.eval.datasets import open_dataset
 from vidseg.eval.datasets.contract import DataSet
 from vidseg.eval.evaluation_folder import RESULTS, about_before, check_folder, claim
@@ -78,7 +78,7 @@ def evaluate(
         root: the data set's folder, as downloaded.
         asked: which tracker; the default one where it is not given.
         out: the folder of the results.
-        on_outcome: is told of every sequence when it is tracked.
+        on_outcome: is told of every sequence when it is tracked, and again where its scoring fails.
 
     Returns:
         What `results.json` holds. "status" is "done", or "some failed": failed sequences are left out of
@@ -103,12 +103,20 @@ def evaluate(
         workers=options.workers,
         on_outcome=on_outcome,
     )
-    done = [s.name for s in data.sequences if outcomes[s.name].status == "done"]
+    tracked = [s.name for s in data.sequences if outcomes[s.name].status == "done"]
+
+    def refuse(name: str, error: VidsegError) -> None:
+        reason = one_line(error.message + (f" ({error.where})" if error.where else ""))
+        outcomes[name] = replace(outcomes[name], status="failed", error=reason)
+        on_outcome(outcomes[name])
+
+    scores = _scores(data, out, tracked, min(options.workers.count, os.cpu_count() or 1), refuse)
+    done = [name for name in tracked if outcomes[name].status == "done"]
     results = {
         "dataset": data.name,
         "protocol": data.protocol,
         "status": "done" if len(done) == len(data.sequences) else "some failed",
-        **_scores(data, out, done, min(options.workers.count, os.cpu_count() or 1)),
+        **scores,
         "sequences": {name: _facts_of(outcomes[name]) for name in (s.name for s in data.sequences)},
         "speed": _speed([outcomes[name] for name in done]),
         "card": {
@@ -215,15 +223,20 @@ def _tracker_facts(out: Path, done: list[str]) -> dict[str, Any]:
     return facts
 
 
-def _scores(data: DataSet, out: Path, done: list[str], workers: int) -> dict[str, Any]:
-    """`global`, `objects` and `score`; empty if the ground truth is not public."""
-    if data.truth is None or not done:
+def _scores(
+    data: DataSet, out: Path, tracked: list[str], workers: int, refuse: Callable[[str, VidsegError], None]
+) -> dict[str, Any]:
+    """`global`, `objects` and `score`; empty if the ground truth is not public.
+
+    Args:
+        refuse: is told of every sequence that the official program would refuse.
+    """
+    if data.truth is None or not tracked:
         return {"global": None, "objects": {}, "score": None}
     frames = out / FRAMES
     frames.mkdir(exist_ok=True)
     for path in frames.glob("*.json"):
-        if path.stem not in done:
-            path.unlink()  # an earlier call scored it, and it has failed since
+        path.unlink()  # an earlier call scored it, and it may fail now
 
     def keep_frames(name: str, score: SequenceScore) -> None:
         values = {obj: {"frames": of.frames, **of.per_frame} for obj, of in score.objects.items()}
@@ -236,9 +249,12 @@ def _scores(data: DataSet, out: Path, done: list[str], workers: int) -> dict[str
         out / MASKS,
         meta=data.meta,
         workers=workers,
-        only=done,
+        only=tracked,
         on_score=keep_frames,
+        on_refused=refuse,
     )
+    if not document["objects"]:
+        return {"global": None, "objects": {}, "score": None}
     return {
         "global": document["global"],
         "objects": document["objects"],

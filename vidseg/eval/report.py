@@ -75,7 +75,7 @@ def write_report(data: DataSet, results: dict[str, Any], out: Path) -> None:
 def _headline(data: DataSet, results: dict[str, Any]) -> str:
     if results["global"] is None:
         failed = all(of["status"] == "failed" for of in results["sequences"].values())
-        why = "No sequence was tracked" if failed else "The ground truth is not here"
+        why = "No sequence could be tracked and scored" if failed else "The ground truth is not here"
         return f"<p>{why}: nothing is scored.</p>"
     name = build_protocol(data.protocol).headline.key
     rest = "".join(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vidseg import plugins
-from vidseg.errors import InputError
+from vidseg.errors import InputError, VidsegError
 from vidseg.eval.protocols import build_protocol
 from vidseg.eval.protocols.contract import ScoringProtocol, SequenceJob, SequenceScore
 from vidseg.eval.protocols.layout import is_run, sequence_of_run
@@ -77,6 +77,7 @@ def score_folders(
     per_frame: bool = False,
     only: Collection[str] | None = None,
     on_score: Callable[[str, SequenceScore], None] | None = None,
+    on_refused: Callable[[str, VidsegError], None] | None = None,
 ) -> dict[str, Any]:
     """Score folders of masks.
 
@@ -87,6 +88,8 @@ def score_folders(
         per_frame: whether to return the values of every frame, too.
         only: names of the only sequences to score; None: all.
         on_score: called with the score of every sequence when it is done.
+        on_refused: called with the error of every sequence that the official program would refuse, which is
+            then left out; None: the first one ends it.
 
     Returns:
         `{"protocol": ..., "global": {...}, "objects": {sequence: {object: {...}}}}` with the official
@@ -101,6 +104,12 @@ def score_folders(
     objects: dict[str, Any] = {job.name: {} for job in jobs}
     remarks: dict[str, Any] = {}
     for job, score in score_jobs(protocol, jobs, workers):
+        if isinstance(score, VidsegError):
+            if on_refused is None:
+                raise score
+            del objects[job.name]
+            on_refused(job.name, score)
+            continue
         objects[job.name] = {
             name: {**of.values, **(of.per_frame if per_frame else {})} for name, of in score.objects.items()
         }
@@ -115,27 +124,34 @@ def score_folders(
 
 def score_jobs(
     protocol: ScoringProtocol, jobs: list[SequenceJob], workers: int = 1
-) -> Iterator[tuple[SequenceJob, SequenceScore]]:
-    """The jobs with their scores, in order of completion; the first error ends it."""
+) -> Iterator[tuple[SequenceJob, SequenceScore | VidsegError]]:
+    """The jobs in order of completion: with their scores, or with why the official program refuses them."""
     if workers <= 1 or len(jobs) <= 1:
         _prepare_process()
         for job in jobs:
-            yield job, protocol.score(job)
+            yield job, _score_or_error(protocol, job)
         return
     waiting = sorted(jobs, key=lambda job: len(job.frames))  # longest last, as jobs are taken from the end
-    running: dict[Future[SequenceScore], SequenceJob] = {}
+    running: dict[Future[SequenceScore | VidsegError], SequenceJob] = {}
     with _pool(min(workers, len(jobs))) as pool:
         try:
             while waiting or running:
                 while waiting and len(running) < workers * QUEUED_A_WORKER:
                     job = waiting.pop()
-                    running[pool.submit(protocol.score, job)] = job
+                    running[pool.submit(_score_or_error, protocol, job)] = job
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield running.pop(future), future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _score_or_error(protocol: ScoringProtocol, job: SequenceJob) -> SequenceScore | VidsegError:
+    try:
+        return protocol.score(job)
+    except VidsegError as error:
+        return error
 
 
 def without_nan(value: Any) -> Any:

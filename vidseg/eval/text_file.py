@@ -22,7 +22,7 @@ def read_text(path: Path) -> str:
 
 
 def read_names(path: Path) -> list[str]:
-    """The first words of the lines of a list, each once; empty lines are passed by.
+    """The lines of a list, each once, without the space around them; empty lines are passed by.
 
     Raises:
         InputError: the list cannot be read.
@@ -31,4 +31,4 @@ def read_names(path: Path) -> list[str]:
         lines = read_text(path).splitlines()
     except (OSError, ValueError) as error:
         raise InputError(f"the list cannot be read ({error})", where=str(path)) from None
-    return list(dict.fromkeys(line.split()[0] for line in lines if line.split()))
+    return list(dict.fromkeys(line.strip() for line in lines if line.strip()))

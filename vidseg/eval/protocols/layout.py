@@ -129,7 +129,9 @@ def set_list(folder: Path, places: Iterable[str]) -> list[str] | None:
     for place in places:
         path = folder / "ImageSets" / place
         if path.is_file():
-            return list(dict.fromkeys(Path(w).parent.name if "/" in w else w for w in read_names(path)))
+            lines = read_names(path)
+            names = (Path(line.split()[0]).parent.name if "/" in line else line for line in lines)
+            return list(dict.fromkeys(names))
     return None
 
 

@@ -62,7 +62,7 @@ class Mosev2(ScoringProtocol):
         objects = {name: [str(obj) for obj in about["objects"]] for name, about in videos.items()}
         root = mask_root(truth, "--gt")
         names = sequence_names(root)
-        unknown = [name for name in names if name not in objects]
+        unknown = [name for name in names if name not in objects and (only is None or name in only)]
         if unknown:
             raise InputError(f"the meta file does not know the video '{unknown[0]}'", where=str(meta))
         return jobs_of_folders(root, _predicted(prediction, names), names, only=only, about=objects)
