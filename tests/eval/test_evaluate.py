@@ -35,6 +35,7 @@ from support.made_datasets import (
 from support.trackers import fake_yaml
 from vidseg import cli
 from vidseg.errors import InputError
+from vidseg.eval import tracking
 from vidseg.eval.anchors import ANCHORS
 from vidseg.eval.compare import compare
 from vidseg.eval.datasets import DATASETS, open_dataset
@@ -129,6 +130,8 @@ def test_sav_stands_beside_the_published_figures_of_its_part(tmp_path: Path) -> 
     assert open_dataset("sav", root).published == ANCHORS["sav-val"]
     listed.rename(root / "sav_test.txt")
     assert open_dataset("sav", root).published == ANCHORS["sav-test"]
+    (root / "sav_test.txt").rename(root / "sav_mine.txt")
+    assert open_dataset("sav", root).published == []
 
 
 def test_unsupervised_davis_is_known_by_its_own_masks(tmp_path: Path) -> None:
@@ -356,6 +359,22 @@ def test_frames_that_were_changed_are_tracked_anew(tmp_path: Path) -> None:
     Image.new("RGB", SIZE_HW[::-1], "red").save(root / "JPEGImages/480p/ants/00003.jpg")
     assert run_eval("davis2017", root, out, "--resume") == 0
     assert (out / "masks/ants/00005.png").read_bytes() != before
+
+
+def test_masks_that_cannot_be_kept_fail_their_sequence_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tracking._keep_masks
+
+    def keep(sequence: Any, *args: Any, **more: Any) -> None:
+        if sequence.name == "ants":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        kept(sequence, *args, **more)
+
+    monkeypatch.setattr(tracking, "_keep_masks", keep)
+    assert run_eval("davis2017", make_davis(tmp_path / "data"), tmp_path / "out") == 3
+    assert "ants: failed, the disk is full" in capsys.readouterr().err
+    assert set(read_results(tmp_path / "out")["objects"]) == {"bees"}
 
 
 def masks_in(out: Path) -> dict[Path, bytes]:

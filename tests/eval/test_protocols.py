@@ -14,9 +14,10 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from support.dying_protocol import DyingProtocol
 from support.made_datasets import make_davis, make_lvos, make_mose, make_sav, make_youtube_vos
 from vidseg import cli
-from vidseg.errors import InputError
+from vidseg.errors import InputError, RunError
 from vidseg.eval.protocols import PROTOCOLS, build_protocol
 from vidseg.eval.scoring import score_folders
 from vidseg.pipeline import run_record
@@ -82,6 +83,14 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
     root = make_davis(tmp_path / "data", sequences=("a", "b", "c"))
     one, three = (score("davis2017", root, root, per_frame=True, workers=n) for n in (1, 3))
     assert one == three
+
+
+def test_a_process_that_dies_is_told(tmp_path: Path) -> None:
+    for name in "ab":
+        write_sequence(tmp_path / "gt" / name, [square()] * 4)
+        write_sequence(tmp_path / "pred" / name, [square()] * 4)
+    with pytest.raises(RunError, match="ended before it answered"):
+        score_folders(DyingProtocol(), tmp_path / "gt", tmp_path / "pred", workers=2)
 
 
 def test_davis_gives_a_gap_in_the_ids_an_object_of_its_own(tmp_path: Path) -> None:

@@ -6,12 +6,13 @@ import math
 import multiprocessing
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from vidseg import plugins
-from vidseg.errors import InputError, VidsegError
+from vidseg.errors import InputError, RunError, VidsegError
 from vidseg.eval.protocols import build_protocol
 from vidseg.eval.protocols.contract import ScoringProtocol, SequenceJob, SequenceScore
 from vidseg.eval.protocols.layout import is_run, sequence_of_run
@@ -125,7 +126,11 @@ def score_folders(
 def score_jobs(
     protocol: ScoringProtocol, jobs: list[SequenceJob], workers: int = 1
 ) -> Iterator[tuple[SequenceJob, SequenceScore | VidsegError]]:
-    """The jobs in order of completion: with their scores, or with why the official program refuses them."""
+    """The jobs in order of completion: with their scores, or with why the official program refuses them.
+
+    Raises:
+        RunError: a process ended before it answered.
+    """
     if workers <= 1 or len(jobs) <= 1:
         _prepare_process()
         for job in jobs:
@@ -142,6 +147,11 @@ def score_jobs(
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield running.pop(future), future.result()
+        except BrokenProcessPool:
+            raise RunError(
+                "a process that scores ended before it answered; memory may have run out",
+                hint="run it again with fewer --workers",
+            ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from vidseg import disk_errors
 from vidseg.errors import InputError, VidsegError, one_line
 from vidseg.eval.datasets.contract import DataSet, GivenMask, SequenceToTrack
 from vidseg.eval.proposals import write_proposals
@@ -101,7 +102,8 @@ class SequenceStage(batch.TrackingStage):
                 has_mask_per_object=self.has_mask_per_object,
                 max_proposals=self.max_proposals,
             )
-        except (VidsegError, OSError) as error:  # most likely the disk is full
+        except (VidsegError, OSError) as raised:  # most likely the disk is full
+            error = disk_errors.explained(raised) or raised
             reason = one_line(error.message if isinstance(error, VidsegError) else str(error))
             return replace(outcome, status="failed", kind=type(error).__name__, reason=reason)
         return outcome

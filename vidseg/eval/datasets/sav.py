@@ -37,9 +37,15 @@ def open_sav(root: Path) -> DataSet:
     listed = next(iter(sorted(root.glob("sav_*.txt"))), None)
     names = read_names(listed) if listed else sequence_names(annotations)
     sequences = [_sequence(root, name) for name in names]
-    part = "val" if "val" in (listed.stem if listed else root.resolve().name) else "test"
+    part = (listed.stem if listed else root.resolve().name).removeprefix("sav_")
     return DataSet(
-        "sav", root, "sav", sequences, annotations, has_mask_per_object=True, published=ANCHORS[f"sav-{part}"]
+        "sav",
+        root,
+        "sav",
+        sequences,
+        annotations,
+        has_mask_per_object=True,
+        published=ANCHORS.get(f"sav-{part}", []),  # there are none of a part of one's own
     )
 
 
