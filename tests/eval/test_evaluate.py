@@ -234,6 +234,16 @@ def test_an_object_is_given_by_its_first_mask_where_names_are_not_padded(tmp_pat
     assert [(given.obj_id, given.path.stem) for given in sequence.given] == [(1, "1"), (2, "2")]
 
 
+def test_scores_of_random_weights_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, out = make_davis(tmp_path / "data", sequences=("ants",)), tmp_path / "out"
+    for path in (*root.rglob("00003.*"), *root.rglob("00004.*"), *root.rglob("00005.*")):
+        path.unlink()
+    call = ["eval", "davis2017", "--root", str(root), "--out", str(out), "--device", "cpu"]
+    assert cli.main([*call, "--tracker", "vidseg-nano", "--allow-random-weights"]) == 0
+    assert "note: random weights: the scores mean nothing" in capsys.readouterr().out
+    assert "random weights: the scores mean nothing" in (out / "report.html").read_text()
+
+
 def test_prompts_come_when_objects_do(tmp_path: Path) -> None:
     data = open_dataset("ytvos2018", make_youtube_vos(tmp_path / "y"))
     assert [(g.obj_id, g.frame_idx) for g in data.sequences[0].given] == [(2, 0), (4, 1)]

@@ -121,8 +121,8 @@ def evaluate(
         "speed": _speed([outcomes[name] for name in done]),
         "card": {
             **about,
-            "tracker_facts": _tracker_facts(out, done),
-            "notes": data.notes,
+            "tracker_facts": (facts := _tracker_facts(out, done)),
+            "notes": [*data.notes, *_notes(asked, facts)],
             "versions": versions(),
             "machine": machine(),
         },
@@ -191,6 +191,12 @@ def _about(data: DataSet, asked: TrackerOptions, options: EvaluationOptions) -> 
     }
     result: dict[str, Any] = json.loads(json.dumps(about))
     return result
+
+
+def _notes(asked: TrackerOptions, facts: Mapping[str, Any]) -> list[str]:
+    """What readers of the scores should know of the tracker."""
+    is_random = asked.allow_random_weights and asked.weights is None and facts.get("parameters")
+    return ["random weights: the scores mean nothing"] if is_random else []
 
 
 def _discover(data: DataSet, options: EvaluationOptions) -> dict[str, Any] | None:
