@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from pycocotools import mask as rle
 from vidseg import cli
 from vidseg.errors import InputError
 from vidseg.eval.protocols import build_protocol
-from vidseg.eval.scoring import score_folders
+from vidseg.eval.scoring import score, score_folders
+from vidseg.pipeline.writers.rle import encode_rle
 
 HEIGHT, WIDTH, LENGTH = 300, 400, 5
 CATEGORIES = [{"id": 3, "name": "cup"}, {"id": 8, "name": "dog"}, {"id": 9, "name": "never seen"}]
@@ -139,6 +141,9 @@ def test_a_truth_with_scores_is_perfect(tmp_path: Path, capsys: pytest.CaptureFi
         ({"video_id": 77}, "video 77"),
         ({"segmentations": [None]}, "not as many segmentations"),
         ({"score": None}, "score"),
+        ({"score": "high"}, "the score 'high' is no number"),
+        ({"score": math.nan}, "the score nan is no number"),
+        ({"video_id": [1]}, "is not in the ground truth"),
     ],
 )
 def test_results_that_do_not_fit_are_told_with_their_place(
@@ -151,3 +156,46 @@ def test_results_that_do_not_fit_are_told_with_their_place(
     with pytest.raises(InputError, match=message) as error:
         score_folders(build_protocol("ytvis"), gt, pred)
     assert "track 4" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        ("zz", "the mask cannot be read"),
+        ({"size": [4, 4]}, "the mask cannot be read"),
+        (encode_rle(np.ones((3, 5), bool)), "the mask is 5x3, its video"),
+    ],
+)
+def test_masks_that_do_not_fit_are_told_with_their_frame(mask: Any, message: str, tmp_path: Path) -> None:
+    gt, pred = write_set(tmp_path, 3)
+    found = json.loads(pred.read_text(encoding="ascii"))
+    found[4]["segmentations"][1] = mask
+    pred.write_text(json.dumps(found), encoding="ascii")
+    with pytest.raises(InputError, match=message) as error:
+        score_folders(build_protocol("ytvis"), gt, pred)
+    assert "track 4, frame 1" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "entry", "message"),
+    [
+        ("videos", {"id": 1}, "a video has no 'length'"),
+        ("videos", 3, "a video has no 'id'"),
+        ("categories", {"id": 1}, "a category has no 'name'"),
+    ],
+)
+def test_a_truth_that_lacks_something_is_told(key: str, entry: Any, message: str, tmp_path: Path) -> None:
+    gt, pred = write_set(tmp_path, 3)
+    document = json.loads(gt.read_text(encoding="ascii"))
+    document[key].append(entry)
+    gt.write_text(json.dumps(document), encoding="ascii")
+    with pytest.raises(InputError, match=message):
+        score_folders(build_protocol("ytvis"), gt, pred)
+
+
+def test_a_truth_without_tracks_has_nothing_to_score(tmp_path: Path) -> None:
+    gt, pred = write_set(tmp_path, 3)
+    document = json.loads(gt.read_text(encoding="ascii"))
+    gt.write_text(json.dumps({**document, "annotations": []}), encoding="ascii")
+    with pytest.raises(InputError, match="nothing to score"):
+        score("ytvis", gt, pred)

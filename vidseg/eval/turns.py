@@ -88,8 +88,8 @@ def in_turns(
                 ask(place, count)
         return [answers[place] for place in processes]
     finally:
-        for process, _ in processes.values():
-            _end(process)
+        for left, _ in processes.values():
+            _end(left)
 
 
 def _end(process: BaseProcess) -> None:

@@ -81,4 +81,4 @@ def compressed(segmentation: Any, size_hw: tuple[int, int]) -> dict[str, Any]:
         return dict(rle.merge(rle.frPyObjects(segmentation, *size_hw)))
     if isinstance(segmentation["counts"], list):
         return dict(rle.frPyObjects(segmentation, *size_hw))
-    return dict(segmentation)
+    return {"size": segmentation["size"], "counts": segmentation["counts"]}

@@ -6,6 +6,8 @@ category_id, score and segmentations. What `vidseg track --format ytvis` writes 
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any, ClassVar
 
 from vidseg.errors import InputError
 from vidseg.eval.json_file import read_json
+from vidseg.eval.metrics.coco import compressed
 from vidseg.eval.metrics.statistics import mean
 from vidseg.eval.protocols.contract import (
     Headline,
@@ -49,6 +52,8 @@ class YouTubeVis(ScoringProtocol):
         keys = ("videos", "annotations", "categories")
         if not isinstance(truth, dict) or not all(isinstance(truth.get(key), list) for key in keys):
             raise InputError(f"the ground truth has no lists '{', '.join(keys)}'", where=str(job.truth))
+        _check_entries(truth["videos"], job.truth, "video", ("id", "length", "height", "width"))
+        _check_entries(truth["categories"], job.truth, "category", ("id", "name"))
         found = _results(job.prediction)
         _check_tracks(truth["annotations"], truth["videos"], job.truth, RESULT_KEYS[:2] + RESULT_KEYS[3:])
         _check_tracks(found, truth["videos"], job.prediction, RESULT_KEYS)
@@ -62,7 +67,8 @@ class YouTubeVis(ScoringProtocol):
 
     def total(self, objects: Objects) -> dict[str, float]:
         categories = list(objects[SET].values())
-        return {name: mean([of[name] for of in categories if of[name] is not None]) for name in categories[0]}
+        names = categories[0] if categories else {}
+        return {name: mean([of[name] for of in categories if of[name] is not None]) for name in names}
 
 
 def _json_file(path: Path, what: str) -> Path:
@@ -87,17 +93,46 @@ def _results(path: Path) -> list[Any]:
     return found
 
 
+def _check_entries(entries: list[Any], path: Path, what: str, keys: Collection[str]) -> None:
+    for place, entry in enumerate(entries):
+        missing = [key for key in keys if not isinstance(entry, Mapping) or key not in entry]
+        if missing:
+            raise InputError(f"a {what} has no '{missing[0]}'", where=f"{path}, {what} {place}")
+
+
 def _check_tracks(tracks: list[Any], videos: list[Any], path: Path, keys: Collection[str]) -> None:
-    lengths = {video["id"]: video["length"] for video in videos}
+    _check_entries(tracks, path, "track", keys)
+    # Ids may be of any kind; those that JSON takes for lists or objects cannot be looked up.
+    video_of = {json.dumps(video["id"]): video for video in videos}
     for place, track in enumerate(tracks):
         where = f"{path}, track {place}"
-        missing = [key for key in keys if not isinstance(track, Mapping) or key not in track]
-        if missing:
-            raise InputError(f"a track has no '{missing[0]}'", where=where)
-        if track["video_id"] not in lengths:
+        video = video_of.get(json.dumps(track["video_id"]))
+        if video is None:
             raise InputError(f"the video {track['video_id']!r} is not in the ground truth", where=where)
-        expected = lengths[track["video_id"]]
+        expected = video["length"]
         if not isinstance(track["segmentations"], list) or len(track["segmentations"]) != expected:
             raise InputError(
                 f"a track of a video of {expected} frames has not as many segmentations", where=where
             )
+        score = track.get("score", 0)
+        if not isinstance(score, int | float) or not math.isfinite(score):
+            raise InputError(f"the score {score!r} is no number", where=where)
+        for frame, mask in enumerate(track["segmentations"]):
+            _check_mask(mask, video, f"{where}, frame {frame}")
+
+
+def _check_mask(mask: Any, video: Mapping[str, Any], where: str) -> None:
+    """Raise an `InputError` for a mask that cannot be read, or whose size would make it count as empty."""
+    if not mask:
+        return
+    size = [video["height"], video["width"]]
+    try:
+        found = list(compressed(mask, (size[0], size[1]))["size"])
+    except Exception as error:  # pycocotools raises what it likes
+        raise InputError(f"the mask cannot be read ({type(error).__name__}: {error})", where=where) from None
+    if found != size:
+        raise InputError(
+            f"the mask is {found[1]}x{found[0]}, its video {size[1]}x{size[0]}",
+            where=where,
+            hint="write masks at the size of the original frames",
+        )
