@@ -21,6 +21,8 @@ from pycocotools.cocoeval import COCOeval
 import vidseg
 from vidseg import cli
 from vidseg.errors import InputError
+from vidseg.eval.images.coco import open_pictures
+from vidseg.eval.images.detected import read_detections
 from vidseg.eval.images.evaluate import ImageEvaluationOptions, evaluate_images
 from vidseg.eval.metrics.lvis import lvis_ap
 from vidseg.pipeline.made_video import MadeVideo
@@ -195,6 +197,28 @@ def test_wrong_calls_are_told(
     assert cli.main(["eval", *call, "--root", str(coco), "--out", str(tmp_path / "out")]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"score": float("nan")}, "the score nan is no number"),
+        ({"score": "0.5"}, "the score '0.5' is no number"),
+        ({"bbox": [1, 2, 3]}, "is not four numbers"),
+        ({"bbox": None}, "is not four numbers"),
+        ({"image_id": [10]}, "the image_id .* is not in the annotations"),
+    ],
+)
+def test_detections_that_are_none_are_told_with_their_place(
+    change: dict[str, Any], message: str, coco: Path, tmp_path: Path
+) -> None:
+    found = json.loads((coco / "boxes.json").read_text(encoding="ascii"))
+    found[2].update(change)
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps(found), encoding="ascii")
+    with pytest.raises(InputError, match=message) as error:
+        read_detections(path, open_pictures(coco))
+    assert "detection 2" in str(error.value)
 
 
 def test_detections_of_other_pictures_are_refused(coco: Path, tmp_path: Path) -> None:

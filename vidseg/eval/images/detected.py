@@ -7,6 +7,7 @@ annotations are such.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,8 +44,13 @@ def read_detections(path: Path, pictures: AnnotatedPictures) -> dict[int, list[d
         missing = [key for key in KEYS if not isinstance(detection, dict) or key not in detection]
         if missing:
             raise InputError(f"a detection has no '{missing[0]}'", where=where)
+        box = detection["bbox"]
+        if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+            raise InputError(f"the box {box!r} is not four numbers", where=where)
+        if not _is_number(detection["score"]):
+            raise InputError(f"the score {detection['score']!r} is no number", where=where)
         for key, values in known.items():
-            if detection[key] not in values:
+            if isinstance(detection[key], list | dict) or detection[key] not in values:
                 raise InputError(
                     f"the {key} {detection[key]!r} is not in the annotations",
                     where=where,
@@ -52,6 +58,10 @@ def read_detections(path: Path, pictures: AnnotatedPictures) -> dict[int, list[d
                 )
         by_image[detection["image_id"]].append(detection)
     return by_image
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def masks_of_picture(embedding: Embedding, detections: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
