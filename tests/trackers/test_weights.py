@@ -32,12 +32,14 @@ from vidseg.trackers.settings import EngineSettings
 from vidseg.trackers.weights import (
     LAYOUTS,
     PUBLISHED,
+    check_kinds,
     check_state,
     downloads,
     find_weights,
     layout_of,
     read_checkpoint,
     recognise,
+    shapes_of,
     tracker_of,
 )
 from vidseg.trackers.weights.cache import record_digest, recorded_digest, sha256_of, verify
@@ -256,6 +258,30 @@ def test_a_misfit_names_the_first_keys(state):
     assert len(message.splitlines()) <= 3
 
 
+@pytest.mark.parametrize("wrapper", ["module.", "model."])
+def test_names_behind_a_wrapper_are_told(state, wrapper):
+    wrapped = {wrapper + name: value for name, value in state.items()}
+    with pytest.raises(CheckpointError) as error:
+        check_state(shapes_of(state), wrapped)
+    assert f"all names in it begin with '{wrapper}'" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (torch.ones(2, 3, dtype=torch.int8), "int8"),
+        (torch.ones(2, 3, dtype=torch.complex64), "complex64"),
+        (torch.ones(2, 3).to_sparse(), "sparse_coo"),
+        (torch.ones(2, 3, device="meta"), "without values"),
+    ],
+)
+def test_values_that_pytorch_would_cast_in_silence_are_refused(value, kind):
+    model = {"a": torch.ones(2, 3), "n": torch.tensor(1)}
+    check_kinds(model, {"a": torch.ones(2, 3, dtype=torch.float16), "n": torch.tensor(5)})
+    with pytest.raises(CheckpointError, match=f"'a' is {kind}, and the model needs float32"):
+        check_kinds(model, model | {"a": value})
+
+
 def test_a_fit_is_silent(state):
     check_state({name: tuple(value.shape) for name, value in state.items()}, state)
 
@@ -379,9 +405,11 @@ def test_a_file_that_became_shorter_is_fetched_anew(get, server, content):
     server.breaks = [100_000] + [0] * 9
     with pytest.raises(RunError):
         get()
-    server.content, server.etag, server.breaks = content[:50_000], '"v2"', []
+    shorter = io.BytesIO()
+    torch.save({"w": torch.zeros(1000)}, shorter)
+    server.content, server.etag, server.breaks = shorter.getvalue(), '"v2"', []
     server.ignores_if_range = True
-    assert get().read_bytes() == content[:50_000]
+    assert get().read_bytes() == shorter.getvalue()
 
 
 def test_an_unknown_length_is_downloaded_to_the_end(get, server, content):
@@ -475,6 +503,16 @@ def test_a_web_page_instead_of_weights_is_not_recorded(get, server, tmp_path):
     assert not (tmp_path / "weights.pt.sha256").exists()
 
 
+def test_a_server_that_breaks_off_without_a_word_about_the_length_is_noticed(get, server, content, tmp_path):
+    server.says_length = False
+    server.content = content[: len(content) // 2]
+    with pytest.raises(CheckpointError, match="cut short"):
+        get()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["weights.pt.lock"]
+    server.content = content
+    assert get().read_bytes() == content
+
+
 def test_redirects_are_followed(get, server, content):
     server.redirect = server.url + "2"
     assert get().read_bytes() == content
@@ -550,6 +588,10 @@ def test_many_threads_share_one_download(server, content, tmp_path):
 # The cache
 
 
+def save_small(path):
+    torch.save({"w": torch.zeros(3)}, path)
+
+
 def test_missing_weights_say_how_to_get_them(cache):
     with pytest.raises(CheckpointError, match=r"vidseg weights get sam2.1-hiera-tiny"):
         find_weights("sam2.1-hiera-tiny")
@@ -561,7 +603,7 @@ def test_missing_weights_say_how_to_get_them(cache):
 
 def test_a_file_put_there_by_hand_is_checked_against_the_published_digest(cache):
     cache.mkdir(parents=True)
-    (cache / "edgetam.pt").write_bytes(b"PK not EdgeTAM's")
+    save_small(cache / "edgetam.pt")
     with pytest.raises(CheckpointError, match="not the published ones"):
         find_weights("edgetam")
 
@@ -569,7 +611,7 @@ def test_a_file_put_there_by_hand_is_checked_against_the_published_digest(cache)
 def test_found_weights_are_checked_without_reading_them_again(cache, monkeypatch):
     cache.mkdir(parents=True)
     path = cache / "edgetam.pt"
-    path.write_bytes(b"PK weights")
+    save_small(path)
     monkeypatch.setitem(PUBLISHED, "edgetam", replace(PUBLISHED["edgetam"], git_blob=None))
     assert find_weights("edgetam") == path
     reads = []
@@ -581,9 +623,9 @@ def test_found_weights_are_checked_without_reading_them_again(cache, monkeypatch
 def test_weights_that_changed_on_disk_are_refused(cache, monkeypatch):
     cache.mkdir(parents=True)
     path = cache / "sam2.1_hiera_tiny.pt"
-    path.write_bytes(b"PK weights")
+    save_small(path)
     find_weights("sam2.1-hiera-tiny")
-    path.write_bytes(b"PK weightz!")
+    path.write_bytes(path.read_bytes() + b"!")
     with pytest.raises(CheckpointError, match="not those that were recorded"):
         find_weights("sam2.1-hiera-tiny")
 
@@ -591,13 +633,26 @@ def test_weights_that_changed_on_disk_are_refused(cache, monkeypatch):
 def test_a_full_check_finds_what_size_and_time_hide(cache):
     cache.mkdir(parents=True)
     path = cache / "sam2.1_hiera_tiny.pt"
-    path.write_bytes(b"PK weights")
+    save_small(path)
     find_weights("sam2.1-hiera-tiny")
     facts = path.stat()
-    path.write_bytes(b"PK weightz")
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
     os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
     with pytest.raises(CheckpointError, match="not those that were recorded"):
         verify(path, in_full=True)
+
+
+@pytest.mark.parametrize("save", [torch.save, save_file])
+def test_half_a_file_put_there_by_hand_is_not_recorded(cache, save):
+    cache.mkdir(parents=True)
+    path = cache / "sam2.1_hiera_tiny.pt"
+    save({"w": torch.zeros(1000)}, path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match="cut short"):
+        find_weights("sam2.1-hiera-tiny")
+    path.write_bytes(whole)
+    assert find_weights("sam2.1-hiera-tiny") == path
 
 
 def test_a_broken_record_is_named(cache):

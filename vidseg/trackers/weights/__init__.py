@@ -9,7 +9,13 @@ check_state(expected, state, where=str(path))  # or an error that says what it l
 from __future__ import annotations
 
 from vidseg.trackers.weights.cache import cache_folder, cached_path, find_weights, sha256_of, verify
-from vidseg.trackers.weights.checkpoint import check_state, read_checkpoint, shapes_of, state_sha256
+from vidseg.trackers.weights.checkpoint import (
+    check_kinds,
+    check_state,
+    read_checkpoint,
+    shapes_of,
+    state_sha256,
+)
 from vidseg.trackers.weights.downloads import download
 from vidseg.trackers.weights.layouts import IMAGE_HALF, LAYOUTS, Layout, layout_of, recognise
 from vidseg.trackers.weights.published import PUBLISHED, Published, published, tracker_of
@@ -22,6 +28,7 @@ __all__ = [
     "Published",
     "cache_folder",
     "cached_path",
+    "check_kinds",
     "check_state",
     "download",
     "find_weights",

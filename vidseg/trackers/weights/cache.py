@@ -17,6 +17,7 @@ from pathlib import Path
 
 from vidseg.errors import CheckpointError, OutputError
 from vidseg.kept_figures import CACHE_VARIABLE, cache_root
+from vidseg.trackers.weights.checkpoint import check_whole
 from vidseg.trackers.weights.published import PUBLISHED, Published, published
 
 
@@ -72,13 +73,16 @@ def verify(path: Path, wanted: Published | None = None, *, in_full: bool = False
         its SHA-256, in hexadecimal.
 
     Raises:
-        CheckpointError: the digest is another one.
+        CheckpointError: the digest is another one, or the file is cut short or no checkpoint.
     """
     recorded = recorded_digest(path)
     published_digest = wanted.sha256 if wanted else None
     expected = published_digest or recorded
     digest = None if in_full else _remembered_digest(path)
     if digest is None or digest != expected:
+        if expected is None:
+            # The digest of half a file, once recorded, would refuse the whole one ever after.
+            check_whole(path)
         digest = sha256_of(path)
         if expected is None and wanted is not None:
             check_first(path, digest, wanted)
@@ -141,7 +145,7 @@ def recorded_digest(path: Path) -> str | None:
     Raises:
         CheckpointError: the record is no digest.
     """
-    record = _beside(path, ".sha256")
+    record = record_path(path)
     try:
         text = record.read_text(encoding="ascii")
     except FileNotFoundError:
@@ -158,9 +162,14 @@ def recorded_digest(path: Path) -> str | None:
     return found.group()
 
 
+def record_path(path: Path) -> Path:
+    """Where the digest of a file is recorded."""
+    return _beside(path, ".sha256")
+
+
 def record_digest(path: Path, digest: str) -> None:
     """Record the digest that the file must have from now on (`sha256sum --check` reads the record)."""
-    _write(_beside(path, ".sha256"), f"{digest}  {path.name}\n")
+    _write(record_path(path), f"{digest}  {path.name}\n")
 
 
 def _remember(path: Path, digest: str) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
+import os
+import struct
 import zipfile
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -58,6 +61,42 @@ def file_kind(path: Path) -> FileKind:
     else:
         message = "this is not a checkpoint (neither torch nor safetensors)"
     raise CheckpointError(message, where=str(path), hint="download it again: vidseg weights get NAME")
+
+
+def check_whole(path: Path) -> None:
+    """Check by its end that a file is a checkpoint that was not cut short; its content is not read.
+
+    A bare pickle of old versions of torch does not say how long it is, and passes.
+
+    Raises:
+        CheckpointError: it is cut short, or see `file_kind`.
+    """
+    if file_kind(path) == "safetensors":
+        is_whole = _safetensors_size(path) == path.stat().st_size
+    else:
+        # The directory of a zip archive is its end.
+        with open(path, "rb") as file:
+            is_whole = file.read(2) != b"PK" or zipfile.is_zipfile(path)
+    if not is_whole:
+        raise CheckpointError(
+            "the checkpoint is cut short",
+            where=_with_size(path),
+            hint="delete it and download it again: vidseg weights get NAME",
+        )
+
+
+def _safetensors_size(path: Path) -> int | None:
+    """The size that the header of a safetensors file claims; None if it cannot be read."""
+    with open(path, "rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        if length > os.fstat(file.fileno()).st_size:
+            return None
+        try:
+            tensors = json.loads(file.read(length))
+            ends = (entry["data_offsets"][1] for name, entry in tensors.items() if name != "__metadata__")
+            return 8 + length + int(max(ends, default=0))
+        except (ValueError, TypeError, KeyError, IndexError):
+            return None
 
 
 def read_checkpoint(source: str | PathLike[str] | Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -193,8 +232,10 @@ def check_state(
     ]
     whom = f"'{tracker}'" if tracker else "the model"
     layout = recognise(shapes_of(given))
-    if layout is None:
-        hint = "it looks like no model that vidseg knows"
+    if (wrapper := _wrapper_of(expected, given)) is not None:
+        hint = f"all names in it begin with '{wrapper}', which a wrapper put there: save it without"
+    elif layout is None:
+        hint = "it looks like none of the published models: use the tracker that it was trained for"
     elif layout.trackers:
         hint = (
             f"it looks like {layout.title}: use the tracker {' or '.join(layout.trackers)}, or other weights"
@@ -207,6 +248,39 @@ def check_state(
         where=where,
         hint=hint,
     )
+
+
+def _wrapper_of(expected: Mapping[str, Sequence[int]], given: Mapping[str, Tensor]) -> str | None:
+    """What stands before every given name and no expected one, as DistributedDataParallel's 'module.'."""
+    first = next(iter(given), "").split(".")[0] + "."
+    is_wrapped = all(name.startswith(first) and name.removeprefix(first) in expected for name in given)
+    return first if is_wrapped and given else None
+
+
+def check_kinds(
+    expected: Mapping[str, Tensor], given: Mapping[str, Tensor], *, where: str | None = None
+) -> None:
+    """Check that values can be copied into a model: PyTorch casts integers to floats without a word.
+
+    Args:
+        expected: the model's own values; `given` has the same names and shapes.
+
+    Raises:
+        CheckpointError: integers or complex numbers for floats, as in quantised checkpoints; or a tensor that
+            is sparse or has no values.
+    """
+    for name, value in given.items():
+        kind = str(value.dtype)
+        if value.is_meta or value.layout != expected[name].layout:
+            kind = "without values" if value.is_meta else str(value.layout)
+        elif value.is_floating_point() or not expected[name].is_floating_point():
+            continue
+        raise CheckpointError(
+            f"the weight '{name}' is {kind.removeprefix('torch.')}, "
+            f"and the model needs {str(expected[name].dtype).removeprefix('torch.')}",
+            where=where,
+            hint="save it as floating-point numbers: float32, float16 or bfloat16",
+        )
 
 
 def shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -32,11 +32,12 @@ from vidseg.trackers.weights.cache import (
     make_folder,
     missing_weights,
     record_digest,
+    record_path,
     recorded_digest,
     sha256_of,
     verify,
 )
-from vidseg.trackers.weights.checkpoint import file_kind
+from vidseg.trackers.weights.checkpoint import check_whole
 from vidseg.trackers.weights.published import Published, published
 from vidseg.version import __version__
 
@@ -131,7 +132,11 @@ def _accept(wanted: Published, part: Path, target: Path) -> None:
     """Give a complete download its name if it is the right file; else delete it."""
     expected = wanted.sha256 or recorded_digest(target)
     try:
-        file_kind(part)
+        try:
+            check_whole(part)
+        except CheckpointError as error:
+            error.hint = "it was deleted; try again"
+            raise
         digest = sha256_of(part)
         if expected is None:
             check_first(part, digest, wanted)
@@ -141,7 +146,8 @@ def _accept(wanted: Published, part: Path, target: Path) -> None:
             )
             raise CheckpointError(
                 f"the download is not what was {source}: SHA-256 {digest[:16]}..., not {expected[:16]}...",
-                hint=f"it was deleted; try again, and if the file was replaced on purpose see {wanted.page}",
+                hint="it was deleted; try again, and if the file was replaced on purpose "
+                + (f"see {wanted.page}" if wanted.sha256 else f"delete {record_path(target)}"),
             )
     except CheckpointError as error:
         _discard(part)
@@ -253,8 +259,9 @@ def _attempt(wanted: Published, part: Path, on_progress: Progress | None) -> Non
             raise _Changed from None
         if error.code in (408, 429) or error.code >= 500:
             raise _Interrupted(f"the server answered {error.code} {error.reason}") from None
+        # A loop of redirects is told in several lines.
         raise CheckpointError(
-            f"the server answered {error.code} {error.reason}",
+            f"the server answered {error.code} {' '.join(error.reason.split())}",
             where=wanted.url,
             hint=f"see {wanted.page} for where the weights are now, and give the file with --weights FILE",
         ) from None
