@@ -137,6 +137,7 @@ def test_every_kind_of_model_is_taken(small: Any) -> None:
             lambda p: p.predict(np.ones((2, 1, 2)), np.ones((2, 1)), BOXES),
             "2 rows of points_xy for 3 prompts",
         ),
+        (lambda p: p.predict(box=np.zeros((0, 4))), "box of no prompt at all"),
         (lambda p: p.predict_batch(), "set_image_batch"),
         (lambda p: (p.reset_predictor(), p.predict(box=BOX)), "no picture is set"),
     ],

@@ -84,6 +84,14 @@ def corrections(p: Any, s: Any) -> Iterator[Answer]:
     yield from p.propagate_in_video(s)
 
 
+def masks_of_every_kind(p: Any, s: Any) -> Iterator[Answer]:
+    mask = some_mask()
+    yield p.add_new_mask(s, 0, 1, mask.astype(np.uint8) * 255)
+    yield p.add_new_mask(s, 1, 1, torch.from_numpy(mask) * 20.0 - 10.0)  # logits
+    yield p.add_new_mask(s, 2, 1, torch.from_numpy(mask) * 0.6 + 0.2)
+    yield p.add_new_mask(s, 3, 1, torch.from_numpy(mask).int() * 3)
+
+
 def both_directions(p: Any, s: Any) -> Iterator[Answer]:
     yield p.add_new_points_or_box(s, 5, 1, box=BOX)
     yield p.add_new_mask(s, 5, 2, some_mask())
@@ -125,7 +133,7 @@ def taking_back(p: Any, s: Any) -> Iterator[Answer]:
     yield from p.propagate_in_video(s)
 
 
-FAST = [corrections]
+FAST = [corrections, masks_of_every_kind]
 SLOW = [
     box,
     several_objects,
@@ -412,6 +420,15 @@ def test_wrong_calls_are_named_and_change_nothing(tiny, call, message):
     assert state["obj_ids"] == []
     predictor.add_new_points_or_box(state, 0, 1, box=BOX)
     assert len(list(predictor.propagate_in_video(state))) == 4
+
+
+def test_propagation_from_a_frame_that_is_not_there_is_named(tiny):
+    predictor = SAM2VideoPredictor(tiny)
+    state = predictor.init_state(pictures())
+    predictor.add_new_points_or_box(state, 0, 1, box=BOX)
+    with pytest.raises(CallError, match="frame 4 of a video of 4 frames"):
+        list(predictor.propagate_in_video(state, start_frame_idx=4, reverse=True))
+    assert list(predictor.propagate_in_video(state, start_frame_idx=4)) == []
 
 
 def test_object_without_prompts_left_is_named(tiny):

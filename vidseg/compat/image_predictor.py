@@ -245,6 +245,8 @@ def _prompts(
     if masks is not None:
         logits = torch.from_numpy(as_array(masks, np.float32).copy())
         rows["mask_logits"] = list((logits[None] if logits.dim() == 3 else logits)[:, 0])
+    if empty := [name for name, given in rows.items() if len(given) == 0]:
+        raise CallError(f"{empty[0]} of no prompt at all", hint="leave out what there is none of")
     count = max((len(given) for given in rows.values()), default=1)
     uneven = [name for name, given in rows.items() if len(given) not in (1, count)]
     if uneven:

@@ -38,13 +38,20 @@ class Video:
         Raises:
             CallError: the video has no such frame.
         """
+        self.check_has(frame_idx)
+        with closing(self.walk(range(frame_idx, frame_idx + 1))) as frames:
+            return next(frames)
+
+    def check_has(self, frame_idx: int) -> None:
+        """
+        Raises:
+            CallError: the video has no such frame.
+        """
         if not 0 <= frame_idx < self.num_frames:
             raise CallError(
                 f"frame {frame_idx} of a video of {self.num_frames} frames",
                 hint=f"frame numbers start at 0; the last one is {self.num_frames - 1}",
             )
-        with closing(self.walk(range(frame_idx, frame_idx + 1))) as frames:
-            return next(frames)
 
     def walk(self, order: range) -> Generator[Frame, None, None]:
         """The frames whose numbers are in `order`, which counts up or down."""

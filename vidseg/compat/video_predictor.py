@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vidseg.compat.calls import CallError, as_array
@@ -146,11 +147,20 @@ class SAM2VideoPredictor(SAM2Base):
     def add_new_mask(
         self, inference_state: InferenceState, frame_idx: int, obj_id: int, mask: Any
     ) -> tuple[int, list[int], Tensor]:
-        """Give an object's mask on a frame; boolean, of any size. Returns as `add_new_points_or_box`.
+        """Give an object's mask on a frame, of any size. Returns as `add_new_points_or_box`.
+
+        Args:
+            mask: boolean H x W. In an array or a list any value but 0 is on the object; a tensor of numbers
+                is resized as it is and cut at 0.5. Both are the official ways.
 
         Raises:
             CallError: not a two-dimensional mask, or no such frame.
         """
+        if isinstance(mask, Tensor) and mask.dtype != torch.bool and mask.dim() == 2:
+            numbers, side = mask.detach().float().cpu()[None, None], self.image_size
+            if mask.shape != (side, side):
+                numbers = F.interpolate(numbers, (side, side), mode="bilinear", antialias=True)
+            mask = numbers[0, 0] >= 0.5
         mask_hw = as_array(mask, np.bool_)
         if mask_hw.ndim != 2:
             raise CallError(f"a mask of shape {mask_hw.shape}", hint="give height x width")
@@ -175,7 +185,7 @@ class SAM2VideoPredictor(SAM2Base):
             The frame, the ids of all objects, and their mask logits, float32 N x 1 x H x W.
 
         Raises:
-            CallError: there is no object, or one without a conditioning frame.
+            CallError: there is no object, or one without a conditioning frame, or no such first frame.
         """
         state = inference_state
         self.propagate_in_video_preflight(state)
@@ -191,6 +201,8 @@ class SAM2VideoPredictor(SAM2Base):
             )
         else:
             order = range(start_frame_idx, min(start_frame_idx + reach, num_frames - 1) + 1)
+        if order:
+            state.video.check_has(order[0])
         for frame in state.video.walk(order):
             state.session.reverse = reverse
             state.session.step(frame)
