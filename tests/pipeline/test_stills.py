@@ -122,6 +122,62 @@ def test_everything_takes_a_detectors_boxes(place: Path) -> None:
     assert counts == [0, 1]
 
 
+def test_what_a_detector_says_of_its_boxes_is_kept(place: Path) -> None:
+    boxes = {
+        "cup": [0, 0, 20, 20],
+        "far": [100, 0, 120, 20],
+        "unsure": [60, 40, 80, 60],
+        "disk": [14, 14, 46, 46],
+    }
+    detections = [
+        {"frame": 1, "box": box, "label": label, "score": 0.1 if label == "unsure" else 0.9}
+        for label, box in boxes.items()
+    ]
+    Path("boxes.json").write_text(json.dumps({"detections": detections}))
+    call = ["everything", "photos", "--detector", "boxes.json", "--out", "out", "--format", "rle,coco"]
+    assert main([*call, "--set", "min_mask_region_area=2", "--quiet"]) == 0
+    found = {a.get("label"): a for a in json.loads(Path("out/rle/1.json").read_text())["annotations"]}
+    assert set(found) == {"cup", "disk"}
+    assert iou(coco_mask.decode(found["disk"]["segmentation"]).astype(bool), with_disk(30)[1]) > 0.8
+    assert {category["name"] for category in COCO("out/masks.coco.json").dataset["categories"]} >= {
+        "cup",
+        "disk",
+    }
+
+
+@pytest.mark.parametrize(
+    ("names", "ids"), [(("7", "139"), [7, 139]), (("a", "b"), [0, 1]), (("1", "01"), [0, 1])]
+)
+def test_a_picture_has_one_id_in_all_files(place: Path, names: tuple[str, str], ids: list[int]) -> None:
+    for name in names:
+        Image.fromarray(with_disk(30)[0]).save(place / f"{name}.new.png")
+    for old in Path("photos").iterdir():
+        old.unlink()
+    for name in names:
+        (place / f"{name}.new.png").rename(place / "photos" / f"{name}.png")
+    call = ["segment", "photos", "--box", "14,14,46,46", "--out", "out", "--format", "rle,coco", "--quiet"]
+    assert main(call) == 0
+    records = [json.loads(path.read_text())["image"] for path in Path("out/rle").iterdir()]
+    by_name = {record["file_name"]: record["image_id"] for record in records}
+    assert sorted(by_name.values()) == ids
+    coco = COCO("out/masks.coco.json")
+    assert {image["file_name"]: number for number, image in coco.imgs.items()} == by_name
+    assert sorted(annotation["image_id"] for annotation in coco.anns.values()) == ids
+
+
+def test_masks_of_other_boxes_are_not_mixed(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    entry = {"image_id": 2, "category_id": 1, "bbox": [29, 14, 32, 32], "score": 0.9}
+    Path("boxes.json").write_text(json.dumps([entry]))
+    call = ["everything", "photos", "--detector", "boxes.json", "--out", "out", "--quiet"]
+    assert main(call) == 0
+    assert main([*call, "--resume"]) == 0
+    assert main([*call, "--resume", "--text", "1"]) == 2
+    assert "differs from this call in text" in capsys.readouterr().err
+    Path("boxes.json").write_text(json.dumps([{**entry, "score": 0.8}]))
+    assert main([*call, "--resume"]) == 2
+    assert "differs from this call in the content of the detector" in capsys.readouterr().err
+
+
 def test_a_file_none_of_whose_boxes_is_used_is_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     entry = {"image_id": 7, "category_id": 1, "bbox": [29, 14, 32, 32], "score": 0.9}
     Path("det.json").write_text(json.dumps([entry]))

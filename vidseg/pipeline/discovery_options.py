@@ -97,11 +97,20 @@ class DiscoveryOptions(DiscoverySettings):
         if isinstance(weights, str | Path):
             checksum = _checksum(Path(weights), "weights")
             said["sampling"] |= {"weights": Path(weights).name, "weights_sha256": checksum}
-        name, argument = parts_of(self.detector or "")
-        if not is_file(name):
-            return said
-        path = Path(argument)
-        return {**said, "detector": path.name, "detector_sha256": _checksum(path, "detector")}
+        return said | detector_document(self.detector)
+
+
+def detector_document(spec: str | None) -> dict[str, Any]:
+    """What says which detector it is, as JSON values: of a file its name and the checksum of its content.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    name, argument = parts_of(spec or "")
+    if not is_file(name):
+        return {"detector": spec}
+    path = Path(argument)
+    return {"detector": path.name, "detector_sha256": _checksum(path, "detector")}
 
 
 def _checksum(path: Path, what: str) -> str:

@@ -5,7 +5,7 @@ Source: MobileSAMv2 (Zhang et al., "MobileSAMv2: Faster Segment Anything to Ever
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -42,15 +42,20 @@ class BoxSettings(PointSettings):
 
 def boxes(asking: Asking, settings: BoxSettings) -> list[Proposal]:
     """The masks in the boxes, the largest first."""
-    prompts = _checked(settings)
-    kept = asking.boxes(inside(prompts, asking.size_hw), settings)
+    prompts, places = _checked(settings)
+    cut, stay = inside(prompts, asking.size_hw)
+    kept = [
+        replace(proposal, box_place=int(place))
+        for proposal, place in zip(asking.boxes(cut, settings), places[stay], strict=True)
+    ]
     if settings.min_mask_region_area:
         kept = without_small_regions(kept, asking.size_hw, settings.min_mask_region_area, 1.0)
     areas = [int(proposal.mask.whole(asking.size_hw).sum()) for proposal in kept]
     return [kept[place] for place in np.argsort(areas, kind="stable")[::-1]]
 
 
-def _checked(settings: BoxSettings) -> npt.NDArray[np.float64]:
+def _checked(settings: BoxSettings) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """The boxes to ask, best score first, and their places among those of the settings."""
     hint = "boxes= is N x 4 (x0, y0, x1, y1) in pixels, scores= is N numbers"
     if settings.boxes is None:
         raise ConfigError("the sampler 'boxes' was given no boxes", hint=hint)
@@ -63,13 +68,16 @@ def _checked(settings: BoxSettings) -> npt.NDArray[np.float64]:
         raise ConfigError("a box or a score is not finite", hint=hint)
     if scores.shape != (len(prompts),):
         raise ConfigError(f"{len(prompts)} boxes with scores of shape {scores.shape}", hint=hint)
-    sure = scores >= settings.box_score_thresh
-    prompts, scores = prompts[sure], scores[sure]
-    return prompts[kept_by_nms(prompts, scores, settings.box_nms_thresh)]
+    sure = np.flatnonzero(scores >= settings.box_score_thresh)
+    places = sure[kept_by_nms(prompts[sure], scores[sure], settings.box_nms_thresh)]
+    return prompts[places], places
 
 
-def inside(prompts: npt.NDArray[np.float64], size_hw: tuple[int, int]) -> npt.NDArray[np.float64]:
-    """The boxes, cut at the picture's edges; those without area are left out."""
+def inside(
+    prompts: npt.NDArray[np.float64], size_hw: tuple[int, int]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """The boxes, cut at the picture's edges, without those that have no area there; and which they are."""
     width_height = np.array([size_hw[1], size_hw[0]] * 2)
     cut = np.clip(prompts, 0, width_height)
-    return cut[(cut[:, 2] > cut[:, 0]) & (cut[:, 3] > cut[:, 1])]
+    stay = np.flatnonzero((cut[:, 2] > cut[:, 0]) & (cut[:, 3] > cut[:, 1]))
+    return cut[stay], stay

@@ -29,3 +29,5 @@ class Found:
     in half precision."""
     point_xy: tuple[float, float] | None
     """The first point of the prompt, in pixels of the picture; None for a prompt without points."""
+    box_place: int | None = None
+    """Of the sampler `boxes`: the place of its box among those that the sampler was given."""

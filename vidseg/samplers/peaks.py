@@ -80,7 +80,7 @@ def peaks(asking: Asking, settings: PeakSettings) -> list[Proposal]:
 def _ask(asking: Asking, settings: PeakSettings, prompts: npt.NDArray[np.float64]) -> list[Proposal]:
     if settings.prompts == "points":
         return asking.points(prompts, settings)
-    found = asking.boxes(inside(prompts, asking.size_hw), settings)
+    found = asking.boxes(inside(prompts, asking.size_hw)[0], settings)
     return [
         proposal
         for proposal in found

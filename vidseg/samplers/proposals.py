@@ -57,6 +57,8 @@ class Proposal:
     """1 x h x w, if the mask was found on the whole picture."""
     crop: Crop | None = None
     """The crop it was found on; None for the whole picture."""
+    box_place: int | None = None
+    """See `Found`."""
 
     def from_crop(self, crop: Crop) -> Proposal:
         """The proposal of a crop, in pixels of the whole picture."""
@@ -68,7 +70,15 @@ class Proposal:
         """The public result: the mask in a picture of this size."""
         mask = self.mask.whole(size_hw)
         logits = None if self.low_res_logits is None else self.low_res_logits.astype(np.float32)
-        return Found(mask, box_xywh(mask), self.predicted_iou, self.stability, logits, self.point_xy)
+        return Found(
+            mask,
+            box_xywh(mask),
+            self.predicted_iou,
+            self.stability,
+            logits,
+            self.point_xy,
+            self.box_place,
+        )
 
 
 def boxes_of(proposals: Sequence[Proposal]) -> npt.NDArray[np.float32]:

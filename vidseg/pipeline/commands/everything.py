@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from vidseg.detectors import open_detector
     from vidseg.detectors.contract import remark_of
     from vidseg.errors import ConfigError
+    from vidseg.pipeline.discovery_options import detector_document
     from vidseg.pipeline.stills.everything import everything
     from vidseg.pipeline.stills.pictures import list_pictures
     from vidseg.samplers.table import settings_of
@@ -84,7 +85,9 @@ def run(args: argparse.Namespace) -> int:
     def find(segmenter: ImageSegmenter, picture: Picture, image: npt.NDArray[np.uint8]) -> PictureMasks:
         return everything(segmenter, sampler, settings, detector, picture, image)
 
-    facts = {"command": "everything", "sampler": sampler, "settings": settings, "detector": args.detector}
+    facts = {"command": "everything", "sampler": sampler, "settings": settings}
+    if detector is not None:
+        facts |= {**detector_document(args.detector), "text": args.text}
     head = Path(str(settings.get("weights", "")))
     if head.is_file():
         from vidseg.trackers.weights import sha256_of  # needs torch

@@ -33,11 +33,17 @@ def everything(
     Raises:
         ConfigError: an unknown sampler or setting.
     """
-    given = dict(settings)
+    given, detections = dict(settings), []
     if detector is not None:
         detections = detector.detect(Frame(picture.number, 0.0, image)) or []
         given["boxes"] = [detection.box_xyxy for detection in detections]
         given["scores"] = [detection.score for detection in detections]
     found = segmenter.embed(image).everything(sampler, **given)
-    things = [Thing(number, one) for number, one in enumerate(found, start=1)]
+    labels = [
+        "" if one.box_place is None or not detections else detections[one.box_place].label for one in found
+    ]
+    things = [
+        Thing(number, one, label)
+        for number, (one, label) in enumerate(zip(found, labels, strict=True), start=1)
+    ]
     return PictureMasks(image, things, smaller_on_top(things, (image.shape[0], image.shape[1])))

@@ -18,7 +18,11 @@ from vidseg.pipeline.stills.pictures import Picture
 STATE_RECORDS = "rle"
 """Folder in the run's state for `rle` files that only the format `coco` needs."""
 
-_NAMES = {"configuration": "configuration of the tracker", "weights_sha256": "weights"}
+_NAMES = {
+    "configuration": "configuration of the tracker",
+    "weights_sha256": "weights",
+    "detector_sha256": "the content of the detector's file",
+}
 """What messages call facts whose names say it less well."""
 
 

@@ -5,7 +5,8 @@
     overlay   overlay/NAME.jpg    the picture with its masks
     coco      masks.coco.json     instances of all pictures in one file
 
-Each picture's file appears whole; `coco` is made of the `rle` files in the end.
+Each picture's file appears whole; `coco` is made of the `rle` files in the end. The id of a picture is its
+number (see `Picture`) in both.
 """
 
 from __future__ import annotations
@@ -69,13 +70,13 @@ def write(path: Path, data: bytes) -> None:
 
 
 def write_coco(path: Path, records: Sequence[Path]) -> None:
-    """Instances of all pictures, from their `rle` files; a picture's place in them is its image id."""
+    """Instances of all pictures, from their `rle` files."""
     with replacing(path) as part, open_text(part) as file, JsonStream(file) as out:
         categories = _categories(records)
         out.value("info", {"description": "masks of pictures, by vidseg", "version": "1.0"})
         out.value("licenses", [])
         out.value("categories", [{"id": number, "name": name} for name, number in categories.items()])
-        out.array("images", (_image(number, record) for number, record in _numbered(records)))
+        out.array("images", (_image(record) for record in _read(records)))
         out.array("annotations", _annotations(records, categories))
 
 
@@ -124,34 +125,34 @@ def _record(picture: Picture, masks: PictureMasks) -> dict[str, Any]:
     }
 
 
-def _numbered(records: Sequence[Path]) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, path in enumerate(records, start=1):
-        yield number, json.loads(path.read_text(encoding="utf-8"))
+def _read(records: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    for path in records:
+        yield json.loads(path.read_text(encoding="utf-8"))
 
 
 def _categories(records: Sequence[Path]) -> dict[str, int]:
     labels = {NO_LABEL: None}
-    for _, record in _numbered(records):
+    for record in _read(records):
         labels |= dict.fromkeys(item.get("label", NO_LABEL) for item in record["annotations"])
     return {label: number for number, label in enumerate(labels, start=1)}
 
 
-def _image(number: int, record: dict[str, Any]) -> dict[str, Any]:
+def _image(record: dict[str, Any]) -> dict[str, Any]:
     about = record["image"]
-    return {"id": number, **{key: about[key] for key in ("file_name", "width", "height")}}
+    return {"id": about["image_id"], **{key: about[key] for key in ("file_name", "width", "height")}}
 
 
 def _annotations(records: Sequence[Path], categories: dict[str, int]) -> Iterator[dict[str, Any]]:
     """The masks that are not empty: COCO's tools divide by an area."""
     count = 0
-    for number, record in _numbered(records):
+    for record in _read(records):
         for item in record["annotations"]:
             if not item["area"]:
                 continue
             count += 1
             yield {
                 "id": count,
-                "image_id": number,
+                "image_id": record["image"]["image_id"],
                 "category_id": categories[item.get("label", NO_LABEL)],
                 **{key: item[key] for key in ("segmentation", "area", "bbox")},
                 "iscrowd": 0,

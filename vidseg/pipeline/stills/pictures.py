@@ -20,7 +20,8 @@ class Picture:
     path: Path
     number: int
     """Its place among the pictures of the run, from 0; or the number that its name is, where all names are
-    numbers, as in COCO. Files of detections know pictures by it."""
+    different numbers, as in COCO. Files of detections know pictures by it, and it is their id in what is
+    written."""
 
     @property
     def name(self) -> str:
@@ -60,5 +61,10 @@ def list_pictures(source: Path) -> list[Picture]:
         )
     else:
         files = [source]
-    are_numbers = len(files) > 1 and all(file.stem.isascii() and file.stem.isdecimal() for file in files)
-    return [Picture(file, int(file.stem) if are_numbers else place) for place, file in enumerate(files)]
+    numbers = [int(file.stem) for file in files if file.stem.isascii() and file.stem.isdecimal()]
+    # 1.jpg and 01.jpg are one number.
+    are_numbers = len(files) > 1 and len(set(numbers)) == len(files)
+    return [
+        Picture(file, number)
+        for file, number in zip(files, numbers if are_numbers else range(len(files)), strict=True)
+    ]
