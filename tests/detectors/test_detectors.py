@@ -174,6 +174,18 @@ def test_a_file_of_boxes_has_both_forms(tmp_path: Path) -> None:
     assert open_detector(str(coco), threshold=0.6).detect(frame) == [], "it is known that nothing is there"
 
 
+def test_a_label_that_is_null_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.json"
+    entries = [
+        {"frame": 0, "box": [0, 0, 5, 5], "label": None},
+        {"image_id": 0, "bbox": [0, 0, 5, 5], "label": None, "category_id": 7, "score": 0.5},
+    ]
+    path.write_text(json.dumps(entries), encoding="ascii")
+    found = open_detector(str(path)).detect(frame_with_square(0, 0))
+    assert found is not None
+    assert [detection.label for detection in found] == ["", "7"]
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
@@ -181,6 +193,8 @@ def test_a_file_of_boxes_has_both_forms(tmp_path: Path) -> None:
         ({"frame": -1, "box": [0, 0, 1, 1]}, "-1"),
         ({"frame": 0, "box": [0, 0, 1]}, "four"),
         ({"frame": 0, "box": [0, 0, 1, float("nan")]}, "finite"),
+        ({"frame": 0, "box": [30, 40, 10, 50]}, r"\[30, 40, 10, 50\], where \[x0, y0, x1, y1\] belongs"),
+        ({"image_id": 0, "bbox": [30, 40, 10, -5]}, r"where \[x, y, width, height\] belongs"),
         ("cup", "no mapping"),
     ],
 )

@@ -104,5 +104,9 @@ def _parsed(entry: Any, where: str) -> tuple[int, list[float], str, float]:
     if is_coco:
         x, y, width, height = box
         box = [x, y, x + width, y + height]
-    label = entry.get("label", entry.get("category_id", ""))
+    # A box without area may come from a detector's rounding; one the wrong way round is of another form.
+    if box[2] < box[0] or box[3] < box[1]:
+        form = "[x, y, width, height]" if is_coco else "[x0, y0, x1, y1]"
+        raise InputError(f"'{box_key}' is {entry[box_key]}, where {form} belongs", where=where)
+    label = next((entry[key] for key in ("label", "category_id") if entry.get(key) is not None), "")
     return frame, box, str(label), float(score)
