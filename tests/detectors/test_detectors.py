@@ -177,8 +177,8 @@ def test_a_file_of_boxes_has_both_forms(tmp_path: Path) -> None:
 def test_a_label_that_is_null_is_none(tmp_path: Path) -> None:
     path = tmp_path / "boxes.json"
     entries = [
-        {"frame": 0, "box": [0, 0, 5, 5], "label": None},
-        {"image_id": 0, "bbox": [0, 0, 5, 5], "label": None, "category_id": 7, "score": 0.5},
+        {"frame": 3, "box": [0, 0, 5, 5], "label": None},
+        {"image_id": 3, "bbox": [0, 0, 5, 5], "label": None, "category_id": 7, "score": 0.5},
     ]
     path.write_text(json.dumps(entries), encoding="ascii")
     found = open_detector(str(path)).detect(frame_with_square(0, 0))
