@@ -12,7 +12,7 @@ import torch
 
 import vidseg
 from vidseg.cli import main
-from vidseg.errors import ConfigError, InputError, PromptError
+from vidseg.errors import ConfigError, InputError, MissingExtraError, PromptError
 from vidseg.trackers.contract import Prompt
 
 BOX = {"box": [2, 2, 20, 20]}
@@ -51,6 +51,29 @@ BOX = {"box": [2, 2, 20, 20]}
 def test_a_prompt_is_told_as_it_was_given(given: dict[str, Any], message: str) -> None:
     with pytest.raises(PromptError, match=message):
         Prompt.of(**given)
+
+
+@pytest.mark.parametrize(
+    ("failure", "state"),
+    [
+        (ModuleNotFoundError("No module named 'sam2'", name="sam2"), "is not installed"),
+        (
+            ModuleNotFoundError("No module named 'hydra'", name="hydra"),
+            "cannot be imported (No module named 'hydra')",
+        ),
+        (ImportError("libx.so is missing"), "cannot be imported (libx.so is missing)"),
+        (None, "is not installed"),
+    ],
+)
+def test_a_package_that_is_broken_is_not_called_missing(failure: ImportError | None, state: str) -> None:
+    try:
+        if failure is not None:
+            raise failure
+        told = MissingExtraError("sam2", "sam2", needed_for="parity")
+    except ImportError:
+        told = MissingExtraError("sam2", "sam2", needed_for="parity")
+    assert told.message == f"parity needs the package 'sam2', which {state}"
+    assert told.hint == "pip install 'vidseg[sam2]'"
 
 
 def test_a_prompt_keeps_its_numbers_though_the_caller_changes_theirs() -> None:

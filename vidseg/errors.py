@@ -20,6 +20,7 @@ An error says three things: what is wrong, where, and how to mend it; each on a 
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -107,15 +108,21 @@ class OutputBusyError(OutputError):
 
 
 class MissingExtraError(InputError):
-    """An optional dependency is not installed.
+    """An optional dependency is not installed, or it is and cannot be imported.
+
+    Which of the two tells the ImportError that is being handled where this is raised.
 
     Args:
+        package: its name, or several with 'and' between them.
         instead: how to do without it.
     """
 
     def __init__(self, package: str, extra: str, *, needed_for: str, instead: str | None = None) -> None:
+        failure, state = sys.exc_info()[1], "is not installed"
+        if isinstance(failure, ImportError) and (failure.name or "").split(".")[0] not in package.split():
+            state = f"cannot be imported ({told(failure)})"
         super().__init__(
-            f"{needed_for} needs the package '{package}', which is not installed",
+            f"{needed_for} needs the package '{package}', which {state}",
             hint=f"pip install 'vidseg[{extra}]'" + (f"; or {instead}" if instead else ""),
         )
 

@@ -11,6 +11,7 @@ import pytest
 
 from vidseg import Frame
 from vidseg.detectors import Detection, open_detector, register_detector
+from vidseg.detectors.boxes_file import BoxesFile
 from vidseg.detectors.contract import remark_of
 from vidseg.detectors.onnx_outputs import read_outputs
 from vidseg.detectors.table import DETECTORS
@@ -172,6 +173,16 @@ def test_a_file_of_boxes_has_both_forms(tmp_path: Path) -> None:
     assert open_detector(str(coco)).detect(frame) == [Detection((10.0, 10.0, 30.0, 50.0), "7", 0.5)]
     assert open_detector(f"boxes:{coco}").detect(Frame(9, 0.0, frame.image)) is None, "nothing is known of it"
     assert open_detector(str(coco), threshold=0.6).detect(frame) == [], "it is known that nothing is there"
+
+
+def test_what_was_left_out_is_told_where_no_box_is_used(tmp_path: Path) -> None:
+    path = tmp_path / "det.json"
+    path.write_text('{"detections": [{"frame": 0, "box": [0, 0, 5, 5], "label": "dog"}]}', encoding="ascii")
+    told = BoxesFile.read(path, ("cup", "cat"), 0.5).remark("frame")
+    assert told == (
+        "no box of 'det.json' labelled 'cup' or 'cat' with a score of 0.5 or more "
+        "lies in a frame that was looked at"
+    )
 
 
 def test_a_label_that_is_null_is_none(tmp_path: Path) -> None:

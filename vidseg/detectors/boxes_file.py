@@ -30,10 +30,10 @@ class BoxesFile:
     name = "boxes"
 
     def __init__(
-        self, by_frame: dict[int, list[tuple[list[float], str, float]]], file_name: str = "boxes"
+        self, by_frame: dict[int, list[tuple[list[float], str, float]]], told_as: str = "of 'boxes'"
     ) -> None:
         self._by_frame = by_frame
-        self._file_name = file_name
+        self._told_as = told_as
         self._was_used = False
 
     @classmethod
@@ -66,7 +66,12 @@ class BoxesFile:
             of_frame = by_frame[frame]  # a frame whose boxes are all left out is known to have none
             if (not texts or label in texts) and score >= (threshold or 0.0):
                 of_frame.append((box, label, score))
-        return cls(dict(by_frame), path.name)
+        told_as = f"of '{path.name}'"
+        if texts:
+            told_as += f" labelled {' or '.join(map(repr, texts))}"
+        if threshold:
+            told_as += f" with a score of {threshold:g} or more"
+        return cls(dict(by_frame), told_as)
 
     def detect(self, frame: Frame) -> list[Detection] | None:
         found = self._by_frame.get(frame.index)
@@ -84,7 +89,7 @@ class BoxesFile:
         """
         if self._was_used:
             return None
-        return f"no box of '{self._file_name}' lies in a {unit} that was looked at"
+        return f"no box {self._told_as} lies in a {unit} that was looked at"
 
 
 def _parsed(entry: Any, where: str) -> tuple[int, list[float], str, float]:
