@@ -167,6 +167,18 @@ def test_a_plugin_that_is_not_there_is_told_at_once(
     assert message in capsys.readouterr().err
 
 
+def test_a_path_that_child_processes_would_read_as_two_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from vidseg.cli import main
+
+    folder = tmp_path / f"run{os.pathsep}3"
+    folder.mkdir()
+    (folder / "mine.py").touch()
+    assert main(["models", "--plugin", str(folder / "mine.py")]) == 2
+    assert f"has a '{os.pathsep}', which stands between two paths" in capsys.readouterr().err
+
+
 def test_a_protocol_of_a_file_scores_in_several_processes(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "from vidseg.eval.protocols import register_protocol\n"

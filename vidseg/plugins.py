@@ -42,7 +42,8 @@ def use(*modules: str) -> None:
         modules: dotted names of modules that can be imported, or paths of .py files.
 
     Raises:
-        ConfigError: there is no such module or file. Whether it can be imported shows when it is needed.
+        ConfigError: there is no such module or file, or the path of a file has the separator of paths in it.
+            Whether it can be imported shows when it is needed.
     """
     names = [*named(), *map(_checked, modules)]
     os.environ[VARIABLE] = os.pathsep.join(dict.fromkeys(names))
@@ -78,7 +79,13 @@ def _checked(name: str) -> str:
     if name.endswith(".py"):
         if not Path(name).is_file():
             raise ConfigError(f"there is no plug-in file '{name}'")
-        return str(Path(name).absolute())
+        path = str(Path(name).absolute())
+        if os.pathsep in path:
+            raise ConfigError(
+                f"the path of the plug-in '{path}' has a '{os.pathsep}', which stands between two paths",
+                hint="move it, or make a link to it elsewhere",
+            )
+        return path
     if not all(part.isidentifier() for part in name.split(".")):
         raise ConfigError(
             f"the plug-in '{name}' is neither a module's name nor a .py file",
