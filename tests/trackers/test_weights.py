@@ -649,8 +649,9 @@ def test_half_a_file_put_there_by_hand_is_not_recorded(cache, save):
     save({"w": torch.zeros(1000)}, path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(CheckpointError, match="cut short"):
+    with pytest.raises(CheckpointError, match="cut short") as error:
         find_weights("sam2.1-hiera-tiny")
+    assert "delete the file and download it again" in str(error.value)
     path.write_bytes(whole)
     assert find_weights("sam2.1-hiera-tiny") == path
 

@@ -20,6 +20,9 @@ from vidseg.kept_figures import CACHE_VARIABLE, cache_root
 from vidseg.trackers.weights.checkpoint import check_whole
 from vidseg.trackers.weights.published import PUBLISHED, Published, published
 
+DOWNLOAD_AGAIN = "delete the file and download it again: vidseg weights get NAME"
+"""How to mend a file that is there, for which `get` downloads nothing."""
+
 
 def cache_folder() -> Path:
     """The folder for weights, which may not exist: $VIDSEG_CACHE/weights, or else in the platform's cache."""
@@ -82,7 +85,11 @@ def verify(path: Path, wanted: Published | None = None, *, in_full: bool = False
     if digest is None or digest != expected:
         if expected is None:
             # The digest of half a file, once recorded, would refuse the whole one ever after.
-            check_whole(path)
+            try:
+                check_whole(path)
+            except CheckpointError as error:
+                error.hint = DOWNLOAD_AGAIN
+                raise
         digest = sha256_of(path)
         if expected is None and wanted is not None:
             check_first(path, digest, wanted)
@@ -91,7 +98,7 @@ def verify(path: Path, wanted: Published | None = None, *, in_full: bool = False
             f"the weights are not those that were {'published' if published_digest else 'recorded'}: "
             f"SHA-256 {digest[:16]}..., not {expected[:16]}...",
             where=str(path),
-            hint="delete the file and download it again: vidseg weights get NAME",
+            hint=DOWNLOAD_AGAIN,
         )
     # A cache that cannot be written to can still be read from.
     with contextlib.suppress(OSError):

@@ -78,11 +78,7 @@ def check_whole(path: Path) -> None:
         with open(path, "rb") as file:
             is_whole = file.read(2) != b"PK" or zipfile.is_zipfile(path)
     if not is_whole:
-        raise CheckpointError(
-            "the checkpoint is cut short",
-            where=_with_size(path),
-            hint="delete it and download it again: vidseg weights get NAME",
-        )
+        raise CheckpointError("the checkpoint is cut short", where=_with_size(path))
 
 
 def _safetensors_size(path: Path) -> int | None:
