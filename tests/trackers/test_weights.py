@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import http.client
 import io
 import json
 import multiprocessing
@@ -355,6 +357,20 @@ def test_a_broken_connection_is_resumed(get, server, content):
     server.breaks = [100_000, 50_000]
     assert get().read_bytes() == content
     assert server.ranges == [None, "bytes=100000-", "bytes=150000-"]
+
+
+def test_a_network_that_goes_down_is_no_failure_of_the_disk(get, server, content, monkeypatch):
+    read, calls = http.client.HTTPResponse.read, []
+
+    def read_without_network(response, *args):
+        calls.append(response)
+        if len(calls) == 2:
+            raise OSError(errno.EHOSTUNREACH, "No route to host")
+        return read(response, *args)
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read", read_without_network)
+    assert get().read_bytes() == content
+    assert server.num_requests == 2
 
 
 def test_many_breaks_are_borne_as_long_as_bytes_arrive(get, server, content):

@@ -302,7 +302,7 @@ def _receive(
         here = offset
         if on_progress:
             on_progress(here, num_bytes)
-        while chunk := response.read(CHUNK):
+        while chunk := _next_chunk(response):
             file.write(chunk)
             here += len(chunk)
             if on_progress:
@@ -311,6 +311,21 @@ def _receive(
         os.fsync(file.fileno())
     if num_bytes is not None and here != num_bytes:
         raise _Interrupted(f"the connection broke after {here:,} of {num_bytes:,} bytes")
+
+
+def _next_chunk(response: Any) -> bytes:
+    """The next bytes from the server; b'' at the end.
+
+    Raises:
+        _Interrupted: the network failed, in a way that would else look like a failure of the disk.
+    """
+    try:
+        chunk: bytes = response.read(CHUNK)
+    except _NETWORK_ERRORS:
+        raise
+    except OSError as error:  # a network that went down, no route to the host
+        raise _Interrupted(f"no connection ({error})") from None
+    return chunk
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
