@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from vidseg.memory.norm import LayerNorm2d
+from vidseg.trackers.mlp import MLP
 from vidseg.trackers.sam2.prompt_encoder import RandomFourierEncoding
 from vidseg.trackers.sam2.two_way_transformer import TwoWayTransformer
 
@@ -18,9 +19,10 @@ NORMS = (nn.LayerNorm, LayerNorm2d, nn.GroupNorm, nn.BatchNorm2d)
 def to_half(modules: Iterable[nn.Module]) -> None:
     """Have modules, which may share what is in them, compute in float16; they are changed in place.
 
-    Norms, depthwise convolutions and the attentions of mask decoders keep their weights and compute in
-    float32, and so does the encoding of places, which gives float32 by itself: they hold few of a model's
-    numbers, and all that follows depends on each of them. Autocast of PyTorch treats norms so, too.
+    Norms, depthwise convolutions and transformers of mask decoders keep their weights and compute in float32,
+    and so does the encoding of places, which gives float32 by itself: they hold few of a model's numbers, and
+    all that follows depends on each of them. Autocast of PyTorch treats norms so, too. The perceptrons in
+    those transformers, which hold two thirds of their weights, compute in float16.
     """
     every = nn.ModuleList(modules)
     exact = list(_outermost_exact(every))
@@ -31,6 +33,10 @@ def to_half(modules: Iterable[nn.Module]) -> None:
         if not isinstance(module, RandomFourierEncoding):
             module.register_forward_pre_hook(_float)
             module.register_forward_hook(_half)
+        for perceptron in (part for part in module.modules() if isinstance(part, MLP)):
+            perceptron.half()
+            perceptron.register_forward_pre_hook(lambda _, inputs: tuple(x.half() for x in inputs))
+            perceptron.register_forward_hook(lambda _, inputs, output: output.float())
 
 
 def _outermost_exact(module: nn.Module) -> Iterator[nn.Module]:
