@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
+from PIL import Image
 
 import vidseg
 from support.golden_play import play
 from support.goldens import assert_close, golden_names, load_golden, seeded_state
+from support.made_datasets import make_davis
 from support.parity import as_frames, moving_picture, small_tracker
 from support.ready_exports import small_export
 from vidseg import cli
@@ -23,12 +26,21 @@ from vidseg.errors import CheckpointError, ConfigError
 from vidseg.export.write import export
 from vidseg.trackers.onnx.graphs import read_facts
 from vidseg.trackers.options import TrackerOptions
+from vidseg.trackers.weights import sha256_of
 
 pytest.importorskip("onnxscript", reason="the packages of the extra 'onnx' are not installed")
+onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
 EXAMPLE = Path(__file__).parents[2] / "examples/onnx_tracker.py"
 SIDE = 64
+FEW_BITS = {
+    "bits": "W4A4",
+    "calibrator": "plain",
+    "parts": ["image_encoder"],
+    "scales": "scales.safetensors",
+    "weights_sha256": "",
+}
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +183,41 @@ def _no_facts(folder: Path) -> None:
     (folder / "facts.json").unlink()
 
 
+def _without(*keys: str) -> Any:
+    """Leaves out what these keys, one inside another, lead to."""
+
+    def harm(folder: Path) -> None:
+        facts = inner = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+        for key in keys[:-1]:
+            inner = inner[key]
+        del inner[keys[-1]]
+        (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+
+    return harm
+
+
+def _say(**said: Any) -> Any:
+    """Changes settings in tracker.yaml."""
+
+    def change(folder: Path) -> None:
+        path = folder / "tracker.yaml"
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        path.write_text(yaml.safe_dump({**config, **said}), encoding="utf-8")
+
+    return change
+
+
+def _exchange_by_another_export(folder: Path) -> None:
+    """Another graph of the same weights, as an export in eight bits has, with facts that name it."""
+    path = folder / "mask_decoder.onnx"
+    model = onnx.load(path)
+    model.producer_name = "another export"
+    onnx.save(model, path)
+    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    facts["parts"]["mask_decoder"]["sha256"] = sha256_of(path)
+    (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("harm", "message"),
@@ -178,6 +225,11 @@ def _no_facts(folder: Path) -> None:
         (_cut, "SHA-256"),
         (_exchange, "missing"),
         (_old_opset, "opset 11"),
+        (lambda folder: _change(folder, opset=None), "opset None"),
+        (lambda folder: _change(folder, version=2), "a newer vidseg"),
+        (_without("absent_pointer"), "lack 'absent_pointer'"),
+        (_without("weights_sha256"), "not those of an exported model"),
+        (_without("parts", "mask_prompt"), "no graph of 'mask_prompt'"),
         (_outside, "missing"),
         (_no_facts, "no folder of an exported model"),
     ],
@@ -189,6 +241,68 @@ def test_bad_exports_are_named(harm: Any, message: str, small: tuple[Any, Path],
     with pytest.raises(CheckpointError, match=message) as error:
         vidseg.load(folder / "tracker.yaml")
     assert str(folder.parent) in str(error.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_say(image_size=96), "its graphs are for 64"),
+        (_say(bank={"name": "recent-frames", "recent_frames": 9}), "time codes for 6"),
+        (_say(close_up=True), "close-up"),
+        (_say(low_bits=FEW_BITS), "low_bits"),
+    ],
+)
+def test_settings_that_the_graphs_do_not_have_are_refused(
+    change: Any, message: str, small: tuple[Any, Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(small[1], tmp_path / "onnx"))
+    change(folder)
+    with pytest.raises(ConfigError, match=message):
+        vidseg.load(folder / "tracker.yaml")
+
+
+@pytest.mark.slow
+def test_graphs_run_on_the_cpu_that_is_asked_for_and_on_no_device_of_torch(small: tuple[Any, Path]) -> None:
+    assert vidseg.load(small[1] / "tracker.yaml", device="cpu").describe()["device"] == "cpu"
+    with pytest.raises(ConfigError, match="providers"):
+        vidseg.load(small[1] / "tracker.yaml", device="cuda")
+
+
+@pytest.mark.slow
+def test_an_exported_tracker_is_evaluated(small: tuple[Any, Path], tmp_path: Path) -> None:
+    make_davis(tmp_path / "davis", sequences=("ants",))
+    call = ["eval", "davis2017", "--root", str(tmp_path / "davis"), "--out", str(tmp_path / "out")]
+    assert cli.main([*call, "--tracker", str(small[1] / "tracker.yaml"), "--quiet"]) == 0
+    card = json.loads((tmp_path / "out/results.json").read_text(encoding="utf-8"))["card"]
+    assert card["configuration"]["kind"] == "onnx"
+
+
+@pytest.mark.slow
+def test_other_graphs_under_the_same_path_do_not_go_on(
+    small: tuple[Any, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(small[1], tmp_path / "onnx"))
+    video, picture = tmp_path / "video", tmp_path / "video/0.png"
+    video.mkdir()
+    for index in range(2):
+        pixels = np.random.default_rng(index).integers(0, 255, (48, 64, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(video / f"{index}.png")
+    more = ["--box", "5,5,40,30", "--tracker", str(folder / "tracker.yaml"), "--quiet", "--out"]
+    calls = [
+        ["track", str(video), *more, str(tmp_path / "tracked")],
+        ["segment", str(picture), *more, str(tmp_path / "segmented")],
+    ]
+    for call in calls:
+        assert cli.main(call) == 0
+    session = vidseg.load(folder / "tracker.yaml").start()
+    session.save(tmp_path / "state")
+    _exchange_by_another_export(folder)
+    for call in calls:
+        assert cli.main([*call, "--resume"]) == 2
+        assert "differs from this call in configuration" in capsys.readouterr().err
+    with pytest.raises(CheckpointError, match="another configuration"):
+        vidseg.load(folder / "tracker.yaml").restore(tmp_path / "state")
 
 
 @pytest.mark.slow
@@ -212,8 +326,22 @@ def test_graphs_take_no_other_weights_and_are_not_exported_again(
     (tmp_path / "weights.safetensors").touch()
     with pytest.raises(ConfigError, match="hold their weights"):
         vidseg.load(small[1] / "tracker.yaml", weights=tmp_path / "weights.safetensors")
+    with pytest.raises(ConfigError, match="hold their weights"):
+        vidseg.load(small[1] / "tracker.yaml", weights={"no_mem_embed": torch.zeros(1)})
     with pytest.raises(ConfigError, match="exported already"):
         export(TrackerOptions.of(small[1] / "tracker.yaml"), tmp_path / "out")
+
+
+def test_an_export_keeps_the_options_of_its_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vidseg.export.write._write_part", lambda part, path, dtype: path.touch())
+    small_tracker(tmp_path)
+    path = tmp_path / "small.yaml"
+    said = {"fill_hole_area": 8, "non_overlap_masks": True, "max_conditioning": 3, "compile": True}
+    path.write_text(f"{path.read_text(encoding='utf-8')}options: {json.dumps(said)}\n", encoding="utf-8")
+    export(TrackerOptions.of(path, allow_random_weights=True), tmp_path / "onnx")
+    config = yaml.safe_load((tmp_path / "onnx/tracker.yaml").read_text(encoding="utf-8"))
+    assert config["options"] == {"fill_hole_area": 8, "non_overlap_masks": True}
+    assert config["bank"]["max_conditioning"] == 3
 
 
 def test_two_names_of_a_tracker_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

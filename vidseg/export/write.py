@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -27,8 +27,9 @@ from vidseg.export.rewrite import rewrite_file
 from vidseg.pipeline.atomic import check_free, replacing, write_json
 from vidseg.trackers.engine_tracker import EngineTracker
 from vidseg.trackers.following import FollowingTracker
+from vidseg.trackers.low_bits_settings import require_float
 from vidseg.trackers.onnx.graphs import FACTS, VERSION
-from vidseg.trackers.options import TrackerOptions
+from vidseg.trackers.options import EngineOptions, TrackerOptions
 from vidseg.trackers.registry import build_tracker, read_config
 from vidseg.trackers.weights import sha256_of
 from vidseg.version import __version__
@@ -74,7 +75,9 @@ def export(
     name, config = read_config(asked.tracker)
     if config.get("kind") == "onnx":
         raise ConfigError(f"'{name}' is exported already", hint="name the model that it was exported from")
-    tracker = build_tracker(asked.model_copy(update={"device": "cpu", "dtype": "float32"}))
+    plain = {"device": "cpu", "dtype": "float32", "compile": False, "graphs": False}
+    require_float(config, f"model '{name}'")
+    tracker = build_tracker(asked.model_copy(update=plain))
     if isinstance(tracker, EngineTracker):
         model = exportable(tracker.engine.model)
     elif isinstance(tracker, FollowingTracker):
@@ -111,7 +114,10 @@ def export(
             }
             on_part(part.name, path)
         if format == "onnx":
-            settings = {**tracker.describe()["config"], **_unsaid(tracker), "kind": "onnx", "weights": "."}
+            about = tracker.describe()
+            settings = {**about["config"], **_unsaid(tracker), "kind": "onnx", "weights": "."}
+            if options := _options(about):
+                settings["options"] = options
             text = yaml.safe_dump(settings, sort_keys=False)
             (folder / "tracker.yaml").write_text(text, encoding="utf-8")
         write_json(folder / FACTS, facts)
@@ -126,6 +132,11 @@ def _unsaid(tracker: EngineTracker | FollowingTracker) -> dict[str, Any]:
     # A graph of memory attention is as it was exported; what is read of the bank may still change.
     fast = {"bank": settings.fast.bank}
     return {"fast": fast, "sampling": settings.sampling, "discovery": settings.discovery}
+
+
+def _options(about: Mapping[str, Any]) -> dict[str, Any]:
+    """What the tracker's YAML sets under `options`; what changes its settings is in these already."""
+    return {key: value for key in EngineOptions.model_fields if (value := about["options"].get(key))}
 
 
 def _write_part(part: Part, path: Path, dtype: DType) -> None:

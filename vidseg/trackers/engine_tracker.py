@@ -21,6 +21,7 @@ from vidseg.trackers.contract import TrackerTraits
 from vidseg.trackers.device import pick_device, use_channels_last
 from vidseg.trackers.encoder_products import check_encoder_products, use_encoder_products
 from vidseg.trackers.engine import Engine
+from vidseg.trackers.exported import export_in_config
 from vidseg.trackers.graphs.recorder import CudaRecorder
 from vidseg.trackers.graphs.replays import Replays
 from vidseg.trackers.load_weights import load_weights
@@ -86,12 +87,7 @@ class EngineTracker:
         _check_graphs(asked, device, where)
         check_encoder_products(asked.encoder_products, device, where)
         model, policy = build_model(settings, where)
-        if settings.close_up and not isinstance(model, LooksCloser):
-            raise ConfigError(
-                f"the model '{settings.model['name']}' does not follow objects in a close-up",
-                where=where,
-                hint="leave 'close_up' out",
-            )
+        check_close_up(settings, model, where)
         module = module_of(model)
         weights_sha256 = load_weights(module, name, asked, settings.weights)
         model.fuse()
@@ -179,7 +175,7 @@ class EngineTracker:
         model = self.engine.model
         return {
             "name": self.name,
-            "config": {"kind": "engine", **self.settings.model_dump()},
+            "config": {"kind": "engine", **self.settings.model_dump(), **export_in_config(model)},
             "options": {**asdict(self.options), "fill_hole_area": self.engine.fill_hole_area},
             "weights_sha256": self.weights_sha256,
             "parameters": sum(p.numel() for p in module_of(model).parameters()),
@@ -199,6 +195,20 @@ class EngineTracker:
     def _write(self, session: EngineSession | CloseUpSession, path: str | PathLike[str]) -> None:
         tensors, facts = session.state()
         write_session(path, tracker=self.name, fingerprint=self.fingerprint(), tensors=tensors, facts=facts)
+
+
+def check_close_up(settings: EngineSettings, model: MemoryModel, where: str) -> None:
+    """Check that a model follows objects in a close-up, if its YAML says so.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if settings.close_up and not isinstance(model, LooksCloser):
+        raise ConfigError(
+            f"the model '{settings.model['name']}' does not follow objects in a close-up",
+            where=where,
+            hint="leave 'close_up' out",
+        )
 
 
 def _check_graphs(asked: TrackerOptions, device: torch.device, where: str) -> None:

@@ -55,6 +55,8 @@ class LowBits(Strict):
     """The name of the file of scales, in the folder of the weights."""
     weights_sha256: str
     """The digest of the weights that the scales are for."""
+    scales_sha256: str | None = None
+    """The digest of the file of scales, which tells models of other calibrations apart; None: not said."""
 
     @field_validator("bits")
     @classmethod
@@ -71,6 +73,12 @@ class LowBits(Strict):
         if value in ("", ".", "..") or "/" in value or "\\" in value:
             raise ValueError("the name of a file in the folder of the weights belongs here")
         return value
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_said(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave None out, as `MayHaveLowBits` does."""
+        said: dict[str, Any] = written(self)
+        return {key: value for key, value in said.items() if value is not None}
 
 
 class MayHaveLowBits(Strict):

@@ -36,7 +36,7 @@ from vidseg.trackers.low_bits.places import Operands, Places, places_of
 from vidseg.trackers.low_bits.saved import scales_of
 from vidseg.trackers.low_bits_settings import Bits
 from vidseg.trackers.options import TrackerOptions
-from vidseg.trackers.weights import state_sha256
+from vidseg.trackers.weights import sha256_of, state_sha256
 from vidseg.trackers.weights.renames import renames_of
 from vidseg.training.training_state import write_tensors
 
@@ -174,7 +174,8 @@ def _write(folder: Path, subject: Subject, said: Mapping[str, Any], chosen: Mapp
     weights = renames_of(source.settings.family).to_public(subject.state)
     write_tensors(folder / WEIGHTS, weights, {"format": "pt", "tracker": source.name})
     write_tensors(folder / SCALES, scales_of(chosen), {"format": "pt", "tracker": source.name})
-    low_bits = {**said, "weights_sha256": state_sha256(weights)}
+    digests = {"weights_sha256": state_sha256(weights), "scales_sha256": sha256_of(folder / SCALES)}
+    low_bits = {**said, **digests}
     config = {key: value for key, value in source.config.items() if key != "bfloat16_is_proven"}
     document = {"kind": source.kind, **config, "weights": WEIGHTS, "low_bits": low_bits}
     (folder / YAML).write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")

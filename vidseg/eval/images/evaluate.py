@@ -228,6 +228,7 @@ def _about(
     asked: TrackerOptions,
     options: ImageEvaluationOptions,
 ) -> dict[str, Any]:
+    from vidseg.trackers.image.load import configuration_of
     from vidseg.trackers.model import module_of
     from vidseg.trackers.weights import sha256_of, state_sha256
 
@@ -238,6 +239,7 @@ def _about(
         "dataset": kind,
         "root": str(pictures.root.resolve()),
         "tracker": segmenter.name,
+        "configuration": configuration_of(asked.tracker, segmenter),
         "weights": asked.weights,
         "weights_sha256": state_sha256(module_of(segmenter.model).state_dict()),
         "random_weights": bool(asked.allow_random_weights and asked.weights is None),

@@ -101,8 +101,7 @@ def run_stills(
     from vidseg.pipeline.progress import bar
     from vidseg.pipeline.stills.folder import StillsFolder
     from vidseg.pipeline.stills.run import StillsRun
-    from vidseg.trackers.configs import read_config
-    from vidseg.trackers.image.load import build_segmenter
+    from vidseg.trackers.image.load import build_segmenter, configuration_of
     from vidseg.trackers.options import TrackerOptions
 
     folder = StillsFolder(args.out or default_out(args.source), _formats(args))
@@ -117,11 +116,9 @@ def run_stills(
         asked = asked.with_dtype_of(earlier.get("dtype"))
     segmenter = build_segmenter(asked)
     dtype = str(segmenter.dtype).removeprefix("torch.")
-    # Where weights lie decides nothing; what they are does, and files of runs are written over.
-    configuration = {key: value for key, value in read_config(args.tracker)[1].items() if key != "weights"}
     model = {
         "tracker": segmenter.name,
-        "configuration": configuration,
+        "configuration": configuration_of(args.tracker, segmenter),
         "weights_sha256": segmenter.weights_sha256,
         "dtype": dtype,
     }

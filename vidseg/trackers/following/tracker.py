@@ -12,6 +12,7 @@ from vidseg.trackers.carrying.state import SessionState, fingerprint_of, load_st
 from vidseg.trackers.contract import TrackerTraits
 from vidseg.trackers.engine import unwatched
 from vidseg.trackers.engine_tracker import OF_THE_MACHINE
+from vidseg.trackers.exported import export_in_config
 from vidseg.trackers.following.frame import Watch
 from vidseg.trackers.following.objects import FollowedObject
 from vidseg.trackers.following.rules import build_rule
@@ -104,7 +105,11 @@ class FollowingTracker:
         return cls(
             built.segmenter,
             built.settings.following,
-            config={"kind": "image", **built.settings.model_dump()},
+            config={
+                "kind": "image",
+                **built.settings.model_dump(),
+                **export_in_config(built.segmenter.model),
+            },
             options=options,
         )
 

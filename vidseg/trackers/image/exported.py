@@ -8,15 +8,9 @@ from typing import Any
 from vidseg.errors import ConfigError
 from vidseg.trackers.image.build import BuiltImage, build_framing
 from vidseg.trackers.image.segmenter import ImageSegmenter
-from vidseg.trackers.image_settings import ImageSettings
-from vidseg.trackers.onnx.build import CANNOT, IMAGE_MODELS, OnnxSettings, folder_of
-from vidseg.trackers.onnx.graphs import Graphs
+from vidseg.trackers.onnx.build import CANNOT, IMAGE_MODELS, OnnxImageSettings, model_over, open_graphs
 from vidseg.trackers.options import TrackerOptions
 from vidseg.validation import parse
-
-
-class OnnxImageSettings(OnnxSettings, ImageSettings):
-    """The YAML of an exported image model."""
 
 
 def build_exported(name: str, config: Mapping[str, Any], asked: TrackerOptions) -> BuiltImage:
@@ -29,8 +23,8 @@ def build_exported(name: str, config: Mapping[str, Any], asked: TrackerOptions) 
     where = f"model '{name}'"
     asked.require_taken(set(TrackerOptions.model_fields) - set(CANNOT), by=name, why=CANNOT)
     settings = parse(OnnxImageSettings, dict(config), where=where, error=ConfigError)
-    graphs = Graphs(folder_of(name, config, asked), settings.providers)
-    model = IMAGE_MODELS[graphs.facts["model"]](graphs)
+    graphs = open_graphs(name, config, asked, settings, where)
+    model = model_over(graphs, IMAGE_MODELS)
     segmenter = ImageSegmenter(
         name, model, build_framing(settings, where), weights_sha256=graphs.facts["weights_sha256"]
     )

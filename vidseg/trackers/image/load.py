@@ -14,6 +14,7 @@ from vidseg.errors import ConfigError
 from vidseg.registry import Registry
 from vidseg.trackers.choices import DEFAULT_TRACKER, DType
 from vidseg.trackers.configs import read_config
+from vidseg.trackers.exported import export_in_config
 from vidseg.trackers.image.framing import Stretch
 from vidseg.trackers.image.segmenter import ImageSegmenter
 from vidseg.trackers.options import TrackerOptions
@@ -129,6 +130,16 @@ def load_image(
             allow_random_weights=allow_random_weights,
         )
     )
+
+
+def configuration_of(name_or_yaml: str, segmenter: ImageSegmenter) -> dict[str, Any]:
+    """What decides a segmenter's masks besides its weights, for records: its YAML, and the digests of graphs.
+
+    Where weights lie decides nothing; what they are does, and files of runs are written over.
+    """
+    said = read_config(name_or_yaml)[1]
+    said.pop("weights", None)
+    return {**said, **export_in_config(segmenter.model)}
 
 
 def build_segmenter(options: TrackerOptions) -> ImageSegmenter:

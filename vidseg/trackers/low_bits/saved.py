@@ -14,7 +14,7 @@ from vidseg.trackers.low_bits.layers import ATTENTION_OPERANDS, LAYER_OPERANDS
 from vidseg.trackers.low_bits.places import Operands, places_of, put_attention, put_layer
 from vidseg.trackers.low_bits.quantisers import QUANTISERS, Quantiser
 from vidseg.trackers.low_bits_settings import Bits, LowBits
-from vidseg.trackers.weights import read_checkpoint
+from vidseg.trackers.weights import read_checkpoint, sha256_of
 
 
 def scales_of(chosen: Mapping[str, Operands]) -> dict[str, Tensor]:
@@ -46,6 +46,12 @@ def install(model: nn.Module, settings: LowBits, weights: str | None, digest: st
         )
     file = Path(weights).with_name(settings.scales)
     place_scales(model, settings, read_checkpoint(file), where=str(file))
+    if settings.scales_sha256 not in (None, sha256_of(file)):
+        raise CheckpointError(
+            "the scales are not those that the YAML names: their SHA-256 is another one",
+            where=str(file),
+            hint="keep the files of one run of vidseg compress together",
+        )
 
 
 def place_scales(model: nn.Module, settings: LowBits, scales: Mapping[str, Tensor], where: str) -> None:

@@ -7,10 +7,18 @@ from torch import Tensor
 from vidseg.errors import ConfigError
 from vidseg.trackers.graphs.replays import Replays
 from vidseg.trackers.model import Decoded, Features
+from vidseg.trackers.onnx.graphs import Graphs
 
 
 class ExportedModel:
     """A model whose learned parts compute in onnxruntime."""
+
+    _graphs: Graphs
+
+    @property
+    def graphs_sha256(self) -> dict[str, str]:
+        """See `vidseg.trackers.exported.HasGraphs`."""
+        return self._graphs.digests
 
     def fuse(self) -> None:
         """Graphs are exported in their fastest form."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -57,8 +57,33 @@ class Graphs:
         self._providers = _checked(providers)
         self._sessions = {part: self._open(part) for part in self.facts["parts"]}
 
+    @property
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of the graph of each part."""
+        return {part: about["sha256"] for part, about in self.facts["parts"].items()}
+
+    def require(self, *parts: str) -> None:
+        """Check that there are graphs of these parts.
+
+        Raises:
+            CheckpointError: one is not among the facts.
+        """
+        for part in parts:
+            if part not in self._sessions:
+                raise CheckpointError(
+                    f"the facts name no graph of '{part}'",
+                    where=str(self.folder / FACTS),
+                    hint="export the model again",
+                )
+
     def run(self, part: str, **inputs: Tensor) -> list[Tensor]:
-        """The outputs of a part, float32 on the CPU; inputs are converted to the types of the graph."""
+        """The outputs of a part, float32 on the CPU; inputs are converted to the types of the graph.
+
+        Raises:
+            CheckpointError: the graph takes inputs of other sizes.
+        """
+        from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
+
         session = self._sessions[part]
         feeds = {
             needed.name: inputs[needed.name]
@@ -70,7 +95,15 @@ class Graphs:
         }
         if Graphs.on_run is not None:
             Graphs.on_run(part, feeds)
-        return [torch.from_numpy(output).float() for output in session.run(None, feeds)]
+        try:
+            outputs = session.run(None, feeds)
+        except InvalidArgument as error:
+            raise CheckpointError(
+                f"the graph of '{part}' does not take what the facts say ({str(error).splitlines()[0]})",
+                where=str(self.folder / FACTS),
+                hint="export the model again",
+            ) from None
+        return [torch.from_numpy(output).float() for output in outputs]
 
     def _open(self, part: str) -> Any:
         import onnxruntime
@@ -117,20 +150,38 @@ def read_facts(folder: Path) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"the facts cannot be read ({error})", where=str(path)) from None
-    parts = facts.get("parts") if isinstance(facts, dict) else None
-    is_whole = isinstance(parts, dict) and all(
-        isinstance(about, dict) and {"file", "sha256"} <= set(about) for about in parts.values()
-    )
-    if not is_whole or facts.get("version") != VERSION:
-        raise CheckpointError("the facts are not those of an exported model", where=str(path))
-    if facts.get("format") != "onnx" or facts.get("opset", 0) < LOWEST_OPSET:
+    version = facts.get("version") if isinstance(facts, dict) else None
+    if isinstance(version, int) and version > VERSION:
         raise CheckpointError(
-            f"the model was exported as {facts.get('format')}, opset {facts.get('opset')}; onnxruntime "
+            f"the model was exported by a newer vidseg: its facts have the form {version}, "
+            f"and this one reads {VERSION}",
+            where=str(path),
+            hint="update vidseg, or export the model with this one",
+        )
+    if version != VERSION or not _is_whole(facts):
+        raise CheckpointError("the facts are not those of an exported model", where=str(path))
+    opset = facts.get("opset")
+    if facts.get("format") != "onnx" or not isinstance(opset, int) or opset < LOWEST_OPSET:
+        raise CheckpointError(
+            f"the model was exported as {facts.get('format')}, opset {opset}; onnxruntime "
             f"trackers take onnx from opset {LOWEST_OPSET} on",
             where=str(path),
             hint="vidseg export NAME --out DIR --format onnx",
         )
     return facts
+
+
+def _is_whole(facts: Mapping[str, Any]) -> bool:
+    """Whether facts have what those of all models have."""
+    parts = facts.get("parts")
+    return (
+        {"image_size", "model", "weights_sha256"} <= set(facts)
+        and isinstance(parts, dict)
+        and all(
+            isinstance(about, dict) and all(isinstance(about.get(key), str) for key in ("file", "sha256"))
+            for about in parts.values()
+        )
+    )
 
 
 def _checked(providers: Sequence[str] | None) -> list[str]:

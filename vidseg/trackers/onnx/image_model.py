@@ -34,6 +34,7 @@ class OnnxSamModel(SamAnswers, OnnxImageModel):
 
     def __init__(self, graphs: Graphs) -> None:
         super().__init__(graphs)
+        graphs.require("image_encoder", "mask_decoder")
         facts = graphs.facts
         self.low_res_size: int = facts["low_res"]
         self.takes_masks = facts["takes_masks"]

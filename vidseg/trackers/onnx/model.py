@@ -27,6 +27,7 @@ class OnnxSam2Model(ExportedMemoryModel, Sam2Answers, nn.Module):
 
     def __init__(self, graphs: Graphs) -> None:
         super().__init__()
+        graphs.require("image_encoder", "memory_attention", "mask_decoder", "mask_prompt", "memory_encoder")
         facts = graphs.facts
         self._graphs = graphs
         self.image_size: int = facts["image_size"]
@@ -36,7 +37,7 @@ class OnnxSam2Model(ExportedMemoryModel, Sam2Answers, nn.Module):
         self.absent_pointer_c = torch.tensor(facts["absent_pointer"])
         self._no_memory_1c11 = torch.tensor(facts["no_memory"])[None, :, None, None]
         self._finer: list[str] = facts["finer_features"]
-        self._slots: int = facts["memory_slots"]
+        self.memory_slots: int = facts["memory_slots"]
         self.device = torch.device("cpu")
         self.dtype = torch.float32
 
@@ -63,7 +64,7 @@ class OnnxSam2Model(ExportedMemoryModel, Sam2Answers, nn.Module):
             )
         frames = len(recalls[0].spatial)
         back = torch.tensor([[t for t, _ in recall.pointers] for recall in recalls], dtype=torch.float32)
-        slots = torch.tensor([[slot % self._slots for slot, _ in recall.spatial] for recall in recalls])
+        slots = torch.tensor([[slot % self.memory_slots for slot, _ in recall.spatial] for recall in recalls])
         (conditioned,) = self._graphs.run(
             "memory_attention",
             features=features.top_1chw,

@@ -21,6 +21,9 @@ class OnnxSpaceTimeModel(ExportedMemoryModel, SpaceTimeModel):
         # The parent's parts are not made: graphs take their place.
         nn.Module.__init__(self)
         facts = graphs.facts
+        graphs.require("image_encoder", "reading", "remembering", "decoder")
+        if facts.get("prompt_decoder"):
+            graphs.require("prompt_decoder")
         self._graphs = graphs
         self.image_size = facts["image_size"]
         self.key_channels = facts["key_channels"]

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from vidseg.errors import ConfigError
 from vidseg.memory.attention import MemoryAttention
+from vidseg.memory.bank import BankPolicy
 from vidseg.memory.compressor import Compressor
 from vidseg.memory.encoder import MemoryEncoder
 from vidseg.memory.widths import CHANNELS, MEMORY_CHANNELS
@@ -36,15 +37,9 @@ def build_sam2(model: Sam2Settings, given: Given) -> Sam2VideoModel:
     attention = build_part(MEMORY_ATTENTIONS, "memory_attention", settings.memory_attention, where)
     _check_fit(settings, compressor, attention, where)
     given.check_strides()
-    recent = given.policy.recent_frames
-    if recent > model.memory_slots - 1:
-        raise ConfigError(
-            f"the bank reads {recent} recent memories, and the model has time codes for "
-            f"{model.memory_slots - 1}",
-            where=f"{where}, in 'bank'",
-            hint=f"recent_frames: {model.memory_slots - 1} or fewer; or for a model to be trained, "
-            f"model: {{name: sam2, memory_slots: {recent + 1}}}",
-        )
+    slots = given.policy.recent_frames + 1
+    to_train = f"; or for a model to be trained, model: {{name: sam2, memory_slots: {slots}}}"
+    check_time_codes(given.policy, model.memory_slots, where, or_else=to_train)
     is_pyramid = backbone.mode == "pyramid"
     neck = PyramidNeck(backbone.channels, CHANNELS) if is_pyramid else SingleScaleNeck(backbone.channels[0])
     return Sam2VideoModel(
@@ -58,6 +53,25 @@ def build_sam2(model: Sam2Settings, given: Given) -> Sam2VideoModel:
         has_absent_embedding=settings.absent_embedding,
         projects_pointer_times=settings.pointer_times == "projected",
     )
+
+
+def check_time_codes(policy: BankPolicy, memory_slots: int, where: str, *, or_else: str = "") -> None:
+    """Check that a model has a time code for each memory that a bank reads.
+
+    Args:
+        memory_slots: see `Sam2Settings`.
+        or_else: what mends it besides a smaller bank, for the message.
+
+    Raises:
+        ConfigError: it has fewer.
+    """
+    recent, most = policy.recent_frames, memory_slots - 1
+    if recent > most:
+        raise ConfigError(
+            f"the bank reads {recent} recent memories, and the model has time codes for {most}",
+            where=f"{where}, in 'bank'",
+            hint=f"recent_frames: {most} or fewer{or_else}",
+        )
 
 
 def _check_fit(
