@@ -26,7 +26,7 @@ from vidseg.errors import CheckpointError, ConfigError, VidsegError
 from vidseg.trackers.check_scene import scene_box, scene_frame
 from vidseg.trackers.low_bits.places import PARTS
 from vidseg.trackers.options import TrackerOptions
-from vidseg.trackers.weights import read_checkpoint
+from vidseg.trackers.weights import read_checkpoint, sha256_of
 from vidseg.training.run import train
 
 SMALL = "slim-sam-77"
@@ -284,6 +284,7 @@ HARMS: list[tuple[Callable[[Path], Any], type[VidsegError], str]] = [
         CheckpointError,
         "do not fit the model at 'x'",
     ),
+    (lambda at: _scales(at, lambda s: s[_first(s, "/step")].mul_(2)), CheckpointError, "another one"),
     (lambda at: _yaml(at, weights_sha256="0" * 64), CheckpointError, "for other weights"),
     (lambda at: _yaml(at, scales="../scales.safetensors"), ConfigError, "the name of a file"),
     (lambda at: _yaml(at, bits="W99A4"), ConfigError, "W99A4"),
@@ -300,6 +301,19 @@ def test_bad_scales_are_named(
     with pytest.raises(error, match=message) as raised:
         vidseg.load_image(folder / "tracker.yaml")
     assert len(str(raised.value).splitlines()) <= 3
+
+
+def test_records_tell_calibrations_of_the_same_weights_apart(few: Path) -> None:
+    said = vidseg.load(few / "tracker.yaml", device="cpu").describe()["config"]["low_bits"]
+    assert said["scales_sha256"] == sha256_of(few / "scales.safetensors")
+
+
+def test_models_of_few_bits_are_not_exported(few: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason="the packages of the extra 'onnx' are not installed")
+    from vidseg.export.write import export
+
+    with pytest.raises(ConfigError, match="few bits"):
+        export(TrackerOptions.of(few / "tracker.yaml"), tmp_path / "onnx")
 
 
 def test_other_weights_and_other_types_are_refused(few: Path, made: Any) -> None:

@@ -26,6 +26,7 @@ from vidseg.eval.images.detected import read_detections
 from vidseg.eval.images.evaluate import ImageEvaluationOptions, evaluate_images
 from vidseg.eval.metrics.lvis import lvis_ap
 from vidseg.pipeline.made_video import MadeVideo
+from vidseg.trackers.configs import read_config
 
 SIZE = (96, 128)
 
@@ -180,6 +181,21 @@ def test_a_full_disk_takes_no_picture_that_is_done(
     monkeypatch.setattr(Path, "write_text", lambda path, *_, **__: path.write_bytes(b"") and full(0))
     assert cli.main([*call, "--limit", "1", "--resume"]) == 1
     assert (tmp_path / "pictures.jsonl").read_bytes() == before
+
+
+def test_an_evaluation_does_not_go_on_with_another_yaml_of_the_name(
+    coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "vidseg-nano.yaml"
+    said = read_config("vidseg-nano")[1]  # whose weights are a path from here
+    path.write_text(json.dumps(said), encoding="utf-8")
+    call = ["eval", "coco-prompts", "--root", str(coco), "--out", str(tmp_path / "out"), "--prompts", "box"]
+    call += ["--limit", "1", "--tracker", str(path), "--quiet"]
+    assert cli.main(call) == 0
+    capsys.readouterr()
+    path.write_text(json.dumps({**said, "image_size": 224}), encoding="utf-8")
+    assert cli.main([*call, "--resume"]) == 2
+    assert "another configuration" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
