@@ -118,7 +118,18 @@ def test_a_clip_of_one_picture_and_a_bad_box_are_refused(
     assert "fewer than two frames" in capsys.readouterr().err
     assert cli.main([*call, str(tmp_path / "int8"), "--box", "1,2,3"]) != 0
     assert "--box '1,2,3'" in capsys.readouterr().err
+    assert cli.main([*call, str(tmp_path / "int8"), "--frames", "1"]) != 0
+    assert "at least 2" in capsys.readouterr().err
     assert not (tmp_path / "int8").exists()
+
+
+def test_a_box_outside_is_refused_before_the_export(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(compress, "export", None)
+    call = ["compress", "vidseg-nano", "--int8", "--calibrate", str(clip), "--out", str(tmp_path / "int8")]
+    assert cli.main([*call, "--box", "400,10,500,90"]) == 2
+    assert "lies outside the frame (320x180)" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -90,6 +90,8 @@ def test_too_few_pictures_to_judge_by_are_refused(
     call = compress_call(path, weights, pictures, "--simulate-bits", "W4A4")
     assert cli.main([*call, "--out", str(tmp_path / "out"), "--reconstruct", "--frames", "3"]) == 2
     assert "from 4 pictures or more" in capsys.readouterr().err
+    assert cli.main([*call, "--out", str(tmp_path / "out"), "--reconstruct", "0"]) == 2
+    assert "at least 1 step" in capsys.readouterr().err
     with pytest.raises(InputError, match="-1"):
         compress_low_bits(
             TrackerOptions.of(path, weights=weights), pictures, tmp_path / "out", bits="W4A4", steps=-1

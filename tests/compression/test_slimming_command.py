@@ -113,6 +113,22 @@ def test_a_share_out_of_range_is_refused(
     assert not (tmp_path / "slim").exists()
 
 
+def test_a_box_outside_and_an_out_that_cannot_be_made_are_refused_before_the_work(
+    tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = written(tmp_path, IMAGE_MODEL)
+    said = []
+    for out, *more in (
+        (tmp_path / "slim", "--box", "90,90,99,99"),
+        (model / "slim",),
+    ):
+        assert cli.main([*call_for(model, pictures, out), "--prune", "0.5", *more]) == 2
+        said.append(capsys.readouterr().err)
+    assert "lies outside the frame (64x48)" in said[0]
+    assert f"'{model}' is not a folder" in said[1]
+    assert not any("widths" in message for message in said)  # slimming tells of its first step so
+
+
 def test_models_and_parts_that_cannot_be_slimmed_are_named(
     tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

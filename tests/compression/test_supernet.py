@@ -224,7 +224,8 @@ def test_the_found_subnet_loads_like_any_other(
 
 
 @pytest.mark.parametrize(
-    ("budget", "message"), [("1e-6", "the smallest subnet takes"), ("0", "above 0"), ("nan", "above 0")]
+    ("budget", "message"),
+    [("1e-6", "the smallest subnet takes"), ("0", "above 0"), ("nan", "above 0"), ("inf", "above 0")],
 )
 def test_a_budget_out_of_reach_is_refused(
     budget: str, message: str, call: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]

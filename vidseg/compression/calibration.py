@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vidseg.compression.calls import Call
 from vidseg.errors import ConfigError, InputError
-from vidseg.export.comparison import middle_box
+from vidseg.export.comparison import box_in
 from vidseg.pipeline.made_video import MadeVideo
 from vidseg.pipeline.read import read
 from vidseg.pipeline.read.folder import IMAGE_SUFFIXES
@@ -130,7 +130,7 @@ def _memory_calls(asked: TrackerOptions, pictures: Sequence[Image], box: Box | N
     attention = tracker.engine.model.get_submodule("memory_attention")  # type: ignore[attr-defined]
     hook = attention.register_forward_pre_hook(lambda module, given: calls.append(given))
     session = tracker.start(num_frames=len(pictures))
-    session.prompt(1, box=box or middle_box(pictures[0].shape))
+    session.prompt(1, box=box_in(pictures[0].shape, box))
     for index, picture in enumerate(pictures):
         session.step(Frame(index, float(index), picture))
     hook.remove()

@@ -15,7 +15,7 @@ from torch import nn
 from vidseg.compression.calibration import Image
 from vidseg.compression.calls import Call, outputs_of
 from vidseg.eval.metrics import region_j
-from vidseg.export.comparison import cosine, middle_box
+from vidseg.export.comparison import box_in, cosine
 from vidseg.trackers.image.load import build_segmenter
 from vidseg.trackers.options import TrackerOptions
 
@@ -109,7 +109,7 @@ def mask_iou(asked: TrackerOptions, written: Path, pictures: Sequence[Image], bo
 def _masks(asked: TrackerOptions, pictures: Sequence[Image], box: Box | None) -> list[np.ndarray]:
     segmenter = build_segmenter(asked)
     return [
-        segmenter.embed(picture).segment(box=box or middle_box(picture.shape), multimask=False)[0].mask
+        segmenter.embed(picture).segment(box=box_in(picture.shape, box), multimask=False)[0].mask
         for picture in pictures
     ]
 

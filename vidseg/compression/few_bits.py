@@ -8,6 +8,7 @@ from dataclasses import asdict
 from statistics import fmean
 
 from vidseg.compression.arguments import box_of, parts_of
+from vidseg.errors import InputError
 from vidseg.pipeline.commands.tracker_arguments import options_of
 
 TAKES = frozenset({"calibrator", "reconstruct"})
@@ -39,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser, ways: argparse._MutuallyExclu
 def run(args: argparse.Namespace) -> int:
     from vidseg.compression.low_bits.compress import compress_low_bits
 
+    if args.reconstruct == 0:
+        raise InputError("--reconstruct 0", hint="give at least 1 step, or leave it out")
     report = compress_low_bits(
         options_of(args),
         args.calibrate,

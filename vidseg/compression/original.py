@@ -13,6 +13,7 @@ from vidseg.compression.calibration import Image, calls_of, read_pictures
 from vidseg.compression.calls import Call
 from vidseg.compression.cost import MOST_PICTURES, Cost, bytes_of, mask_iou, part_cost
 from vidseg.compression.source import YAML, Entries, Source
+from vidseg.export.comparison import box_in
 from vidseg.pipeline.atomic import replacing, write_json
 from vidseg.trackers.options import TrackerOptions
 
@@ -41,10 +42,13 @@ class Original:
 
         Raises:
             InputError, SourceError, DecodeError: the pictures cannot be read.
+            PromptError: the box lies outside one of those that masks are compared on.
             ConfigError: the model is unknown, or one that cannot be cut.
             CheckpointError: its weights are missing or do not fit.
         """
         pictures = read_pictures(calibrate, frames)
+        for picture in pictures[:MOST_PICTURES]:
+            box_in(picture.shape, box)
         asked = asked.model_copy(update={"dtype": "float32"})
         return cls(asked=asked, source=Source.of(asked), pictures=pictures, box=box)
 

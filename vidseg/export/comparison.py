@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from vidseg.trackers.contract import Prompt
+
 if TYPE_CHECKING:
     from vidseg.trackers.contract import Box
 
@@ -19,6 +21,20 @@ def middle_box(size_hw: tuple[int, ...]) -> Box:
     """
     height, width = size_hw[:2]
     return (width / 4, height / 4, 3 * width / 4, 3 * height / 4)
+
+
+def box_in(size_hw: tuple[int, ...], box: Box | None) -> Box:
+    """A box on a picture, clipped to it; where there is none, that of `middle_box`.
+
+    Raises:
+        PromptError: it is no box, or lies outside the picture.
+    """
+    if box is None:
+        return middle_box(size_hw)
+    fitted = Prompt.of(box=box).fit((size_hw[0], size_hw[1])).box
+    assert fitted is not None
+    x0, y0, x1, y1 = fitted.tolist()
+    return x0, y0, x1, y1
 
 
 def cosine(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:

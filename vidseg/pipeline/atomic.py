@@ -81,13 +81,17 @@ def _replace_entries(part: Path, folder: Path, entries: Collection[str]) -> None
 
 
 def check_free(out: Path) -> None:
-    """Check that nothing is at the place of the results.
+    """Check before long work that the place of the results is free, and that a folder can be made there.
 
     Raises:
-        OutputError: something is.
+        OutputError: something is there, or none can.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"the output '{out}' is there already", hint="choose another --out")
+    inside = next(folder for folder in out.absolute().parents if os.path.lexists(folder))
+    if not inside.is_dir() or not os.access(inside, os.W_OK | os.X_OK):
+        why = "is not a folder" if not inside.is_dir() else "may not be written to"
+        raise OutputError(f"the output '{out}' cannot be made: '{inside}' {why}", hint="choose another --out")
 
 
 def _remove(path: Path) -> None:

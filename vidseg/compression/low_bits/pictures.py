@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vidseg.export.comparison import middle_box
+from vidseg.export.comparison import box_in
 from vidseg.trackers.image.framing import Framing
 from vidseg.trackers.image.prompt import ImagePrompt
 from vidseg.trackers.model import Candidates, ImageModel
@@ -36,7 +36,7 @@ class Prompted:
         Args:
             box: in pixels; None: the middle of the picture.
         """
-        x0, y0, x1, y1 = box or middle_box(image.shape)
+        x0, y0, x1, y1 = box_in(image.shape, box)
         return cls(image, [{"box": (x0, y0, x1, y1)}, {"points": [((x0 + x1) / 2, (y0 + y1) / 2)]}])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -94,7 +95,7 @@ def compress(
     from vidseg.compression.supernet.make import find
     from vidseg.pipeline.atomic import check_free
 
-    if not budget > 0:
+    if not 0 < budget < math.inf:
         raise ConfigError(f"--within-ms {budget}", hint="give the budget in milliseconds, above 0")
     if epochs < 0:
         raise ConfigError(f"--epochs {epochs}", hint="give 0 or more")

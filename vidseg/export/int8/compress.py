@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidseg.errors import InputError, MissingExtraError
-from vidseg.export.comparison import cosine, middle_box
+from vidseg.export.comparison import box_in, cosine
 from vidseg.export.int8.quantise import quantise
 from vidseg.export.int8.watch import Feeds
 from vidseg.export.write import export
@@ -88,7 +88,7 @@ def compress_int8(
     """
     _check_packages()
     check_free(out)
-    frames = _length_of(clip, frames)
+    frames = _length_of(clip, frames, box)
     with tempfile.TemporaryDirectory() as scratch:
         exact = Path(scratch) / "float32"
         export(asked, exact, wanted=parts)
@@ -125,9 +125,16 @@ def compress_int8(
     return report
 
 
-def _length_of(clip: Path, most: int) -> int:
+def _length_of(clip: Path, most: int, box: Box | None) -> int:
+    """How many frames are seen, two or more, on the first of which the box lies."""
+    if most < 2:
+        raise InputError(f"--frames {most}", hint="give at least 2: the object is followed")
+    count = 0
     with read(clip, end=most) as source:
-        count = sum(1 for _ in source)
+        for frame in source:
+            if not count:
+                box_in(frame.size_hw, box)
+            count += 1
     if count < 2:
         raise InputError("the clip has fewer than two frames", where=str(clip), hint="give a longer one")
     return count
@@ -139,7 +146,7 @@ def _masks(folder: Path, clip: Path, count: int, box: Box | None) -> Iterator[np
     with read(clip, end=count) as source:
         for number, frame in enumerate(source):
             if number == 0:
-                session.prompt(1, box=box or middle_box(frame.size_hw))
+                session.prompt(1, box=box_in(frame.size_hw, box))
             yield session.step(frame).masks[0]
 
 
