@@ -1,4 +1,4 @@
-"""Follow objects with an exported model, with NumPy and onnxruntime alone.
+"""Follow objects with an exported model of SAM 2's family, with NumPy and onnxruntime alone.
 
     vidseg export sam2.1-hiera-tiny --out onnx
     python examples/onnx_tracker.py onnx frames.npy 100,80,300,260 masks.npy
@@ -33,12 +33,17 @@ class OnnxTracker:
     """Objects that are followed through one video, frame by frame.
 
     Args:
-        folder: what `vidseg export` wrote.
+        folder: what `vidseg export` wrote, in float32 or float16.
         num_frames: length of the video; under 16 it scales the times of pointers. None: long, or not known.
+
+    Raises:
+        ValueError: the folder holds a model of another kind.
     """
 
     def __init__(self, folder: Path, num_frames: int | None = None) -> None:
         self.facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+        if (self.facts["format"], self.facts["model"]) != ("onnx", "sam2"):
+            raise ValueError(f"{folder} is no ONNX export of SAM 2's family, whose memory this example has")
         options = onnxruntime.SessionOptions()
         # Products of eight bits overflow without it where a processor lacks VNNI instructions.
         options.add_session_config_entry("session.x64quantprecision", "1")
@@ -148,7 +153,12 @@ class OnnxTracker:
         return logits[0, best], pointers[0, token], scores
 
     def _run(self, part: str, **inputs: np.ndarray) -> list[np.ndarray]:
-        return self.graphs[part].run(None, inputs)
+        """The outputs of a part. Graphs of float16 take and give most of theirs in it."""
+        graph = self.graphs[part]
+        for needed in graph.get_inputs():
+            if needed.type == "tensor(float16)":
+                inputs[needed.name] = inputs[needed.name].astype(np.float16)
+        return [output.astype(np.float32) for output in graph.run(None, inputs)]
 
 
 class Memory:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -118,6 +120,31 @@ def test_the_example_tracks_a_clip_without_torch(small: tuple[Any, Path], tmp_pa
     expected = np.stack([session.step(image).low_res_logits[0] > 0 for image in clip])
     assert expected.any()
     assert (masks != expected).mean() <= 1e-4
+
+
+class HalfGraph:
+    """A session whose graph takes an input in float16, another one exactly, and gives float16."""
+
+    def get_inputs(self) -> list[Any]:
+        return [
+            SimpleNamespace(name="features", type="tensor(float16)"),
+            SimpleNamespace(name="points", type="tensor(float)"),
+        ]
+
+    def run(self, names: None, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        assert [value.dtype for value in inputs.values()] == [np.float16, np.float32]
+        return [inputs["features"]]
+
+
+def test_the_example_runs_graphs_of_float16_and_names_models_of_other_kinds(tmp_path: Path) -> None:
+    tracker_class = runpy.run_path(str(EXAMPLE))["OnnxTracker"]
+    (tmp_path / "facts.json").write_text('{"format": "onnx", "model": "space-time"}', encoding="utf-8")
+    with pytest.raises(ValueError, match="SAM 2's family"):
+        tracker_class(tmp_path)
+    tracker = object.__new__(tracker_class)
+    tracker.graphs = {"part": HalfGraph()}
+    (output,) = tracker._run("part", features=np.ones(2, np.float32), points=np.ones(2, np.float32))
+    assert output.dtype == np.float32
 
 
 @pytest.mark.slow
