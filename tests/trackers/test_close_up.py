@@ -272,6 +272,17 @@ def test_a_picture_may_be_another_one_by_the_next_frame(tracker: Any) -> None:
             np.testing.assert_array_equal(session.step(frame).video_res_logits, got.video_res_logits)
 
 
+def test_who_changes_a_result_changes_nothing_of_what_is_tracked(tracker: Any) -> None:
+    sessions = [tracker.start(), tracker.start()]
+    for session in sessions:
+        session.prompt(1, box=[180, 80, 260, 150])
+    for frame in frames(3):
+        want, got = (session.step(frame) for session in sessions)
+        assert np.array_equal(want.low_res_logits, got.low_res_logits)
+        got.low_res_logits[:] = 1
+        got.obj_ids.clear()
+
+
 def test_what_is_refused_leaves_prompts_where_they_were(tracker: Any) -> None:
     video = frames(3)
     bad = vidseg.Frame(2, 0.1, model_input=np.zeros((3, 8, 8), np.float32), size_hw=SIZE_HW)

@@ -10,7 +10,7 @@ import torch
 
 import vidseg
 from support.parity import VIDEO_HW, as_frames, moving_picture, small_tracker
-from vidseg.errors import CheckpointError, ConfigError, InputError, PromptError
+from vidseg.errors import CheckpointError, ConfigError, InputError, OutputError, PromptError
 from vidseg.trackers.contract import Frame
 
 BOX = {"box": [20.0, 10.0, 60.0, 50.0]}
@@ -110,6 +110,9 @@ def test_other_ids_are_refused(tracker, obj_id):
         ({"points": [[1, float("nan")]]}, "not finite"),
         ({"mask": np.zeros(VIDEO_HW)}, "the mask is empty"),
         ({"mask": np.ones(VIDEO_HW), "box": [0, 0, 5, 5]}, "stands alone"),
+        ({"mask": np.linspace(0, 1, 5400).reshape(VIDEO_HW)}, "a mask of several numbers"),
+        ({"mask": np.arange(5400, dtype=np.uint16).reshape(VIDEO_HW) % 3}, "several numbers, 1 to 2"),
+        ({"mask": np.full(VIDEO_HW, np.nan)}, "the mask has a number that is not finite"),
     ],
 )
 def test_wrong_prompts_are_refused_at_once(tracker, frames, prompt, message):
@@ -195,6 +198,36 @@ def test_refine_without_a_frame_is_refused(tracker, frames, tmp_path):
     session.save(tmp_path / "state")
     with pytest.raises(InputError, match="no frame to correct"):
         tracker.restore(tmp_path / "state").refine(1, **BOX)
+
+
+def test_a_correction_after_a_look_ahead_is_of_the_frame_as_it_was(tracker, frames):
+    """Cameras fill one buffer again and again."""
+    corrected = []
+    for _ in range(2):
+        buffer = np.random.default_rng(0).integers(0, 256, (*VIDEO_HW, 3), np.uint8)
+        session = tracker.start()
+        session.prompt(1, **BOX)
+        session.step(vidseg.Frame(0, 0.0, buffer))
+        session.prompt(2, **BOX)
+        session.condition(frames[9])
+        if corrected:
+            buffer[:] = 255 - buffer
+        corrected.append(session.refine(1, points=[[30, 30]], labels=[1]).low_res_logits)
+    assert np.array_equal(*corrected)
+
+
+@pytest.mark.parametrize("obj_id", [True, 1.0, "1", [1]])
+def test_what_is_no_id_removes_nothing(tracker, obj_id):
+    session = tracker.start()
+    session.prompt(1, **BOX)
+    with pytest.raises(PromptError, match="object id"):
+        session.remove(obj_id)
+    assert session.obj_ids == [1]
+
+
+def test_a_length_that_is_no_number_is_refused(tracker):
+    with pytest.raises(InputError, match=r"num_frames is 2\.5"):
+        tracker.start(num_frames=2.5)
 
 
 def test_removing_a_stranger_is_refused(tracker):
@@ -296,6 +329,38 @@ def test_files_that_are_no_sessions_are_refused(tracker, tmp_path, content):
         tracker.restore(tmp_path / "state")
     with pytest.raises(CheckpointError, match="no such session file"):
         tracker.restore(tmp_path / "missing")
+
+
+def test_a_session_that_lacks_a_part_is_refused(tracker, tmp_path):
+    tracker.start().save(tmp_path / "state")
+    content = (tmp_path / "state").read_bytes()
+    (tmp_path / "state").write_bytes(content.replace(b"last_frame", b"past_frame"))
+    with pytest.raises(CheckpointError, match="lacks a part"):
+        tracker.restore(tmp_path / "state")
+
+
+def test_a_restored_session_needs_its_file_no_more(tracker, frames, tmp_path):
+    session = tracker.start()
+    session.prompt(1, **BOX)
+    session.step(frames[0])
+    session.save(tmp_path / "state")
+    restored = tracker.restore(tmp_path / "state")
+    with open(tmp_path / "state", "r+b") as file:  # in place, as copying another file over it does
+        file.write(bytes((tmp_path / "state").stat().st_size))
+    for frame in frames[1:3]:
+        assert np.array_equal(restored.step(frame).low_res_logits, session.step(frame).low_res_logits)
+
+
+@pytest.mark.parametrize("name", ["", "a" * 250, "a\0b"])
+def test_a_session_cannot_have_every_name(tracker, tmp_path, name):
+    with pytest.raises(OutputError, match="the session cannot be written"):
+        tracker.start().save(name and f"{tmp_path}/{name}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_session_may_have_a_name_that_is_not_utf_8(tracker, tmp_path):
+    tracker.start().save(tmp_path / "\udcff")
+    assert tracker.restore(tmp_path / "\udcff").obj_ids == []
 
 
 def test_a_saved_session_is_whole_or_absent(tracker, frames, tmp_path, monkeypatch):

@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 import vidseg
 from support.parity import SMALL_MODEL
 from vidseg.errors import InputError, OutputError
 from vidseg.testing import FakeTracker
+from vidseg.trackers.contract import Prompt
 from vidseg.trackers.given_frame import as_frame
 
 PICTURES = [np.random.default_rng(index).integers(0, 256, (48, 64, 3), np.uint8) for index in range(3)]
@@ -83,6 +86,7 @@ def test_a_mask_thinner_than_a_pixel_of_the_input_is_kept(tmp_path: Path) -> Non
     [
         ("a.png", {}, "got a str, which is no frame"),
         ([[0, 0, 0]], {}, "got a list"),
+        (np.array(5), {"bgr": True}, "got a ndarray of shape"),
         (PICTURES[0].astype(np.float32), {}, "float32"),
         (PICTURES[0][..., 0], {}, "of shape"),
         (PICTURES[0], {"reverse": True}, "in reverse has no index"),
@@ -92,3 +96,32 @@ def test_a_mask_thinner_than_a_pixel_of_the_input_is_kept(tmp_path: Path) -> Non
 def test_what_is_no_frame_is_refused(given: Any, more: dict[str, bool], message: str) -> None:
     with pytest.raises(InputError, match=message):
         as_frame(given, None, **more)
+
+
+@pytest.mark.parametrize("image", [Image.fromarray(PICTURES[0]), PICTURES[0].tolist(), "a.png"])
+def test_a_frame_has_an_array(image: Any) -> None:
+    with pytest.raises(InputError, match="frame 3: the image is a"):
+        vidseg.Frame(3, 0.0, image)
+
+
+@pytest.mark.parametrize("name", ["vidseg-nano", "flow", "engine", "fake"])
+def test_a_picture_alone_does_not_say_which_frame_lies_ahead(name: str, tmp_path: Path) -> None:
+    session = tracker(name, tmp_path).start()
+    session.prompt(1, box=(10, 10, 40, 40))
+    with pytest.raises(InputError, match=r"condition\(\) got a ndarray"):
+        session.condition(PICTURES[0])  # type: ignore[arg-type]
+
+
+def test_tensors_prompt_whatever_their_type() -> None:
+    box = torch.tensor([10, 10, 40, 30], dtype=torch.bfloat16, requires_grad=True)
+    mask = torch.eye(48, 64, dtype=torch.bfloat16, requires_grad=True)
+    assert Prompt.of(box=box).box.tolist() == [10, 10, 40, 30]  # type: ignore[arg-type, union-attr]
+    assert Prompt.of(mask=mask).mask.sum() == 48  # type: ignore[union-attr]
+    points = torch.tensor([[20.0, 30.0]], requires_grad=True)
+    prompt = Prompt.of(points=points, labels=torch.tensor([1.0], requires_grad=True))  # type: ignore[arg-type]
+    assert (prompt.points_xy.tolist(), prompt.labels.tolist()) == ([[20, 30]], [1])
+
+
+def test_mask_logits_prompt_where_they_are_above_0() -> None:
+    logits = np.linspace(-5, 5, 48 * 64).reshape(48, 64)
+    assert np.array_equal(Prompt.of(mask=logits).mask, logits > 0)

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vidseg.errors import CheckpointError, PromptError
+from vidseg.errors import PromptError
 from vidseg.masks import tight_box
 from vidseg.trackers.contract import ABSENT_LOGIT, Frame, FrameResult, Prompt, TrackerTraits
 from vidseg.trackers.frame_order import check_frame_order
-from vidseg.trackers.given_frame import as_frame
+from vidseg.trackers.given_frame import as_frame, check_frame
 from vidseg.trackers.pending import PendingPrompts, checked_id
-from vidseg.trackers.session_file import read_session, write_session
+from vidseg.trackers.session_file import read_session, whole_session, write_session
 
 if TYPE_CHECKING:
     from vidseg.trackers.contract import Box, Labels, Points, UInt8Array
@@ -58,10 +58,8 @@ class FakeTracker:
 
     def restore(self, path: str | PathLike[str]) -> FakeSession:
         _, facts = read_session(path, tracker=self.name, fingerprint="fake", framework="np")
-        try:
+        with whole_session(path):
             return FakeSession(self, _State.of(facts))
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"the saved session lacks a part ({error})", where=str(path)) from None
 
     def describe(self) -> Mapping[str, Any]:
         return {"name": self.name, "config": {}, "weights_sha256": None}
@@ -166,6 +164,7 @@ class FakeSession:
         return self._result(frame.index, frame.pts_seconds, frame.size_hw, state.objects)
 
     def condition(self, frame: Frame) -> FrameResult:
+        check_frame(frame)
         if not self._state.pending:
             raise PromptError(f"frame {frame.index} has no prompt", hint="call prompt() before condition()")
         prompts = self._begin("condition", frame)
@@ -183,6 +182,7 @@ class FakeSession:
         return self._result(state.last, state.pts_seconds, state.size_hw, state.objects)
 
     def remove(self, obj_id: int) -> None:
+        obj_id = checked_id(obj_id)
         if obj_id not in self.obj_ids:
             raise PromptError(f"there is no object {obj_id!r} to remove", hint=f"objects: {self.obj_ids}")
         self._state.objects.pop(obj_id, None)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from vidseg.errors import InputError, PromptError
-from vidseg.trackers.prompt_arrays import array_of, floats_of, how_to_give_a_box, labels_of, points_of
+from vidseg.trackers.prompt_arrays import floats_of, how_to_give_a_box, labels_of, mask_of, points_of
 from vidseg.trackers.result import FrameResult as FrameResult
 from vidseg.trackers.result import ObjectState as ObjectState
 
@@ -95,11 +95,12 @@ class Frame:
         if self.decoded is not None and self.decoded.image is not self.image:
             object.__setattr__(self, "decoded", None)
         if self.image is not None:
-            image = self.image
+            image, hint = self.image, "give uint8 height x width x 3, RGB"
+            if not isinstance(image, np.ndarray):
+                raise InputError(f"frame {self.index}: the image is a {type(image).__name__}", hint=hint)
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
                 raise InputError(
-                    f"frame {self.index}: the image is {image.dtype} of shape {image.shape}",
-                    hint="give uint8 height x width x 3, RGB",
+                    f"frame {self.index}: the image is {image.dtype} of shape {image.shape}", hint=hint
                 )
             object.__setattr__(self, "size_hw", (int(image.shape[0]), int(image.shape[1])))
         elif self.model_input is None or min(self.size_hw) < 1:
@@ -136,11 +137,12 @@ class Prompt:
         labels: Labels | None = None,
         mask: Any = None,
     ) -> Prompt:
-        """Check and convert what a caller gave.
+        """Check and convert what a caller gave: sequences, arrays of NumPy, tensors of torch on any device.
 
         Raises:
             PromptError: nothing given, a mask together with something else, numbers that are not finite,
-                x1 <= x0 or y1 <= y0, another number of labels than of points, an empty mask.
+                x1 <= x0 or y1 <= y0, another number of labels than of points, an empty mask, or one of
+                several numbers (logits, some of them below 0, are cut at 0).
         """
         if mask is not None and (box is not None or points is not None or labels is not None):
             raise PromptError("a mask prompt stands alone", hint="drop the box and the points, or the mask")
@@ -164,18 +166,7 @@ class Prompt:
                     f"box {box_array.tolist()} has no area",
                     hint="give [x0, y0, x1, y1] with x1 > x0 and y1 > y0",
                 )
-        mask_array = None
-        if mask is not None:
-            mask_array = array_of(mask)
-            if mask_array.dtype.kind not in "biuf":
-                raise PromptError(
-                    f"a mask of {type(mask).__name__}", hint="give an array, height x width; read files first"
-                )
-            if mask_array.ndim != 2:
-                raise PromptError(f"a mask of shape {mask_array.shape}", hint="give height x width")
-            mask_array = mask_array > 0
-            if not mask_array.any():
-                raise PromptError("the mask is empty", hint="mark at least one pixel of the object")
+        mask_array = None if mask is None else mask_of(mask)
         return cls(points_xy, labels_array, box_array, mask_array)
 
     def arguments(self) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from vidseg.trackers.model import LooksCloser, MemoryModel, module_of
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.precision import choose_precision
 from vidseg.trackers.session import EngineSession, SessionOptions
-from vidseg.trackers.session_file import read_session, write_session
+from vidseg.trackers.session_file import read_session, whole_session, write_session
 from vidseg.trackers.settings import EngineSettings
 from vidseg.trackers.weights import state_sha256
 from vidseg.validation import parse
@@ -167,8 +167,9 @@ class EngineTracker:
         tensors, facts = read_session(
             path, tracker=self.name, fingerprint=self.fingerprint(), device=str(self.engine.model.device)
         )
-        session = self.start(facts["num_frames"], facts["reverse"], keep_all=facts["keep_all"])
-        session.take_state(tensors, facts)
+        with whole_session(path):
+            session = self.start(facts["num_frames"], facts["reverse"], keep_all=facts["keep_all"])
+            session.take_state(tensors, facts)
         return session
 
     def describe(self) -> dict[str, Any]:

@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+import operator
+from typing import SupportsIndex
+
 from vidseg.errors import InputError
+
+
+def checked_length(num_frames: SupportsIndex | None) -> int | None:
+    """The declared length of a video as a plain int, which can be saved; None where it is not known.
+
+    Raises:
+        InputError: it is no integer.
+    """
+    try:
+        return None if num_frames is None else operator.index(num_frames)
+    except TypeError:
+        raise InputError(
+            f"num_frames is {num_frames!r}", hint="give the number of frames, or None where it is not known"
+        ) from None
 
 
 def no_frame_to_correct() -> InputError:

@@ -38,7 +38,7 @@ def as_frame(
         if bgr:
             raise InputError("bgr=True is for arrays: a Frame's image is RGB", hint="give the array itself")
         return given
-    if not isinstance(given, np.ndarray):
+    if not isinstance(given, np.ndarray) or not given.ndim:
         raise InputError(
             f"step() got {_told(given)}, which is no frame",
             hint="give a vidseg.Frame, or uint8 H x W x 3 RGB",
@@ -49,6 +49,19 @@ def as_frame(
         )
     index = 0 if last is None else last + (-1 if reverse else 1)
     return Frame(index, index / FRAME_RATE, np.ascontiguousarray(given[..., ::-1]) if bgr else given)
+
+
+def check_frame(given: object) -> None:
+    """Refuse what is no frame where a picture alone would not say which one it is.
+
+    Raises:
+        InputError: it is no `Frame`.
+    """
+    if not isinstance(given, Frame):
+        raise InputError(
+            f"condition() got {_told(given)}, and knows no frame by it",
+            hint="give vidseg.Frame(index, pts_seconds, image)",
+        )
 
 
 def computed_once(frame: Frame, by: object, compute: Callable[[], Computed]) -> Computed:

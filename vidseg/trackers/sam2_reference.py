@@ -25,7 +25,7 @@ from vidseg.trackers.device import pick_device
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.sam2_official import OfficialConfig, build_predictor
 from vidseg.trackers.sam2_session import Sam2ReferenceSession
-from vidseg.trackers.session_file import read_session, write_session
+from vidseg.trackers.session_file import read_session, whole_session, write_session
 from vidseg.trackers.weights import find_weights, read_checkpoint, state_sha256, tracker_of
 from vidseg.validation import Strict, parse
 
@@ -141,8 +141,9 @@ class Sam2ReferenceTracker:
         tensors, facts = read_session(
             path, tracker=self.name, fingerprint=self.fingerprint(), device=str(self.predictor.device)
         )
-        session = self.start(facts["num_frames"], facts["reverse"])
-        session.fill(tensors, facts)
+        with whole_session(path):
+            session = self.start(facts["num_frames"], facts["reverse"])
+            session.fill(tensors, facts)
         return session
 
     def describe(self) -> dict[str, Any]:

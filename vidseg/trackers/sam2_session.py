@@ -13,7 +13,6 @@ to bfloat16; the values are the same.
 from __future__ import annotations
 
 import contextlib
-import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -24,8 +23,8 @@ from torch import Tensor
 
 from vidseg.errors import InputError, PromptError
 from vidseg.trackers.contract import Frame, FrameResult, Prompt
-from vidseg.trackers.frame_order import check_frame_order, no_frame_to_correct
-from vidseg.trackers.given_frame import as_frame
+from vidseg.trackers.frame_order import check_frame_order, checked_length, no_frame_to_correct
+from vidseg.trackers.given_frame import as_frame, check_frame
 from vidseg.trackers.pending import PendingPrompts, checked_id
 from vidseg.trackers.sam2_official import add_prompt, model_input, predicted_ious, start_state
 from vidseg.trackers.states import object_state
@@ -64,7 +63,7 @@ class Sam2ReferenceSession:
         self.dtype = dtype
         self.keep_frames = keep_frames
         self._write = write
-        self.num_frames = None if num_frames is None else operator.index(num_frames)
+        self.num_frames = checked_length(num_frames)
         self.reverse = reverse
         self._pending = PendingPrompts()
         self._images: dict[int, Tensor] = {}
@@ -112,6 +111,7 @@ class Sam2ReferenceSession:
         return result
 
     def condition(self, frame: Frame) -> FrameResult:
+        check_frame(frame)
         state = self._take(frame)
         if not self._pending:
             raise PromptError(f"frame {frame.index} was given to condition() but no object is prompted")
@@ -137,6 +137,7 @@ class Sam2ReferenceSession:
         return self._result(self._state, self._seen)
 
     def remove(self, obj_id: int) -> None:
+        obj_id = checked_id(obj_id)
         if obj_id not in self.obj_ids:
             raise PromptError(f"there is no object {obj_id} to remove", hint=f"objects: {self.obj_ids}")
         self._pending.forget(obj_id)

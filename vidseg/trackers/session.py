@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -21,8 +20,8 @@ from vidseg.trackers.competing import Competition
 from vidseg.trackers.contract import Frame, FrameResult, Prompt
 from vidseg.trackers.device import Download, computes_apart
 from vidseg.trackers.engine import Engine
-from vidseg.trackers.frame_order import check_frame_order, no_frame_to_correct
-from vidseg.trackers.given_frame import as_frame, computed_once
+from vidseg.trackers.frame_order import check_frame_order, checked_length, no_frame_to_correct
+from vidseg.trackers.given_frame import as_frame, check_frame, computed_once
 from vidseg.trackers.model import Features
 from vidseg.trackers.packed_masks import pack_masks, unpack_masks
 from vidseg.trackers.pending import PendingPrompts, checked_id
@@ -79,7 +78,7 @@ class EngineSession:
     ) -> None:
         self.engine = engine
         self.options = options
-        self.num_frames = None if num_frames is None else operator.index(num_frames)
+        self.num_frames = checked_length(num_frames)
         self.reverse = reverse
         self.keep_all = keep_all
         self.banks: dict[int, ObjectBank] = {}
@@ -87,7 +86,8 @@ class EngineSession:
         self.last_frame_idx: int | None = None
         self._write = write
         self._seen: _Seen | None = None
-        self._encoded: tuple[Frame, Features] | None = None
+        self._encoded: list[tuple[Frame, Features]] = []
+        """The frame last stepped to, and one that lies ahead of it, with their features."""
         self._kept = engine.start_keeping()
         self._competition = Competition()
 
@@ -112,6 +112,7 @@ class EngineSession:
         frame = as_frame(frame, self.last_frame_idx, reverse=self.reverse, bgr=bgr)
         moment = self.moment_of(frame)
         prompts = self._take_prompts(frame)
+        self._encoded = [pair for pair in self._encoded if pair[0] is frame]  # the last frame's are done with
         corrected = [obj_id for obj_id, prompt in prompts.items() if self._corrects(obj_id, prompt, moment)]
         if corrected:
             self._advance(corrected, frame, moment)
@@ -142,6 +143,7 @@ class EngineSession:
 
     @torch.inference_mode()
     def condition(self, frame: Frame) -> FrameResult:
+        check_frame(frame)
         moment = self.moment_of(frame)
         if not self.pending:
             raise PromptError(f"frame {frame.index} was given to condition() but no object is prompted")
@@ -183,6 +185,7 @@ class EngineSession:
         self._seen = _Seen(frame, self._seen.moment)
 
     def remove(self, obj_id: int) -> None:
+        obj_id = checked_id(obj_id)
         if obj_id not in self.banks and obj_id not in self.pending:
             raise PromptError(f"there is no object {obj_id} to remove", hint=f"objects: {self.obj_ids}")
         self.banks.pop(obj_id, None)
@@ -190,14 +193,22 @@ class EngineSession:
         self.pending.forget(obj_id)
 
     def features(self, frame: Frame) -> Features:
-        """The frame's features; they are computed once and kept until another frame's are wanted."""
-        if self._encoded is None or self._encoded[0] is not frame:
-            if self._kept is None:
-                encoded = computed_once(frame, self.engine, lambda: self.engine.encode(frame))
-            else:  # what is kept differs from session to session
-                encoded = self.engine.encode(frame, self._kept)
-            self._encoded = (frame, encoded)
-        return self._encoded[1]
+        """The frame's features; they are computed once and kept until another frame's are wanted.
+
+        Those of the frame last stepped to stay while frames ahead are looked at: it may be corrected, and its
+        picture may be another one by then.
+        """
+        for known, features in self._encoded:
+            if known is frame:
+                return features
+        seen = None if self._seen is None else self._seen.frame
+        self._encoded = [pair for pair in self._encoded if pair[0] is seen]
+        if self._kept is None:
+            encoded = computed_once(frame, self.engine, lambda: self.engine.encode(frame))
+        else:  # what is kept differs from session to session
+            encoded = self.engine.encode(frame, self._kept)
+        self._encoded.append((frame, encoded))
+        return encoded
 
     def save(self, path: str | PathLike[str]) -> None:
         self._write(self, path)

@@ -16,7 +16,7 @@ from vidseg.trackers.carrying.grid import grid_size, to_grid
 from vidseg.trackers.carrying.state import Answer, Obj, SessionState, save_state
 from vidseg.trackers.contract import Frame, FrameResult, Prompt
 from vidseg.trackers.frame_order import check_frame_order, no_frame_to_correct
-from vidseg.trackers.given_frame import as_frame
+from vidseg.trackers.given_frame import as_frame, check_frame
 from vidseg.trackers.pending import checked_id
 
 if TYPE_CHECKING:
@@ -168,6 +168,7 @@ class CarryingSession(ABC, Generic[Look, Obj]):
             PromptError: a prompt does not fit the frame, or there is none for it.
             InputError: a frame without pixels, of another size, or one that was passed already.
         """
+        check_frame(frame)
         state = self._state
         check_frame_order(frame.index, state.frame_idx, reverse=state.reverse)
         if not state.pending:
@@ -211,6 +212,7 @@ class CarryingSession(ABC, Generic[Look, Obj]):
         Raises:
             PromptError: there is no such object.
         """
+        obj_id = checked_id(obj_id)
         if obj_id not in self.obj_ids:
             known = ", ".join(map(str, self.obj_ids)) or "none"
             raise PromptError(f"there is no object {obj_id!r} to remove", hint=f"objects: {known}")

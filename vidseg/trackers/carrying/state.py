@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
@@ -14,10 +13,10 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from vidseg.errors import CheckpointError
 from vidseg.trackers.contract import ObjectState, Prompt
+from vidseg.trackers.frame_order import checked_length
 from vidseg.trackers.pending import PendingPrompts
-from vidseg.trackers.session_file import read_session, write_session
+from vidseg.trackers.session_file import read_session, whole_session, write_session
 
 LAYOUT = 2
 """Version of the state in a file; sessions with another one cannot be restored."""
@@ -68,8 +67,7 @@ class SessionState(Generic[Obj]):
     """Answers on conditioned frames that have not been stepped to: frame_idx -> obj_id."""
 
     def __post_init__(self) -> None:
-        if self.num_frames is not None:
-            self.num_frames = operator.index(self.num_frames)  # an integer of NumPy could not be saved
+        self.num_frames = checked_length(self.num_frames)
 
 
 def save_state(path: str | PathLike[str], state: SessionState[Any], tracker: str, fingerprint: str) -> None:
@@ -105,7 +103,7 @@ def load_state(
         CheckpointError: the file is missing, is not such a state, or was made by another tracker.
     """
     arrays, facts = read_session(path, tracker=tracker, fingerprint=fingerprint, framework="np")
-    try:
+    with whole_session(path):
         tree = _join(facts, arrays)
         size_hw, names = tree.pop("size_hw"), dict(tree.pop("names", ()))
         return SessionState(
@@ -118,8 +116,6 @@ def load_state(
             size_hw=None if size_hw is None else (size_hw[0], size_hw[1]),
             **tree,
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"the saved session lacks a part ({error})", where=str(path)) from None
 
 
 def fingerprint_of(facts: Mapping[str, Any]) -> str:

@@ -22,14 +22,14 @@ from vidseg.trackers.close_up.memories import MOVABLE, move_to, remember_from
 from vidseg.trackers.close_up.result import CloseUpResult
 from vidseg.trackers.contract import Frame, FrameResult, Prompt
 from vidseg.trackers.frame_order import no_frame_to_correct
-from vidseg.trackers.given_frame import as_frame
+from vidseg.trackers.given_frame import as_frame, check_frame
 from vidseg.trackers.model import Features
 from vidseg.trackers.pending import PendingPrompts, checked_id
 from vidseg.trackers.session import EngineSession
 from vidseg.trackers.view import View, seen_from
 
 if TYPE_CHECKING:
-    from vidseg.trackers.contract import Box, Labels, Points, UInt8Array
+    from vidseg.trackers.contract import BoolArray, Box, Labels, Points, UInt8Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +127,7 @@ class CloseUpSession:
 
     @torch.inference_mode()
     def condition(self, frame: Frame) -> FrameResult:
+        check_frame(frame)
         self.near.moment_of(frame)
         with self._prompting(self.pending.fit(frame)):
             result = self.near.condition(frame)
@@ -159,6 +160,7 @@ class CloseUpSession:
 
     @torch.inference_mode()
     def remove(self, obj_id: int) -> None:
+        obj_id = checked_id(obj_id)
         if self._last is not None and not self._is_ready:
             # As `save` does, so that what is seen next does not hang on whether the session was saved before.
             self._chosen = self._chosen or self._choose(self._last)
@@ -285,10 +287,17 @@ class CloseUpSession:
         banks, view = self.near.banks, View.whole(last.frame.size_hw)
         is_ahead = any(not m.was_visited for bank in banks.values() for m in bank.conditioning.values())
         if last.frame.image is not None and not is_ahead:
-            rows = zip(last.result.obj_ids, last.result.low_res_logits > 0, strict=True)
-            masks = {obj_id: mask for obj_id, mask in rows if obj_id in banks}
-            view, self._sizes_then = view_after(masks, last.view, self._sizes)
+            view, self._sizes_then = view_after(self._masks_on(last.frame.index), last.view, self._sizes)
         return view, is_ahead
+
+    def _masks_on(self, frame_idx: int) -> dict[int, BoolArray]:
+        """Object id -> its mask on that frame; from the banks, as the result is the caller's."""
+        memories = {obj_id: bank.at(frame_idx) for obj_id, bank in self.near.banks.items()}
+        return {
+            obj_id: (memory.low_res_logits_hw > 0).cpu().numpy()
+            for obj_id, memory in memories.items()
+            if memory is not None and memory.low_res_logits_hw is not None
+        }
 
     def _drop_forgotten(self) -> None:
         """Keep nothing of frames that the banks have forgotten."""
