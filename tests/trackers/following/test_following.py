@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from safetensors import safe_open
 import vidseg
 from support.image_models import IMAGE_MODELS, in_small
 from support.oracle import oracle
-from vidseg.errors import ConfigError, InputError
+from vidseg.errors import ConfigError, InputError, PromptError
 from vidseg.eval.metrics import region_j
 from vidseg.masks import iou
 from vidseg.pipeline.made_video import MadeVideo
@@ -35,6 +36,7 @@ SMALL_SAM = {
     "backbone": {"name": "sam-vit", **BACKBONES["sam-vit"].example},
     "model": {"name": "sam"},
 }
+STRETCHED_SAM = {**SMALL_SAM, "framing": {"name": "stretch"}}
 SMALL_PICO = {
     "kind": "image",
     "family": "pico-sam2",
@@ -173,6 +175,43 @@ def test_options_of_results_are_honoured(tmp_path: Path) -> None:
         results.append(session.step(scene_frame(0)).masks)
     assert results[0].all(0).any()
     assert not results[1].all(0).any()
+
+
+@pytest.mark.parametrize("config", [STRETCHED_SAM, SMALL_PICO], ids=["sam", "pico-sam2"])
+def test_a_picture_may_be_read_only(config: dict[str, Any], tmp_path: Path) -> None:
+    session = loaded(tmp_path, config).start()
+    picture = scene_frame(0).image.copy()  # type: ignore[union-attr]
+    picture.flags.writeable = False  # as `np.asarray` makes it of a picture of Pillow
+    torch.set_warn_always(True)  # else it warns of such an array once in a program
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            session.step(picture)
+    finally:
+        torch.set_warn_always(False)
+
+
+def test_a_prompt_that_the_model_cannot_answer_changes_nothing_else(tmp_path: Path) -> None:
+    """PicoSAM2 needs a place to look at, and a point off the object is none."""
+    sessions = [loaded(tmp_path, SMALL_PICO).start() for _ in range(2)]
+    for session in sessions:
+        session.prompt(1, box=scene_box(1, 0))
+        session.step(scene_frame(0))
+        session.prompt(2, box=scene_box(2, 1))
+    refused = sessions[0]
+    refused.prompt(1, points=[[5, 5]], labels=[0])
+    with pytest.raises(PromptError, match=r"without a place\n  at: object 1, frame 1"):
+        refused.step(scene_frame(1))
+    want, got = (session.step(scene_frame(1)) for session in reversed(sessions))
+    assert got.obj_ids == want.obj_ids
+    assert np.array_equal(got.low_res_logits, want.low_res_logits)
+
+    refused.prompt(3, points=[[5, 5]], labels=[0])
+    refused.prompt(4, box=scene_box(2, 4))
+    with pytest.raises(PromptError, match="object 3, frame 4"):
+        refused.condition(scene_frame(4))
+    assert refused.obj_ids == [1, 2, 4]
+    assert refused.condition(scene_frame(4)).obj_ids == [4]
 
 
 def test_stages_can_be_watched_by_whoever_comes_later() -> None:

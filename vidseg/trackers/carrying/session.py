@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -148,11 +149,16 @@ class CarryingSession(ABC, Generic[Look, Obj]):
         frame = as_frame(frame, state.frame_idx, reverse=state.reverse, bgr=bgr)
         check_frame_order(frame.index, state.frame_idx, reverse=state.reverse)
         seen, prompts = self._look_at(frame)
+        as_they_were = deepcopy(state.objects) if prompts else state.objects
         if state.picture is not None and state.objects:
             self._carry(seen, state.picture)
-        for obj_id, answer in state.ahead.pop(frame.index, {}).items():
+        for obj_id, answer in state.ahead.get(frame.index, {}).items():
             self._arrive(state.objects[obj_id], answer, seen)
-        self._answer(prompts, seen)
+        try:
+            self._answer(prompts, seen, frame.index)
+        except PromptError:
+            state.objects = as_they_were
+            raise
         self._forget_passed(frame.index)
         state.frame_idx, state.pts_seconds, state.picture = frame.index, frame.pts_seconds, seen.picture
         self._seen = seen
@@ -175,7 +181,7 @@ class CarryingSession(ABC, Generic[Look, Obj]):
             raise PromptError(f"frame {frame.index} has no prompt", hint="call prompt() before condition()")
         seen, prompts = self._look_at(frame)
         answers = state.ahead.setdefault(frame.index, {})
-        for obj_id, answer in self._segment(prompts, answers, seen).items():
+        for obj_id, answer in self._answers_to(prompts, answers, seen, frame.index).items():
             answers[obj_id] = answer
             state.objects[obj_id] = self._learn_ahead(state.objects.get(obj_id), answer, seen)
         shown = {obj_id: self._shown(answer, seen) for obj_id, answer in answers.items()}
@@ -203,7 +209,7 @@ class CarryingSession(ABC, Generic[Look, Obj]):
         given = Prompt.of(box=box, points=points, labels=labels, mask=mask)
         if self._seen is None or state.frame_idx is None:
             raise no_frame_to_correct()
-        self._answer({obj_id: given.fit(self._seen.size_hw)}, self._seen)
+        self._answer({obj_id: given.fit(self._seen.size_hw)}, self._seen, state.frame_idx)
         return self._result(state.frame_idx, state.pts_seconds, state.objects)
 
     def remove(self, obj_id: int) -> None:
@@ -241,12 +247,27 @@ class CarryingSession(ABC, Generic[Look, Obj]):
         state.size_hw = frame.size_hw
         return seen, prompts
 
-    def _answer(self, prompts: Mapping[int, Prompt], seen: Look) -> None:
+    def _answer(self, prompts: Mapping[int, Prompt], seen: Look, frame_idx: int) -> None:
         """Answer prompts on a frame that objects have been carried into, and learn from the answers."""
         objects = self._state.objects
         so_far = {obj_id: self._answer_of(objects[obj_id]) for obj_id in prompts if obj_id in objects}
-        for obj_id, answer in self._segment(prompts, so_far, seen).items():
+        for obj_id, answer in self._answers_to(prompts, so_far, seen, frame_idx).items():
             objects[obj_id] = self._learn(objects.get(obj_id), answer, seen)
+
+    def _answers_to(
+        self, prompts: Mapping[int, Prompt], so_far: Mapping[int, Answer], seen: Look, frame_idx: int
+    ) -> dict[int, Answer]:
+        """The answers to prompts; one that the method cannot answer is dropped, and the others wait again."""
+        try:
+            return self._segment(prompts, so_far, seen)
+        except PromptError:
+            for obj_id, prompt in prompts.items():
+                try:
+                    self._segment({obj_id: prompt}, so_far, seen)
+                except PromptError as error:
+                    self._state.pending.update({i: p for i, p in prompts.items() if i != obj_id})
+                    raise error.at(f"object {obj_id}, frame {frame_idx}") from None
+            raise
 
     def _forget_passed(self, frame_idx: int) -> None:
         """Drop the answers on conditioned frames that were skipped."""

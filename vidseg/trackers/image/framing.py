@@ -77,8 +77,8 @@ class Stretch:
         if self.filter == "bicubic":
             image = np.array(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
             return normalise(torch.from_numpy(image).to(device).permute(2, 0, 1))
-        # Copied, because arrays may have negative strides (a picture converted from BGR).
-        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1)[None].float() / 255
+        # Copied, because arrays may be read-only, or have negative strides (a picture converted from BGR).
+        pixels = torch.from_numpy(np.array(image, order="C")).to(device).permute(2, 0, 1)[None].float() / 255
         resized = F.interpolate(
             pixels, size=size, mode="bilinear", align_corners=False, antialias=self.antialias
         )[0]

@@ -68,7 +68,8 @@ class WholePicture:
 
     def model_input(self, image: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
         """The normalised picture, 3 x H x W: squares are cut from it when a prompt says where."""
-        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(device)
+        # Copied, because arrays may be read-only, or have negative strides (a picture converted from BGR).
+        pixels = torch.from_numpy(np.array(image, order="C")).to(device)
         return normalise(pixels.permute(2, 0, 1))
 
     def to_model_points(self, points_xy: Tensor, size_hw: tuple[int, int]) -> Tensor:
