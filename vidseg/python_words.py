@@ -10,6 +10,7 @@ from vidseg.errors import VidsegError
 
 ARGUMENTS = {
     "direction": "direction",
+    "discover-with": "discover_with",
     "end": "end",
     "format": "formats",
     "image-size": "image_size",

@@ -29,8 +29,9 @@ def test_a_folder_in_use_and_a_frame_that_is_not_tracked(tmp_path: Path) -> None
 
 
 def test_a_device_that_is_not_here() -> None:
-    with pytest.raises(ConfigError, match="device='cpu'"):
-        vidseg.load("vidseg-nano", device="cuda:99")
+    for load in (vidseg.load, vidseg.load_image):
+        with pytest.raises(ConfigError, match="device='cpu'"):
+            load("vidseg-nano", device="cuda:99")
 
 
 def test_a_mask_in_place_of_a_prompt_file_is_offered_as_an_argument(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from copy import copy
 from pathlib import Path
 from threading import Thread
@@ -67,6 +68,15 @@ def test_results_that_come_later_are_the_same(tmp_path: Path, apart: type[Watche
         assert (result.obj_ids, result.states, result.labels) == (want.obj_ids, want.states, want.labels)
         for part in ("masks", "low_res_logits", "object_score_logits", "predicted_ious", "object_pointers"):
             np.testing.assert_array_equal(getattr(result, part), getattr(want, part))
+
+
+@pytest.mark.usefixtures("apart")
+def test_a_result_that_still_comes_is_copied_whole(tmp_path: Path) -> None:
+    tracker = small_tracker(tmp_path)
+    result = start(tracker).step(as_frames(moving_picture(1, tracker.engine.model.image_size))[0])
+    copied = pickle.loads(pickle.dumps(result))
+    assert copied.obj_ids == result.obj_ids
+    np.testing.assert_array_equal(copied.video_res_logits, result.video_res_logits)
 
 
 @pytest.mark.usefixtures("apart")

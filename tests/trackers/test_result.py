@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from base64 import b64decode
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +18,7 @@ from support.parity import small_tracker
 from vidseg.errors import InputError
 from vidseg.testing import FakeTracker
 from vidseg.trackers.contract import Frame, FrameResult
+from vidseg.trackers.following import FollowingTracker
 
 BOX = [20.0, 10.0, 60.0, 50.0]
 
@@ -104,3 +107,22 @@ def test_labels_stay_with_objects(kind: str, tmp_path: Path) -> None:
     session.prompt(1, box=BOX)
     found = session.step(Frame(3, 0.3, images[3]))
     assert dict(zip(found.obj_ids, found.labels, strict=True)) == {2: "cat", 1: None}
+
+
+@pytest.mark.parametrize("kind", ["vidseg-nano", "flow", "follower"])
+def test_a_result_is_pickled_and_copied_without_its_session(kind: str) -> None:
+    """Processes hand results to each other, and models of millions of numbers would go along."""
+    follower = FollowingTracker(vidseg.load_image(device="cpu")) if kind == "follower" else None
+    session = (follower or vidseg.load(kind)).start()
+    session.prompt(1, mask=np.pad(np.ones((30, 40), bool), ((10, 50), (20, 60))), label="dog")
+    frame = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    for result in (session.step(frame), session.step(frame)):
+        pickled = pickle.dumps(result)
+        assert len(pickled) < 500_000
+        for other in (pickle.loads(pickled), copy.copy(result), copy.deepcopy(result)):
+            assert repr(other) == repr(result)
+            assert other.labels == ["dog"]
+            for part in ("masks", "low_res_logits", "video_res_logits", "boxes", "scores"):
+                np.testing.assert_array_equal(getattr(other, part), getattr(result, part))
+            np.testing.assert_array_equal(other.label_map(), result.label_map())
+            assert other.of_objects([]).masks.shape == (0, 90, 120)

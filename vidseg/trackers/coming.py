@@ -61,6 +61,11 @@ class ComingResult(FrameResult):
         self._fetch: Callable[[], dict[str, Any]] | None = fetch
         self._lock = threading.Lock()
 
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()  # fetches it
+        del state["_lock"]
+        return state
+
     def __getattr__(self, name: str) -> Any:
         # Only what `FrameResult.__init__` has not set yet comes here.
         if name in ("_fetch", "_lock") or name.startswith("__"):

@@ -200,6 +200,11 @@ class FrameResult:
             metadata={"frame_idx": self.frame_idx, "pts_seconds": self.pts_seconds},
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled and copied: the arrays, without the session that they are made by."""
+        made = {"_video_res_logits": self.video_res_logits, "_masks": self.masks}
+        return {**self.__dict__, **made, "_to_video_res": _made_already}
+
     def __repr__(self) -> str:
         n, h, w = self.low_res_logits.shape
         return (
@@ -229,3 +234,8 @@ class FrameResult:
         file = BytesIO()
         picture.save(file, "PNG")
         return b64encode(file.getvalue()).decode("ascii")
+
+
+def _made_already(low_res_logits: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
+    """Stands for what a copied result was made by, which is not asked again."""
+    raise AssertionError("arrays at the video's size are copied with a result")

@@ -36,7 +36,7 @@ SMALL_SAM = {
     "backbone": {"name": "sam-vit", **BACKBONES["sam-vit"].example},
     "model": {"name": "sam"},
 }
-STRETCHED_SAM = {**SMALL_SAM, "framing": {"name": "stretch"}}
+STRETCHED_SAM = {**SMALL_SAM, "framing": {"name": "stretch", "filter": "bilinear"}}
 SMALL_PICO = {
     "kind": "image",
     "family": "pico-sam2",

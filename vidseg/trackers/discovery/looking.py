@@ -17,8 +17,9 @@ from vidseg.trackers.engine_tracker import EngineTracker
 from vidseg.trackers.following.session import FollowingSession
 from vidseg.trackers.following.tracker import FollowingTracker
 from vidseg.trackers.image.embedded_picture import EmbeddedPicture
-from vidseg.trackers.image.load import load_image, segmenter_of
+from vidseg.trackers.image.load import build_segmenter, segmenter_of
 from vidseg.trackers.image.segmenter import ImageSegmenter
+from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.session import EngineSession
 
 
@@ -103,4 +104,4 @@ def look_of(tracker: Tracker, discover_with: str | None, device: str) -> Look:
             f"the tracker '{tracker.name}' cannot find objects by itself",
             hint=f"--discover-with {DEFAULT_TRACKER}",
         )
-    return OtherLook(load_image(discover_with, device=device))
+    return OtherLook(build_segmenter(TrackerOptions.of(discover_with, device=device)))

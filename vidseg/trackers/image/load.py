@@ -11,6 +11,7 @@ import torch
 
 from vidseg import opencv
 from vidseg.errors import ConfigError
+from vidseg.python_words import in_python
 from vidseg.registry import Registry
 from vidseg.trackers.choices import DEFAULT_TRACKER, DType
 from vidseg.trackers.configs import read_config
@@ -121,15 +122,16 @@ def load_image(
         ConfigError: an unknown name or option, or a method that segments no pictures.
         CheckpointError: weights are missing or do not fit.
     """
-    return build_segmenter(
-        TrackerOptions.of(
-            name_or_yaml,
-            weights=weights,
-            device=device,
-            dtype=dtype,
-            allow_random_weights=allow_random_weights,
+    with in_python():
+        return build_segmenter(
+            TrackerOptions.of(
+                name_or_yaml,
+                weights=weights,
+                device=device,
+                dtype=dtype,
+                allow_random_weights=allow_random_weights,
+            )
         )
-    )
 
 
 def configuration_of(name_or_yaml: str, segmenter: ImageSegmenter) -> dict[str, Any]:

@@ -23,8 +23,9 @@ from torch import Tensor
 from vidseg.errors import ConfigError
 from vidseg.masks import tight_box
 from vidseg.samplers.prompt_head import MODEL_KEY, PromptHead, Proposed
-from vidseg.trackers.image.load import load_image
+from vidseg.trackers.image.load import build_segmenter
 from vidseg.trackers.model import module_of
+from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.weights import check_state, read_checkpoint, shapes_of
 from vidseg.training.images.teacher import Teacher
 from vidseg.training.prompt_head_settings import PromptHeadSettings
@@ -148,7 +149,9 @@ def build_prompt_head(settings: TrainSettings) -> tuple[Headed, PromptHeadLoss]:
         if getattr(settings, name) is not None:
             raise ConfigError("a prompt head learns from masks alone", where=f"field '{name}'")
     with weights_of_field("tracker", "prompt_head.weights"):
-        segmenter = load_image(settings.tracker, weights=settings.prompt_head.weights, device=settings.device)
+        segmenter = build_segmenter(
+            TrackerOptions.of(settings.tracker, weights=settings.prompt_head.weights, device=settings.device)
+        )
     module_of(segmenter.model).requires_grad_(False)
     picture = np.zeros((64, 64, 3), np.uint8)
     features = segmenter.embed(picture).prompted().features

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidseg.trackers.image.load import load_image
+from vidseg.trackers.image.load import build_segmenter
 from vidseg.trackers.image_encoder import normalise
 from vidseg.trackers.model import Candidates, Features, ImageModel, module_of
+from vidseg.trackers.options import TrackerOptions
 from vidseg.training.distil_settings import DistilSettings
 from vidseg.training.start import weights_of_field
 
@@ -56,6 +57,8 @@ def build_teacher(settings: DistilSettings, device: str) -> Teacher:
         CheckpointError: its weights are missing or do not fit.
     """
     with weights_of_field("distil.teacher", "teacher_weights"):
-        segmenter = load_image(settings.teacher, weights=settings.teacher_weights, device=device)
+        segmenter = build_segmenter(
+            TrackerOptions.of(settings.teacher, weights=settings.teacher_weights, device=device)
+        )
     module_of(segmenter.model).requires_grad_(False)
     return Teacher(segmenter.model)
