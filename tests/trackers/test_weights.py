@@ -749,9 +749,13 @@ def test_get_takes_another_folder(one_published, tmp_path, content):
     assert (tmp_path / "mine" / "weights.pt").read_bytes() == content
 
 
-def test_a_misspelt_name_is_told_before_any_download(one_published, server, capsys):
-    assert main(["weights", "get", one_published, "edgetamm"]) == 2
-    assert "did you mean 'edgetam'?" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("edgetamm", "did you mean 'edgetam'?"), ("flow", "there are no weights of 'flow' to download")],
+)
+def test_what_cannot_be_had_is_told_before_any_download(one_published, server, capsys, name, told):
+    assert main(["weights", "get", one_published, name]) == 2
+    assert told in capsys.readouterr().err
     assert server.num_requests == 0
 
 

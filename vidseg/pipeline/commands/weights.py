@@ -63,9 +63,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _get(names: list[str], folder: Path | None, *, as_json: bool) -> int:
-    for name in names:
+    for name in names:  # what cannot be had is told before the first long download
         if _packaged(name) is None:
-            published(name)  # report a misspelt name before the first long download
+            if name in TRACKERS and name not in PUBLISHED:
+                raise CheckpointError(
+                    f"there are no weights of '{name}' to download", hint="vidseg models tells what it needs"
+                )
+            published(name)
     rows = []
     for name in names:
         if (packaged := _packaged(name)) is not None:
