@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="graph_dtype",
         choices=["float32", "float16"],
         default="float32",
-        help="what the graphs compute in (default: float32); float16 halves the files",
+        help="what the graphs compute in (default: float32); float16 nearly halves the files",
     )
     add_model_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the facts as JSON")
