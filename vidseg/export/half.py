@@ -31,12 +31,9 @@ def to_half(modules: Iterable[nn.Module]) -> None:
     for module, state in zip(exact, kept, strict=True):
         module.float().load_state_dict(state)
         if not isinstance(module, RandomFourierEncoding):
-            module.register_forward_pre_hook(_float)
-            module.register_forward_hook(_half)
+            _convert_around(module, torch.float32, outside=torch.float16)
         for perceptron in (part for part in module.modules() if isinstance(part, MLP)):
-            perceptron.half()
-            perceptron.register_forward_pre_hook(lambda _, inputs: tuple(x.half() for x in inputs))
-            perceptron.register_forward_hook(lambda _, inputs, output: output.float())
+            _convert_around(perceptron.half(), torch.float16, outside=torch.float32)
 
 
 def _outermost_exact(module: nn.Module) -> Iterator[nn.Module]:
@@ -53,9 +50,11 @@ def _stays_exact(module: nn.Module) -> bool:
     return isinstance(module, (*NORMS, RandomFourierEncoding, TwoWayTransformer))
 
 
-def _float(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    return tuple(x.float() for x in inputs)
+def _convert_around(module: nn.Module, inside: torch.dtype, *, outside: torch.dtype) -> None:
+    """Have a module be given tensors of one type, and what it gives be of another."""
+    module.register_forward_pre_hook(lambda _, inputs: _to(inputs, inside))
+    module.register_forward_hook(lambda _, inputs, output: _to(output, outside))
 
 
-def _half(module: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
-    return tuple(x.half() for x in output) if isinstance(output, tuple) else output.half()
+def _to(value: Any, dtype: torch.dtype) -> Any:
+    return tuple(x.to(dtype) for x in value) if isinstance(value, tuple) else value.to(dtype)
