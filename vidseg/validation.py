@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import MISSING, fields
@@ -24,6 +25,11 @@ from vidseg.errors import InputError
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value out of JSON is a finite number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 class Strict(BaseModel):

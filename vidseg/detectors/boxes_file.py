@@ -12,13 +12,13 @@ and the list of COCO results, in which image_id is the number of the frame and b
 from __future__ import annotations
 
 import json
-import math
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidseg.detectors.contract import Detection, best_first, inside
 from vidseg.errors import InputError
+from vidseg.validation import is_number
 
 if TYPE_CHECKING:
     from vidseg.trackers.contract import Frame
@@ -104,7 +104,7 @@ def _parsed(entry: Any, where: str) -> tuple[int, list[float], str, float]:
     if not isinstance(frame, int) or isinstance(frame, bool) or frame < 0:
         raise InputError(f"'{frame_key}' is {frame!r}, where the number of a frame belongs", where=where)
     numbers = [*box, score] if isinstance(box, list) and len(box) == 4 else [None]
-    if not all(isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers):
+    if not all(map(is_number, numbers)):
         raise InputError(f"'{box_key}' or 'score' is not of finite numbers, four of the box", where=where)
     if is_coco:
         x, y, width, height = box

@@ -7,7 +7,6 @@ annotations are such.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from vidseg.eval.images.coco import AnnotatedPictures
 from vidseg.eval.images.prompted import PROMPTS_AT_ONCE, best_masks, box_of
 from vidseg.eval.json_file import read_json
 from vidseg.pipeline.writers.rle import encode_rle
+from vidseg.validation import is_number
 
 if TYPE_CHECKING:
     from vidseg.trackers.image.embedding import Embedding
@@ -45,9 +45,9 @@ def read_detections(path: Path, pictures: AnnotatedPictures) -> dict[int, list[d
         if missing:
             raise InputError(f"a detection has no '{missing[0]}'", where=where)
         box = detection["bbox"]
-        if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+        if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
             raise InputError(f"the box {box!r} is not four numbers", where=where)
-        if not _is_number(detection["score"]):
+        if not is_number(detection["score"]):
             raise InputError(f"the score {detection['score']!r} is no number", where=where)
         for key, values in known.items():
             if isinstance(detection[key], list | dict) or detection[key] not in values:
@@ -58,10 +58,6 @@ def read_detections(path: Path, pictures: AnnotatedPictures) -> dict[int, list[d
                 )
         by_image[detection["image_id"]].append(detection)
     return by_image
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def masks_of_picture(embedding: Embedding, detections: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

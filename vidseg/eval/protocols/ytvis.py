@@ -7,7 +7,6 @@ category_id, score and segmentations. What `vidseg track --format ytvis` writes 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from vidseg.eval.protocols.contract import (
     SequenceJob,
     SequenceScore,
 )
+from vidseg.validation import is_number
 
 SET = "all"
 """AP is of the whole set: tracks of all videos are sorted by their scores together."""
@@ -115,7 +115,7 @@ def _check_tracks(tracks: list[Any], videos: list[Any], path: Path, keys: Collec
                 f"a track of a video of {expected} frames has not as many segmentations", where=where
             )
         score = track.get("score", 0)
-        if not isinstance(score, int | float) or not math.isfinite(score):
+        if not is_number(score):
             raise InputError(f"the score {score!r} is no number", where=where)
         for frame, mask in enumerate(track["segmentations"]):
             _check_mask(mask, video, f"{where}, frame {frame}")
