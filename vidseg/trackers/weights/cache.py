@@ -85,11 +85,7 @@ def verify(path: Path, wanted: Published | None = None, *, in_full: bool = False
     if digest is None or digest != expected:
         if expected is None:
             # The digest of half a file, once recorded, would refuse the whole one ever after.
-            try:
-                check_whole(path)
-            except CheckpointError as error:
-                error.hint = DOWNLOAD_AGAIN
-                raise
+            check_whole(path, hint=DOWNLOAD_AGAIN)
         digest = sha256_of(path)
         if expected is None and wanted is not None:
             check_first(path, digest, wanted)

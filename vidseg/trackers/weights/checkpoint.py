@@ -63,22 +63,30 @@ def file_kind(path: Path) -> FileKind:
     raise CheckpointError(message, where=str(path), hint="download it again: vidseg weights get NAME")
 
 
-def check_whole(path: Path) -> None:
+def check_whole(path: Path, *, hint: str) -> None:
     """Check by its end that a file is a checkpoint that was not cut short; its content is not read.
 
     A bare pickle of old versions of torch does not say how long it is, and passes.
 
+    Args:
+        hint: how to mend a file that is none.
+
     Raises:
         CheckpointError: it is cut short, or see `file_kind`.
     """
-    if file_kind(path) == "safetensors":
+    try:
+        kind = file_kind(path)
+    except CheckpointError as error:
+        error.hint = hint
+        raise
+    if kind == "safetensors":
         is_whole = _safetensors_size(path) == path.stat().st_size
     else:
         # The directory of a zip archive is its end.
         with open(path, "rb") as file:
             is_whole = file.read(2) != b"PK" or zipfile.is_zipfile(path)
     if not is_whole:
-        raise CheckpointError("the checkpoint is cut short", where=_with_size(path))
+        raise CheckpointError("the checkpoint is cut short", where=_with_size(path), hint=hint)
 
 
 def _safetensors_size(path: Path) -> int | None:

@@ -132,11 +132,7 @@ def _accept(wanted: Published, part: Path, target: Path) -> None:
     """Give a complete download its name if it is the right file; else delete it."""
     expected = wanted.sha256 or recorded_digest(target)
     try:
-        try:
-            check_whole(part)
-        except CheckpointError as error:
-            error.hint = "it was deleted; try again"
-            raise
+        check_whole(part, hint="it was deleted; try again")
         digest = sha256_of(part)
         if expected is None:
             check_first(part, digest, wanted)
