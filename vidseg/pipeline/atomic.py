@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from vidseg.errors import OutputError
+from vidseg.errors import InputError, OutputError
 from vidseg.pipeline.file_names import ESCAPED
 
 PART = ".part"
@@ -92,6 +92,18 @@ def check_free(out: Path) -> None:
     if not inside.is_dir() or not os.access(inside, os.W_OK | os.X_OK):
         why = "is not a folder" if not inside.is_dir() else "may not be written to"
         raise OutputError(f"the output '{out}' cannot be made: '{inside}' {why}", hint="choose another --out")
+
+
+def check_file(path: Path, option: str) -> None:
+    """Check before long work that a file can be written at the place that an option names.
+
+    Raises:
+        InputError: there is no such folder, or one has the file's name.
+    """
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"there is no folder for {option} '{path}'")
+    if path.is_dir():
+        raise InputError(f"{option} '{path}' is a folder", hint="give the name of a file")
 
 
 def _remove(path: Path) -> None:

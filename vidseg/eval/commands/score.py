@@ -40,15 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from vidseg.eval.scoring import score
-    from vidseg.pipeline.atomic import write_json
+    from vidseg.pipeline.atomic import check_file, write_json
 
     if args.workers < 1:
         raise InputError(f"--workers {args.workers}", hint="give 1 or more")
     if args.json not in (None, "-"):
-        if not Path(args.json).absolute().parent.is_dir():
-            raise InputError(f"there is no folder for --json '{args.json}'")
-        if Path(args.json).is_dir():
-            raise InputError(f"--json '{args.json}' is a folder", hint="give the name of a file")
+        check_file(Path(args.json), "--json")
     document = score(
         args.protocol,
         args.gt,
