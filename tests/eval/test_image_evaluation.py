@@ -76,6 +76,17 @@ def coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture
+def own_coco(coco: Path, tmp_path: Path) -> Path:
+    """A copy of the data that a test may change."""
+    return Path(shutil.copytree(coco, tmp_path / "data"))
+
+
+def from_boxes(root: Path, out: Path) -> list[str]:
+    """The call that evaluates prompts of boxes."""
+    return ["eval", "coco-prompts", "--root", str(root), "--out", str(out), "--prompts", "box"]
+
+
 def test_miou_is_that_of_a_script_of_its_own(coco: Path, tmp_path: Path) -> None:
     results = evaluate_images("coco-prompts", coco, tmp_path / "out")
     truth = COCO(str(coco / "annotations/instances_val2017.json"))
@@ -121,14 +132,12 @@ def test_ap_is_that_of_pycocotools_on_the_written_detections(coco: Path, tmp_pat
 
 
 def test_a_failed_picture_takes_no_other_down_and_is_tried_again(
-    coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    own_coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root = tmp_path / "data"
-    shutil.copytree(coco, root)
-    missing = root / "val2017" / "000000000011.png"
+    missing = own_coco / "val2017" / "000000000011.png"
     content = missing.read_bytes()
     missing.write_bytes(content[:100])
-    call = ["eval", "coco-prompts", "--root", str(root), "--out", str(tmp_path / "out"), "--prompts", "box"]
+    call = from_boxes(own_coco, tmp_path / "out")
     assert cli.main(call) == 3
     told = capsys.readouterr()
     assert "000000000011.png" in told.err
@@ -139,7 +148,7 @@ def test_a_failed_picture_takes_no_other_down_and_is_tried_again(
     assert cli.main([*call, "--resume", "--json"]) == 0
     resumed = json.loads(capsys.readouterr().out)
     whole = evaluate_images(
-        "coco-prompts", root, tmp_path / "whole", options=ImageEvaluationOptions(prompts=("box",))
+        "coco-prompts", own_coco, tmp_path / "whole", options=ImageEvaluationOptions(prompts=("box",))
     )
     assert resumed["global"] == whole["global"]
     assert cli.main([*call[:-1], "centre", "--resume"]) == 2
@@ -147,19 +156,17 @@ def test_a_failed_picture_takes_no_other_down_and_is_tried_again(
 
 
 def test_whatever_is_wrong_with_a_picture_the_others_count(
-    coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    own_coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root = tmp_path / "data"
-    shutil.copytree(coco, root)
-    broken = root / "val2017" / "000000000011.png"
+    broken = own_coco / "val2017" / "000000000011.png"
     content = broken.read_bytes()
     broken.write_bytes(content[:60] + content[64:])  # Pillow finds a broken chunk: SyntaxError
-    path = root / "annotations/instances_val2017.json"
+    path = own_coco / "annotations/instances_val2017.json"
     document = json.loads(path.read_text(encoding="ascii"))
     of_picture = [a for a in document["annotations"] if a["image_id"] == 12]
     of_picture[0]["segmentation"] = [["a", "b"]]
     path.write_text(json.dumps(document), encoding="ascii")
-    call = ["eval", "coco-prompts", "--root", str(root), "--out", str(tmp_path / "out"), "--prompts", "box"]
+    call = from_boxes(own_coco, tmp_path / "out")
     assert cli.main(call) == 3
     told = capsys.readouterr()
     assert "the picture cannot be read" in told.err
@@ -170,7 +177,7 @@ def test_whatever_is_wrong_with_a_picture_the_others_count(
 def test_a_full_disk_takes_no_picture_that_is_done(
     coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    call = ["eval", "coco-prompts", "--root", str(coco), "--out", str(tmp_path), "--prompts", "box"]
+    call = from_boxes(coco, tmp_path)
     assert cli.main([*call, "--limit", "1"]) == 0
     before = (tmp_path / "pictures.jsonl").read_bytes()
 
@@ -189,7 +196,7 @@ def test_an_evaluation_does_not_go_on_with_another_yaml_of_the_name(
     path = tmp_path / "vidseg-nano.yaml"
     said = read_config("vidseg-nano")[1]  # whose weights are a path from here
     path.write_text(json.dumps(said), encoding="utf-8")
-    call = ["eval", "coco-prompts", "--root", str(coco), "--out", str(tmp_path / "out"), "--prompts", "box"]
+    call = from_boxes(coco, tmp_path / "out")
     call += ["--limit", "1", "--tracker", str(path), "--quiet"]
     assert cli.main(call) == 0
     capsys.readouterr()
