@@ -43,7 +43,8 @@ class Video:
             return next(frames)
 
     def check_has(self, frame_idx: int) -> None:
-        """
+        """Check that the video has a frame.
+
         Raises:
             CallError: the video has no such frame.
         """

@@ -47,7 +47,7 @@ class OutFolder:
         self._earlier = None if earlier is None else dict(earlier)
         self._earlier_stems: set[str] | None = None
         self._seen = _checksum(self.record_path)
-        """Of the run.json that was there when this run began to look at the folder."""
+        """The checksum of the run.json that was there when this run began to look at the folder."""
         self._made: list[Path] = []
         self._lock: int | None = None
 
@@ -238,7 +238,8 @@ class OutFolder:
 
 
 def _checksum(path: Path) -> str | None:
-    """Of a file's content, as its inode may change on network file systems; None if there is no file."""
+    """The checksum of a file's content, as its inode may change on network file systems; None if there is no
+    file."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except (OSError, ValueError):

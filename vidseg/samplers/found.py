@@ -30,4 +30,4 @@ class Found:
     point_xy: tuple[float, float] | None
     """The first point of the prompt, in pixels of the picture; None for a prompt without points."""
     box_place: int | None = None
-    """Of the sampler `boxes`: the place of its box among those that the sampler was given."""
+    """The place of the mask's box among those that the sampler `boxes` was given; None for other samplers."""

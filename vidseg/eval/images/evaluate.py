@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vidseg.errors import InputError, VidsegError, one_line
+from vidseg.errors import InputError, VidsegError, told
 from vidseg.eval.evaluation_folder import RESULTS, about_before, check_folder, claim
 from vidseg.eval.images.coco import AnnotatedPictures, open_pictures
 from vidseg.eval.images.detected import average_precision, masks_of_picture, read_detections
@@ -188,8 +188,7 @@ def _evaluated(
 
 
 def _told(error: Exception, image: dict[str, Any]) -> str:
-    reason = one_line(" ".join(str(error).split()))
-    return f"the picture {image['id']!r} could not be evaluated ({type(error).__name__}: {reason})"
+    return f"the picture {image['id']!r} could not be evaluated ({type(error).__name__}: {told(error)})"
 
 
 def _whole_lines(path: Path) -> dict[int, dict[str, Any]]:
