@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,29 @@ def test_a_killed_run_goes_on_where_it_stopped(place: Path, monkeypatch: pytest.
     for path in Path("whole").rglob("*.*"):
         if path.name != "run.json":
             assert path.read_bytes() == (Path("out") / path.relative_to("whole")).read_bytes()
+
+
+def test_a_resumed_run_does_a_picture_again_whose_prompts_or_pixels_are_newer(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, x in (("1", 30), ("2", 45)):
+        Path(f"photos/{name}.json").write_text(json.dumps({"box": [x - 16, 14, x + 16, 46]}))
+    call = ["segment", "photos", "--out", "out", "--quiet"]
+    assert main(call) == 0
+    found: list[str] = []
+    read = stills_run.Picture.read
+    monkeypatch.setattr(stills_run.Picture, "read", lambda self: found.append(self.name) or read(self))
+    assert main([*call, "--resume"]) == 0
+    assert found == []
+    Path("photos/2.json").write_text(json.dumps({"box": [1, 1, 12, 12]}))
+    later = Path("out/masks/2.png").stat().st_mtime + 1
+    os.utime("photos/2.json", (later, later))
+    assert main([*call, "--resume"]) == 0
+    assert found == ["2"]
+    assert not label_map("out/masks/2.png")[30, 45]
+    os.utime("photos/1.png", (later, later))
+    assert main([*call, "--resume"]) == 0
+    assert "1" in found
 
 
 def test_outputs_are_not_mixed(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,14 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     check_stills_arguments(args)
     from vidseg.pipeline.stills.pictures import list_pictures
-    from vidseg.pipeline.stills.segment import prompts_beside, same_prompts, segment
+    from vidseg.pipeline.stills.segment import own_prompts, same_prompts, segment, with_prompts_beside
 
     pictures = list_pictures(args.source)
     if args.prompts:
         prompts_of = same_prompts(combine(args.prompts))
     else:
-        prompts_of, without = prompts_beside(pictures)
-        pictures = [picture for picture in pictures if picture not in without]
+        prompts_of = own_prompts
+        pictures, without = with_prompts_beside(pictures)
         if without and not args.quiet:
             names = ", ".join(picture.path.name for picture in without[:3])
             more = f" and {len(without) - 3} more" if len(without) > 3 else ""

@@ -98,8 +98,14 @@ class StillsFolder:
         return [name for name in FILES if name in self.formats or (name == "rle" and "coco" in self.formats)]
 
     def is_done(self, picture: Picture) -> bool:
-        """Whether all files of a picture are there; each of them is whole."""
-        return all(self.path_of(name, picture).is_file() for name in self.per_picture)
+        """Whether all files of a picture are there, and newer than the picture and its prompt file; each of
+        them is whole."""
+        try:
+            made = min(self.path_of(name, picture).stat().st_mtime_ns for name in self.per_picture)
+            asked = [path.stat().st_mtime_ns for path in (picture.path, picture.prompts) if path is not None]
+        except OSError:
+            return False
+        return made >= max(asked)
 
     def write(self, name: str, picture: Picture, data: bytes) -> None:
         write(self.path_of(name, picture), data)

@@ -22,11 +22,18 @@ class Picture:
     """Its place among the pictures of the run, from 0; or the number that its name is, where all names are
     different numbers, as in COCO. Files of detections know pictures by it, and it is their id in what is
     written."""
+    prompts: Path | None = None
+    """The prompt file that is for this picture alone."""
 
     @property
     def name(self) -> str:
         """The name of what is written of it, without suffix."""
         return self.path.stem
+
+    @property
+    def prompts_beside(self) -> Path:
+        """Where a prompt file for it would lie: `a.jpg` goes with `a.json`."""
+        return self.path.with_suffix(".json")
 
     def read(self) -> npt.NDArray[np.uint8]:
         """uint8 H x W x 3, RGB, upright.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,22 +32,33 @@ def same_prompts(source: Any) -> PromptsOf:
     return lambda picture: prompts
 
 
-def prompts_beside(pictures: Sequence[Picture]) -> tuple[PromptsOf, list[Picture]]:
-    """For each picture the prompt file of its own name: `a.jpg` goes with `a.json`.
-
-    Returns:
-        The prompts, and the pictures without a file.
+def with_prompts_beside(pictures: Sequence[Picture]) -> tuple[list[Picture], list[Picture]]:
+    """The pictures that have a prompt file of their own name, with it, and those that have none.
 
     Raises:
         PromptError: no picture has one.
     """
-    without = [picture for picture in pictures if not _beside(picture).is_file()]
-    if len(without) == len(pictures):
+    prompted, without = [], []
+    for picture in pictures:
+        if picture.prompts_beside.is_file():
+            prompted.append(replace(picture, prompts=picture.prompts_beside))
+        else:
+            without.append(picture)
+    if not prompted:
         raise PromptError(
             "nothing says what to segment",
             hint="--box X0,Y0,X1,Y1, --points X,Y or --prompt FILE for every picture; or a.json beside a.jpg",
         )
-    return lambda picture: _checked(read_prompts(_beside(picture))), without
+    return prompted, without
+
+
+def own_prompts(picture: Picture) -> Prompts:
+    """The prompts in the file that is for a picture alone.
+
+    Raises:
+        PromptError: they are wrong by themselves.
+    """
+    return _checked(read_prompts(picture.prompts))
 
 
 def segment(
@@ -94,7 +105,3 @@ def _checked(prompts: Prompts) -> Prompts:
                 "a mask is no prompt for a picture: it would be the answer", where=where, hint="box or points"
             )
     return prompts
-
-
-def _beside(picture: Picture) -> Path:
-    return picture.path.with_suffix(".json")
