@@ -34,8 +34,8 @@ from vidseg.trackers.settings import EngineSettings
 from vidseg.trackers.weights import (
     LAYOUTS,
     PUBLISHED,
-    check_kinds,
     check_state,
+    check_values,
     downloads,
     find_weights,
     layout_of,
@@ -279,9 +279,16 @@ def test_names_behind_a_wrapper_are_told(state, wrapper):
 )
 def test_values_that_pytorch_would_cast_in_silence_are_refused(value, kind):
     model = {"a": torch.ones(2, 3), "n": torch.tensor(1)}
-    check_kinds(model, {"a": torch.ones(2, 3, dtype=torch.float16), "n": torch.tensor(5)})
+    check_values(model, {"a": torch.ones(2, 3, dtype=torch.float16), "n": torch.tensor(5)})
     with pytest.raises(CheckpointError, match=f"'a' is {kind}, and the model needs float32"):
-        check_kinds(model, model | {"a": value})
+        check_values(model, model | {"a": value})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e5])
+def test_weights_of_a_model_that_diverged_are_refused(value):
+    model = {"a": torch.ones(2, 3, dtype=torch.float16)}
+    with pytest.raises(CheckpointError, match="'a' holds values that are infinite or no numbers"):
+        check_values(model, {"a": torch.tensor([[1.0, value, 1.0]] * 2)})
 
 
 def test_a_fit_is_silent(state):

@@ -14,8 +14,8 @@ from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.sam.image_model import SamImageModel
 from vidseg.trackers.weights import (
     PUBLISHED,
-    check_kinds,
     check_state,
+    check_values,
     find_weights,
     read_checkpoint,
     shapes_of,
@@ -52,7 +52,7 @@ def load_weights(
     if renames.heads_of is not None:
         state = _with_heads(module, name, state, expected, renames.heads_of)
     check_state(shapes_of(expected), state, where=file, tracker=name)
-    check_kinds(expected, state, where=file)
+    check_values(expected, state, where=file)
     module.load_state_dict(renames.from_public(state))
     return state_sha256(renames.to_public(module.state_dict()))
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from vidseg.trackers.weights.cache import cache_folder, cached_path, find_weights, sha256_of, verify
 from vidseg.trackers.weights.checkpoint import (
-    check_kinds,
     check_state,
+    check_values,
     read_checkpoint,
     shapes_of,
     state_sha256,
@@ -28,8 +28,8 @@ __all__ = [
     "Published",
     "cache_folder",
     "cached_path",
-    "check_kinds",
     "check_state",
+    "check_values",
     "download",
     "find_weights",
     "layout_of",

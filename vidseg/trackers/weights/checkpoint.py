@@ -261,24 +261,32 @@ def _wrapper_of(expected: Mapping[str, Sequence[int]], given: Mapping[str, Tenso
     return first if is_wrapped and given else None
 
 
-def check_kinds(
+def check_values(
     expected: Mapping[str, Tensor], given: Mapping[str, Tensor], *, where: str | None = None
 ) -> None:
-    """Check that values can be copied into a model: PyTorch casts integers to floats without a word.
+    """Check that values can be copied into a model and used: PyTorch casts integers to floats without a word.
 
     Args:
         expected: the model's own values; `given` has the same names and shapes.
 
     Raises:
-        CheckpointError: integers or complex numbers for floats, as in quantised checkpoints; or a tensor that
-            is sparse or has no values.
+        CheckpointError: integers or complex numbers for floats, as in quantised checkpoints; a tensor that is
+            sparse or has no values; or numbers that are infinite or none, as after a training that diverged.
     """
     for name, value in given.items():
         kind = str(value.dtype)
         if value.is_meta or value.layout != expected[name].layout:
             kind = "without values" if value.is_meta else str(value.layout)
-        elif value.is_floating_point() or not expected[name].is_floating_point():
+        elif not expected[name].is_floating_point():
             continue
+        elif value.is_floating_point():
+            if value.to(expected[name].dtype).isfinite().all():
+                continue
+            raise CheckpointError(
+                f"the weight '{name}' holds values that are infinite or no numbers",
+                where=where,
+                hint="take an earlier checkpoint, or download the file again",
+            )
         raise CheckpointError(
             f"the weight '{name}' is {kind.removeprefix('torch.')}, "
             f"and the model needs {str(expected[name].dtype).removeprefix('torch.')}",
