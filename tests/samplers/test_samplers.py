@@ -173,6 +173,7 @@ def test_nothing_to_ask_finds_nothing() -> None:
         ("boxes", {"boxes": [[0, 0, 1]]}, "no N x 4 numbers"),
         ("boxes", {"boxes": [[0, 0, 9, 9]], "scores": [1, 1]}, "1 boxes with scores"),
         ("boxes", {"boxes": [[np.nan, 0, 9, 9]]}, "a box or a score is not finite"),
+        ("boxes", {"boxes": [[0, 0, 9, 9], [9, 0, 3, 9]]}, "box 1 ends before it starts"),
         ("grid", {"skip": np.ones((2, 2), bool)}, "skip of shape"),
         ("grid", {"skip": "x"}, "skip of shape"),
     ],

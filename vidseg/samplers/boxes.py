@@ -66,6 +66,9 @@ def _checked(settings: BoxSettings) -> tuple[npt.NDArray[np.float64], npt.NDArra
         raise ConfigError("the boxes are no N x 4 numbers", hint=hint) from None
     if not (np.isfinite(prompts).all() and np.isfinite(scores).all()):
         raise ConfigError("a box or a score is not finite", hint=hint)
+    if (reversed_ones := np.flatnonzero((prompts[:, 2:] < prompts[:, :2]).any(axis=1))).size:
+        place = int(reversed_ones[0])
+        raise ConfigError(f"box {place} ends before it starts: {prompts[place].tolist()}", hint=hint)
     if scores.shape != (len(prompts),):
         raise ConfigError(f"{len(prompts)} boxes with scores of shape {scores.shape}", hint=hint)
     sure = np.flatnonzero(scores >= settings.box_score_thresh)
