@@ -52,6 +52,15 @@ def loaded(folder: Path, config: dict[str, Any], **options: Any) -> Tracker:
     return vidseg.load(path, device="cpu", allow_random_weights=True, **options)
 
 
+@pytest.mark.parametrize("size_hw", [(1, 1), (1, 90), (90, 1), (2, 100)])
+def test_frames_of_a_few_pixels_are_followed(size_hw: tuple[int, int], tmp_path: Path) -> None:
+    session = loaded(tmp_path, {**SMALL_SAM, "following": {"name": "flow-prior"}}).start()
+    session.prompt(1, box=(0, 0, size_hw[1], size_hw[0]))
+    for index in range(2):
+        result = session.step(Frame(index, 0.0, np.full((*size_hw, 3), 90, np.uint8)))
+    assert result.masks.shape == (1, *size_hw)
+
+
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("config", [SMALL_SAM, SMALL_PICO], ids=["sam", "pico-sam2"])
 def test_an_image_model_keeps_the_contract(rule: str, config: dict[str, Any], tmp_path: Path) -> None:

@@ -261,7 +261,10 @@ class FlowPrior:
 
     def _fitted(self, objects: list[FollowedObject], seen: SeenFrame) -> list[FloatArray]:
         """Tokens whose maps are near 1 on the objects and near -1 elsewhere."""
-        inside_hw = seen.on_features(seen.placement.inside_hw[None])[0] > 0.5
+        share_hw = seen.on_features(seen.placement.inside_hw[None])[0]
+        inside_hw = share_hw > 0.5
+        if not inside_hw.any():  # a picture of a few rows or columns fills no cell by more than half
+            inside_hw = share_hw == share_hw.max()
 
         def fit(features_chw: Tensor, targets_nhw: Tensor) -> Tensor:
             tokens = fit_tokens(features_chw, targets_nhw, ridge=self.settings.ridge, inside_hw=inside_hw)

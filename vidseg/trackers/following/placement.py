@@ -134,7 +134,7 @@ def _line(values: npt.NDArray[np.float32]) -> tuple[float, float]:
     """Start and step of a ramp whose ends are cut off, as resizing cuts them."""
     count = len(values)
     first, last = count // 4, count - 1 - count // 4
-    if first == last:
-        return float(values[first]), 1.0
+    if values[first] == values[last]:  # one row or column of the grid shows all of the picture
+        return float(values[first]) - 0.5 + 0.5 / count, 1 / count
     step = float(values[last] - values[first]) / (last - first)
     return float(values[first]) - first * step, step
