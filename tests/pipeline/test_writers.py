@@ -78,6 +78,23 @@ def test_score_is_predicted_iou_times_visibility() -> None:
     assert masks.masks.shape == (2, 4, 6)
 
 
+def test_an_object_of_whose_mask_nothing_is_left_at_the_videos_size_is_absent() -> None:
+    result = FrameResult(
+        frame_idx=0,
+        pts_seconds=0.0,
+        size_hw=(4, 6),
+        obj_ids=[7, 9],
+        low_res_logits=np.ones((2, 2, 2), np.float32),
+        object_score_logits=np.ones(2, np.float32),
+        predicted_ious=np.ones(2, np.float32),
+        states=["visible", "visible"],
+        # The rule that keeps masks apart has given all pixels to the first object.
+        to_video_res=lambda logits, size_hw: np.stack([np.ones(size_hw), -np.ones(size_hw)]),
+    )
+    assert FrameMasks.of(result).states == ["visible", "absent"]
+    assert result.states == ["visible", "visible"]
+
+
 # png
 
 

@@ -55,6 +55,11 @@ class FrameMasks:
             [float(score) for score in result.scores],
             list(result.states),
         )
+        # Of a mask that the tracker saw on its own grid, rules at the video's size may leave nothing.
+        masks.states = [
+            state if width else "absent"
+            for state, (_, _, width, _) in zip(masks.states, masks.boxes, strict=True)
+        ]
         masks.hidden = hidden_pixels(masks.masks, lambda: result.video_res_logits, masks.boxes)
         return masks
 
