@@ -291,7 +291,8 @@ def test_settings_that_the_graphs_do_not_have_are_refused(
 
 @pytest.mark.slow
 def test_graphs_run_on_the_cpu_that_is_asked_for_and_on_no_device_of_torch(small: tuple[Any, Path]) -> None:
-    assert vidseg.load(small[1] / "tracker.yaml", device="cpu").describe()["device"] == "cpu"
+    told = vidseg.load(small[1] / "tracker.yaml", device="cpu").describe()
+    assert (told["device"], told["parameters"]) == ("cpu", None)
     with pytest.raises(ConfigError, match="providers"):
         vidseg.load(small[1] / "tracker.yaml", device="cuda")
 

@@ -26,7 +26,7 @@ from vidseg.trackers.graphs.recorder import CudaRecorder
 from vidseg.trackers.graphs.replays import Replays
 from vidseg.trackers.load_weights import load_weights
 from vidseg.trackers.low_bits.saved import install, require_float32
-from vidseg.trackers.model import LooksCloser, MemoryModel, module_of
+from vidseg.trackers.model import LooksCloser, MemoryModel, module_of, num_parameters
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.precision import choose_precision
 from vidseg.trackers.session import EngineSession, SessionOptions
@@ -179,7 +179,7 @@ class EngineTracker:
             "config": {"kind": "engine", **self.settings.model_dump(), **export_in_config(model)},
             "options": {**asdict(self.options), "fill_hole_area": self.engine.fill_hole_area},
             "weights_sha256": self.weights_sha256,
-            "parameters": sum(p.numel() for p in module_of(model).parameters()),
+            "parameters": num_parameters(model),
             "device": str(model.device),
             "dtype": str(model.dtype).removeprefix("torch."),
             "dtype_reason": self.dtype_reason,

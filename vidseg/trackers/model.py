@@ -331,6 +331,11 @@ def module_of(model: ImageModel) -> nn.Module:
     return model
 
 
+def num_parameters(model: ImageModel) -> int | None:
+    """How many learned numbers a model has; None of an exported one, whose graphs hold them."""
+    return sum(parameter.numel() for parameter in module_of(model).parameters()) or None
+
+
 def _each(like: Rows, make: Callable[[str], Tensor]) -> Rows:
     """An answer made tensor by tensor; fields that are no tensors are copied from `like`."""
     tensors = [field.name for field in fields(like) if isinstance(getattr(like, field.name), Tensor)]

@@ -20,7 +20,7 @@ from vidseg.trackers.following.session import FollowingOptions, FollowingSession
 from vidseg.trackers.image.build import BuiltImage, build_image
 from vidseg.trackers.image.exported import build_exported
 from vidseg.trackers.image.segmenter import ImageSegmenter
-from vidseg.trackers.model import ImageModel, module_of
+from vidseg.trackers.model import ImageModel, module_of, num_parameters
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.weights import state_sha256
 
@@ -134,13 +134,12 @@ class FollowingTracker:
         return self._session(load_state(path, self.name, self._fingerprint(), FollowedObject.of))
 
     def describe(self) -> dict[str, Any]:
-        module = module_of(self.model)
         return {
             "name": self.name,
             "config": self.config,
             "options": asdict(self.options),
             "weights_sha256": self.weights_sha256,
-            "parameters": sum(parameter.numel() for parameter in module.parameters()),
+            "parameters": num_parameters(self.model),
             "device": str(self.segmenter.device),
             "dtype": str(self.segmenter.dtype).removeprefix("torch."),
             "dtype_reason": self.segmenter.dtype_reason,
