@@ -78,6 +78,14 @@ def test_a_box_may_begin_beside_the_picture(person: Labeller, clip: Clip) -> Non
     expect(person.rows).to_have_count(0)
 
 
+def test_a_page_that_is_loaded_again_stays_on_its_frame(person: Labeller) -> None:
+    person.go_to(7)
+    person.wait_until(lambda: person.page.evaluate("history.state?.frame") == 7)
+    person.reload()
+    person.sees(7)
+    expect(person.page.locator("#stage-message")).to_be_hidden()
+
+
 def test_what_a_click_would_give_is_asked_again_for_another_object(person: Labeller, clip: Clip) -> None:
     sent: list[str] = []
     person.page.on("websocket", lambda socket: socket.on("framesent", lambda text: sent.append(text)))

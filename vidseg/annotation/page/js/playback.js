@@ -26,11 +26,11 @@ let restTimer = 0;
 let isLooking = false;
 let mustLook = false;
 
-/** Begin with another video. */
+/** Begin with another video; where the page was loaded again, on the frame where it was. */
 export function startVideo(video) {
   pictures.reset(video.frames, video.width, video.height);
   store.set({ frame: 0, shown: 0, isPlaying: false, missing: null });
-  goTo(0);
+  goTo(history.state?.video === video.name ? history.state.frame : 0);
 }
 
 /** Put the playhead on a frame, or on the nearest one that there is. */
@@ -42,7 +42,14 @@ export function goTo(frame) {
   pictures.moveTo(next);
   if (pictures.get(next)) show(next);
   clearTimeout(restTimer);
-  restTimer = setTimeout(look, REST_MS);
+  restTimer = setTimeout(rest, REST_MS);
+}
+
+/** The playhead has come to rest. */
+function rest() {
+  const { video, frame } = store.state;
+  history.replaceState({ video: video.name, frame }, "");
+  look();
 }
 
 export function stepBy(frames) {
