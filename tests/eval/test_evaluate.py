@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import vidseg
 from support.made_datasets import (
     SIZE_HW,
     label_map,
@@ -543,6 +544,19 @@ def test_a_video_of_mosev2_that_its_meta_file_does_not_know_is_passed_by(tmp_pat
         shutil.copytree(root / "valid" / kind / "0e8a6b63", root / "valid" / kind / "other")
     assert run_eval("mosev2", root, tmp_path / "out") == 0
     assert set(read_results(tmp_path / "out")["objects"]) == {"0e8a6b63"}
+
+
+def test_the_card_tells_of_sequences_that_another_version_tracked(tmp_path: Path) -> None:
+    root, out = make_davis(tmp_path / "data"), tmp_path / "out"
+    assert run_eval("davis2017", root, out) == 0
+    assert not any("versions" in note for note in read_results(out)["card"]["notes"])
+    record = next((out / "runs").glob("*/run.json"))
+    facts = json.loads(record.read_text())
+    facts["versions"]["vidseg"] = "0.0.1"
+    record.write_text(json.dumps(facts))
+    assert run_eval("davis2017", root, out, "--resume") == 0
+    told = f"tracked by several versions of vidseg: 0.0.1, {vidseg.__version__}"
+    assert told in read_results(out)["card"]["notes"]
 
 
 def test_resume_refuses_another_tracker_and_another_folder(

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -254,6 +255,21 @@ def test_resume_of_another_run_says_what_differs(
         track(video, tmp_path, resume=True, **change)
     assert told in str(caught.value)
     assert sorted(path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()) == before
+
+
+def test_a_resumed_run_keeps_what_the_first_try_was_warned_of(video: Path, tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        track(video, tmp_path, tracker=FakeTracker(fails_on=13))
+    record = json.loads((tmp_path / "run.json").read_text())
+    record |= {"warnings": ["an odd joint"], "review_left_out": 5}
+    record["versions"]["vidseg"] = "0.0.1"
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    remark = f"the run was begun by vidseg 0.0.1; this is {vidseg.__version__}"
+    with pytest.warns(UserWarning, match=re.escape(remark)):
+        assert track(video, tmp_path, resume=True).warnings == [remark]
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["warnings"] == ["an odd joint", remark]
+    assert record["review_left_out"] == 5
 
 
 def test_resume_without_the_discovery_of_the_first_try_is_refused(video: Path, tmp_path: Path) -> None:

@@ -112,6 +112,8 @@ def evaluate(
 
     scores = _scores(data, out, tracked, min(options.workers.count, os.cpu_count() or 1), refuse)
     done = [name for name in tracked if outcomes[name].status == "done"]
+    runs = [read_record(out / RUNS / name / RUN_RECORD) for name in done]
+    facts = runs[0]["tracker_facts"] if runs else {}
     results = {
         "dataset": data.name,
         "protocol": data.protocol,
@@ -121,8 +123,8 @@ def evaluate(
         "speed": _speed([outcomes[name] for name in done]),
         "card": {
             **about,
-            "tracker_facts": (facts := _tracker_facts(out, done)),
-            "notes": [*data.notes, *_notes(asked, facts)],
+            "tracker_facts": facts,
+            "notes": [*data.notes, *_notes(asked, facts), *_remark_on_versions(runs)],
             "versions": versions(),
             "machine": machine(),
         },
@@ -221,12 +223,10 @@ def _dtype_of_runs(out: Path) -> object:
     return None
 
 
-def _tracker_facts(out: Path, done: list[str]) -> dict[str, Any]:
-    """What the tracker said about itself where it ran, such as the device that 'auto' chose."""
-    if not done:
-        return {}
-    facts: dict[str, Any] = read_record(out / RUNS / done[0] / RUN_RECORD)["tracker_facts"]
-    return facts
+def _remark_on_versions(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A note if an evaluation went on with another version of vidseg, whose masks may differ."""
+    used = {str(run.get("versions", {}).get("vidseg")) for run in runs}
+    return [f"tracked by several versions of vidseg: {', '.join(sorted(used))}"] if len(used) > 1 else []
 
 
 def _scores(

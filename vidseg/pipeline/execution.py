@@ -197,7 +197,7 @@ class Execution:
             if error is None and (failed := self._outlet.error) is not None:
                 status, error = "failed", failed
             self.record.set_outputs(outputs, self._outlet.seconds())
-            if error is None and not self.is_resumed:  # what a resumed run used before is not known
+            if status == "done" and not self.is_resumed:  # what a resumed run used before is not known
                 self._remark_on_detector()
             self.record.add_warnings(self.video.remarks())
             if error is not None:

@@ -94,10 +94,15 @@ class Review:
                 self._note("scene_cut", (), now if previous is None else max(now, previous))
             self._colours = colours
 
-    def resume(self, documents: Iterable[dict[str, Any]], is_done: Callable[[int], bool]) -> None:
+    def resume(
+        self, documents: Iterable[dict[str, Any]], is_done: Callable[[int], bool], left_out: int = 0
+    ) -> None:
         """Take up the spans of an interrupted run that lie on frames which are done.
 
         Changes between the last frame that is done and the next one are not seen.
+
+        Args:
+            left_out: how many spans that run left out; those on frames that are done again count twice.
         """
         for document in documents:
             done = [t for t in range(document["frames"][0], document["frames"][1] + 1) if is_done(t)]
@@ -105,6 +110,7 @@ class Review:
                 span = DoubtfulSpan(done[0], done[-1], tuple(document["objects"]), document["reason"])
                 self._spans.append(span)
                 self._open[span.reason, span.obj_ids] = span
+        self.left_out += left_out
 
     def document(self) -> list[dict[str, Any]]:
         """The spans so far, in the order of the video."""

@@ -26,6 +26,7 @@ from vidseg.pipeline.video import Video
 from vidseg.pipeline.writers import Writer
 from vidseg.trackers.contract import Frame, Tracker
 from vidseg.trackers.options import TrackerOptions
+from vidseg.version import __version__
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,13 +222,15 @@ class Run:
         )
         execution.begin_discovery()
         frames = execution.first_frames()  # checks the source before anything is written
-        for warning in self.prompts.warnings:
+        warnings = [*self.prompts.warnings, *_remark_on_version(earlier)]
+        for warning in warnings:
             self.warn(warning)
         self.folder.claim()
         if self.options.overwrite:
             self.folder.clear_state()
         if earlier is not None:
             execution.record.go_on_from(earlier, resume_point.frames_done, execution.is_done)
+            execution.record.add_warnings(warnings)
         ending = execution.run(frames)
         remarks = self.video.remarks()
         for remark in remarks:
@@ -239,7 +242,7 @@ class Run:
             frames_done=execution.record.frames_done,
             frames_per_second=execution.record.fps,
             obj_ids=list(dict.fromkeys([*self._obj_ids, *execution.record.found_ids])),
-            warnings=[*self.prompts.warnings, *remarks],
+            warnings=[*warnings, *remarks],
             error=ending.error,
             seconds=dict(execution.record.seconds),
         )
@@ -258,3 +261,9 @@ class Run:
     @property
     def _obj_ids(self) -> list[int]:
         return [thing.obj_id for thing in self.prompts.objects]
+
+
+def _remark_on_version(earlier: Mapping[str, Any] | None) -> list[str]:
+    """A warning if another version of vidseg began the run: its masks may differ."""
+    before = __version__ if earlier is None else earlier.get("versions", {}).get("vidseg")
+    return [] if before == __version__ else [f"the run was begun by vidseg {before}; this is {__version__}"]

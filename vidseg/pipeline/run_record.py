@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -80,17 +80,19 @@ class RunRecord:
         self.frames_done = frames_done
         self.found_ids.update(dict.fromkeys(earlier.get("objects", [])))
         self.found_labels.update({int(i): label for i, label in earlier.get("labels", {}).items()})
-        self.review.resume(earlier.get("review", []), is_done)
+        self.review.resume(earlier.get("review", []), is_done, earlier.get("review_left_out", 0))
         self._started_at = earlier.get("started_at", self._started_at)
         for stage in self.seconds:
             self.seconds[stage] += float(earlier.get("seconds", {}).get(stage, 0.0))
         self.facts["resumed"] = int(earlier.get("resumed", 0)) + 1
+        self.add_warnings(earlier.get("warnings", []))
         reason = earlier.get("tracker_facts", {}).get("dtype_reason")
         if reason is not None:  # the type is that of the earlier run, so its reason holds
             self.facts["tracker_facts"] = {**self.facts["tracker_facts"], "dtype_reason": reason}
 
-    def add_warnings(self, lines: list[str]) -> None:
-        self.facts["warnings"] = [*self.facts.get("warnings", []), *lines]
+    def add_warnings(self, lines: Sequence[str]) -> None:
+        """Add warnings, each of them once."""
+        self.facts["warnings"] = list(dict.fromkeys([*self.facts.get("warnings", []), *lines]))
 
     def set_error(self, error: BaseException, frame_idx: int | None) -> None:
         self._error = {
