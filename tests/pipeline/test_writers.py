@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,17 +61,27 @@ def test_object_colour_is_never_the_backgrounds(obj_id: int) -> None:
 # Frame masks.
 
 
+def result_of_two(**facts: Any) -> FrameResult:
+    """A result on objects 7 and 9, whose masks both fill a frame of 4 x 6 pixels, changed by `facts`."""
+    whole: dict[str, Any] = {
+        "frame_idx": 3,
+        "pts_seconds": 0.125,
+        "size_hw": (4, 6),
+        "obj_ids": [7, 9],
+        "low_res_logits": np.ones((2, 2, 2), np.float32),
+        "object_score_logits": np.ones(2, np.float32),
+        "predicted_ious": np.ones(2, np.float32),
+        "states": ["visible", "visible"],
+        "to_video_res": lambda logits, size_hw: np.ones((len(logits), *size_hw), np.float32),
+    }
+    return FrameResult(**{**whole, **facts})
+
+
 def test_score_is_predicted_iou_times_visibility() -> None:
-    result = FrameResult(
-        frame_idx=3,
-        pts_seconds=0.125,
-        size_hw=(4, 6),
-        obj_ids=[7, 9],
-        low_res_logits=np.ones((2, 2, 2), np.float32),
+    result = result_of_two(
         object_score_logits=np.array([0.0, -1000.0], np.float32),
         predicted_ious=np.array([0.8, np.nan], np.float32),
         states=["visible", "absent"],
-        to_video_res=lambda logits, size_hw: np.ones((len(logits), *size_hw), np.float32),
     )
     masks = FrameMasks.of(result)
     assert masks.scores == pytest.approx([0.4, 0.0])
@@ -79,17 +90,9 @@ def test_score_is_predicted_iou_times_visibility() -> None:
 
 
 def test_an_object_of_whose_mask_nothing_is_left_at_the_videos_size_is_absent() -> None:
-    result = FrameResult(
-        frame_idx=0,
-        pts_seconds=0.0,
-        size_hw=(4, 6),
-        obj_ids=[7, 9],
-        low_res_logits=np.ones((2, 2, 2), np.float32),
-        object_score_logits=np.ones(2, np.float32),
-        predicted_ious=np.ones(2, np.float32),
-        states=["visible", "visible"],
-        # The rule that keeps masks apart has given all pixels to the first object.
-        to_video_res=lambda logits, size_hw: np.stack([np.ones(size_hw), -np.ones(size_hw)]),
+    # The rule that keeps masks apart has given all pixels to the first object.
+    result = result_of_two(
+        to_video_res=lambda logits, size_hw: np.stack([np.ones(size_hw), -np.ones(size_hw)])
     )
     assert FrameMasks.of(result).states == ["visible", "absent"]
     assert result.states == ["visible", "visible"]
