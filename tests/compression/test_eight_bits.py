@@ -12,6 +12,7 @@ from vidseg.export.int8.equalisation import equalise
 from vidseg.export.int8.quantise import in_eight_bits, quantise
 from vidseg.export.int8.rounding import gptq, round_weights
 from vidseg.export.int8.watch import Moments
+from vidseg.trackers.onnx import graphs
 from vidseg.trackers.onnx.graphs import session_options
 
 onnx = pytest.importorskip("onnx", reason="the packages of the extra 'onnx' are not installed")
@@ -253,3 +254,48 @@ def test_weights_of_related_inputs_make_up_for_one_another(inputs: int) -> None:
         return float(np.square(rows @ (instead - weights)[0].T).sum())
 
     assert error(rounded) < 0.5 * error(plain)
+
+
+def of_one_product() -> Any:
+    """A model of c = MatMulInteger(a, b), with a unsigned and b signed."""
+    given = [
+        onnx.helper.make_tensor_value_info(name, kind, None)
+        for name, kind in (("a", onnx.TensorProto.UINT8), ("b", onnx.TensorProto.INT8))
+    ]
+    sums = [onnx.helper.make_tensor_value_info("c", onnx.TensorProto.INT32, None)]
+    node = onnx.helper.make_node("MatMulInteger", ["a", "b"], ["c"])
+    graph = onnx.helper.make_graph([node], "products", given, sums)
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_the_graph_that_is_asked_for_overflow_is_one_product_of_eight_bits() -> None:
+    assert onnx.load_from_string(graphs._PRODUCT) == of_one_product()
+
+
+@pytest.mark.parametrize("rows", [1, 7])
+def test_products_of_the_largest_numbers_do_not_overflow(rows: int) -> None:
+    """Weights are constants, as in a quantised graph, since onnxruntime prepares those beforehand."""
+    model = of_one_product()
+    largest = np.where(np.arange(96 * 40).reshape(96, 40) % 3, 127, -128).astype(np.int8)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(largest, "b"))
+    del model.graph.input[1]
+    given = np.full((rows, 96), 255, np.uint8)
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
+    )
+    np.testing.assert_array_equal(
+        session.run(None, {"a": given})[0], given.astype(np.int32) @ largest.astype(np.int32)
+    )
+
+
+@pytest.mark.parametrize("overflow", [False, True])
+def test_unsigned_products_are_asked_for_only_where_others_overflow(
+    overflow: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graphs, "products_overflow", lambda: overflow)
+    key, value = graphs.EXACT_EIGHT_BITS
+    if overflow:
+        assert session_options().get_session_config_entry(key) == value
+    else:
+        with pytest.raises(RuntimeError, match=key):  # onnxruntime's answer where nothing was set
+            session_options().get_session_config_entry(key)

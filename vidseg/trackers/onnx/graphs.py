@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,8 +22,16 @@ LOWEST_OPSET = 17
 """Graphs of earlier ONNX operators were not made by `vidseg export`."""
 
 EXACT_EIGHT_BITS = "session.x64quantprecision", "1"
-"""A setting of onnxruntime's sessions. Without it, products of eight bits overflow on processors that lack
-VNNI instructions, as sums of two products do not fit into 16 bits there; on others it changes nothing."""
+"""A setting of onnxruntime's sessions: products of eight bits are made of unsigned numbers alone. Without it
+they overflow on processors that lack VNNI instructions, as sums of two products do not fit into 16 bits;
+with it they take more than twice as long on those that have them (onnxruntime 1.32)."""
+
+_PRODUCT = (
+    b'\x08\x08:E\n\x18\n\x01a\n\x01b\x12\x01c"\rMatMulInteger\x12\x08productsZ\t\n\x01a\x12\x04\n\x02\x08\x02'
+    b"Z\t\n\x01b\x12\x04\n\x02\x08\x03b\t\n\x01c\x12\x04\n\x02\x08\x06B\x04\n\x00\x10\x11"
+)
+"""A graph of one node, c = MatMulInteger(a, b), of unsigned a and signed b; as bytes, so that no package
+has to be there to write it."""
 
 
 def session_options() -> Any:
@@ -30,9 +39,24 @@ def session_options() -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.add_session_config_entry(*EXACT_EIGHT_BITS)
+    if products_overflow():
+        options.add_session_config_entry(*EXACT_EIGHT_BITS)
     options.intra_op_num_threads = torch.get_num_threads()
     return options
+
+
+@cache
+def products_overflow() -> bool:
+    """Whether products of eight bits overflow here as onnxruntime computes them unless told otherwise.
+
+    They are computed once, of the largest numbers, as onnxruntime does not tell which instructions it uses.
+    """
+    import onnxruntime
+
+    product = onnxruntime.InferenceSession(_PRODUCT, providers=["CPUExecutionProvider"])
+    unsigned, signed = np.full((8, 64), 255, np.uint8), np.full((64, 32), 127, np.int8)
+    (sums,) = product.run(None, {"a": unsigned, "b": signed})
+    return bool((sums != 64 * 255 * 127).any())
 
 
 class Graphs:
