@@ -15,7 +15,7 @@ import vidseg
 from support.parity import SMALL_MODEL, parity_weights
 from vidseg.errors import CheckpointError, ConfigError, InputError, PromptError
 from vidseg.masks import box_xywh, iou, tight_box
-from vidseg.trackers.image.framing import Stretch
+from vidseg.trackers.image.framing import LongSide, Stretch
 from vidseg.trackers.registry import read_config
 
 BOX = [30.0, 20.0, 120.0, 90.0]
@@ -166,6 +166,17 @@ def test_framing_maps_corners_to_corners() -> None:
     corners = framing.to_model_points(torch.tensor([[0.0, 0.0], [150.0, 96.0], [75.0, 24.0]]), (96, 150))
     assert corners.tolist() == [[0, 0], [64, 64], [32, 16]]
     assert framing.to_picture(torch.zeros(2, 16, 16), (96, 150)).shape == (2, 96, 150)
+
+
+@pytest.mark.parametrize("size_hw", [(1, 3000), (3000, 1)])
+def test_pictures_of_one_row_or_column_are_framed(size_hw: tuple[int, int]) -> None:
+    """Where the long side becomes the input's, the short one would be rounded to no pixel at all."""
+    framing = LongSide(64)
+    assert framing.model_input(picture(size_hw=size_hw), torch.device("cpu")).shape == (3, 64, 64)
+    corner = framing.to_model_points(torch.tensor([[size_hw[1], size_hw[0]]]), size_hw)
+    assert corner.max() == 64
+    assert corner.min() == 1
+    assert framing.to_picture(torch.ones(2, 16, 16), size_hw).shape == (2, *size_hw)
 
 
 def test_bgr_views_are_taken(small: Any) -> None:

@@ -138,6 +138,6 @@ class LongSide:
 
 
 def scaled_to_side(size_hw: Sequence[int], side: int) -> tuple[int, int]:
-    """Height and width of a picture whose long side becomes `side`, rounded as SAM does it."""
+    """Height and width of a picture whose long side becomes `side`, rounded as SAM does it, to 1 at least."""
     scale = side / max(size_hw)
-    return int(size_hw[0] * scale + 0.5), int(size_hw[1] * scale + 0.5)
+    return max(int(size_hw[0] * scale + 0.5), 1), max(int(size_hw[1] * scale + 0.5), 1)
