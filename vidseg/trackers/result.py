@@ -65,7 +65,8 @@ class FrameResult:
         self.predicted_ious = predicted_ious
         """float32 (N,): the tracker's own estimate of its masks' quality, 0 to 1."""
         self.states = list(states)
-        """(N,): 'visible', 'uncertain' or 'absent'."""
+        """(N,): 'visible', 'uncertain' or 'absent', by the mask on the decoder's own grid. Files call an
+        object absent, too, of whose mask `remove_speck_area` or `non_overlap_masks` left nothing."""
         self.object_pointers = object_pointers
         """float32 (N, C) from trackers that have them, else None."""
         self.labels = [None] * len(self.obj_ids) if labels is None else list(labels)
