@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,15 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return ours, official_image_predictor(request.param, state, SMALL_SIZE)
 
 
+@pytest.fixture(scope="module")
+def pictured(pair: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Our embedding of `PICTURE`, and the official predictor that was given it; of the same weights."""
+    ours, official = pair
+    official = copy(official)
+    official.set_image(PICTURE)
+    return ours.embed(PICTURE), official
+
+
 def official_arguments(prompt: dict[str, Any]) -> dict[str, Any]:
     names = {"points": "point_coords", "labels": "point_labels", "box": "box", "mask_logits": "mask_input"}
     return {names[key]: np.array(value) for key, value in prompt.items()}
@@ -60,10 +70,8 @@ def assert_same(ours: Any, official: tuple[npt.NDArray[Any], ...], chosen: list[
 
 
 @pytest.mark.parametrize("prompt", PROMPTS.values(), ids=PROMPTS)
-def test_candidates_against_sam2(pair: tuple[Any, Any], prompt: dict[str, Any]) -> None:
-    ours, official = pair
-    official.set_image(PICTURE)
-    embedding = ours.embed(PICTURE)
+def test_candidates_against_sam2(pictured: tuple[Any, Any], prompt: dict[str, Any]) -> None:
+    embedding, official = pictured
     answer = embedding.candidates(**prompt)
     asked = official_arguments(prompt)
     assert_same(answer, official.predict(**asked, return_logits=True), [1, 2, 3])
@@ -72,10 +80,8 @@ def test_candidates_against_sam2(pair: tuple[Any, Any], prompt: dict[str, Any]) 
 
 
 @pytest.mark.parametrize("prompt", [{}, *PROMPTS.values()], ids=["alone", *PROMPTS])
-def test_mask_fed_back_against_sam2(pair: tuple[Any, Any], prompt: dict[str, Any]) -> None:
-    ours, official = pair
-    official.set_image(PICTURE)
-    embedding = ours.embed(PICTURE)
+def test_mask_fed_back_against_sam2(pictured: tuple[Any, Any], prompt: dict[str, Any]) -> None:
+    embedding, official = pictured
     before = embedding.candidates(**PROMPTS["point"])
     best = before.best_first()[0]
     _, _, low_res = official.predict(**official_arguments(PROMPTS["point"]))
@@ -84,14 +90,12 @@ def test_mask_fed_back_against_sam2(pair: tuple[Any, Any], prompt: dict[str, Any
     assert_same(again, official.predict(**asked, return_logits=True), [1, 2, 3])
 
 
-def test_tokens_against_sam2(pair: tuple[Any, Any]) -> None:
-    ours, official = pair
-    embedding = ours.embed(PICTURE)
+def test_tokens_against_sam2(pictured: tuple[Any, Any]) -> None:
+    embedding, official = pictured
     counts: list[int] = []
     handle = official.model.sam_prompt_encoder.register_forward_hook(
         lambda _module, _args, outputs: counts.append(outputs[0].shape[1])
     )
-    official.set_image(PICTURE)
     logits = embedding.candidates(**PROMPTS["point"]).low_res_logits[:1]
     prompts = [{"mask_logits": logits}, *PROMPTS.values()]
     for prompt in prompts:
@@ -115,11 +119,9 @@ def test_batch_of_pictures_against_sam2(pair: tuple[Any, Any]) -> None:
 
 
 def test_several_prompts_against_sam2_in_one_decoder_run(
-    pair: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+    pair: tuple[Any, Any], pictured: tuple[Any, Any]
 ) -> None:
-    ours, official = pair
-    official.set_image(PICTURE)
-    embedding = ours.embed(PICTURE)
+    (ours, _), (embedding, official) = pair, pictured
     boxes = np.array([BOX, [5, 5, 60, 80], [100, 30, 170, 110]], np.float32)
     runs: list[int] = []
     decoder = ours.model.sam_mask_decoder
@@ -131,10 +133,10 @@ def test_several_prompts_against_sam2_in_one_decoder_run(
         assert_same(answer, tuple(row), [1, 2, 3])
 
 
-def test_model_input_against_sam2(pair: tuple[Any, Any]) -> None:
-    ours, official = pair
+def test_model_input_against_sam2(pictured: tuple[Any, Any]) -> None:
+    embedding, official = pictured
     want = official._transforms(PICTURE).numpy()
-    assert np.abs(ours.embed(PICTURE).model_input - want).max() < 1e-5
+    assert np.abs(embedding.model_input - want).max() < 1e-5
 
 
 @pytest.mark.slow

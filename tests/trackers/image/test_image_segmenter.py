@@ -261,24 +261,36 @@ def test_a_prompt_of_a_batch_is_a_mapping(small: Any) -> None:
         small.embed(picture()).candidates_batch([None])
 
 
-def test_everything_runs_the_encoder_once(nano: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    image, mask = disk()
+@pytest.fixture(scope="module")
+def everything(nano: Any) -> tuple[Any, list[Any], list[int]]:
+    """The embedding of a disk, all that was found there, and of how many pictures each encoder run was."""
     runs: list[int] = []
     encode = nano.model.encode_batch
-    monkeypatch.setattr(nano.model, "encode_batch", lambda x: runs.append(len(x)) or encode(x))
-    embedding = nano.embed(image)
-    found = embedding.everything(points_per_side=6)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(nano.model, "encode_batch", lambda x: runs.append(len(x)) or encode(x))
+        embedding = nano.embed(disk()[0])
+        return embedding, embedding.everything(points_per_side=6), runs
+
+
+def test_everything_runs_the_encoder_once(
+    nano: Any, everything: tuple[Any, list[Any], list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (embedding, found, runs), mask = everything, disk()[1]
     assert runs == [1]
     assert max(iou(one.mask, mask) for one in found) > 0.9
     best = max(found, key=lambda one: iou(one.mask, mask))
+    runs_of_crops: list[int] = []
+    encode = nano.model.encode_batch
+    monkeypatch.setattr(nano.model, "encode_batch", lambda x: runs_of_crops.append(len(x)) or encode(x))
     embedding.everything(points_per_side=4, crop_n_layers=1)
-    assert runs == [1, 1, 1, 1, 1], "every crop is encoded"
+    assert runs_of_crops == [1, 1, 1, 1], "every crop is encoded"
     assert iou(embedding.segment(points=[best.point_xy])[0].mask, mask) > 0.9, "a click there finds it, too"
 
 
-def test_everything_takes_the_models_own_thresholds(nano: Any) -> None:
-    embedding = nano.embed(disk()[0])
-    own = embedding.everything(points_per_side=6)
+def test_everything_takes_the_models_own_thresholds(
+    nano: Any, everything: tuple[Any, list[Any], list[int]]
+) -> None:
+    embedding, own, _ = everything
     assert min(one.predicted_iou for one in own) > nano.sampling["pred_iou_thresh"]
     assert embedding.everything(points_per_side=6, pred_iou_thresh=0.99) == []
 

@@ -27,6 +27,7 @@ PROMPTS: dict[str, dict[str, Any]] = {
     "box": {"box": [40.0, 30.0, 210.0, 150.0]},
     "all": {"points": [[120.0, 70.0]], "labels": [1], "box": [40.0, 30.0, 210.0, 150.0]},
 }
+PICTURES = [picture(1, (180, 260)), picture(1, (200, 150))]
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,12 @@ def segmenter(state: Mapping[str, Tensor]) -> vidseg.ImageSegmenter:
     return vidseg.load_image("mobile-sam", weights=state, device="cpu")
 
 
+@pytest.fixture(scope="module")
+def embeddings(segmenter: vidseg.ImageSegmenter) -> list[vidseg.Embedding]:
+    """Of each picture by itself."""
+    return [segmenter.embed(image) for image in PICTURES]
+
+
 def asked(predictor: Any, prompt: Mapping[str, Any], **more: Any) -> tuple[npt.NDArray[Any], ...]:
     """Logits at the picture's size, predicted IoUs and low-res logits."""
     given = {name: np.array(value) for name, value in prompt.items()}
@@ -63,16 +70,15 @@ def asked(predictor: Any, prompt: Mapping[str, Any], **more: Any) -> tuple[npt.N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size_hw", [(180, 260), (200, 150)])
+@pytest.mark.parametrize("number", range(len(PICTURES)))
 def test_answers_are_those_of_the_package(
-    segmenter: vidseg.ImageSegmenter, official: Any, size_hw: tuple[int, int]
+    embeddings: list[vidseg.Embedding], official: Any, number: int
 ) -> None:
-    image = picture(1, size_hw)
+    image, embedding = PICTURES[number], embeddings[number]
     official.set_image(image)
-    embedding = segmenter.embed(image)
     assert_within("embedding", official.features[0].numpy(), embedding.features)
     for name, prompt in PROMPTS.items():
-        fits = {key: np.minimum(v, size_hw[1] - 1) if key != "labels" else v for key, v in prompt.items()}
+        fits = {key: np.minimum(v, image.shape[1] - 1) if key != "labels" else v for key, v in prompt.items()}
         answer = embedding.candidates(**fits)
         for multimask in (True, False):
             logits, ious, low = asked(official, fits, multimask_output=multimask)
@@ -87,10 +93,11 @@ def test_answers_are_those_of_the_package(
 
 
 @pytest.mark.slow
-def test_a_batch_of_pictures_equals_one_by_one(segmenter: vidseg.ImageSegmenter) -> None:
-    pictures = [picture(2, (180, 260)), picture(3, (200, 150))]
-    for image, embedding in zip(pictures, segmenter.embed_batch(pictures), strict=True):
-        assert_within("batch", segmenter.embed(image).features, embedding.features, share=1e-5)
+def test_a_batch_of_pictures_equals_one_by_one(
+    segmenter: vidseg.ImageSegmenter, embeddings: list[vidseg.Embedding]
+) -> None:
+    for alone, embedding in zip(embeddings, segmenter.embed_batch(PICTURES), strict=True):
+        assert_within("batch", alone.features, embedding.features, share=1e-5)
 
 
 def test_tiny_sam_never_answers_with_its_first_mask() -> None:

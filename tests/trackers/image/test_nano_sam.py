@@ -13,6 +13,7 @@ import vidseg
 from support.image_goldens import assert_within, golden_picture, load_image_golden, official_shapes
 from support.seeded import seeded_weights
 from vidseg.errors import CheckpointError
+from vidseg.trackers.image.answer import Answer
 from vidseg.trackers.image.build import public_shapes
 from vidseg.trackers.image.segmenter import ImageSegmenter
 from vidseg.trackers.image_settings import ImageSettings
@@ -35,12 +36,24 @@ def settings_of(name: str) -> ImageSettings:
     return ImageSettings.model_validate(config)
 
 
+@pytest.fixture(scope="module")
 def weights() -> dict[str, Tensor]:
     return seeded_weights(public_shapes(settings_of("nano-sam"), "nano-sam"))
 
 
 def segmenter(state: dict[str, Tensor]) -> ImageSegmenter:
     return vidseg.load_image("nano-sam", weights=state, device="cpu")
+
+
+def answered(state: dict[str, Tensor]) -> Answer:
+    """What a model with these weights answers to a click on a picture."""
+    picture = np.random.default_rng(0).integers(0, 255, (60, 90, 3), np.uint8)
+    return segmenter(state).embed(picture).candidates(points=[[45, 30]])
+
+
+@pytest.fixture(scope="module")
+def answer(weights: dict[str, Tensor]) -> Answer:
+    return answered(weights)
 
 
 @pytest.mark.shared
@@ -78,34 +91,27 @@ def test_keys_and_parameters(name: str, official: str) -> None:
     assert layout.num_params == num_params + HEADS_PARAMS
 
 
-def test_heads_come_with_the_encoder_or_in_a_whole_mobile_sam() -> None:
-    picture = np.random.default_rng(0).integers(0, 255, (60, 90, 3), np.uint8)
-    state = weights()
-    want = segmenter(state).embed(picture).candidates(points=[[45, 30]])
-    whole = {**state, "image_encoder.neck.0.weight": torch.zeros(256, 320, 1, 1)}
-    got = segmenter(whole).embed(picture).candidates(points=[[45, 30]])
-    np.testing.assert_array_equal(got.low_res_logits, want.low_res_logits)
+def test_heads_come_with_the_encoder_or_in_a_whole_mobile_sam(
+    weights: dict[str, Tensor], answer: Answer
+) -> None:
+    whole = {**weights, "image_encoder.neck.0.weight": torch.zeros(256, 320, 1, 1)}
+    np.testing.assert_array_equal(answered(whole).low_res_logits, answer.low_res_logits)
 
 
 def test_heads_are_taken_from_mobile_sams_weights_on_the_machine(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, weights: dict[str, Tensor], answer: Answer
 ) -> None:
     monkeypatch.setenv("VIDSEG_CACHE", str(tmp_path))
-    picture = np.random.default_rng(0).integers(0, 255, (60, 90, 3), np.uint8)
-    state = weights()
-    want = segmenter(state).embed(picture).candidates(points=[[45, 30]])
-    heads = {key: value for key, value in state.items() if key.startswith(HEADS)}
+    heads = {key: value for key, value in weights.items() if key.startswith(HEADS)}
     file = tmp_path / "weights" / "mobile_sam.pt"
     file.parent.mkdir()
     torch.save({**heads, "image_encoder.neck.0.weight": torch.zeros(256, 320, 1, 1)}, file)
     record_digest(file, sha256_of(file))
-    encoder = {key: value for key, value in state.items() if not key.startswith(HEADS)}
-    got = segmenter(encoder).embed(picture).candidates(points=[[45, 30]])
-    np.testing.assert_array_equal(got.low_res_logits, want.low_res_logits)
+    encoder = {key: value for key, value in weights.items() if not key.startswith(HEADS)}
+    np.testing.assert_array_equal(answered(encoder).low_res_logits, answer.low_res_logits)
 
 
-def test_the_best_of_all_four_masks_is_the_answer() -> None:
-    answer = segmenter(weights()).embed(np.zeros((60, 90, 3), np.uint8)).candidates(points=[[45, 30]])
+def test_the_best_of_all_four_masks_is_the_answer(answer: Answer) -> None:
     order = np.argsort(-answer.predicted_ious, kind="stable").tolist()
     assert answer.best_first(multimask=True) == order
     assert answer.best_first(multimask=False) == order[:1]
