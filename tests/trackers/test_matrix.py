@@ -1,4 +1,4 @@
-"""Every two of a backbone, a compressor, a memory attention and a bank policy that go together, from a YAML."""
+"""Every two of a backbone, a compressor, a memory attention and a bank policy that go together."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def mixed(request, tmp_path_factory):
 
 
 def _meet(row: int, column: int, offset: int) -> bool:
-    """Along a diagonal each memory meets a policy, and each policy a memory; each backbone has another one."""
+    """Along a diagonal each memory meets a policy and each policy a memory; each backbone has its own one."""
     num_memories, num_policies = len(memories()), len(BANK_POLICIES)
     return any(
         (turn % num_memories, (turn + offset) % num_policies) == (row, column)
