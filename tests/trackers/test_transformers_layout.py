@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import Tensor
 
 import vidseg
@@ -37,6 +39,7 @@ KEYS = Path(__file__).parent.parent / "support" / "transformers_keys.txt"
 NAMES = ["sam2-hiera-base-plus", "sam2.1-hiera-tiny", "edgetam"]
 
 
+@cache
 def state_of(name: str) -> dict[str, Tensor]:
     config = read_config(name)[1]
     del config["kind"]
@@ -183,15 +186,19 @@ def test_videos_against_transformers(transformers: Any, name: str, tmp_path: Pat
 
 
 def test_pictures_against_transformers(transformers: Any, tmp_path: Path) -> None:
-    vision = transformers.Sam2VisionConfig()
-    model = transformers.Sam2Model(transformers.Sam2Config(vision_config=vision)).eval()
-    state = weights_for("sam2.1-hiera-tiny")
+    vision = transformers.Sam2VisionConfig(backbone_feature_sizes=grids(SIZE))
+    prompts = transformers.Sam2PromptEncoderConfig(image_size=SIZE)
+    config = transformers.Sam2Config(vision_config=vision, prompt_encoder_config=prompts)
+    model = transformers.Sam2Model(config).eval()
+    state = weights_for("sam2.1-hiera-tiny", image_size=SIZE)
     theirs = {name: value for name, value in to_transformers(state).items() if name in model.state_dict()}
     model.load_state_dict(theirs)
     model.save_pretrained(tmp_path)
-    segmenter = vidseg.load_image("sam2.1-hiera-tiny", weights=tmp_path / "model.safetensors", device="cpu")
+    small = tmp_path / "small.yaml"
+    small.write_text(yaml.safe_dump({**read_config("sam2.1-hiera-tiny")[1], "image_size": SIZE}), "utf-8")
+    segmenter = vidseg.load_image(small, weights=tmp_path / "model.safetensors", device="cpu")
     embedding = segmenter.embed(picture(1, (117, 173)))
-    box = torch.tensor([[BOX]]) * torch.tensor([1024 / 173, 1024 / 117] * 2)
+    box = torch.tensor([[BOX]]) * torch.tensor([SIZE / 173, SIZE / 117] * 2)
     with torch.inference_mode():
         want = model(pixel_values=torch.from_numpy(embedding.model_input)[None], input_boxes=box)
     answer = embedding.candidates(box=BOX)
