@@ -17,8 +17,13 @@ from vidseg.trackers.flow import FlowTracker
 from vidseg.trackers.flow.session import FlowSession
 
 
-def test_check_passes_the_flow_tracker() -> None:
+def test_check_passes_the_flow_tracker_and_leaves_no_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     check_tracker(FlowTracker())
+    assert not list(tmp_path.iterdir())
 
 
 class WithSessionOf(FlowTracker):
@@ -310,10 +315,3 @@ def test_check_catches_what_is_no_tracker() -> None:
 
     with pytest.raises(ContractError, match="'half'"):
         check_tracker(Half())  # type: ignore[arg-type]
-
-
-def test_check_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    check_tracker(FlowTracker())
-    assert not list(tmp_path.iterdir())
