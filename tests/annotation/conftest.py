@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from vidseg.annotation.memory import set_aside
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -14,6 +16,12 @@ if TYPE_CHECKING:
 
     from support.annotation_clip import Clip
     from support.annotation_page import Labeller
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _set_aside() -> None:
+    """What was imported is set aside as by `vidseg annotate`: after each job Python looks through the rest."""
+    set_aside()
 
 
 @pytest.fixture(scope="session")
