@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module", autouse=True)
 def _set_aside() -> None:
-    """What was imported is set aside as by `vidseg annotate`: after each job Python looks through the rest."""
+    """What was imported is set aside, as by `vidseg annotate`: each job has Python look through the rest."""
     set_aside()
 
 

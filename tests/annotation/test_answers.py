@@ -7,15 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from support.annotated import SIZE_HW, write_video
+from support.annotated import SIZE_HW, Box, write_video
+from vidseg.annotation import tracking
 from vidseg.annotation.session import AnnotationSession
 from vidseg.annotation.starts import object_prompts
 from vidseg.testing.fake_tracker import FakeTracker
 from vidseg.trackers.engine_tracker import EngineTracker
 
-Box = tuple[float, float, float, float]
-CORRECTED = 14
-LAST = 20
+CORRECTED = 7
+LAST = 9
+
+
+@pytest.fixture(autouse=True)
+def _sessions_are_saved_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Corrected frames lie far behind the first frame's saved session, and just behind another one."""
+    monkeypatch.setattr(tracking, "SPACING_FRAMES", 4)
 
 
 @pytest.fixture(scope="module")

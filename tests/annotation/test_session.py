@@ -14,18 +14,17 @@ import numpy as np
 import pytest
 
 import vidseg
-from support.annotated import NUM_FRAMES, SIZE_HW, contents, lines_of, write_video
+from support.annotated import NUM_FRAMES, SIZE_HW, Box, contents, lines_of, write_video
 from vidseg.annotation import jobs, tracking
 from vidseg.annotation.database import MAX_ACTS
 from vidseg.annotation.session import AnnotationSession
 from vidseg.errors import InputError, OutputBusyError, OutputError, PromptError
 from vidseg.testing.fake_tracker import FakeTracker
 
-Box = tuple[float, float, float, float]
-
-
-SHORT = 28
-"""Frames of a video for trackers that take long: more than two spacings of saved sessions."""
+SPACING = 4
+"""So near to each other are saved sessions in tests of trackers that take long."""
+SHORT = 14
+"""Frames of a video for these: more than two of those spacings."""
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +73,8 @@ def test_saved_prompts_track_to_the_same_masks(
     star, ball, _ = short[1]
     with begin(short, tmp_path / "run", tracker) as session:
         one = session.box(0, None, star)
-        session.box(6, None, ball)
-        session.click(12, one, star[0] + 5, star[1] + 5, on=True)
+        session.box(3, None, ball)
+        session.click(6, one, star[0] + 5, star[1] + 5, on=True)
         session.track()
         job = session.wait()
         assert job is not None
@@ -96,25 +95,29 @@ def test_both_directions_are_those_of_track(
         assert same_run(session, tracker, tmp_path / "again", "both")
 
 
-def test_a_correction_costs_the_frames_that_it_changes(tmp_path: Path, short: tuple[Path, list[Box]]) -> None:
+def test_a_correction_costs_the_frames_that_it_changes(
+    tmp_path: Path, short: tuple[Path, list[Box]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "SPACING_FRAMES", SPACING)
+    monkeypatch.setattr(tracking, "AGREEING_FRAMES", 3)
     star, ball, _ = short[1]
     with begin(short, tmp_path / "run", "vidseg-nano") as session:
         one, two = session.box(0, None, star), session.box(0, None, ball)
         session.track()
         session.wait()
         before = {(m.frame_idx, m.obj_id): m for f in range(SHORT) for m in session.masks(f)}
-        x, y, w, h = before[8, one].box
-        session.click(8, one, x + w / 2, y + h / 2, on=True)  # says what was known, so it dies away at once
-        answered = session.project.mask(one, 8)
-        session.retrack(one, 8)
+        x, y, w, h = before[5, one].box
+        session.click(5, one, x + w / 2, y + h / 2, on=True)  # says what was known, so it dies away at once
+        answered = session.project.mask(one, 5)
+        session.retrack(one, 5)
         job = session.wait()
         assert job is not None
-        assert job.frames_stepped <= tracking.AGREEING_FRAMES + 8
+        assert job.frames_stepped <= SPACING + 3  # all there are behind the saved session of frame 4: 9
         after = {(m.frame_idx, m.obj_id): m for f in range(SHORT) for m in session.masks(f)}
         changed = {key for key in before if before[key] != after[key]}
         assert {obj_id for _, obj_id in changed} <= {one}
-        assert min(frame for frame, _ in changed) == 8
-        assert after[8, one] == answered  # tracking gives what the click was answered with
+        assert min(frame for frame, _ in changed) == 5
+        assert after[5, one] == answered  # tracking gives what the click was answered with
         assert all(after[f, two] == before[f, two] for f in range(SHORT))
 
 
@@ -123,22 +126,23 @@ def test_a_correction_goes_on_as_track_would(
     tmp_path: Path, short: tuple[Path, list[Box]], monkeypatch: pytest.MonkeyPatch, tracker: str
 ) -> None:
     """Tracking on from the saved session is tracking by the saved prompts, if it does not stop early."""
+    monkeypatch.setattr(tracking, "SPACING_FRAMES", SPACING)
     monkeypatch.setattr(tracking, "AGREEING_FRAMES", 1000)
     star = short[1][0]
     with begin(short, tmp_path / "run", tracker) as session:
         one = session.box(0, None, star)
         session.track()
         session.wait()
-        session.click(11, one, 5, 5, on=False)
-        session.click(11, one, star[0] - 8, star[1] - 8, on=True)
-        session.retrack(one, 11)
+        session.click(5, one, 5, 5, on=False)
+        session.click(5, one, star[0] - 8, star[1] - 8, on=True)
+        session.retrack(one, 5)
         session.wait()
-        session.box(19, one, (90, 40, 150, 80))
-        session.retrack(one, 19)
+        session.box(10, one, (90, 40, 150, 80))
+        session.retrack(one, 10)
         job = session.wait()
         assert job is not None
-        assert job.frames_stepped < SHORT - 9
-        session.set_absent(one, 22, 24)
+        assert job.frames_stepped < SHORT - 5
+        session.set_absent(one, 11, 12)
         assert same_run(session, tracker, tmp_path / "again")
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from itertools import islice
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from support.hard_videos import encode
 from vidseg.annotation.database import TABLES
@@ -16,12 +19,22 @@ NUM_FRAMES = 48
 SIZE_HW = (90, 160)
 
 
-def write_video(path: Path, num_frames: int = NUM_FRAMES) -> list[tuple[float, float, float, float]]:
+Box = tuple[float, float, float, float]
+
+
+def write_video(path: Path, num_frames: int = NUM_FRAMES) -> list[Box]:
     """Write first frames of the made video; returns the boxes of star, ball and fish on the very first."""
+    pictures, boxes = _made()
+    encode(path, pictures[:num_frames], options={"g": "12"})
+    return list(boxes)
+
+
+@cache
+def _made() -> tuple[list[npt.NDArray[np.uint8]], list[Box]]:
+    """Pictures and boxes of the made video, which take far longer to draw than to encode."""
     video = MadeVideo(num_frames=NUM_FRAMES, size_hw=SIZE_HW)
-    written = [frame.image for frame, _ in islice(video, num_frames) if frame.image is not None]
-    encode(path, written, options={"g": "12"})
-    return [thing["prompts"][0]["box"] for thing in video.prompts()["objects"]]
+    pictures = [frame.image for frame, _ in video if frame.image is not None]
+    return pictures, [thing["prompts"][0]["box"] for thing in video.prompts()["objects"]]
 
 
 def lines_of(run: Path) -> dict[int, dict[int, Any]]:
