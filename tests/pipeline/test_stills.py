@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,33 @@ from vidseg.pipeline.stills.formats import encode
 from vidseg.pipeline.stills.masks import PictureMasks, Thing, smaller_on_top
 from vidseg.pipeline.stills.pictures import list_pictures
 from vidseg.samplers import Found
+from vidseg.trackers.choices import DEFAULT_TRACKER
+from vidseg.trackers.image import load
+from vidseg.trackers.image.segmenter import ImageSegmenter
+from vidseg.trackers.options import TrackerOptions
 
 SIZE_HW = (60, 80)
 WEIGHTS = Path(vidseg.__file__).parent / "weights" / "vidseg-nano.safetensors"
 FEW = ("--set", "points_per_side=4")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _default_model_is_built_once() -> Iterator[None]:
+    """Runs that ask for it alike share the default model, as building it takes longer than most of them."""
+    build = load.build_segmenter
+    built: dict[str, ImageSegmenter] = {}
+
+    def build_once(options: TrackerOptions) -> ImageSegmenter:
+        if options.weights is not None or options.tracker != DEFAULT_TRACKER:
+            return build(options)
+        asked = repr(options)
+        if asked not in built:
+            built[asked] = build(options)
+        return built[asked]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(load, "build_segmenter", build_once)
+        yield
 
 
 def with_disk(x: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
