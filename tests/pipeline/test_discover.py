@@ -21,7 +21,9 @@ from vidseg.trackers.contract import Frame
 from vidseg.trackers.discovery.discovery import Discovery
 from vidseg.trackers.engine import Engine
 
-LOOK = ("--discover", "--every", "8", "--set", "points_per_side=6", "--quiet")
+LOOK = ("--discover", "--every", "8", "--set", "points_per_side=5", "--quiet")
+QUICK = {"every": 8, "sampling": {"points_per_side": 5}, "discover_with": "vidseg-nano"}
+"""The same in Python, for a quick tracker that has no model to find objects with."""
 SAVING = ("--format", "png,rle", "--save-every", "5", *LOOK)
 
 
@@ -120,9 +122,10 @@ def test_prompted_objects_come_first(clip: Path, tmp_path: Path) -> None:
     summary = vidseg.track(
         clip,
         {"objects": [{"id": 5, "prompts": [{"frame": 0, "box": [14, 10, 46, 42]}]}]},
+        tracker="flow",
         out=tmp_path,
         formats=["rle"],
-        discover={"every": 8, "sampling": {"points_per_side": 6}},
+        discover=QUICK,
     )
     assert summary.obj_ids[0] == 5
     assert min(summary.obj_ids[1:]) > 5
@@ -140,8 +143,8 @@ def test_another_model_finds_for_a_tracker_without_one(clip: Path, tmp_path: Pat
 
 
 def test_batch_jobs_discover(clip: Path, tmp_path: Path) -> None:
-    options = {"discover": {"every": 8, "sampling": {"points_per_side": 6}}, "formats": ["rle"]}
-    jobs = [{"id": "a", "video": str(clip), "options": options}, {"id": "b", "video": str(clip)}]
+    job = {"video": str(clip), "tracker": "flow"}
+    jobs = [{**job, "id": "a", "options": {"discover": QUICK, "formats": ["rle"]}}, {**job, "id": "b"}]
     for count, code in ((1, 0), (2, 2)):
         (tmp_path / "jobs.jsonl").write_text("\n".join(json.dumps(job) for job in jobs[:count]))
         assert (

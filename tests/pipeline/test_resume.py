@@ -429,7 +429,7 @@ def test_weight_free_run_killed_again_and_again_ends_with_the_same_bytes(
 ) -> None:
     """`kill -9` of the whole process, while frames are being written."""
     num_frames, prompted = 60, 0 if direction == "forward" else 25
-    made = list(MadeVideo(num_frames=num_frames, size_hw=(180, 320)))
+    made = list(MadeVideo(num_frames=num_frames, size_hw=(120, 214)))
     clip = encode(tmp_path / "clip.mp4", (frame.image for frame, _ in made if frame.image is not None))
     y, x = np.argwhere(made[prompted][1] == 1).mean(0)  # of the star
     prompt = {"frame": prompted, "points": [[x, y]]}
@@ -438,15 +438,16 @@ def test_weight_free_run_killed_again_and_again_ends_with_the_same_bytes(
     def call(out: str, *more: str) -> list[str]:
         options = ["--tracker", "flow", "--direction", direction, "--save-every", "7", "--quiet", *more]
         files = [str(clip), "--prompt", str(tmp_path / "prompts.json"), "--out", str(tmp_path / out)]
-        return [sys.executable, "-m", "vidseg", "track", *files, *options]
+        return ["track", *files, *options]
 
-    subprocess.run(call("whole"), check=True, env=environment())
+    assert cli.main(call("whole")) == 0
     lines = (tmp_path / "whole" / "masklets.jsonl").read_text().splitlines()
     assert all(json.loads(line)["objects"][0]["area"] > 100 for line in lines)
     out, moments, killed = tmp_path / "out", random.Random(direction), 0
     while killed < 3:
         wanted = moments.randint(15 * killed + 1, 15 * killed + 15)
-        process = subprocess.Popen(call("out", "--resume"), env=environment())
+        command = [sys.executable, "-m", "vidseg", *call("out", "--resume")]
+        process = subprocess.Popen(command, env=environment())
         while pngs(out) < wanted and process.poll() is None:
             time.sleep(0.002)
         process.kill()
@@ -456,7 +457,7 @@ def test_weight_free_run_killed_again_and_again_ends_with_the_same_bytes(
         else:  # this process was kept from running meanwhile; begin again
             shutil.rmtree(out)
             killed = 0
-    subprocess.run(call("out", "--resume"), check=True, env=environment())
+    assert cli.main(call("out", "--resume")) == 0
     assert masks_of(out) == masks_of(tmp_path / "whole")
     assert frames_of_overlay(out) == num_frames
     assert not (out / ".state").exists()

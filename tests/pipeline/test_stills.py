@@ -32,7 +32,7 @@ from vidseg.trackers.options import TrackerOptions
 
 SIZE_HW = (60, 80)
 WEIGHTS = Path(vidseg.__file__).parent / "weights" / "vidseg-nano.safetensors"
-FEW = ("--set", "points_per_side=4")
+FEW = ("--set", "points_per_side=3")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -281,10 +281,10 @@ def test_outputs_are_not_mixed(place: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(call) == 0
     assert main(call) == 2
     assert "holds the outputs of another run (done)" in capsys.readouterr().err
-    assert main([*call, "--resume", "--set", "points_per_side=3"]) == 2
+    assert main([*call, "--resume", "--set", "points_per_side=2"]) == 2
     assert "differs from this call in settings" in capsys.readouterr().err
     Path("out/masks/mine.txt").write_text("kept")
-    assert main([*call, "--overwrite", "--set", "points_per_side=3"]) == 0
+    assert main([*call, "--overwrite", "--set", "points_per_side=2"]) == 0
     assert Path("out/masks/mine.txt").exists()
     (place / "other" / "masks").mkdir(parents=True)
     assert main([*call[:3], "other", *call[4:]]) == 2

@@ -12,7 +12,7 @@ from PIL import Image
 
 from vidseg.pipeline.writers.rle import decode_rle
 
-FRAMES = 24
+FRAMES = 20
 
 
 def picture(index: int) -> tuple[npt.NDArray[np.uint8], list[npt.NDArray[np.bool_]]]:

@@ -33,12 +33,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*more: str) -> int:
-    return main(["batch", "jobs.jsonl", "--out", "out", "--workers", "0", *more])
+    """With a quick tracker, unless another one is asked for."""
+    return main(["batch", "jobs.jsonl", "--out", "out", "--workers", "0", "--tracker", "flow", *more])
 
 
 def test_jobs_run_and_are_reported(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
-    assert run() == 0
+    assert run("--tracker", "vidseg-nano") == 0
     printed = capsys.readouterr()
     assert printed.out.startswith("done: 2 of 2 jobs done, 0 failed\n  8 frames, ")
     assert printed.err == ""
@@ -180,7 +181,6 @@ def test_driver_ended_by_a_signal_goes_on_when_started_again(tmp_path: Path, num
     jobs = make_jobs(tmp_path / "jobs", {"a": 8, "b": 14, "c": 8})
     out, gate = tmp_path / "out", tmp_path / "gate"
     call = ["batch", str(jobs), "--workers", "0", "--out"]
-    command = [sys.executable, "-m", "vidseg", *call]
     held = held_run([*call, str(out)], FakeSession, 9, gate)  # the second job alone is so long
     driver = subprocess.Popen(held, stdout=subprocess.PIPE, text=True)
     try:
@@ -197,10 +197,10 @@ def test_driver_ended_by_a_signal_goes_on_when_started_again(tmp_path: Path, num
         assert "interrupted: 1 of 3 jobs done" in told
         assert "2 jobs left; the same command goes on" in told
         assert list(report_of(out)) == ["a"]
-    subprocess.run([*command, str(out)], check=True, timeout=120)
+    assert main([*call, str(out)]) == 0
     report = report_of(out)
     assert [line.get("was_done_before", False) for line in report.values()] == [True, False, False]
     assert json.loads((out / "b/run.json").read_text())["resumed"] == 1
-    subprocess.run([*command, str(tmp_path / "quiet")], check=True, timeout=120)
+    assert main([*call, str(tmp_path / "quiet")]) == 0
     assert masks_of(out) == masks_of(tmp_path / "quiet")
     assert left_over(out) == []

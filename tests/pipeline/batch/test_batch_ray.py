@@ -75,15 +75,15 @@ def sixty(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, byt
     """A folder with 60 jobs, three of them bad, and the masks of a quiet serial run of the others.
 
     Every third one is for the tracker that notices a frame left out or given twice, slowly enough to be
-    killed in mid-video; every ninth one is for the default tracker, which remembers most; the others are for
-    the weight-free one, which takes least time.
+    killed in mid-video; three are for the default tracker, which remembers most and takes longest; the others
+    are for the weight-free one.
     """
     folder = tmp_path_factory.mktemp("sixty")
     choose = random.Random(6)
     fake = fake_yaml(folder)
     lines: list[dict[str, Any]] = []
     for number, (video, prompt) in enumerate(write_short_clips(folder / "clips", GOOD, choose)):
-        tracker = {"tracker": str(fake) if number % 3 == 1 else "flow"} if number % 9 != 3 else {}
+        tracker = {"tracker": str(fake) if number % 3 == 1 else "flow"} if number % 18 != 3 else {}
         video.with_suffix(".json").write_text(json.dumps(prompt))
         said = prompt if number % 2 else f"clips/{video.stem}.json"
         lines.append({"id": f"good-{number:02d}", "video": f"clips/{video.name}", "prompt": said, **tracker})
