@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import vidseg
+from support.parity import SMALL_MODEL
 from vidseg.cli import main
 
 NUM_FRAMES = {
@@ -18,21 +19,25 @@ NUM_FRAMES = {
     "float_tiff": 6,
 }
 TRACKERS = {
-    "flow": [],
-    "sam2.1-hiera-tiny": ["--allow-random-weights", "--image-size", "64", "--device", "cpu"],
+    "flow": ["--tracker", "flow"],
+    "engine": ["--tracker", "small.yaml", "--allow-random-weights", "--device", "cpu"],
 }
 
 
 @pytest.mark.parametrize("tracker", TRACKERS)
 @pytest.mark.parametrize("name", NUM_FRAMES)
-def test_it_is_tracked(shared: Path, tmp_path: Path, name: str, tracker: str) -> None:
+def test_it_is_tracked(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, tracker: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.yaml").write_text(SMALL_MODEL)
     source = shared / "data/odd_files" / name
     if not source.exists():
         pytest.skip(f"{source} is not there")
     (tmp_path / "box.json").write_text('{"box": [40, 40, 90, 90]}')
     out = tmp_path / "out"
     call = ["track", str(source), "--prompt", str(tmp_path / "box.json"), "--out", str(out)]
-    assert main([*call, "--tracker", tracker, *TRACKERS[tracker]]) == 0
+    assert main([*call, *TRACKERS[tracker]]) == 0
     record = json.loads((out / "run.json").read_text())
     assert (record["status"], record["frames_done"]) == ("done", NUM_FRAMES[name])
     assert len(list((out / "masks").iterdir())) == NUM_FRAMES[name]

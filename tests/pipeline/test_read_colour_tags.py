@@ -14,6 +14,7 @@ import pytest
 
 import vidseg
 from support.hard_videos import SIZE_HW, encode, number_in, numbered, picture
+from support.parity import small_tracker
 from vidseg.cli import main
 from vidseg.compat import SAM2VideoPredictor
 from vidseg.errors import DecodeError
@@ -172,16 +173,16 @@ def test_colours_without_a_conversion_are_refused_by_name_before_anything_is_wri
 @pytest.mark.parametrize(
     "tags", [{"matrix": 3}, {"transfer": 3}, {"primaries": 3}, {"transfer": 10}], ids=str
 )
-@pytest.mark.parametrize("tracker", ["flow", "sam2.1-hiera-tiny"])
+@pytest.mark.parametrize("kind", ["flow", "engine"])
 def test_every_tracker_and_the_official_interface_track_it(
-    tmp_path: Path, tracker: str, tags: dict[str, int]
+    tmp_path: Path, kind: str, tags: dict[str, int]
 ) -> None:
     path = with_colour_box(tmp_path / "video.mp4", **tags)
-    sam = {"allow_random_weights": True, "image_size": 64} if tracker != "flow" else {}
-    summary = vidseg.track(path, json.loads(BOX), tracker=tracker, out=tmp_path / "out", device="cpu", **sam)
+    tracker = vidseg.load("flow") if kind == "flow" else small_tracker(tmp_path)
+    summary = vidseg.track(path, json.loads(BOX), tracker=tracker, out=tmp_path / "out")
     assert (summary.status, summary.frames_done) == ("done", NUM_FRAMES)
-    if sam:
-        predictor = SAM2VideoPredictor(vidseg.load(tracker, device="cpu", **sam))
+    if kind == "engine":
+        predictor = SAM2VideoPredictor(tracker)
         state = predictor.init_state(str(path))
         predictor.add_new_points_or_box(state, 0, 1, box=[10, 10, 60, 50])
         assert len(list(predictor.propagate_in_video(state))) == NUM_FRAMES
