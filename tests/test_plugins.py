@@ -6,13 +6,13 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from support.forked import run_code
 from support.hard_videos import numbered
 from vidseg import plugins
 from vidseg.errors import ConfigError
@@ -40,15 +40,10 @@ def site(tmp_path: Path) -> Path:
 def run(
     code: str, *paths: Path, cwd: Path | None = None, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """A new process, which nothing has been imported into yet."""
+    """A new process, which nothing of vidseg has been imported into yet."""
     path = os.pathsep.join([*map(str, paths), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": path, plugins.VARIABLE: "", **variables},
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-    )
+    env = {**os.environ, "PYTHONPATH": path, plugins.VARIABLE: "", **variables}
+    return run_code(code, env=env, path=[*map(str, paths)], cwd=cwd)
 
 
 def vidseg(
@@ -108,7 +103,9 @@ def test_an_ordinary_run_imports_no_plugin(site: Path, tmp_path: Path) -> None:
 
 def test_a_broken_plugin_is_named_where_a_name_is_missed(site: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("kind: engine\nimage_size: 64\nbackbone: {name: soun}\n")
-    done = vidseg("bench", "--tracker", str(tmp_path / "mine.yaml"), paths=(site,))
+    numbered(tmp_path / "clip.mp4", 2, (48, 64))
+    call = ["track", "clip.mp4", "--box", "10,10,30,30", "--tracker", "mine.yaml"]
+    done = vidseg(*call, paths=(site,), cwd=tmp_path)
     assert done.returncode == 2
     first, *rest = done.stderr.splitlines()
     assert "unknown backbone 'soun'; did you mean 'sound'?" in first
