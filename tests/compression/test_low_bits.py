@@ -20,6 +20,7 @@ import vidseg
 from support.image_models import TINY, compress_call, written, written_small
 from support.training import tracker_yaml, training_settings
 from vidseg import cli
+from vidseg.compression.low_bits import q_tiny_sam, steps
 from vidseg.compression.low_bits.compress import compress_low_bits
 from vidseg.compression.low_bits.table import CALIBRATORS
 from vidseg.errors import CheckpointError, ConfigError, VidsegError
@@ -87,7 +88,13 @@ def test_few_bits_change_features_and_many_hardly_do(name: str, pictures: Path, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobile-sam", "tiny-sam", "efficient-sam-ti"])
-def test_other_transformers_are_quantised_too(name: str, made: Any, pictures: Path, tmp_path: Path) -> None:
+def test_other_transformers_are_quantised_too(
+    name: str, made: Any, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Eight bits need no fine search for steps, which is tried with four, above.
+    monkeypatch.setattr(steps, "COARSE", steps.COARSE[:3])
+    monkeypatch.setattr(steps, "FINE", ())
+    monkeypatch.setattr(q_tiny_sam, "ROUNDS", 1)
     path, weights = made(name)
     asked = TrackerOptions.of(path, weights=weights)
     report = compress_low_bits(

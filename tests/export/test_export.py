@@ -7,6 +7,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,7 @@ from support.parity import as_frames, moving_picture, small_tracker
 from support.ready_exports import small_export
 from vidseg import cli
 from vidseg.errors import CheckpointError, ConfigError
+from vidseg.export.models import exportable
 from vidseg.export.write import export
 from vidseg.trackers.onnx.graphs import read_facts
 from vidseg.trackers.options import TrackerOptions
@@ -360,6 +362,16 @@ def test_graphs_take_no_other_weights_and_are_not_exported_again(
         export(TrackerOptions.of(small[1] / "tracker.yaml"), tmp_path / "out")
 
 
+def only_part(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a model be exported without its other parts, which take as long each."""
+
+    def exportable_part(model: Any) -> Any:
+        whole = exportable(model)
+        return replace(whole, parts=[part for part in whole.parts if part.name == name])
+
+    monkeypatch.setattr("vidseg.export.write.exportable", exportable_part)
+
+
 def test_an_export_keeps_the_options_of_its_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vidseg.export.write._write_part", lambda part, path, dtype: path.touch())
     small_tracker(tmp_path)
@@ -392,8 +404,9 @@ def test_trackers_without_a_model_and_full_folders_are_refused(
 
 
 @pytest.mark.slow
-def test_packages_of_torch_export_load_and_run(tmp_path: Path) -> None:
+def test_packages_of_torch_export_load_and_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small_tracker(tmp_path)
+    only_part("memory_encoder", monkeypatch)
     options = TrackerOptions.of(tmp_path / "small.yaml", allow_random_weights=True)
     facts = export(options, tmp_path / "pt2", format="pt2")
     assert facts["opset"] is None
