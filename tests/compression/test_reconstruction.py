@@ -112,7 +112,7 @@ def test_vidseg_nano_tracks_with_few_bits(clip: Any, tmp_path: Path) -> None:
     video, folder = clip
     box = video.prompts()["objects"][0]["prompts"][0]["box"]
     asked = TrackerOptions.of("vidseg-nano")
-    given: dict[str, Any] = {"calibrator": "plain", "box": box}
+    given: dict[str, Any] = {"calibrator": "plain", "box": box, "frames": 2}
     report = compress_low_bits(asked, folder, tmp_path / "out", bits="W8A8", **given)
     assert report.layers > 40
     tracker = vidseg.load(tmp_path / "out/tracker.yaml", device="cpu")

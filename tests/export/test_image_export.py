@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import vidseg
-from support.built_once import built_once
 from support.image_goldens import assert_within, golden_picture, image_golden_models, load_image_golden
 from support.image_models import written_small
+from support.ready_exports import image_export
 from vidseg import cli
 from vidseg.errors import CheckpointError, ConfigError, PromptError
 from vidseg.export.write import export
@@ -49,11 +49,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[
     """Makes a small model, once: its YAML, its weights, and the YAML beside its graphs."""
 
     def make(name: str) -> tuple[Path, Path, Path]:
-        def fill(folder: Path) -> None:
-            path, weights = written_small(name, folder)
-            export(TrackerOptions.of(path, weights=weights), folder / "onnx")
-
-        folder = built_once(tmp_path_factory, f"{name}-export", fill)
+        folder = image_export(tmp_path_factory, name)
         return folder / "small.yaml", folder / "weights.pt", folder / "onnx/tracker.yaml"
 
     return make

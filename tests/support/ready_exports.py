@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from support.built_once import built_once
+from support.image_models import written_small
 from support.parity import SMALL_MODEL, weights_for
 from vidseg.export.write import export
 from vidseg.trackers.options import TrackerOptions
@@ -29,3 +30,13 @@ def nano_export(temporary: pytest.TempPathFactory) -> Path:
     return built_once(
         temporary, "nano-export", lambda folder: export(TrackerOptions.of("vidseg-nano"), folder)
     )
+
+
+def image_export(temporary: pytest.TempPathFactory, name: str) -> Path:
+    """A folder with a named image model in small: small.yaml, weights.pt, and the export onnx."""
+
+    def make(folder: Path) -> None:
+        path, weights = written_small(name, folder)
+        export(TrackerOptions.of(path, weights=weights), folder / "onnx")
+
+    return built_once(temporary, f"{name}-export", make)
