@@ -13,12 +13,10 @@ from PIL import Image
 
 import vidseg
 from support.image_models import written_small
-from support.ready_exports import image_export, nano_export, small_export
+from support.ready_exports import copy_part, image_export, nano_export, small_export
 from vidseg import cli
-from vidseg.export import write
 from vidseg.export.int8 import compress
 from vidseg.export.int8.quantise import exact_nodes
-from vidseg.export.parts import Part
 from vidseg.pipeline.made_video import MadeVideo
 
 pytest.importorskip("onnxscript", reason="the packages of the extra 'onnx' are not installed")
@@ -40,19 +38,6 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def export_once(monkeypatch: pytest.MonkeyPatch, made: Path) -> None:
     """Have a compression begin with an export that other tests read, too: making it takes longest."""
     monkeypatch.setattr(compress, "export", lambda asked, out, *, wanted: shutil.copytree(made, out))
-
-
-def decode_as_in(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have only image encoders be exported; the mask decoder of another model of SAM's goes with them."""
-    write_part = write._write_part
-
-    def write_or_copy(part: Part, path: Path, dtype: Any) -> None:
-        if part.name == "mask_decoder":
-            shutil.copy(made / path.name, path)
-        else:
-            write_part(part, path, dtype)
-
-    monkeypatch.setattr(write, "_write_part", write_or_copy)
 
 
 @pytest.mark.slow
@@ -155,7 +140,8 @@ def test_what_would_lose_most_stays_exact_and_biases_of_attention_are_halved(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    decode_as_in(image_export(tmp_path_factory, "slim-sam-77") / "onnx", monkeypatch)
+    # The decoder of another model of SAM's goes with the encoder, of which alone is spoken.
+    copy_part("mask_decoder", image_export(tmp_path_factory, "slim-sam-77") / "onnx", monkeypatch)
     path, weights = written_small("mobile-sam", tmp_path)
     call = ["compress", str(path), "--weights", str(weights), "--int8", "--calibrate", str(clip)]
     assert cli.main([*call, "--frames", "2", "--out", str(tmp_path / "int8"), "--json"]) == 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +12,8 @@ import torch
 from support.built_once import built_once
 from support.image_models import written_small
 from support.parity import SMALL_MODEL, weights_for
+from vidseg.export import write
+from vidseg.export.parts import Part
 from vidseg.export.write import export
 from vidseg.trackers.options import TrackerOptions
 
@@ -40,3 +44,16 @@ def image_export(temporary: pytest.TempPathFactory, name: str) -> Path:
         export(TrackerOptions.of(path, weights=weights), folder / "onnx")
 
     return built_once(temporary, f"{name}-export", make)
+
+
+def copy_part(name: str, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the next exports take this part from the export `made`: a test does not look at it."""
+    write_part = write._write_part
+
+    def write_or_copy(part: Part, path: Path, dtype: Any) -> None:
+        if part.name == name:
+            shutil.copy(made / path.name, path)
+        else:
+            write_part(part, path, dtype)
+
+    monkeypatch.setattr(write, "_write_part", write_or_copy)
