@@ -81,16 +81,16 @@ def test_attention_in_blocks_is_counted_as_attention() -> None:
 @pytest.mark.slow
 def test_a_model_is_measured_in_a_process_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     call = ["bench", "--table", "3", "--frames", "1", "--size", "96x64", "--threads", "1", "--json"]
-    assert cli.main(call) == 0
+    small = ["--tracker", "edge-sam", "--image-size", "64", "--allow-random-weights"]
+    assert cli.main([*call, *small]) == 0
     document = json.loads(capsys.readouterr().out)
     (model,) = document["models"]
-    assert model["name"] == "vidseg-nano"
+    assert model["name"] == "edge-sam"
     assert model["eer"] == 1
-    assert 4_000_000 < model["parameters"] < 5_000_000
-    whole = model["gflops_encoder"] + model["gflops_decoder"]
-    assert 0 < model["gflops_survey"] <= whole * (1 + 1e-12)  # without attention they are one sum
+    assert 9_000_000 < model["parameters"] < 10_000_000
+    # The survey leaves the products of attention out, and EdgeSAM's decoder has some.
+    assert 0 < model["gflops_survey"] < model["gflops_encoder"] + model["gflops_decoder"]
     times = [model["boxes_ms"][str(count)] for count in BOXES]
-    assert times == sorted(times)
-    assert times[0] > model["encoder_ms"] > 0
+    assert times[-1] > times[0] > model["encoder_ms"] > 0
     assert model["encoder_cpu_ms"] > 0
     assert model["decoder_cpu_ms"] > 0
