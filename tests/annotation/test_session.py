@@ -22,9 +22,9 @@ from vidseg.errors import InputError, OutputBusyError, OutputError, PromptError
 from vidseg.testing.fake_tracker import FakeTracker
 
 SPACING = 4
-"""So near to each other are saved sessions in tests of trackers that take long."""
+"""Frames between saved sessions in tests of trackers that take long: fewer than usual, for short videos."""
 SHORT = 14
-"""Frames of a video for these: more than two of those spacings."""
+"""Frames of a video for such trackers: more than three of those spacings."""
 
 
 @pytest.fixture(scope="module")

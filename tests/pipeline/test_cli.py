@@ -28,7 +28,7 @@ from vidseg.trackers.contract import Frame
 
 GOOD = '{"box": [10, 10, 30, 30]}'
 QUICK = ("--tracker", "flow")
-"""For what is the same with every tracker."""
+"""A tracker for what is the same with each of them; the default one takes longer."""
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*more: str) -> int:
-    """With a quick tracker, unless another one is asked for."""
+    """The jobs run with a quick tracker, unless another one is asked for."""
     return main(["batch", "jobs.jsonl", "--out", "out", "--workers", "0", "--tracker", "flow", *more])
 
 

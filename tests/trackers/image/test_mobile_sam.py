@@ -56,7 +56,7 @@ def segmenter(state: Mapping[str, Tensor]) -> vidseg.ImageSegmenter:
 
 @pytest.fixture(scope="module")
 def embeddings(segmenter: vidseg.ImageSegmenter) -> list[vidseg.Embedding]:
-    """Of each picture by itself."""
+    """What the segmenter makes of each picture by itself."""
     return [segmenter.embed(image) for image in PICTURES]
 
 
