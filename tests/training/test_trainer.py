@@ -66,10 +66,14 @@ def test_twenty_steps_are_the_same_in_two_runs(tmp_path: Path) -> None:
     assert_same_tensors(*(read_checkpoint(tmp_path / run / "weights.safetensors") for run in ("a", "b")))
 
 
-def test_resuming_equals_not_stopping(tmp_path: Path) -> None:
+@pytest.mark.parametrize("muon", [[], ["decoder", "backbone"]])
+def test_resuming_equals_not_stopping(tmp_path: Path, muon: list[str]) -> None:
     at = 3  # half-way between two rows of the log
     settings = training_settings(
-        tmp_path, accumulate=2, stages=[{"from_step": 4, "num_frames": 2, "batch": 1, "size": 96}]
+        tmp_path,
+        muon=muon,
+        accumulate=2,
+        stages=[{"from_step": 4, "num_frames": 2, "batch": 1, "size": 96}],
     )
     train(settings, tmp_path / "whole")
     assert train_until(at, settings, tmp_path / "cut")["status"] == "interrupted"
@@ -100,10 +104,12 @@ def test_a_part_alone_is_trained(tmp_path: Path) -> None:
     assert_same_tensors(read_checkpoint(tmp_path / "cut" / "weights.safetensors"), after)
 
 
-def test_a_part_to_train_must_be_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize("field", ["only", "muon"])
+def test_a_part_to_train_must_be_there(tmp_path: Path, field: str) -> None:
     with pytest.raises(ConfigError, match=r"no part 'decoder\.sco'") as error:
-        train(training_settings(tmp_path, only=["decoder.sco"]), tmp_path / "run")
+        train(training_settings(tmp_path, **{field: ["decoder.sco"]}), tmp_path / "run")
     assert "decoder" in str(error.value.hint)
+    assert field in str(error.value.where)
     assert not (tmp_path / "run").exists()
 
 
@@ -200,6 +206,17 @@ def test_changed_settings_are_told(tmp_path: Path) -> None:
     record = train(changed, tmp_path / "run", resume=True, tell=told.append)
     assert told[:2] == ["going on from step 2", "changed: lr, 0.001, now 0.0005"]
     assert [sitting["changed"] for sitting in record["sittings"]] == [{}, {"lr": 0.0005}]
+
+
+def test_a_run_goes_on_with_the_other_optimiser(tmp_path: Path) -> None:
+    for name, first, then in (("to", [], ["decoder"]), ("from", ["decoder"], [])):
+        train_until(2, training_settings(tmp_path, muon=first), tmp_path / name)
+        settings = training_settings(tmp_path, muon=then)
+        assert train(settings, tmp_path / name, resume=True)["status"] == "done"
+        state = read_training_state(tmp_path / name)
+        assert state is not None
+        kept = {key.rsplit("/", 1)[1] for key in state.optimiser if key.startswith("decoder.enter.")}
+        assert ("momentum" in kept) == bool(then)
 
 
 def test_other_weights_are_not_resumed(tmp_path: Path) -> None:

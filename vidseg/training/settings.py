@@ -118,8 +118,11 @@ class TrainSettings(Strict):
     """How many passes a step takes; their gradients are averaged."""
     lr: float = Field(default=5e-4, gt=0)
     schedule: LearningRateSchedule = LearningRateSchedule()
+    muon: list[str] = Field(default=[])
+    """Parts of the model, named as in `only`, whose matrices are changed by Muon in place of AdamW: those that
+    begin at random (see `vidseg.training.muon`)."""
     weight_decay: float = Field(default=0.05, ge=0)
-    """Weight decay of AdamW; norms, biases and other vectors have none."""
+    """Weight decay, times the rate; norms, biases and other vectors have none."""
     clip_grad_norm: float = Field(default=1.0, gt=0)
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
     """Decay of the moving average of the weights, which is the result of a run."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from vidseg.trackers.device import pick_device
 from vidseg.trackers.model import module_of
 from vidseg.trackers.weights.renames import OWN_NAMES, Renames
 from vidseg.training.ema import Ema
+from vidseg.training.muon import MOMENT, Muon, takes
 from vidseg.training.settings import TrainSettings, is_within
 from vidseg.training.unroll import Unrolled
 
@@ -75,7 +76,7 @@ class Trainer:
             **{name: p for name, p in self.model.named_parameters() if p.requires_grad},
             **{f"projections/{name}": p for name, p in self.projections.named_parameters()},
         }
-        self.optimiser = _optimiser(list(self._trained.values()), settings)
+        self.optimisers = _optimisers(self._trained, settings)
         self.step = 0
         self.time_share = 0.0
         """How much of the time of a run that ends by the clock is over, from 0 to 1."""
@@ -120,14 +121,16 @@ class Trainer:
         """Change the weights by their gradients, unless these are not finite; returns the gradients' norm."""
         norm = float(torch.nn.utils.clip_grad_norm_(self._trained.values(), self.settings.clip_grad_norm))
         if math.isfinite(norm):
-            for group in self.optimiser.param_groups:
-                group["lr"] = lr
-            self.optimiser.step()
+            for optimiser in self.optimisers:
+                for group in optimiser.param_groups:
+                    group["lr"] = lr
+                optimiser.step()
             self.ema.update(self.model, self.step)
             self.skipped = 0
         else:
             self._skip()
-        self.optimiser.zero_grad()
+        for parameter in self._trained.values():
+            parameter.grad = None
         self.step += 1
         return norm
 
@@ -151,11 +154,12 @@ class Trainer:
             yield
 
     def optimiser_tensors(self) -> dict[str, Tensor]:
-        """AdamW's moments and counters, named 'parameter/moment'."""
+        """The moments and counters of the optimisers, named 'parameter/moment'."""
         return {
             f"{name}/{moment}": value
             for name, parameter in self._trained.items()
-            for moment, value in self.optimiser.state.get(parameter, {}).items()
+            for optimiser in self.optimisers
+            for moment, value in optimiser.state.get(parameter, {}).items()
         }
 
     def load(
@@ -163,7 +167,7 @@ class Trainer:
         step: int,
         model: dict[str, Tensor],
         ema: dict[str, Tensor],
-        optimiser: dict[str, Tensor],
+        moments: dict[str, Tensor],
         projections: dict[str, Tensor],
     ) -> None:
         """Go on from the tensors of a checkpoint.
@@ -180,15 +184,19 @@ class Trainer:
                 value.copy_(projections[key])
             else:
                 fresh.add(f"projections/{key}")
-        for key, value in optimiser.items():
+        owners = {p: o for o in self.optimisers for group in o.param_groups for p in group["params"]}
+        for key, value in moments.items():
             name, moment = key.rsplit("/", 1)
             if name not in self._trained or name in fresh:
                 continue
             parameter = self._trained[name]
+            optimiser = owners[parameter]
+            if isinstance(optimiser, Muon) != (moment == MOMENT):
+                continue  # the run was begun with another optimiser
             # AdamW's fused form walks memory in the parameter's layout; a moment stored in another one
             # (channels first, say) would be applied to the wrong weight.
             here = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
-            self.optimiser.state[parameter][moment] = here.to(self.device).copy_(value)
+            optimiser.state[parameter][moment] = here.to(self.device).copy_(value)
 
 
 def _choose(model: torch.nn.Module, only: list[str]) -> None:
@@ -200,15 +208,7 @@ def _choose(model: torch.nn.Module, only: list[str]) -> None:
     if not only:
         model.train()
         return
-    names = [name for name, _ in model.named_parameters()]
-    for part in only:
-        if not any(is_within(name, part) for name in names):
-            heads = sorted({name.split(".")[0] for name in names})
-            raise ConfigError(
-                f"the model has no part '{part}'",
-                where="field 'only'",
-                hint="names begin with one of: " + ", ".join(heads),
-            )
+    _require_parts(only, dict(model.named_parameters()), "only")
 
     def is_chosen(name: str) -> bool:
         return any(is_within(name, part) for part in only)
@@ -220,13 +220,44 @@ def _choose(model: torch.nn.Module, only: list[str]) -> None:
         parameter.requires_grad_(is_chosen(name))
 
 
-def _optimiser(parameters: list[torch.nn.Parameter], settings: TrainSettings) -> torch.optim.AdamW:
+def _require_parts(parts: Collection[str], names: Collection[str], field: str) -> None:
+    """Refuse parts that no weight belongs to.
+
+    Raises:
+        ConfigError: there is such a part.
+    """
+    heads = sorted({name.split(".")[0] for name in names})
+    for part in parts:
+        if not any(is_within(name, part) for name in names):
+            raise ConfigError(
+                f"the model has no part '{part}'",
+                where=f"field '{field}'",
+                hint="names begin with one of: " + ", ".join(heads),
+            )
+
+
+def _optimisers(
+    parameters: Mapping[str, torch.nn.Parameter], settings: TrainSettings
+) -> list[torch.optim.Optimizer]:
+    """The optimisers of the run; each parameter belongs to one of them.
+
+    Raises:
+        ConfigError: one of the parts in `muon` is no trained part of the model.
+    """
+    _require_parts(settings.muon, parameters, "muon")
+    matrices, others = [], []
+    for name, parameter in parameters.items():
+        is_muons = any(is_within(name, part) for part in settings.muon) and takes(parameter)
+        (matrices if is_muons else others).append(parameter)
     groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+        {"params": [p for p in others if p.dim() > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in others if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    fused = all(p.device.type in ("cpu", "cuda") for p in parameters)
-    return torch.optim.AdamW(groups, lr=settings.lr, fused=fused)
+    fused = all(p.device.type in ("cpu", "cuda") for p in others)
+    optimisers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=settings.lr, fused=fused)]
+    if matrices:
+        optimisers.append(Muon(matrices, settings.lr, settings.weight_decay))
+    return optimisers
 
 
 def _mean(values: list[float]) -> float:
