@@ -2,9 +2,11 @@
 
     python recipes/nano_data.py VIDSEG_DATA OUT
 
-VIDSEG_DATA holds davis_train/ (the 30 training sequences of DAVIS 2016) and stills/ with `coco_*` and
-`people_*`. Folders of links are made in OUT:
+VIDSEG_DATA holds davis_train/ (the 30 training sequences of DAVIS 2016), stills/ with `coco_*` and
+`people_*`, and the videos of train_clips/ and clips/. Folders of links are made in OUT:
 
+- clips_train/: frames of the videos with the masks of nano_clips.json, which are followed from boxes and from
+  polygons drawn on some of them, and were looked through;
 - davis_train/: 24 of the sequences, to be trained on;
 - davis_dev/: the other six. Weights, thresholds and rules are chosen on them;
 - stills_train/: all `coco_*`, and every second one of `people_*`, by name;
@@ -13,9 +15,20 @@ VIDSEG_DATA holds davis_train/ (the 30 training sequences of DAVIS 2016) and sti
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from vidseg.pipeline.read import read
+from vidseg.pipeline.writers.rle import decode_rle
+
+CLIPS = Path(__file__).with_name("nano_clips.json")
 
 DEV = ("bmx-bumps", "breakdance-flare", "car-turn", "dog-agility", "flamingo", "soccerball")
 """A rider who leaves the picture and returns, a dancer among people, a car that grows, a fast animal, one
@@ -28,6 +41,7 @@ def main() -> None:
     data, out = Path(sys.argv[1]).resolve(), Path(sys.argv[2])
     part_davis(data / "davis_train", out)
     part_stills(data / "stills", out)
+    write_clips(data, out / "clips_train")
 
 
 def part_davis(davis: Path, out: Path) -> None:
@@ -47,6 +61,34 @@ def part_stills(stills: Path, out: Path) -> None:
     for folder, part in (("stills_train", coco + people[::2]), ("stills_dev", people[1::2])):
         _link(stills / "images", out / folder / "images", [f"{name}.jpg" for name in part])
         _link(stills / "masks", out / folder / "masks", [f"{name}.png" for name in part])
+
+
+def write_clips(data: Path, out: Path) -> None:
+    """Sequences in the style of DAVIS: frames and label maps at the size of the masks."""
+    clips = json.loads(CLIPS.read_text())
+    height, width = clips["size"]
+    for number, sequence in enumerate(clips["sequences"]):
+        video = next(data.glob(f"*clips/{sequence['video']}"))
+        name = f"{number:02d}_{video.stem}"
+        images, masks = (out / kind / "480p" / name for kind in ("JPEGImages", "Annotations"))
+        for folder in (images, masks):
+            folder.mkdir(parents=True, exist_ok=True)
+        for frame in read(video):
+            counts = sequence["frames"].get(str(frame.index))
+            if counts is not None:
+                small = cv2.resize(np.asarray(frame.image), (width, height), interpolation=cv2.INTER_AREA)
+                Image.fromarray(small).save(images / f"{frame.index:05d}.jpg", quality=95)
+                _label_map(counts, (height, width)).save(masks / f"{frame.index:05d}.png")
+
+
+def _label_map(counts: list[Any], size_hw: tuple[int, int]) -> Image.Image:
+    """Masks, which do not overlap, as an indexed picture: the first one is 1."""
+    labels = np.zeros(size_hw, np.uint8)
+    for value, text in enumerate(counts, 1):
+        labels[decode_rle({"size": list(size_hw), "counts": text})] = value
+    picture = Image.fromarray(labels, "P")
+    picture.putpalette([0, 0, 0, 236, 95, 103, 249, 145, 87])
+    return picture
 
 
 def _link(source: Path, target: Path, names: Iterable[str]) -> None:
