@@ -130,6 +130,16 @@ def test_a_text_is_looked_for_by_any_tracker(clip: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("colours")
+def test_what_a_sure_detector_finds_is_followed_at_once(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ColourDetector, "is_sure", True, raising=False)
+    call = ["track", str(clip), "--text", "red disk", "--detector", "colour", "--every", "6"]
+    assert main([*call, "--tracker", "flow", "--out", str(tmp_path), *QUIET]) == 0
+    assert len(lines(tmp_path)[0]["objects"]) == 1
+
+
+@pytest.mark.usefixtures("colours")
 def test_what_is_prompted_comes_first(clip: Path, tmp_path: Path) -> None:
     summary = vidseg.track(
         clip,

@@ -28,6 +28,7 @@ class BoxesFile:
     """The detector that reads boxes from a file; of frames without an entry it knows nothing."""
 
     name = "boxes"
+    is_sure = True
 
     def __init__(
         self, by_frame: dict[int, list[tuple[list[float], str, float]]], told_as: str = "of 'boxes'"

@@ -32,8 +32,15 @@ class Detector(Protocol):
         """The things in a frame, best first; None if the detector knows nothing of this frame, as a file of
         boxes may. `frame` carries an image.
 
-        A detector may also have a method `remark(unit)`; see `remark_of`."""
+        A detector may also have a method `remark(unit)`, see `remark_of`, and an attribute `is_sure`, see
+        `is_sure`."""
         ...
+
+
+def is_sure(detector: Detector) -> bool:
+    """Whether what a detector finds needs no second look, as when a person chose it: its attribute `is_sure`;
+    False without one."""
+    return bool(getattr(detector, "is_sure", False))
 
 
 def remark_of(detector: Detector, unit: str) -> str | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from vidseg.detectors.contract import is_sure
 from vidseg.detectors.table import is_file, open_detector, parts_of
 from vidseg.errors import ConfigError, InputError, told
 from vidseg.trackers.discovery.settings import DiscoverySettings, Share
@@ -81,8 +82,8 @@ class DiscoveryOptions(DiscoverySettings):
         from vidseg.trackers.discovery.discovery import Discovery  # needs torch
 
         settings: DiscoverySettings = self
-        if detector is not None and detector.name == "boxes" and "confirm_after" not in self.model_fields_set:
-            # A file is what somebody has chosen, so its objects are followed from their first frame on.
+        if detector is not None and is_sure(detector) and "confirm_after" not in self.model_fields_set:
+            # Objects that are sure are followed from their first frame on.
             settings = self.model_copy(update={"confirm_after": 0})
         return Discovery(tracker, settings, detector=detector, first_id=first_id, device=device)
 
