@@ -283,6 +283,7 @@ def test_bad_exports_are_named(harm: Any, message: str, small: tuple[Any, Path],
     [
         (_say(image_size=96), "its graphs are for 64"),
         (_say(bank={"name": "recent-frames", "recent_frames": 9}), "time codes for 6"),
+        (_say(bank={"name": "memory-tree"}), "scales keys"),
         (_say(close_up=True), "close-up"),
         (_say(low_bits=FEW_BITS), "low_bits"),
     ],

@@ -210,7 +210,7 @@ class Recall:
     """Pairs of how many frames back a memory frame lies (negative: ahead) and that frame."""
     key_scales: tuple[Sequence[float], Sequence[float]] | None = None
     """Factors on what keys are made from, one for each spatial memory and one for each pointer; None: all 1.
-    """
+    A policy that gives any says so by an attribute `scales_keys`, as not every model can do it."""
 
     @property
     def shape(self) -> tuple[int, ...]:

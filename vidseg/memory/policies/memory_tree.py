@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -26,6 +26,9 @@ class MemoryTree(AcceptedFrames):
     Paths that agree share memories and are computed once, so a clear scene costs little more than plain
     tracking; in doubt a frame costs up to `paths` times as much.
     """
+
+    scales_keys: ClassVar[bool] = True
+    """Its recalls have `key_scales`."""
 
     paths: Annotated[int, Field(ge=1)] = 3
     """How many hypotheses an object has at most."""

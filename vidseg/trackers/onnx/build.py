@@ -17,7 +17,7 @@ from vidseg.trackers.image_settings import ImageSettings
 from vidseg.trackers.model import ImageModel, MemoryModel
 from vidseg.trackers.onnx.graphs import FACTS, Graphs, read_facts
 from vidseg.trackers.onnx.image_model import OnnxPicoModel, OnnxSamModel
-from vidseg.trackers.onnx.model import OnnxSam2Model
+from vidseg.trackers.onnx.model import OnnxSam2Model, scales_keys_error
 from vidseg.trackers.onnx.space_time import OnnxSpaceTimeModel
 from vidseg.trackers.options import TrackerOptions
 from vidseg.trackers.parts import BANK_POLICIES, build_part
@@ -180,5 +180,7 @@ def build_onnx(name: str, config: Mapping[str, Any], asked: TrackerOptions) -> E
     model = model_over(graphs, MEMORY_MODELS)
     check_close_up(read, model, where)
     if isinstance(model, OnnxSam2Model):
+        if getattr(policy, "scales_keys", False):
+            raise scales_keys_error()
         check_time_codes(policy, model.memory_slots, where)
     return EngineTracker.around(name, read, model, policy, asked, graphs.facts["weights_sha256"])

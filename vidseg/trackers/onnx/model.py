@@ -18,6 +18,14 @@ from vidseg.trackers.onnx.graphs import Graphs
 from vidseg.trackers.sam2.answers import Sam2Answers
 
 
+def scales_keys_error() -> ConfigError:
+    """What is wrong with a policy whose recalls have `key_scales`."""
+    return ConfigError(
+        "the bank's policy scales keys of memory attention, which exported graphs do not",
+        hint="choose another bank policy, or the tracker that was exported",
+    )
+
+
 class OnnxSam2Model(ExportedMemoryModel, Sam2Answers, nn.Module):
     """A `MemoryModel` that computes in onnxruntime; it has no weights of its own."""
 
@@ -58,10 +66,7 @@ class OnnxSam2Model(ExportedMemoryModel, Sam2Answers, nn.Module):
             ConfigError: the policy scales keys, which the graph does not.
         """
         if any(recall.key_scales is not None for recall in recalls):
-            raise ConfigError(
-                "the bank's policy scales keys of memory attention, which exported graphs do not",
-                hint="choose another bank policy, or the tracker that was exported",
-            )
+            raise scales_keys_error()
         frames = len(recalls[0].spatial)
         back = torch.tensor([[t for t, _ in recall.pointers] for recall in recalls], dtype=torch.float32)
         slots = torch.tensor([[slot % self.memory_slots for slot, _ in recall.spatial] for recall in recalls])
