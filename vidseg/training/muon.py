@@ -1,7 +1,9 @@
-"""Muon: steps along orthogonal matrices (Jordan et al., Muon: an optimizer for hidden layers in neural networks,
-2024, https://kellerjordan.github.io/posts/muon/), scaled by the root of
-the longer side (Liu et al., Muon is Scalable for LLM
-Training, arXiv:2502.16982, section 2.2)."""
+"""Muon: steps along orthogonal matrices.
+
+Sources: Jordan et al., Muon: an optimizer for hidden layers in neural networks, 2024
+(https://kellerjordan.github.io/posts/muon/); the size of a step: Liu et al., Muon is Scalable for LLM
+Training, arXiv:2502.16982, section 2.2.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +13,24 @@ import torch
 from torch import Tensor
 
 QUINTIC = 3.4445, -4.7750, 2.0315
-"""Coefficients of Jordan's iteration: a singular value s becomes a s + b s^3 + c s^5. Repeated, it takes all of them
-to between 0.7 and 1.2."""
+"""Coefficients of Jordan's iteration: a singular value s becomes a s + b s^3 + c s^5. Repeated, it takes
+all that are not tiny to between 0.7 and 1.2."""
 ITERATIONS = 5
 MOMENTUM = 0.95
 MOMENT = "momentum"
 """What Muon keeps of each parameter, the only thing."""
 STEP_RMS = 0.4
-"""Root mean square of what one step changes, as a share of the learning rate: twice that of AdamW, at whose rate it
-is used."""
+"""Root mean square of what one step changes, as a share of the learning rate: twice that of AdamW, at whose
+rate it is used."""
 LEAST_SIDE = 8
-"""Matrices with fewer rows or columns are left to AdamW: there is next to nothing to make orthogonal in them."""
+"""Matrices with fewer rows or columns are left to AdamW: there is little to make orthogonal in them."""
 
 
 def takes(parameter: Tensor) -> bool:
     """Whether Muon is meant for a parameter: matrices, and kernels of convolutions that mix channels.
 
-    A kernel, out x in x height x width, counts as a matrix of `out` rows; one of a depthwise convolution mixes
-    nothing.
+    A kernel, out x in x height x width, counts as a matrix of `out` rows; one of a depthwise convolution
+    mixes nothing.
     """
     if parameter.dim() < 2 or (parameter.dim() > 2 and parameter.shape[1] == 1):
         return False
@@ -36,8 +38,8 @@ def takes(parameter: Tensor) -> bool:
 
 
 class Muon(torch.optim.Optimizer):
-    """Changes each matrix by the orthogonal matrix that is closest to its averaged gradient, so that no direction
-    of it is learned faster than another one.
+    """Changes each matrix by the orthogonal matrix that is closest to its averaged gradient, so that no
+    direction of it is learned faster than another one.
 
     Args:
         parameters: see `takes`.
@@ -48,7 +50,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One step by the gradients at hand; parameters without one stay as they are."""
         for group in self.param_groups:
             for parameter in group["params"]:
@@ -60,7 +62,8 @@ class Muon(torch.optim.Optimizer):
                 state[MOMENT].lerp_(parameter.grad, 1 - MOMENTUM)
                 ahead = parameter.grad.lerp(state[MOMENT], MOMENTUM)  # Nesterov's form
                 change = orthogonal(ahead.flatten(1))
-                scale = STEP_RMS * max(change.shape) ** 0.5  # an orthogonal matrix has an RMS of one over this root
+                # The root mean square of an orthogonal matrix is one over the root of its longer side.
+                scale = STEP_RMS * max(change.shape) ** 0.5
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 parameter.sub_(change.view_as(parameter), alpha=group["lr"] * scale)
 

@@ -119,8 +119,8 @@ class TrainSettings(Strict):
     lr: float = Field(default=5e-4, gt=0)
     schedule: LearningRateSchedule = LearningRateSchedule()
     muon: list[str] = Field(default=[])
-    """Parts of the model, named as in `only`, whose matrices are changed by Muon in place of AdamW: those that
-    begin at random (see `vidseg.training.muon`)."""
+    """Parts of the model, named as in `only`, whose matrices are changed by Muon in place of AdamW: those
+    that begin at random (see `vidseg.training.muon`)."""
     weight_decay: float = Field(default=0.05, ge=0)
     """Weight decay, times the rate; norms, biases and other vectors have none."""
     clip_grad_norm: float = Field(default=1.0, gt=0)

@@ -245,10 +245,9 @@ def _optimisers(
         ConfigError: one of the parts in `muon` is no trained part of the model.
     """
     _require_parts(settings.muon, parameters, "muon")
-    matrices, others = [], []
-    for name, parameter in parameters.items():
-        is_muons = any(is_within(name, part) for part in settings.muon) and takes(parameter)
-        (matrices if is_muons else others).append(parameter)
+    chosen = {name for name in parameters if any(is_within(name, part) for part in settings.muon)}
+    matrices = [p for name, p in parameters.items() if name in chosen and takes(p)]
+    others = [p for name, p in parameters.items() if name not in chosen or not takes(p)]
     groups = [
         {"params": [p for p in others if p.dim() > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in others if p.dim() <= 1], "weight_decay": 0.0},
