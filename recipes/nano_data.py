@@ -19,13 +19,14 @@ import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from vidseg.pipeline.read import read
+from vidseg.pipeline.writers.png import write_label_png
 from vidseg.pipeline.writers.rle import decode_rle
 
 CLIPS = Path(__file__).with_name("nano_clips.json")
@@ -68,7 +69,10 @@ def write_clips(data: Path, out: Path) -> None:
     clips = json.loads(CLIPS.read_text())
     height, width = clips["size"]
     for number, sequence in enumerate(clips["sequences"]):
-        video = next(data.glob(f"*clips/{sequence['video']}"))
+        video = next(data.glob(f"*clips/{sequence['video']}"), None)
+        if video is None:
+            print(f"left out, as it is not there: {sequence['video']}")
+            continue
         name = f"{number:02d}_{video.stem}"
         images, masks = (out / kind / "480p" / name for kind in ("JPEGImages", "Annotations"))
         for folder in (images, masks):
@@ -78,17 +82,15 @@ def write_clips(data: Path, out: Path) -> None:
             if counts is not None:
                 small = cv2.resize(np.asarray(frame.image), (width, height), interpolation=cv2.INTER_AREA)
                 Image.fromarray(small).save(images / f"{frame.index:05d}.jpg", quality=95)
-                _label_map(counts, (height, width)).save(masks / f"{frame.index:05d}.png")
+                write_label_png(masks / f"{frame.index:05d}.png", _label_map(counts, (height, width)))
 
 
-def _label_map(counts: list[Any], size_hw: tuple[int, int]) -> Image.Image:
-    """Masks, which do not overlap, as an indexed picture: the first one is 1."""
+def _label_map(counts: list[str], size_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """One map of masks that do not overlap: the first one is 1."""
     labels = np.zeros(size_hw, np.uint8)
     for value, text in enumerate(counts, 1):
         labels[decode_rle({"size": list(size_hw), "counts": text})] = value
-    picture = Image.fromarray(labels, "P")
-    picture.putpalette([0, 0, 0, 236, 95, 103, 249, 145, 87])
-    return picture
+    return labels
 
 
 def _link(source: Path, target: Path, names: Iterable[str]) -> None:

@@ -21,7 +21,9 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 SCRIPT = runpy.run_path(str(RECIPES / "nano_data.py"))
 
 
-def test_frames_and_their_masks_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_and_their_masks_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "train_clips").mkdir()
     write_video(tmp_path / "train_clips/one.mp4")
     frames = [np.asarray(frame.image) for frame in read(tmp_path / "train_clips/one.mp4")]
@@ -39,13 +41,15 @@ def test_frames_and_their_masks_are_written(tmp_path: Path, monkeypatch: pytest.
                 "frames": {
                     str(index): [encode_rle(mask)["counts"] for mask in pair] for index, pair in masks.items()
                 },
-            }
+            },
+            {"video": "none.mp4", "objects": ["a"], "frames": {"0": [encode_rle(first)["counts"]]}},
         ],
     }
     listed = tmp_path / "clips.json"
     listed.write_text(json.dumps(clips))
     monkeypatch.setitem(SCRIPT["write_clips"].__globals__, "CLIPS", listed)
     SCRIPT["write_clips"](tmp_path, tmp_path / "out")
+    assert "none.mp4" in capsys.readouterr().out
 
     source = VosSource([str(tmp_path / "out")])
     assert [source.frames_of(index) for index in range(len(source))] == [2]
