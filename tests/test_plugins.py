@@ -92,6 +92,20 @@ def test_known_names_import_no_plugin_and_unknown_ones_do(site: Path) -> None:
     assert "hiera" in names
 
 
+def test_a_package_that_is_installed_meanwhile_is_found(site: Path, tmp_path: Path) -> None:
+    (tmp_path / "packages").mkdir()
+    code = (
+        "import json, shutil\n"
+        "from vidseg.trackers.parts import BACKBONES\n"
+        "before = list(BACKBONES)\n"
+        f"shutil.copytree({str(site)!r}, {str(tmp_path / 'packages')!r}, dirs_exist_ok=True)\n"
+        "print(json.dumps([before, list(BACKBONES)]))"
+    )
+    before, after = json.loads(run(code, tmp_path / "packages").stdout)
+    assert "sound" not in before
+    assert "sound" in after
+
+
 def test_an_ordinary_run_imports_no_plugin(site: Path, tmp_path: Path) -> None:
     numbered(tmp_path / "clip.mp4", 2, (48, 64))
     (tmp_path / "box.json").write_text('{"box": [10, 10, 30, 30]}')

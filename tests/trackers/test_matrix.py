@@ -30,6 +30,7 @@ def example(table: dict[str, Part], name: str, **settings: Any) -> dict[str, Any
     return {"name": name, **table[name].example, **settings}
 
 
+@cache
 def memories() -> list[Any]:
     """(compressor, memory attention): what each leaves, and who reads that."""
     pairs = []
