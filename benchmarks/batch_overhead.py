@@ -35,6 +35,9 @@ class NoOpStage:
     def process(self, job: Job) -> JobOutcome:
         return JobOutcome(id=job.id, status="done")
 
+    def progress(self) -> int:
+        return 0
+
     def request_stop(self) -> None:
         pass
 

@@ -26,6 +26,7 @@ ELSEWHERE = {
     "annotate",  # serves until it is ended: annotation/test_page_hour.py
     "annotate_protocol",  # messages, no example: annotation/test_server.py
     "export",  # wants published weights: export/test_export.py
+    "compress",  # begins with an export, which other tests read, too: compression/test_int8.py
     "annotation",  # wants a clip of 121 frames: annotation/test_session.py
 }
 """Pages whose first examples other tests run, or none can."""

@@ -78,8 +78,8 @@ def loading() -> str | None:
 
 @lru_cache(maxsize=1)
 def _installed(places: tuple[tuple[str, int], ...]) -> list[EntryPoint]:
-    """Plug-ins of installed packages. Reading what every package says of itself takes 10 ms and tables are listed
-    often, so that it is read again only where a folder of packages is another one or has changed."""
+    """Plug-ins of installed packages. Reading what every package says of itself takes 10 ms and tables are
+    listed often, so that it is read again only where a folder of packages is another one or has changed."""
     return sorted(entry_points(group=GROUP))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from PIL import Image
 
 import vidseg
+from support.hard_videos import encode
 from support.image_models import written_small
 from support.ready_exports import copy_part, image_export, nano_export, small_export
 from vidseg import cli
@@ -73,6 +76,27 @@ def test_parts_in_int8_are_smaller_and_track_alike(
         "tracker.yaml",
         *(about["file"] for about in facts["parts"].values()),
     }
+
+
+@pytest.mark.slow
+def test_the_page_begins_with_an_example_that_runs(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export_once(monkeypatch, nano_export(tmp_path_factory))
+    monkeypatch.chdir(tmp_path)
+    Path("clips").mkdir()
+    images = [frame.image for frame, _ in VIDEO if frame.image is not None]
+    for path in ("clips/a.mp4", "video.mp4"):
+        encode(Path(path), images)
+    Path("box.json").write_text(json.dumps({"box": VIDEO.prompts()["objects"][0]["prompts"][0]["box"]}))
+    page = (Path(__file__).parents[2] / "docs/compress.md").read_text(encoding="utf-8")
+    example = re.search(r"```sh\n(.*?)```", page, re.DOTALL)
+    assert example is not None
+    calls = [shlex.split(line) for line in example[1].splitlines() if line.startswith("vidseg ")]
+    assert [call[1] for call in calls] == ["compress", "track"]
+    for call in calls:
+        assert cli.main(call[1:]) == 0
+    assert len(list(Path("runs/video/masks").iterdir())) == len(images)
 
 
 def ious(trackers: list[Any], **prompt: Any) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import time
@@ -32,6 +33,9 @@ class NoOpStage:
     def process(self, job: Job) -> JobOutcome:
         time.sleep(self.seconds_a_job)
         return JobOutcome(id=job.id, status="done", frames=1)
+
+    def progress(self) -> int:
+        return 0
 
     def request_stop(self) -> None:
         pass
@@ -141,6 +145,37 @@ class LackingStage(NoOpStage):
             os.link(own, self.folder / "lacking")
         if (self.folder / "lacking").read_text() == node:
             raise CheckpointError("this machine has no weights")
+
+
+class HangingStage(NoOpStage):
+    """Some jobs hang, and do not even let go of the interpreter: 'once' in its first try, 'always' in each.
+    The job 'slow' takes its time, but gets further.
+
+    Args:
+        folder: gets a file when 'once' hangs.
+        slow_s: the seconds of 'slow'.
+    """
+
+    def __init__(self, folder: Path, slow_s: float) -> None:
+        super().__init__()
+        self.folder = folder
+        self.slow_s = slow_s
+        self.steps = 0
+
+    def process(self, job: Job) -> JobOutcome:
+        hung_before = self.folder / "hung"
+        if job.id == "always" or (job.id == "once" and not hung_before.exists()):
+            if job.id == "once":
+                hung_before.touch()
+            ctypes.PyDLL(None).sleep(1000)
+        if job.id == "slow":
+            for _ in range(100):
+                time.sleep(self.slow_s / 100)
+                self.steps += 1
+        return super().process(job)
+
+    def progress(self) -> int:
+        return self.steps
 
 
 def _is_alive(pid: int) -> bool:

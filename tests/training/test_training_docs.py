@@ -34,6 +34,7 @@ RECIPES = [
     "vidseg-nano.yaml",
     "vidseg-nano-imagenet.yaml",
     "vidseg-nano-gpu.yaml",
+    "vidseg-nano-cpu.yaml",
     "distil-nano-half.yaml",
     "prompt-head-nano.yaml",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -35,6 +36,23 @@ class Silent:
 
     def close(self) -> None:
         pass
+
+
+class Watched:
+    """Another progress, of which somebody else is told, too."""
+
+    def __init__(self, inner: Progress, on_frame: Callable[[], object]) -> None:
+        self._inner, self._on_frame = inner, on_frame
+
+    def start(self, total: int | None, done: int) -> None:
+        self._inner.start(total, done)
+
+    def advance(self) -> None:
+        self._on_frame()
+        self._inner.advance()
+
+    def close(self) -> None:
+        self._inner.close()
 
 
 def new_bar(total: int | None, *, of: str, done: int = 0) -> tqdm[Any]:

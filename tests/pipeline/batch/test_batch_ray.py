@@ -20,6 +20,7 @@ from support import fake_batch
 from support.fake_batch import (
     BOX,
     CrowdedStage,
+    HangingStage,
     LackingStage,
     left_over,
     make_jobs,
@@ -102,21 +103,24 @@ def sixty(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, byt
     return folder, undisturbed
 
 
-@pytest.mark.parametrize(("place", "seed"), [("disk", 1), ("store", 2)])
-def test_sixty_jobs_survive_the_kill_of_a_worker_a_raylet_and_the_driver(
+@pytest.mark.parametrize(("place", "seed", "every"), [("disk", 1, 2), ("store", 2, 1)])
+def test_jobs_survive_the_kill_of_a_worker_a_raylet_and_the_driver(
     cluster: Any,
     sixty: tuple[Path, dict[str, bytes]],
     tmp_path: Path,
     request: pytest.FixtureRequest,
     place: str,
     seed: int,
+    every: int,
 ) -> None:
     folder, masks = sixty
-    jobs, out = str(folder / "jobs.jsonl"), str(tmp_path / "out")
+    jobs, good = take_every(every, folder)
+    masks = {name: data for name, data in masks.items() if name.split("/")[0] in good}
+    out = str(tmp_path / "out")
     if place == "store":  # jobs, videos and outputs
         bucket = request.getfixturevalue("s3")
-        stores.upload([*(folder / "clips").iterdir(), folder / "jobs.jsonl"], folder, f"{bucket}/in")
-        jobs, out = f"{bucket}/in/jobs.jsonl", f"{bucket}/out"
+        stores.upload([*(folder / "clips").iterdir(), Path(jobs)], folder, f"{bucket}/in")
+        jobs, out = f"{bucket}/in/{Path(jobs).name}", f"{bucket}/out"
     scratch = tmp_path / "scratch"
     command = [sys.executable, "-m", "vidseg", "batch", jobs, "--workers", "2", "--json"]
     command += ["--ray-address", cluster.address, "--out", out, "--scratch", str(scratch)]
@@ -124,9 +128,9 @@ def test_sixty_jobs_survive_the_kill_of_a_worker_a_raylet_and_the_driver(
     if place == "disk":
         command += ["--format", "png,rle"]
 
-    exit_code, told = run_with_kills(command, cluster, random.Random(seed), lambda: num_done(out))
+    exit_code, told = run_with_kills(command, cluster, random.Random(seed), lambda: num_done(out), len(good))
     assert exit_code == 3
-    assert json.loads(told)["done"] == GOOD  # nothing of Ray's between it
+    assert json.loads(told)["done"] == len(good)  # nothing of Ray's between it
 
     fetched = tmp_path / "out"
     if place == "store":
@@ -134,13 +138,22 @@ def test_sixty_jobs_survive_the_kill_of_a_worker_a_raylet_and_the_driver(
         for tar in fetched.glob("*/masks.tar"):
             shutil.unpack_archive(tar, tar.parent)
     report = report_of(fetched)
-    assert len(report) == GOOD + len(BAD)
+    assert len(report) == len(good) + len(BAD)
     failed = {job_id: line["kind"] for job_id, line in report.items() if line["status"] != "done"}
     assert failed == BAD
     assert {name: data for name, data in masks_of(fetched).items() if name.startswith("good-")} == masks
     assert left_over(fetched) == []
     assert list(scratch.glob("*")) == []
-    assert json.loads((fetched / "summary.json").read_text())["done"] == GOOD
+    assert json.loads((fetched / "summary.json").read_text())["done"] == len(good)
+
+
+def take_every(every: int, folder: Path) -> tuple[str, set[str]]:
+    """A jobs file with every n-th good job and all bad ones, in their order; and the ids of the good ones."""
+    lines = (folder / "jobs.jsonl").read_text().splitlines()
+    good = [line for line in lines if json.loads(line)["id"] not in BAD][::every]
+    path = folder / f"every-{every}.jsonl"
+    path.write_text("".join(f"{line}\n" for line in lines if line in good or json.loads(line)["id"] in BAD))
+    return str(path), {json.loads(line)["id"] for line in good}
 
 
 def num_done(out: str) -> int:
@@ -151,7 +164,7 @@ def num_done(out: str) -> int:
 
 
 def run_with_kills(
-    command: list[str], cluster: Any, choose: random.Random, num_done: Callable[[], int]
+    command: list[str], cluster: Any, choose: random.Random, num_done: Callable[[], int], good: int
 ) -> tuple[int, str]:
     """Run a driver to its end, started again when it is killed; returns its exit code and what it printed.
 
@@ -181,7 +194,7 @@ def run_with_kills(
         return True
 
     acts = choose.sample([kill_worker, kill_raylet, kill_driver], 3)
-    moments = sorted(choose.sample(range(4, GOOD - 8), len(acts)))
+    moments = sorted(choose.sample(range(4, good - 8), len(acts)))
     drivers = [start()]
     until = time.monotonic() + 400
     try:
@@ -215,12 +228,22 @@ def workers_at_work(cluster: Any) -> list[int]:
 
 
 def start_pool(
-    stage: JobStage, jobs: JobsFile, address: str, workers: int | None = 2, cpus: float = 1.0
+    stage: JobStage,
+    jobs: JobsFile,
+    address: str,
+    workers: int | None = 2,
+    cpus: float = 1.0,
+    stall_s: float = 600.0,
 ) -> Any:
     from vidseg.pipeline.batch.ray_pool import Needs, RayPool
 
     pool: RayPool[Ticket] = RayPool(
-        stage, next(iter(jobs))[1], workers=workers, needs=Needs(cpus=cpus), address=address
+        stage,
+        next(iter(jobs))[1],
+        workers=workers,
+        needs=Needs(cpus=cpus),
+        address=address,
+        stall_s=stall_s,
     )
     return pool
 
@@ -244,6 +267,30 @@ def test_jobs_that_ran_out_of_memory_get_a_machine_to_themselves(cluster: Any, t
     assert {job_id: (line["status"], line["tries"]) for job_id, line in report.items()} == dict.fromkeys(
         "abcdef", ("done", 2)
     )
+
+
+def test_a_job_that_hangs_holds_no_worker(cluster: Any, tmp_path: Path) -> None:
+    from ray import cloudpickle
+
+    cloudpickle.register_pickle_by_value(fake_batch)
+    jobs = JobsFile(make_jobs(tmp_path / "jobs", dict.fromkeys(("always", "once", "slow", "a", "b"), 3)))
+    stage = HangingStage(tmp_path, slow_s=12.0)
+    pool = start_pool(stage, jobs, cluster.address, stall_s=9.0)
+    try:
+        assert Driver(jobs, jobs.check(), str(tmp_path / "out"), pool, backoff_s=0.1).run() == "done"
+    finally:
+        pool.close()
+    report = report_of(tmp_path / "out")
+    assert {job_id: (line["status"], line["tries"]) for job_id, line in report.items()} == {
+        "always": ("failed", 2),
+        "once": ("done", 2),
+        "slow": ("done", 1),
+        "a": ("done", 1),
+        "b": ("done", 1),
+    }
+    assert report["always"]["kind"] == "PoisonousJob"
+    assert "it got no further for 0.15 minutes" in report["always"]["reason"]
+    assert "--stall-minutes" in report["always"]["hint"]
 
 
 def test_a_cluster_without_room_for_any_worker_is_told_of(

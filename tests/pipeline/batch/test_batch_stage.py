@@ -54,6 +54,21 @@ def test_job_gives_what_track_gives(tmp_path: Path, job: Job, stage: TrackingSta
     assert left_over(tmp_path / "out") == []
 
 
+def test_progress_changes_with_frames_and_with_what_comes_from_a_store(
+    tmp_path: Path, job: Job, stage: TrackingStage
+) -> None:
+    before = stage.progress()
+    stage.process(job)
+    assert stage.progress() == before + 12
+    stage.scratch = Scratch(tmp_path / "scratch")
+    folder = stage.scratch.folder(job.id)
+    (folder / "video").mkdir()
+    (folder / "video/clip.mp4").write_bytes(bytes(100))
+    assert stage.progress() == before + 112
+    stage.close()
+    assert stage.progress() == before + 12
+
+
 def test_done_job_is_not_done_again(tmp_path: Path, job: Job, stage: TrackingStage) -> None:
     stage.process(job)
     before = (tmp_path / "out/clip/run.json").stat().st_mtime_ns

@@ -222,7 +222,7 @@ class Driver:
                     status="failed",
                     kind="PoisonousJob" if ticket.kills >= MAX_KILLS else "NodeLost",
                     reason=reason,
-                    hint="try it alone, with --workers 0; it may need more memory than a worker has",
+                    hint=loss.hint,
                 ),
             )
         else:

@@ -18,6 +18,10 @@ class JobStage(Protocol):
 
     def process(self, job: Job) -> JobOutcome: ...
 
+    def progress(self) -> int:
+        """A number that changes as the job in hand gets further; called from another thread."""
+        ...
+
     def request_stop(self) -> None: ...
 
     def close(self) -> None: ...
@@ -32,6 +36,8 @@ class Lost:
     """Whether the whole machine failed or is out of reach, which is not the fault of the job."""
     ran_out_of_memory: bool = False
     """Whether the worker was ended because its machine had no memory left."""
+    hint: str = "try it alone, with --workers 0; it may need more memory than a worker has"
+    """What helps a job that has ended several workers so."""
 
 
 class Pool(Protocol[T]):

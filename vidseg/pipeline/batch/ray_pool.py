@@ -26,6 +26,8 @@ from vidseg.version import __version__
 try:
     import ray
     from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayError, RayTaskError
+
+    from vidseg.pipeline.batch.stalled import StallWatch
 except ModuleNotFoundError:
     raise MissingExtraError(
         "ray", "ray", needed_for="a pool of workers", instead="--workers 0, which tracks in this process"
@@ -42,6 +44,8 @@ MAX_FAILED_STARTS = 5
 START_PATIENCE_S = 60.0
 """but only after these seconds: Ray takes a while to see that a machine is gone, and until then sends workers
 there."""
+STALL_S = 3600.0
+"""No frame and no ending of a job takes as many seconds, and a decoder that hangs would take for ever."""
 IDLE_PATIENCE_S = 60.0
 """After so many seconds without a worker one is told why: a cluster may have no room, or be growing."""
 
@@ -77,7 +81,7 @@ class Needs:
 
 
 class _Worker:
-    """An actor: a stage, and a method that asks it to stop while it works."""
+    """An actor: a stage, and methods that ask it to stop, and how far it is, while it works."""
 
     def __init__(self, stage: JobStage, named_plugins: tuple[str, ...]) -> None:
         self.stage = stage
@@ -108,6 +112,9 @@ class _Worker:
     def process(self, job: Job) -> JobOutcome:
         return self.stage.process(job)
 
+    def progress(self) -> int:
+        return self.stage.progress()
+
     def request_stop(self) -> None:
         self.stage.request_stop()
 
@@ -131,6 +138,7 @@ class RayPool(Generic[T]):
         first_job: says which tracker workers load when they start.
         workers: number of workers; None: as many as the cluster has room for, now and when it grows.
         address: of a cluster ('auto', 'host:6379', 'ray://host:10001'); None starts Ray on this machine.
+        stall_s: a worker is ended whose job gets no further for so many seconds; None: none is.
 
     Raises:
         ConfigError: the cluster cannot be reached, or a machine started for it has no room for a worker.
@@ -145,6 +153,7 @@ class RayPool(Generic[T]):
         workers: int | None = None,
         needs: Needs | None = None,
         address: str | None = None,
+        stall_s: float | None = STALL_S,
     ) -> None:
         needs = needs or Needs()
         self._is_ours = not ray.is_initialized()
@@ -157,6 +166,7 @@ class RayPool(Generic[T]):
         self._is_alone = False
         self._workers = workers
         self._first_job = first_job
+        self._watch = StallWatch(stall_s)
         # The stage is sent once; otherwise it would be sent to each actor anew.
         self._stage = ray.put(stage)
         self._in_flight: dict[Any, tuple[_Member, T | None]] = {}
@@ -207,7 +217,21 @@ class RayPool(Generic[T]):
                 if isinstance(result, JobOutcome):
                     self._free.append(member)
                 results.append((ticket, result))
-        return results
+        return results + self._end_stalled()
+
+    def _end_stalled(self) -> list[tuple[T, Lost]]:
+        """End the workers whose jobs get no further."""
+        at_work = {
+            ref: (member, ticket) for ref, (member, ticket) in self._in_flight.items() if ticket is not None
+        }
+        ended = []
+        for ref in self._watch.stalled({ref: member.actor for ref, (member, _) in at_work.items()}):
+            member, ticket = at_work[ref]
+            ray.kill(member.actor)
+            del self._in_flight[ref]
+            self._next_look_s = 0.0
+            ended.append((ticket, _stalled(self._watch.limit_s or 0.0)))
+        return ended
 
     def make_room(self) -> None:
         """Start anew with workers that each have a whole GPU or, without GPUs, a whole machine."""
@@ -259,7 +283,7 @@ class RayPool(Generic[T]):
             num_gpus=self._needs.gpus,
             memory=self._needs.memory_bytes,
             max_restarts=0,
-            max_concurrency=2,  # a job, and the request to stop it
+            max_concurrency=3,  # a job, the request to stop it, and how far it is
             scheduling_strategy="SPREAD",
         )
         for _ in range(target - len(self._free) - len(self._in_flight)):
@@ -308,6 +332,14 @@ class RayPool(Generic[T]):
                 is_by_node=_is_node_gone(member, error),
                 ran_out_of_memory=isinstance(error, OutOfMemoryError),
             )
+
+
+def _stalled(limit_s: float) -> Lost:
+    return Lost(
+        reason=f"it got no further for {limit_s / 60:g} minutes",
+        is_by_node=False,
+        hint="see whether `vidseg track` gets to the video's end; --stall-minutes waits longer",
+    )
 
 
 def _resources() -> dict[str, float]:

@@ -36,7 +36,7 @@ from vidseg.pipeline.batch.remote_folder import RemoteFolder
 from vidseg.pipeline.batch.scratch import Scratch
 from vidseg.pipeline.out_folder import STATE, OutFolder
 from vidseg.pipeline.plan import TrackOptions
-from vidseg.pipeline.progress import Progress, Silent
+from vidseg.pipeline.progress import Progress, Silent, Watched
 from vidseg.pipeline.prompts import read_prompts
 from vidseg.pipeline.run import Run, TrackSummary
 from vidseg.pipeline.run_record import RunStage
@@ -99,6 +99,8 @@ class TrackingStage:
         self._tracker: tuple[TrackerOptions, Tracker] | None = None
         self._stop = Stop()
         self._is_stopping = False
+        self._num_frames = 0
+        """How many frames were done, of all jobs."""
 
     def setup(self, job: Job) -> None:
         """Load the tracker that a job asks for. If it asks for one of its own that cannot be loaded, that is
@@ -159,6 +161,10 @@ class TrackingStage:
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    def progress(self) -> int:
+        """A number that changes with every frame, and as files come from a store; for any thread."""
+        return self._num_frames + self.scratch.num_bytes()
 
     def request_stop(self) -> None:
         """Have the job in hand saved and ended after its present frame; callable from any thread."""
@@ -245,7 +251,7 @@ class TrackingStage:
                 asked=now.asked,
                 warn=lambda line: None,  # warnings are in run.json
                 job=mark,
-                progress=progress or Silent(),
+                progress=Watched(progress or Silent(), self._count_frame),
                 stop=self._stop,
             ).run()
 
@@ -257,6 +263,9 @@ class TrackingStage:
             raise
         except OutputError:  # the earlier try left nothing that can be resumed
             return run(resume=False)
+
+    def _count_frame(self) -> None:
+        self._num_frames += 1
 
     def _tracker_for(self, asked: TrackerOptions) -> Tracker:
         """The loaded tracker, if it is what is asked for; else that one is loaded instead."""

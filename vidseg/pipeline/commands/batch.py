@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -44,6 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     running.add_argument("--memory", type=float, metavar="GB", help="memory that a worker is counted with")
     running.add_argument(
         "--retries", type=int, default=3, metavar="N", help="tries after the first (default: 3)"
+    )
+    running.add_argument(
+        "--stall-minutes",
+        type=float,
+        metavar="M",
+        help="end a worker whose job gets no further for so long (default: 60); 0: none",
     )
     running.add_argument("--scratch", metavar="DIR", help="disk for what comes from a store (default: /tmp)")
 
@@ -134,6 +141,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.retries < 0:
         raise ConfigError(f"--retries is {args.retries}", hint="a number of tries, or 0 for none")
     check_worker_arguments(args)
+    _check_stall(args)
     if args.memory is not None and args.memory <= 0:
         raise ConfigError(f"--memory is {args.memory}", hint="give a number above 0")
     stores.check_address(args.out)
@@ -147,6 +155,20 @@ def _run(args: argparse.Namespace) -> int:
         return _run_jobs(args, JobsFile(path, _defaults(args), folder=stores.parent(address)), scratch)
     finally:
         scratch.close()
+
+
+def _check_stall(args: argparse.Namespace) -> None:
+    if args.stall_minutes is None:
+        return
+    if not 0 <= args.stall_minutes < math.inf:
+        raise ConfigError(
+            f"--stall-minutes is {args.stall_minutes}", hint="give minutes, or 0 to wait for ever"
+        )
+    if args.workers == 0:
+        raise ConfigError(
+            "--stall-minutes does not go with --workers 0",
+            hint="this process cannot end itself; give workers",
+        )
 
 
 def _scratch(args: argparse.Namespace) -> Path | None:
@@ -225,7 +247,7 @@ def _pool(args: argparse.Namespace, out: str, jobs: JobsFile) -> Pool[Any]:
     shared = JobOptions(**jobs.defaults).for_tracker()
     if args.workers == 0:
         return InProcessPool(TrackingStage(out, shared=shared, scratch=scratch), first_job)
-    from vidseg.pipeline.batch.ray_pool import Needs, RayPool
+    from vidseg.pipeline.batch.ray_pool import STALL_S, Needs, RayPool
 
     pool: Pool[Any] = RayPool(
         TrackingStage(out, shared=shared, threads=max(1, int(args.cpus)), scratch=scratch),
@@ -237,6 +259,7 @@ def _pool(args: argparse.Namespace, out: str, jobs: JobsFile) -> Pool[Any]:
             memory_bytes=None if args.memory is None else int(args.memory * 1e9),
         ),
         address=args.ray_address,
+        stall_s=STALL_S if args.stall_minutes is None else 60 * args.stall_minutes or None,
     )
     return pool
 
