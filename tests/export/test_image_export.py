@@ -117,7 +117,7 @@ def test_a_model_that_is_not_known_is_refused(exported: Any, tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_graphs_of_half_precision_are_close(tmp_path: Path) -> None:
-    path, weights = written_small("slim-sam-77", tmp_path)
+    path, weights = written_small("pico-sam2", tmp_path)  # which is exported in a moment
     call = ["export", str(path), "--weights", str(weights), "--out", str(tmp_path / "onnx")]
     assert cli.main([*call, "--dtype", "float16"]) == 0
     assert read_facts(tmp_path / "onnx")["dtype"] == "float16"
