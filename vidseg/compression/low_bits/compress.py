@@ -18,6 +18,8 @@ import torch
 import yaml
 
 from vidseg.compression.calibration import read_pictures
+from vidseg.compression.calibration import sha256_of as picture_sha256
+from vidseg.compression.kept import Kept
 from vidseg.compression.low_bits.calibrator import Calibrator
 from vidseg.compression.low_bits.pictures import Prompted
 from vidseg.compression.low_bits.reconstruction import LEAST, BlockError, reconstruct
@@ -120,7 +122,18 @@ def compress_low_bits(
     runs = subject.runs(pictures, with_importance=chooser.needs_importance)
     wanted = _seen_by(subject.segmenter, pictures)
     chosen, folded = _chosen(chooser, subject, places, runs)
-    blocks = reconstruct(subject.module, places, chosen, runs, steps) if steps else {}
+    kept = Kept(
+        out,
+        {
+            "config": subject.source.config,
+            "weights": state_sha256(subject.state),
+            "calibrated": state_sha256(scales_of(chosen)),
+            "steps": steps,
+            "pictures": picture_sha256(images),
+            "box": box,
+        },
+    )
+    blocks = reconstruct(subject.module, places, chosen, runs, steps, bits=code, kept=kept) if steps else {}
     said = {"bits": str(code), "calibrator": calibrator, "parts": list(parts), "scales": SCALES}
     with replacing(out) as folder:
         folder.mkdir()
@@ -139,6 +152,7 @@ def compress_low_bits(
             blocks=blocks,
         )
         write_json(folder / "report.json", asdict(report))
+    kept.forget()
     return report
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -25,6 +25,7 @@ from torch.func import functional_call
 
 from vidseg.compression.calibration import free
 from vidseg.compression.calls import Call, outputs_of, told_by
+from vidseg.compression.kept import Kept
 from vidseg.compression.low_bits.recording import Run
 from vidseg.compression.low_bits.steps import SMALLEST
 from vidseg.memory.cpu_kernels import without_cpu_kernels
@@ -32,6 +33,8 @@ from vidseg.trackers.backbones import efficientnet_lite, plain_vit, sam_vit, tin
 from vidseg.trackers.low_bits.layers import taken_over
 from vidseg.trackers.low_bits.places import Operands, Places, put_attention, put_layer
 from vidseg.trackers.low_bits.quantisers import Quantiser, Uniform, UpOrDown
+from vidseg.trackers.low_bits.saved import operands_of, scales_of
+from vidseg.trackers.low_bits_settings import Bits
 from vidseg.trackers.sam2 import two_way_transformer
 from vidseg.trackers.space_time import decoder
 
@@ -55,6 +58,8 @@ LOW, HIGH = -0.1, 1.1
 UNDECIDED = 0.02
 """Weight of the term that has each element decide, beside the error of the output as a share of its variance.
 """
+_RNG = "rng"
+"""The name of the state of the random numbers after a block, beside what it learned."""
 SHARPEST, BLUNTEST, FREE = 2.0, 20.0, 0.2
 """Exponents of that term, which falls from one to the other; it begins after this share of the steps."""
 
@@ -77,7 +82,14 @@ class _Seen(NamedTuple):
 
 
 def reconstruct(
-    model: nn.Module, places: Places, chosen: MutableMapping[str, Operands], runs: Sequence[Run], steps: int
+    model: nn.Module,
+    places: Places,
+    chosen: MutableMapping[str, Operands],
+    runs: Sequence[Run],
+    steps: int,
+    *,
+    bits: Bits,
+    kept: Kept,
 ) -> dict[str, BlockError]:
     """Have the blocks of a model learn.
 
@@ -86,6 +98,8 @@ def reconstruct(
         chosen: how the operands of each place are rounded; what is learned replaces what was calibrated.
         runs: each sets the model to work on pictures.
         steps: of each block.
+        bits: of the operands.
+        kept: keeps blocks, and has those that were kept before.
 
     Returns:
         The errors of each block, in the order in which they work.
@@ -98,6 +112,14 @@ def reconstruct(
         torch.manual_seed(0)
         for name in _in_order(model, list(blocks), runs):
             own, before = blocks[name], exact[name]
+            if saved := kept.read(name):
+                tensors, facts = saved
+                torch.set_rng_state(tensors.pop(_RNG))
+                errors[name] = BlockError(**facts)
+                if tensors:
+                    chosen.update(operands_of(tensors, bits, name))
+                    rounded[name] = _rounded(before, name, own, chosen)
+                continue
             with _in_place(model, rounded):
                 given = _calls(rounded[name], runs)
             calls = [
@@ -112,6 +134,8 @@ def reconstruct(
             if error.learned < error.calibrated:
                 rounded[name] = after
                 chosen.update(learned)
+            better = scales_of(learned) if error.learned < error.calibrated else {}
+            kept.write(name, {**better, _RNG: torch.get_rng_state()}, asdict(error))
     return errors
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vidseg.compression.calls import Call, caught, distance, outputs_of, told_by
+from vidseg.compression.kept import Kept, read_training, write_training
 from vidseg.errors import RunError
 from vidseg.training.distil.losses import feature_distance
 
@@ -36,6 +37,8 @@ def align(
     epochs: int,
     seed: int = 0,
     tell: Callable[[str], None] = lambda line: None,
+    kept: Kept | None = None,
+    name: str = "",
 ) -> None:
     """Train a part that lost channels.
 
@@ -43,6 +46,7 @@ def align(
         teacher: the whole part, whose outputs are learned.
         before: the part before this step, whose features inside are learned in the first half of the epochs.
         features: names of the modules that make those features, as wide in both.
+        kept: keeps each epoch, under `name`, and has what was kept before.
 
     Raises:
         RunError: the loss is no longer finite.
@@ -50,9 +54,16 @@ def align(
     optimiser = torch.optim.Adam(student.parameters(), LEARNING_RATE)
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.5, patience=PATIENCE)
     generator = torch.Generator().manual_seed(seed)
+    done = 0
+    if before_stop := read_training(kept, name, student, optimiser):
+        done = before_stop["epochs"]
+        plateau.load_state_dict(before_stop["plateau"])
+        tell(f"going on after epoch {done}/{epochs}")
     for epoch in range(epochs):
         looks_inside = 2 * epoch < epochs
         order = torch.randperm(len(calls), generator=generator).tolist()
+        if epoch < done:
+            continue
         losses: list[float] = []
         for start in range(0, len(order), ACCUMULATED):
             batch = order[start : start + ACCUMULATED]
@@ -67,6 +78,7 @@ def align(
             raise RunError("distillation diverged", hint="remove a smaller share")
         plateau.step(mean)
         tell(f"epoch {epoch + 1}/{epochs}: loss {mean:.4g}")
+        write_training(kept, name, student, optimiser, epochs=epoch + 1, plateau=plateau.state_dict())
 
 
 @torch.enable_grad()

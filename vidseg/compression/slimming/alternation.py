@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vidseg.compression.calls import Call
+from vidseg.compression.kept import Kept
 from vidseg.compression.slimming.alignment import align
 from vidseg.compression.slimming.importance import importance
 from vidseg.compression.slimming.parts import part_of
@@ -43,6 +44,7 @@ def slim(
     epochs: int,
     seed: int = 0,
     tell: Callable[[str], None] = lambda line: None,
+    kept: Kept | None = None,
 ) -> Slimmed:
     """Remove a share of the channels of some parts.
 
@@ -51,6 +53,7 @@ def slim(
         calls: what each of these parts takes on calibration pictures.
         epochs: how often each step's distillation sees them; 0: none.
         tell: called with lines for people to read.
+        kept: keeps steps and their epochs, and has those that were kept before.
 
     Raises:
         ConfigError: the model has no such part.
@@ -60,8 +63,20 @@ def slim(
     for name, own in calls.items():
         part_of(source.model, name, source.where)
         for kind in OTHER:
-            slimmed = _step(source, slimmed, name, kind, share, own, epochs, seed, tell)
+            step = f"{name} {kind}"
+            done = None if kept is None else kept.read(step)
+            if done is not None:
+                slimmed = Slimmed(source.built(done[1], _on_device(source.model, done[0])), done[1])
+                continue
+            slimmed = _step(source, slimmed, name, kind, share, own, epochs, seed, tell, kept)
+            if kept is not None:
+                kept.write(step, slimmed.model.state_dict(), slimmed.entries)
     return slimmed
+
+
+def _on_device(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    device = next(model.parameters()).device
+    return {key: value.to(device) for key, value in state.items()}
 
 
 def _step(
@@ -74,6 +89,7 @@ def _step(
     epochs: int,
     seed: int,
     tell: Callable[[str], None],
+    kept: Kept | None,
 ) -> Slimmed:
     teacher = part_of(source.model, name, source.where).module
     before = part_of(so_far.model, name, source.where)
@@ -84,10 +100,10 @@ def _step(
     scores = importance(before.module, teacher, own, touched, seed=seed)
     best = [width.best(each, width.count(share)) for width, each in zip(touched, scores, strict=True)]
     chosen = iter(best)
-    kept = [next(chosen) if width.kind == kind else torch.arange(width.units) for width in before.widths]
-    narrow = cut(before.module.state_dict(), before.widths, kept)
+    units = [next(chosen) if width.kind == kind else torch.arange(width.units) for width in before.widths]
+    narrow = cut(before.module.state_dict(), before.widths, units)
     state = {**so_far.model.state_dict(), **{f"{name}.{key}": value for key, value in narrow.items()}}
-    entry = {**so_far.entries.get(before.entry, {}), **settings_of(before.widths, kept)}
+    entry = {**so_far.entries.get(before.entry, {}), **settings_of(before.widths, units)}
     entries = {**so_far.entries, before.entry: entry}
     model = source.built(entries, state)
     student = part_of(model, name, source.where).module
@@ -100,5 +116,7 @@ def _step(
         epochs=epochs,
         seed=seed,
         tell=tell,
+        kept=kept,
+        name=f"{name} {kind} epochs",
     )
     return Slimmed(model, entries)

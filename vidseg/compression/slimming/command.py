@@ -103,8 +103,11 @@ def compress(
     for name in parts:
         part_of(source.model, name, source.where)
     calls = {name: original.calls_of(name) for name in parts}
-    slimmed = slim(source, share, calls, epochs=epochs, tell=lambda line: print(line, file=sys.stderr))
-    return original.write_smaller(
+    kept = original.kept(out, prune=share, parts=parts, epochs=epochs)
+    slimmed = slim(
+        source, share, calls, epochs=epochs, tell=lambda line: print(line, file=sys.stderr), kept=kept
+    )
+    cost = original.write_smaller(
         out,
         slimmed.model,
         slimmed.entries,
@@ -112,3 +115,5 @@ def compress(
         report=REPORT,
         facts={"share": share, "epochs": epochs},
     )
+    kept.forget()
+    return cost

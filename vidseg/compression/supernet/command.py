@@ -102,7 +102,15 @@ def compress(
     check_free(out)
     original = Original.of(asked, calibrate, frames, box)
     calls = original.calls_of(PART)
-    made = find(original.source, calls, budget, epochs=epochs, tell=lambda line: print(line, file=sys.stderr))
+    kept = original.kept(out, epochs=epochs)
+    made = find(
+        original.source,
+        calls,
+        budget,
+        epochs=epochs,
+        tell=lambda line: print(line, file=sys.stderr),
+        kept=kept,
+    )
     cost = original.write_smaller(
         out,
         made.model,
@@ -111,4 +119,5 @@ def compress(
         report=REPORT,
         facts={"budget_ms": budget, "epochs": epochs, "found": asdict(made.found)},
     )
+    kept.forget()
     return made.found, cost

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from vidseg.compression.calls import Call, told_by
+from vidseg.compression.kept import Kept
 from vidseg.compression.source import Source
 from vidseg.compression.supernet.choices import Choices
 from vidseg.compression.supernet.reorder import apart, layer_scores, reorder, unit_scores
@@ -61,6 +62,7 @@ def find(
     epochs: int,
     seed: int = 0,
     tell: Callable[[str], None] = lambda line: None,
+    kept: Kept | None = None,
 ) -> Made:
     """The subnet within a budget of milliseconds that is nearest to the whole encoder.
 
@@ -68,6 +70,7 @@ def find(
         calls: what the image encoder takes on calibration pictures.
         epochs: of sandwich training.
         tell: called with lines for people to read.
+        kept: keeps epochs, and has those that were kept before.
 
     Raises:
         ConfigError: see `supernet_of`; or even the smallest subnet takes longer.
@@ -81,7 +84,7 @@ def find(
     times = measure(encoder, choices, calls[0])
     tell(f"image encoder: {times.of(choices.smallest):.1f} to {times.of(choices.largest):.1f} ms")
     if times.of(choices.smallest) <= budget:  # else the search says so, and training would be in vain
-        train(encoder, teacher, choices, calls, epochs=epochs, seed=seed, tell=tell)
+        train(encoder, teacher, choices, calls, epochs=epochs, seed=seed, tell=tell, kept=kept)
 
     def distance_of(subnet: Subnet) -> float:
         encoder.subnet = subnet

@@ -16,11 +16,14 @@ import torch
 from torch import nn
 
 from vidseg.compression.calls import Call, distance, outputs_of, told_by
+from vidseg.compression.kept import Kept, read_training, write_training
 from vidseg.compression.supernet.choices import Choices
 from vidseg.compression.supernet.subnet import Elastic
 from vidseg.errors import RunError
 
 LEARNING_RATE = 1e-5
+EPOCHS = "epochs"
+"""The name under which epochs are kept."""
 BATCH = 8
 """How many calls make a step of the optimiser."""
 
@@ -34,8 +37,12 @@ def train(
     epochs: int,
     seed: int = 0,
     tell: Callable[[str], None] = lambda line: None,
+    kept: Kept | None = None,
 ) -> None:
     """Train the weights that all subnets share.
+
+    Args:
+        kept: keeps each epoch, and has what was kept before.
 
     Raises:
         RunError: the loss is no longer finite.
@@ -43,7 +50,13 @@ def train(
     optimiser = torch.optim.Adam(encoder.parameters(), LEARNING_RATE)
     rng = random.Random(seed)
     whole = encoder.subnet
-    for epoch in range(epochs):
+    done = 0
+    if before_stop := read_training(kept, EPOCHS, encoder, optimiser):
+        done = before_stop["epochs"]
+        version, state, gauss = before_stop["rng"]
+        rng.setstate((version, tuple(state), gauss))
+        tell(f"going on after epoch {done}/{epochs}")
+    for epoch in range(done, epochs):
         order = list(range(len(calls)))
         rng.shuffle(order)
         total = 0.0
@@ -65,3 +78,4 @@ def train(
         if not math.isfinite(mean):
             raise RunError("training of the supernet diverged", hint="give --epochs 0, or other pictures")
         tell(f"epoch {epoch + 1}/{epochs}: loss {mean:.4g}")
+        write_training(kept, EPOCHS, encoder, optimiser, epochs=epoch + 1, rng=rng.getstate())

@@ -62,7 +62,7 @@ def place_scales(model: nn.Module, settings: LowBits, scales: Mapping[str, Tenso
         CheckpointError: scales are missing, or do not fit.
     """
     bits = Bits.parse(settings.bits)
-    chosen = _operands(scales, bits, where)
+    chosen = operands_of(scales, bits, where)
     places = places_of(model, settings.parts, where)
     wanted: dict[str, tuple[str, ...]] = dict.fromkeys(places.layers, LAYER_OPERANDS)
     wanted |= dict.fromkeys(places.attentions, ATTENTION_OPERANDS)
@@ -76,7 +76,12 @@ def place_scales(model: nn.Module, settings: LowBits, scales: Mapping[str, Tenso
         put_attention(model, name, chosen[name])
 
 
-def _operands(scales: Mapping[str, Tensor], bits: Bits, where: str) -> dict[str, dict[str, Quantiser]]:
+def operands_of(scales: Mapping[str, Tensor], bits: Bits, where: str) -> dict[str, dict[str, Quantiser]]:
+    """The operands of each place, from scales as `scales_of` names them.
+
+    Raises:
+        CheckpointError: a name or a value is none of a scale.
+    """
     values: dict[tuple[str, str, str], dict[str, Tensor]] = defaultdict(dict)
     for key, value in scales.items():
         parts = key.split("/")

@@ -1,0 +1,143 @@
+"""A compression that was cut off goes on where it was, and gives what one gives that was not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+
+from support.image_models import TINY, compress_call, written
+from vidseg import cli
+from vidseg.compression.kept import Kept, read_training, write_training
+
+HIERA = {"name": "hiera", "embed_dim": 8, "heads": 1, "stages": [1, 1, 1, 1], "global_blocks": [2]}
+TRACKER = {
+    "kind": "engine",
+    "image_size": 64,
+    "backbone": HIERA,
+    "memory_attention": {"name": "rotary", "layers": 1, "feedforward": 16},
+}
+Call = Callable[[Path], list[str]]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for number in range(4):
+        Image.fromarray(generator.integers(0, 256, (48, 64, 3)).astype(np.uint8)).save(
+            folder / f"{number}.png"
+        )
+    return folder
+
+
+@pytest.fixture(params=["prune", "prune-memory", "within-ms", "reconstruct"])
+def call(request: pytest.FixtureRequest, tmp_path: Path, pictures: Path) -> Call:
+    """The words of a compression into a folder."""
+    if request.param == "prune-memory":
+        (tmp_path / "model.yaml").write_text(yaml.safe_dump(TRACKER), encoding="utf-8")
+        words = [
+            "compress",
+            str(tmp_path / "model.yaml"),
+            "--allow-random-weights",
+            "--calibrate",
+            str(pictures),
+        ]
+        words += ["--prune", "0.3", "--parts", "image_encoder,memory_attention", "--epochs", "2"]
+    else:
+        more = {
+            "prune": ["--prune", "0.5", "--epochs", "2"],
+            # The whole encoder fits, so that what is found does not hang on how long it takes.
+            "within-ms": ["--within-ms", "1e6", "--epochs", "3"],
+            "reconstruct": ["--simulate-bits", "W4A4", "--reconstruct", "3"],
+        }[request.param]
+        words = compress_call(*written(TINY, tmp_path), pictures, *more)
+    return lambda out: [*words, "--out", str(out)]
+
+
+def assert_same(found: Path, wanted: Path) -> None:
+    """What decides the masks is the same to the bit; the report has times."""
+    assert sorted(path.name for path in found.iterdir()) == sorted(path.name for path in wanted.iterdir())
+    for path in wanted.glob("*.safetensors"):
+        tensors = load_file(found / path.name)
+        assert all(torch.equal(value, tensors.pop(key)) for key, value in load_file(path).items())
+        assert not tensors
+    settings = [yaml.safe_load((folder / "tracker.yaml").read_text("utf-8")) for folder in (found, wanted)]
+    for one in settings:
+        one.get("low_bits", {}).pop("scales_sha256", None)  # of a file whose metadata may be in any order
+    assert settings[0] == settings[1]
+
+
+def test_what_was_cut_off_goes_on(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(1)  # the weights of the tracker, where they are random
+    assert cli.main(call(tmp_path / "whole")) == 0
+    steps: list[str] = []
+    write = Kept.write
+
+    def write_and_stop(self: Kept, step: str, *what: object) -> None:
+        write(self, step, *what)  # type: ignore[arg-type]
+        steps.append(step)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Kept, "write", write_and_stop)
+    out = tmp_path / "cut-off"
+    exit_code = 130
+    while exit_code == 130:
+        assert not out.exists()
+        torch.manual_seed(1)
+        exit_code = cli.main(call(out))
+    assert exit_code == 0
+    assert len(steps) > 1
+    assert len(set(steps)) * 3 >= len(steps), "a step was done over and over"
+    assert_same(out, tmp_path / "whole")
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_what_was_kept_of_another_call_is_forgotten(tmp_path: Path) -> None:
+    kept = Kept(tmp_path / "out", {"share": 0.5})
+    kept.write("step", {"weight": torch.ones(2)}, {"epochs": 1})
+    again = Kept(tmp_path / "out", {"share": 0.5})
+    tensors, facts = again.read("step") or ({}, {})
+    assert (tensors["weight"].tolist(), facts) == ([1.0, 1.0], {"epochs": 1})
+    assert again.read("another step") is None
+    other = Kept(tmp_path / "out", {"share": 0.4})
+    assert other.read("step") is None
+    assert not other.folder.exists()
+
+
+def test_a_step_that_a_disk_spoilt_is_done_anew(tmp_path: Path) -> None:
+    kept = Kept(tmp_path / "out", {})
+    kept.write("step", {"weight": torch.ones(2)}, {})
+    (kept.folder / "step.safetensors").write_bytes(b"spoilt")
+    assert kept.read("step") is None
+
+
+def test_training_goes_on_with_its_moments_and_its_rate(tmp_path: Path) -> None:
+    kept = Kept(tmp_path / "out", {})
+
+    def trained(steps: int, is_begun: bool) -> torch.nn.Linear:
+        torch.manual_seed(0)
+        layer = torch.nn.Linear(3, 2)
+        optimiser = torch.optim.Adam(layer.parameters(), 0.1)
+        assert read_training(kept, "step", layer, optimiser) == ({"rates": [0.05]} if is_begun else {})
+        for _ in range(steps):
+            optimiser.zero_grad()
+            layer(torch.ones(3)).square().sum().backward()
+            optimiser.step()
+            optimiser.param_groups[0]["lr"] = 0.05
+        write_training(kept, "step", layer, optimiser)
+        return layer
+
+    whole = trained(5, is_begun=False).weight
+    kept.forget()
+    trained(2, is_begun=False)
+    assert torch.equal(trained(3, is_begun=True).weight, whole)

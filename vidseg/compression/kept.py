@@ -1,0 +1,107 @@
+"""What the long steps of a compression gave, kept so that the same command goes on where it was cut off.
+
+.NAME.kept/depends_on           a digest of all that decides what the steps give
+.NAME.kept/STEP.safetensors     what a step gave: tensors, and JSON values in the metadata
+
+The folder lies beside the one to come, and goes when that one is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vidseg.pipeline.atomic import write_bytes
+from vidseg.training.training_state import write_tensors
+from vidseg.version import __version__
+
+Step = tuple[dict[str, Tensor], dict[str, Any]]
+"""Tensors on the CPU, and JSON values."""
+_MARK, _FACTS = "depends_on", "facts"
+_WEIGHTS, _MOMENTS = "weights/", "moments/"
+
+
+class Kept:
+    """Steps of one compression.
+
+    Args:
+        out: the folder to come.
+        depends_on: JSON values that decide what the steps give. What was kept of others is forgotten.
+    """
+
+    def __init__(self, out: Path, depends_on: Mapping[str, Any]) -> None:
+        self.folder = out.with_name(f".{out.name}.kept")
+        text = json.dumps({"vidseg": __version__, **depends_on}, sort_keys=True)
+        self._digest = hashlib.sha256(text.encode()).hexdigest()
+        mark = self.folder / _MARK
+        if not mark.is_file() or mark.read_text(encoding="ascii", errors="replace") != self._digest:
+            self.forget()
+
+    def read(self, step: str) -> Step | None:
+        """What a step gave; None if it has not ended yet."""
+        from safetensors import SafetensorError, safe_open
+
+        path = self._path(step)
+        if not path.is_file():
+            return None
+        try:
+            with safe_open(path, "pt") as file:
+                facts = json.loads(file.metadata()[_FACTS])
+                return {key: file.get_tensor(key) for key in file.keys()}, facts  # noqa: SIM118
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+            return None  # a disk spoilt it; the step is done anew
+
+    def write(self, step: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Keep what a step gave."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_bytes(self.folder / _MARK, self._digest.encode())
+        write_tensors(self._path(step), tensors, {_FACTS: json.dumps(facts)})
+
+    def forget(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, step: str) -> Path:
+        return self.folder / f"{step}.safetensors"
+
+
+def write_training(
+    kept: Kept | None, step: str, module: nn.Module, optimiser: torch.optim.Optimizer, **facts: Any
+) -> None:
+    """Keep a module under training, if steps are kept."""
+    if kept is None:
+        return
+    tensors = {_WEIGHTS + key: value for key, value in module.state_dict().items()}
+    state = optimiser.state_dict()
+    for number, moments in state["state"].items():
+        tensors |= {f"{_MOMENTS}{number}/{name}": value for name, value in moments.items()}
+    kept.write(step, tensors, {**facts, "rates": [group["lr"] for group in state["param_groups"]]})
+
+
+def read_training(
+    kept: Kept | None, step: str, module: nn.Module, optimiser: torch.optim.Optimizer
+) -> dict[str, Any]:
+    """Bring a module and its optimiser to where they were kept; returns the facts, empty if nothing was."""
+    saved = None if kept is None else kept.read(step)
+    if saved is None:
+        return {}
+    tensors, facts = saved
+    module.load_state_dict(
+        {key.removeprefix(_WEIGHTS): value for key, value in tensors.items() if key.startswith(_WEIGHTS)}
+    )
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith(_MOMENTS):
+            _, number, name = key.split("/")
+            moments.setdefault(int(number), {})[name] = value
+    groups = optimiser.state_dict()["param_groups"]
+    for group, rate in zip(groups, facts["rates"], strict=True):
+        group["lr"] = rate
+    optimiser.load_state_dict({"state": moments, "param_groups": groups})
+    return facts
