@@ -33,12 +33,12 @@ class Kept:
 
     Args:
         out: the folder to come.
-        depends_on: JSON values that decide what the steps give. What was kept of others is forgotten.
+        depends_on: values of JSON or YAML that decide what the steps give. What was kept of others is forgotten.
     """
 
     def __init__(self, out: Path, depends_on: Mapping[str, Any]) -> None:
         self.folder = out.with_name(f".{out.name}.kept")
-        text = json.dumps({"vidseg": __version__, **depends_on}, sort_keys=True)
+        text = json.dumps({"vidseg": __version__, **depends_on}, sort_keys=True, default=str)
         self._digest = hashlib.sha256(text.encode()).hexdigest()
         mark = self.folder / _MARK
         if not mark.is_file() or mark.read_text(encoding="ascii", errors="replace") != self._digest:
