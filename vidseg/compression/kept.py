@@ -33,7 +33,8 @@ class Kept:
 
     Args:
         out: the folder to come.
-        depends_on: values of JSON or YAML that decide what the steps give. What was kept of others is forgotten.
+        depends_on: values, as a YAML may hold, that decide what the steps give. What was kept of others is
+            forgotten.
     """
 
     def __init__(self, out: Path, depends_on: Mapping[str, Any]) -> None:
