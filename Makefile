@@ -24,14 +24,14 @@ demo: .venv/core            ## a first try: make a video, track it, score it, pr
 picture: .venv/core         ## the README's moving picture
 	.venv/bin/vidseg demo --out runs/demo --animation docs/images/demo.webp
 
-# Four processes of one thread each, as some always wait (for a browser, a worker, a kill). Threads within them
+# Three processes of one thread each, as some always wait (for a browser, a worker, a kill). Threads within them
 # would only fight for the same cores. Whoever is idle takes over half of what another one has left to do.
 test: export OMP_NUM_THREADS = 1
 # Where the environment forbids bytecode, each of them and all that they start would compile vidseg and the tests anew.
 test: export PYTHONDONTWRITEBYTECODE =
 test: .venv/dev             ## fast tests first, then the slow ones
-	$(PY) -m pytest -q -x -n 4 --dist worksteal -m "not slow"
-	$(PY) -m pytest -q -n 4 --dist worksteal -m slow
+	$(PY) -m pytest -q -x -n 3 --dist worksteal -m "not slow"
+	$(PY) -m pytest -q -n 3 --dist worksteal -m slow
 
 check: .venv/dev            ## format, lint, types, imports
 	$(PY) -m ruff format --check .
