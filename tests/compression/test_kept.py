@@ -5,44 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
 from safetensors.torch import load_file
 
-from support.image_models import TINY, compress_call, written
+from support.image_models import TINY, compress_call, write_pictures, written
+from support.trackers import NARROW_TRACKER
 from vidseg import cli
 from vidseg.compression.kept import Kept, read_training, write_training
 
-HIERA = {"name": "hiera", "embed_dim": 8, "heads": 1, "stages": [1, 1, 1, 1], "global_blocks": [2]}
-TRACKER = {
-    "kind": "engine",
-    "image_size": 64,
-    "backbone": HIERA,
-    "memory_attention": {"name": "rotary", "layers": 1, "feedforward": 16},
-}
 Call = Callable[[Path], list[str]]
 
 
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    generator = np.random.default_rng(0)
-    for number in range(4):
-        Image.fromarray(generator.integers(0, 256, (48, 64, 3)).astype(np.uint8)).save(
-            folder / f"{number}.png"
-        )
-    return folder
-
-
 @pytest.fixture(params=["prune", "prune-memory", "within-ms", "reconstruct"])
-def call(request: pytest.FixtureRequest, tmp_path: Path, pictures: Path) -> Call:
+def call(request: pytest.FixtureRequest, tmp_path: Path) -> Call:
     """The words of a compression into a folder."""
+    pictures = write_pictures(tmp_path / "pictures", 4)
     if request.param == "prune-memory":
-        (tmp_path / "model.yaml").write_text(yaml.safe_dump(TRACKER), encoding="utf-8")
+        (tmp_path / "model.yaml").write_text(yaml.safe_dump(NARROW_TRACKER), encoding="utf-8")
         words = [
             "compress",
             str(tmp_path / "model.yaml"),

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
 
 import vidseg
+from support.image_models import write_pictures
+from support.trackers import NARROW_TRACKER
 from vidseg import cli
 from vidseg.compression.slimming.parts import slimmable
 from vidseg.compression.source import Source
@@ -22,25 +23,11 @@ from vidseg.trackers.options import TrackerOptions
 
 SAM_VIT = {"name": "sam-vit", "channels": 16, "heads": 2, "depth": 2, "global_blocks": [1], "mlp": 32}
 IMAGE_MODEL = {"kind": "image", "family": "sam", "image_size": 64, "backbone": {**SAM_VIT, "grid": 4}}
-HIERA = {"name": "hiera", "embed_dim": 8, "heads": 1, "stages": [1, 1, 1, 1], "global_blocks": [2]}
-TRACKER = {
-    "kind": "engine",
-    "image_size": 64,
-    "backbone": HIERA,
-    "memory_attention": {"name": "rotary", "layers": 1, "feedforward": 16},
-    "bfloat16_is_proven": True,
-}
 
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    generator = np.random.default_rng(0)
-    for number in range(3):
-        pixels = generator.integers(0, 256, (48, 64, 3)).astype(np.uint8)
-        Image.fromarray(pixels).save(folder / f"{number}.png")
-    return folder
+    return write_pictures(tmp_path / "pictures", 3)
 
 
 def written(tmp_path: Path, config: dict[str, object]) -> Path:
@@ -89,7 +76,7 @@ def test_a_slimmed_image_model_loads_like_any_other(
 
 def test_a_slimmed_tracker_follows(tmp_path: Path, pictures: Path) -> None:
     out = tmp_path / "slim"
-    call = call_for(written(tmp_path, TRACKER), pictures, out)
+    call = call_for(written(tmp_path, {**NARROW_TRACKER, "bfloat16_is_proven": True}), pictures, out)
     assert cli.main([*call, "--prune", "0.3", "--parts", "image_encoder,memory_attention"]) == 0
     document = yaml.safe_load((out / "tracker.yaml").read_text(encoding="utf-8"))
     assert document["memory_attention"]["feedforward"] == 11

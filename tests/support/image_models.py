@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
+from PIL import Image
 
 from vidseg.errors import ConfigError
 from vidseg.trackers.configs import read_config, tracker_names
@@ -54,6 +56,16 @@ def in_small(name: str) -> dict[str, Any]:
 def written_small(name: str, folder: Path) -> tuple[Path, Path]:
     """A YAML of the small model, and a checkpoint of random weights under official names."""
     return written(in_small(name), folder)
+
+
+def write_pictures(folder: Path, count: int) -> Path:
+    """A new folder with pictures of noise, 64 x 48 pixels, to calibrate with."""
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for number in range(count):
+        pixels = generator.integers(0, 256, (48, 64, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
 
 
 def compress_call(path: Path, weights: Path, pictures: Path, *more: str) -> list[str]:
