@@ -1,8 +1,12 @@
 # Everything runs in .venv, made on first use. `constraints.txt` pins every version.
 SHELL := /bin/bash
 PY := .venv/bin/python
-PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# Of 20,000 files of packages most are never imported; those that are get compiled then.
+PIP := $(PY) -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
 EXTRAS := dev,docs,annotate,sam2,decord,ray,s3,onnx
+
+# Where the environment forbids bytecode, every process would compile all that it imports anew.
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: demo picture test check format docs dist clean
 
@@ -27,8 +31,6 @@ picture: .venv/core         ## the README's moving picture
 # Three processes of one thread each, as some always wait (for a browser, a worker, a kill). Threads within them
 # would only fight for the same cores. Whoever is idle takes over half of what another one has left to do.
 test: export OMP_NUM_THREADS = 1
-# Where the environment forbids bytecode, each of them and all that they start would compile vidseg and the tests anew.
-test: export PYTHONDONTWRITEBYTECODE =
 test: .venv/dev             ## fast tests first, then the slow ones
 	$(PY) -m pytest -q -x -n 3 --dist worksteal -m "not slow"
 	$(PY) -m pytest -q -n 3 --dist worksteal -m slow
