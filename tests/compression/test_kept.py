@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,10 +103,25 @@ def test_a_step_that_a_disk_spoilt_is_done_anew(tmp_path: Path) -> None:
     assert kept.read("step") is None
 
 
-def test_training_goes_on_with_its_moments_and_its_rate(tmp_path: Path) -> None:
+def test_keeping_takes_a_share_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     kept = Kept(tmp_path / "out", {})
+    layer = torch.nn.Linear(3, 2)
+    optimiser = torch.optim.Adam(layer.parameters())
+    monkeypatch.setattr("vidseg.compression.kept.write_tensors", lambda *_: now.__setitem__(0, now[0] + 2))
+    wrote = []
+    for epoch in range(40):
+        before = now[0]
+        write_training(kept, "step", layer, optimiser, epochs=epoch)
+        wrote.append(now[0] > before)
+        now[0] += 5
+    assert wrote == [epoch % 4 == 0 for epoch in range(40)]
 
+
+def test_training_goes_on_with_its_moments_and_its_rate(tmp_path: Path) -> None:
     def trained(steps: int, is_begun: bool) -> torch.nn.Linear:
+        kept = Kept(tmp_path / "out", {})
         torch.manual_seed(0)
         layer = torch.nn.Linear(3, 2)
         optimiser = torch.optim.Adam(layer.parameters(), 0.1)
@@ -119,6 +135,6 @@ def test_training_goes_on_with_its_moments_and_its_rate(tmp_path: Path) -> None:
         return layer
 
     whole = trained(5, is_begun=False).weight
-    kept.forget()
+    Kept(tmp_path / "out", {}).forget()
     trained(2, is_begun=False)
     assert torch.equal(trained(3, is_begun=True).weight, whole)

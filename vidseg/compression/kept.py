@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ from vidseg.version import __version__
 
 Step = tuple[dict[str, Tensor], dict[str, Any]]
 """Tensors on the CPU, and JSON values."""
+SHARE_OF_TIME = 0.1
+"""At most this share of the time goes into keeping epochs: on a GPU those of a large part are over sooner
+than its weights and moments are on a disk."""
 _MARK, _FACTS = "depends_on", "facts"
 _WEIGHTS, _MOMENTS = "weights/", "moments/"
 
@@ -41,6 +45,7 @@ class Kept:
         self.folder = out.with_name(f".{out.name}.kept")
         text = json.dumps({"vidseg": __version__, **depends_on}, sort_keys=True, default=str)
         self._digest = hashlib.sha256(text.encode()).hexdigest()
+        self._due_s = 0.0
         mark = self.folder / _MARK
         if not mark.is_file() or mark.read_text(encoding="ascii", errors="replace") != self._digest:
             self.forget()
@@ -59,11 +64,19 @@ class Kept:
         except (SafetensorError, OSError, ValueError, KeyError, TypeError):
             return None  # a disk spoilt it; the step is done anew
 
+    @property
+    def is_due(self) -> bool:
+        """Whether keeping another step takes no more than its share of the time."""
+        return time.monotonic() >= self._due_s
+
     def write(self, step: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Keep what a step gave."""
+        began = time.monotonic()
         self.folder.mkdir(parents=True, exist_ok=True)
         write_bytes(self.folder / _MARK, self._digest.encode())
         write_tensors(self._path(step), tensors, {_FACTS: json.dumps(facts)})
+        now = time.monotonic()
+        self._due_s = now + (now - began) / SHARE_OF_TIME
 
     def forget(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -75,8 +88,8 @@ class Kept:
 def write_training(
     kept: Kept | None, step: str, module: nn.Module, optimiser: torch.optim.Optimizer, **facts: Any
 ) -> None:
-    """Keep a module under training, if steps are kept."""
-    if kept is None:
+    """Keep a module under training, if steps are kept and this one is due."""
+    if kept is None or not kept.is_due:
         return
     tensors = {_WEIGHTS + key: value for key, value in module.state_dict().items()}
     state = optimiser.state_dict()
