@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -70,14 +69,6 @@ class _EncoderCalls(Sequence[Call]):
         if isinstance(place, slice):
             return [self[number] for number in range(*place.indices(len(self)))]
         return (self._framing.model_input(self._pictures[place], self._device)[None],)
-
-
-def sha256_of(pictures: Sequence[Image]) -> str:
-    """A digest of pictures in their order."""
-    digest = hashlib.sha256()
-    for picture in pictures:
-        digest.update(str(picture.shape).encode() + picture.tobytes())
-    return digest.hexdigest()
 
 
 def read_pictures(source: Path | None, count: int) -> Sequence[Image]:

@@ -12,16 +12,21 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from vidseg.compression.calibration import Image
 from vidseg.pipeline.atomic import write_bytes
+from vidseg.trackers.weights import state_sha256
 from vidseg.training.training_state import write_tensors
 from vidseg.version import __version__
+
+if TYPE_CHECKING:
+    from vidseg.trackers.contract import Box
 
 Step = tuple[dict[str, Tensor], dict[str, Any]]
 """Tensors on the CPU, and JSON values."""
@@ -50,6 +55,30 @@ class Kept:
         if not mark.is_file() or mark.read_text(encoding="ascii", errors="replace") != self._digest:
             self.forget()
 
+    @classmethod
+    def of(
+        cls,
+        out: Path,
+        config: Mapping[str, Any],
+        weights: Mapping[str, Tensor],
+        pictures: Sequence[Image],
+        box: Box | None,
+        **asked: Any,
+    ) -> Kept:
+        """What was kept of a model on pictures.
+
+        Args:
+            config: the model's YAML.
+            weights: the model's.
+            box: an object of the pictures.
+            asked: what else decides what the steps give.
+        """
+        seen = hashlib.sha256()
+        for picture in pictures:
+            seen.update(str(picture.shape).encode() + picture.tobytes())
+        model = {"config": config, "weights": state_sha256(weights)}
+        return cls(out, {**asked, **model, "pictures": seen.hexdigest(), "box": box})
+
     def read(self, step: str) -> Step | None:
         """What a step gave; None if it has not ended yet."""
         from safetensors import SafetensorError, safe_open
@@ -73,7 +102,8 @@ class Kept:
         """Keep what a step gave."""
         began = time.monotonic()
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(self.folder / _MARK, self._digest.encode())
+        if not (self.folder / _MARK).exists():
+            write_bytes(self.folder / _MARK, self._digest.encode())
         write_tensors(self._path(step), tensors, {_FACTS: json.dumps(facts)})
         now = time.monotonic()
         self._due_s = now + (now - began) / SHARE_OF_TIME

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from vidseg.compression.calibration import Image, calls_of, read_pictures, sha256_of
+from vidseg.compression.calibration import Image, calls_of, read_pictures
 from vidseg.compression.calls import Call
 from vidseg.compression.cost import MOST_PICTURES, Cost, bytes_of, mask_iou, part_cost
 from vidseg.compression.kept import Kept
@@ -17,7 +17,6 @@ from vidseg.compression.source import YAML, Entries, Source
 from vidseg.export.comparison import box_in
 from vidseg.pipeline.atomic import replacing, write_json
 from vidseg.trackers.options import TrackerOptions
-from vidseg.trackers.weights import state_sha256
 
 if TYPE_CHECKING:
     from vidseg.trackers.contract import Box
@@ -62,10 +61,10 @@ class Original:
         """What an earlier call kept of the same work, towards the same folder.
 
         Args:
-            asked: JSON values that decide what comes out, besides the model, the pictures and the box.
+            asked: what decides what comes out, besides the model, the pictures and the box.
         """
-        model = {"config": self.source.config, "weights": state_sha256(self.source.model.state_dict())}
-        return Kept(out, {**asked, **model, "pictures": sha256_of(self.pictures), "box": self.box})
+        weights = self.source.model.state_dict()
+        return Kept.of(out, self.source.config, weights, self.pictures, self.box, **asked)
 
     def write_smaller(
         self,

@@ -164,7 +164,7 @@ def num_done(out: str) -> int:
 
 
 def run_with_kills(
-    command: list[str], cluster: Any, choose: random.Random, num_done: Callable[[], int], good: int
+    command: list[str], cluster: Any, choose: random.Random, num_done: Callable[[], int], num_good: int
 ) -> tuple[int, str]:
     """Run a driver to its end, started again when it is killed; returns its exit code and what it printed.
 
@@ -194,7 +194,7 @@ def run_with_kills(
         return True
 
     acts = choose.sample([kill_worker, kill_raylet, kill_driver], 3)
-    moments = sorted(choose.sample(range(4, good - 8), len(acts)))
+    moments = sorted(choose.sample(range(4, num_good - 8), len(acts)))
     drivers = [start()]
     until = time.monotonic() + 400
     try:

@@ -18,7 +18,6 @@ import torch
 import yaml
 
 from vidseg.compression.calibration import read_pictures
-from vidseg.compression.calibration import sha256_of as picture_sha256
 from vidseg.compression.kept import Kept
 from vidseg.compression.low_bits.calibrator import Calibrator
 from vidseg.compression.low_bits.pictures import Prompted
@@ -122,18 +121,13 @@ def compress_low_bits(
     runs = subject.runs(pictures, with_importance=chooser.needs_importance)
     wanted = _seen_by(subject.segmenter, pictures)
     chosen, folded = _chosen(chooser, subject, places, runs)
-    kept = Kept(
-        out,
-        {
-            "config": subject.source.config,
-            "weights": state_sha256(subject.state),
-            "calibrated": state_sha256(scales_of(chosen)),
-            "steps": steps,
-            "pictures": picture_sha256(images),
-            "box": box,
-        },
-    )
-    blocks = reconstruct(subject.module, places, chosen, runs, steps, bits=code, kept=kept) if steps else {}
+    kept: Kept | None = None
+    blocks: dict[str, BlockError] = {}
+    if steps:
+        calibrated = state_sha256(scales_of(chosen))
+        model = (subject.source.config, subject.state)
+        kept = Kept.of(out, *model, images, box, steps=steps, calibrated=calibrated)
+        blocks = reconstruct(subject.module, places, chosen, runs, steps, bits=code, kept=kept)
     said = {"bits": str(code), "calibrator": calibrator, "parts": list(parts), "scales": SCALES}
     with replacing(out) as folder:
         folder.mkdir()
@@ -152,7 +146,8 @@ def compress_low_bits(
             blocks=blocks,
         )
         write_json(folder / "report.json", asdict(report))
-    kept.forget()
+    if kept is not None:
+        kept.forget()
     return report
 
 

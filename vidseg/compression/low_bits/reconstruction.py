@@ -58,10 +58,10 @@ LOW, HIGH = -0.1, 1.1
 UNDECIDED = 0.02
 """Weight of the term that has each element decide, beside the error of the output as a share of its variance.
 """
-_RNG = "rng"
-"""The name of the state of the random numbers after a block, beside what it learned."""
 SHARPEST, BLUNTEST, FREE = 2.0, 20.0, 0.2
 """Exponents of that term, which falls from one to the other; it begins after this share of the steps."""
+_RNG = "rng"
+"""The name of the state of the random numbers after a block, where what it learned is kept."""
 
 
 @dataclass(frozen=True)
@@ -131,11 +131,11 @@ def reconstruct(
             learned = _learn(before, name, own, chosen, seen, steps)
             after = _rounded(before, name, own, learned)
             errors[name] = error = BlockError(_error_on(rounded[name], held), _error_on(after, held))
-            if error.learned < error.calibrated:
+            better = learned if error.learned < error.calibrated else {}
+            if better:
                 rounded[name] = after
-                chosen.update(learned)
-            better = scales_of(learned) if error.learned < error.calibrated else {}
-            kept.write(name, {**better, _RNG: torch.get_rng_state()}, asdict(error))
+                chosen.update(better)
+            kept.write(name, {**scales_of(better), _RNG: torch.get_rng_state()}, asdict(error))
     return errors
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from vidseg.compression.calls import Call
 from vidseg.compression.kept import Kept
@@ -60,23 +60,19 @@ def slim(
         RunError: distillation diverged.
     """
     slimmed = Slimmed(source.model)
+    device = next(source.model.parameters()).device
     for name, own in calls.items():
         part_of(source.model, name, source.where)
         for kind in OTHER:
             step = f"{name} {kind}"
-            done = None if kept is None else kept.read(step)
-            if done is not None:
-                slimmed = Slimmed(source.built(done[1], _on_device(source.model, done[0])), done[1])
+            if kept is not None and (done := kept.read(step)):
+                state, entries = done
+                slimmed = Slimmed(source.built(entries, state).to(device), entries)
                 continue
             slimmed = _step(source, slimmed, name, kind, share, own, epochs, seed, tell, kept)
             if kept is not None:
                 kept.write(step, slimmed.model.state_dict(), slimmed.entries)
     return slimmed
-
-
-def _on_device(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    device = next(model.parameters()).device
-    return {key: value.to(device) for key, value in state.items()}
 
 
 def _step(
