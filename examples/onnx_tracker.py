@@ -114,8 +114,10 @@ class OnnxTracker:
         named = [(back, pointer) for back, _, pointer in reversed(recent) if back < self.pointer_limit]
         pointers = [memory.first_pointer, *(pointer for _, pointer in named)]
         times = [self.frame - memory.first_frame, *(back for back, _ in named)]
+        # Where memories are read in squares of cells, one that is alone is not, and has a graph of its own.
+        alone = "memory_attention_of_one_frame"
         (conditioned,) = self._run(
-            "memory_attention",
+            alone if alone in self.graphs and not read else "memory_attention",
             features=features,
             memories=np.stack([memory.first_tokens, *(tokens for _, tokens in read)])[None],
             slots=np.array([slots]),

@@ -22,7 +22,7 @@ import vidseg
 from support.golden_play import play
 from support.goldens import PromptCall, assert_close, golden_names, load_golden, seeded_state
 from support.made_datasets import make_davis
-from support.parity import as_frames, moving_picture, small_tracker
+from support.parity import SMALL_MODEL, as_frames, moving_picture, small_tracker
 from support.ready_exports import copy_part, small_export
 from vidseg import cli
 from vidseg.errors import CheckpointError, ConfigError
@@ -84,6 +84,26 @@ def test_the_tracker_of_graphs_equals_the_tracker(small: tuple[Any, Path]) -> No
         assert_close("low", theirs.low_res_logits, mine.low_res_logits)
         np.testing.assert_allclose(mine.object_score_logits, theirs.object_score_logits, atol=5e-3)
     assert (theirs.low_res_logits > 0).any()
+
+
+@pytest.mark.slow
+def test_graphs_read_one_memory_whole_and_more_in_squares_as_the_tracker_does(
+    small: tuple[Any, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in ("image_encoder", "mask_decoder", "mask_prompt", "memory_encoder"):
+        copy_part(part, small[1], monkeypatch)  # which are those of the small tracker
+    pooled = SMALL_MODEL.replace("name: rotary,", "name: pooled,")
+    assert pooled != SMALL_MODEL
+    (tmp_path / "pooled.yaml").write_text(pooled, encoding="utf-8")
+    weights = small[1].parent / "weights.pt"
+    export(TrackerOptions.of(tmp_path / "pooled.yaml", weights=weights), tmp_path / "onnx")
+    exported = vidseg.load(tmp_path / "onnx/tracker.yaml")
+    tracker = vidseg.load(tmp_path / "pooled.yaml", weights=weights, device="cpu")
+    whole = small[0]
+    results = [run(each, video()) for each in (exported, tracker, whole)]
+    for mine, theirs, others in zip(*results, strict=True):
+        assert_close("low", theirs.low_res_logits, mine.low_res_logits)
+    assert np.abs(others.low_res_logits - theirs.low_res_logits).max() > 1e-2
 
 
 @pytest.mark.slow

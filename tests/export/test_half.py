@@ -1,8 +1,9 @@
-"""What stays in float32 where a model is rounded to float16."""
+"""What stays in float32 where a model computes in float16."""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor, nn
 
 from vidseg.export.half import to_half
 from vidseg.trackers.sam2.two_way_transformer import TwoWayTransformer
@@ -22,3 +23,27 @@ def test_decoders_attend_in_float32_and_their_perceptrons_compute_in_float16() -
     for exact, rounded in zip(want, got, strict=True):
         assert rounded.dtype == torch.float16
         assert (rounded.float() - exact).abs().max() <= 2**-8 * exact.abs().max()
+
+
+class Branch(nn.Module):
+    """Adds what a layer gives to a large number, and takes this away again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.layer = nn.LayerNorm(16), nn.Linear(16, 16)
+        self.large = nn.Parameter(torch.full((16,), 4096.0))
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        return (self.large + self.layer(self.norm(x)) - self.large,)
+
+
+def test_sums_keep_what_branches_add_that_float16_would_lose() -> None:
+    torch.manual_seed(0)
+    branch, x = Branch(), torch.randn(8, 16)
+    (want,) = branch(x)
+    given: list[torch.dtype] = []
+    branch.layer.register_forward_hook(lambda _, inputs, output: given.append(output.dtype))
+    to_half([branch])
+    (got,) = branch(x.half())
+    assert (given, got.dtype) == ([torch.float16], torch.float16)
+    assert (got.float() - want).abs().max() <= 2**-8

@@ -6,14 +6,18 @@ Q points · C channels · H W the feature grid · h w the low-res grid (4x that)
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidseg.export.parts import FRAMES, OBJECTS, PICTURES, POINTERS, POINTS, Exportable, Part
+from vidseg.memory.pooled_attention import PooledCrossAttention
 from vidseg.memory.position import sine_grid
 from vidseg.memory.widths import CHANNELS, MEMORY_CHANNELS
 from vidseg.trackers.model import MASK_LOGIT_BIAS, MASK_LOGIT_SCALE, Features
+from vidseg.trackers.onnx.graphs import OF_ONE_FRAME
 from vidseg.trackers.sam2.video_model import Sam2VideoModel
 
 
@@ -217,6 +221,18 @@ def describe_sam2(model: Sam2VideoModel) -> Exportable:
             free={"logits": of_objects, "object_scores": of_objects, "from_prompt": of_objects},
         ),
     ]
+    if any(isinstance(part, PooledCrossAttention) for part in model.memory_attention.modules()):
+        # A memory that is alone is read another way there, and a tracer takes one way through the code.
+        many = parts[1]
+        alone = {name: many.inputs[name][:, :1] for name in ("memories", "slots")}
+        parts.append(
+            replace(
+                many,
+                name=OF_ONE_FRAME,
+                inputs={**many.inputs, **alone},
+                free={**many.free, **{name: of_objects for name in alone}},
+            )
+        )
     facts = {
         "model": "sam2",
         "image_size": size,

@@ -43,7 +43,7 @@ class FoldingConvNorm(nn.Module):
             # Runtimes of exported graphs keep channels first, and would turn maps around before and after
             # each product over the last axis.
             kernel = self.conv.weight[:, :, None, None]
-            return activated(F.conv2d(x_bchw, kernel, self.conv.bias), self.conv.activation)
+            return activated(F.conv2d(x_bchw.to(kernel.dtype), kernel, self.conv.bias), self.conv.activation)
         return activated(self.norm(self.conv(x_bchw)), self.activation)
 
     def fuse(self) -> None:

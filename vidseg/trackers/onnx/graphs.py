@@ -21,6 +21,9 @@ VERSION = 1
 LOWEST_OPSET = 17
 """Graphs of earlier ONNX operators were not made by `vidseg export`."""
 
+OF_ONE_FRAME = "memory_attention_of_one_frame"
+"""The graph of memory attention to a single memory frame, where models read that in another way."""
+
 EXACT_EIGHT_BITS = "session.x64quantprecision", "1"
 """A setting of onnxruntime's sessions: products of eight bits are made of unsigned numbers alone. Without it
 they overflow on processors that lack VNNI instructions, as sums of two products do not fit into 16 bits;

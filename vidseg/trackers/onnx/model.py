@@ -14,7 +14,7 @@ from vidseg.errors import ConfigError
 from vidseg.memory.bank import Recall, stack_tokens
 from vidseg.trackers.model import Candidates, Decoded, Features
 from vidseg.trackers.onnx.exported import ExportedMemoryModel
-from vidseg.trackers.onnx.graphs import Graphs
+from vidseg.trackers.onnx.graphs import OF_ONE_FRAME, Graphs
 from vidseg.trackers.sam2.answers import Sam2Answers
 
 
@@ -70,8 +70,9 @@ class OnnxSam2Model(ExportedMemoryModel, Sam2Answers, nn.Module):
         frames = len(recalls[0].spatial)
         back = torch.tensor([[t for t, _ in recall.pointers] for recall in recalls], dtype=torch.float32)
         slots = torch.tensor([[slot % self.memory_slots for slot, _ in recall.spatial] for recall in recalls])
+        has_own_graph = frames == 1 and OF_ONE_FRAME in self._graphs.facts["parts"]
         (conditioned,) = self._graphs.run(
-            "memory_attention",
+            OF_ONE_FRAME if has_own_graph else "memory_attention",
             features=features.top_1chw,
             memories=stack_tokens(recalls).float().unflatten(1, (frames, -1)),
             slots=slots,
