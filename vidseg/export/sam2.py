@@ -230,7 +230,7 @@ def describe_sam2(model: Sam2VideoModel) -> Exportable:
                 many,
                 name=OF_ONE_FRAME,
                 inputs={**many.inputs, **alone},
-                free={**many.free, **{name: of_objects for name in alone}},
+                free={**many.free, **dict.fromkeys(alone, of_objects)},
             )
         )
     facts = {

@@ -36,9 +36,7 @@ def pool_frames(tokens_bmc: Tensor, grid_hw: tuple[int, int]) -> Tensor:
 
 def count_cells(num_frames: int, grid_hw: tuple[int, int], like: Tensor) -> Tensor:
     """How many cells each pooled token of `num_frames` frames averages: 1-D, in the type of `like`."""
-    rows, columns = (
-        (side - torch.arange(0, side, 2, device=like.device)).clamp(max=2) for side in grid_hw
-    )
+    rows, columns = ((side - torch.arange(0, side, 2, device=like.device)).clamp(max=2) for side in grid_hw)
     return torch.outer(rows, columns).flatten().repeat(num_frames).to(like.dtype)
 
 
