@@ -99,11 +99,12 @@ def test_graphs_read_one_memory_whole_and_more_in_squares_as_the_tracker_does(
     export(TrackerOptions.of(tmp_path / "pooled.yaml", weights=weights), tmp_path / "onnx")
     exported = vidseg.load(tmp_path / "onnx/tracker.yaml")
     tracker = vidseg.load(tmp_path / "pooled.yaml", weights=weights, device="cpu")
-    whole = small[0]
-    results = [run(each, video()) for each in (exported, tracker, whole)]
-    for mine, theirs, others in zip(*results, strict=True):
-        assert_close("low", theirs.low_res_logits, mine.low_res_logits)
-    assert np.abs(others.low_res_logits - theirs.low_res_logits).max() > 1e-2
+    mine, theirs, others = (
+        [result.low_res_logits for result in run(each, video())] for each in (exported, tracker, small[0])
+    )
+    for got, want in zip(mine, theirs, strict=True):
+        assert_close("low", want, got)
+    assert np.abs(others[-1] - theirs[-1]).max() > 1e-2  # reading in squares is seen
 
 
 @pytest.mark.slow
