@@ -153,6 +153,25 @@ def describe_sam2(model: Sam2VideoModel) -> Exportable:
     low_res = torch.randn(2, 4 * side, 4 * side)
     flags = torch.tensor([True, False])
     of_objects = {0: OBJECTS}
+    memory_attention = Part(
+        name="memory_attention",
+        module=MemoryAttention(model),
+        inputs={
+            "features": features,
+            "memories": torch.randn(2, 3, num_tokens, MEMORY_CHANNELS),
+            "slots": torch.tensor([[0, 1, 2], [2, 1, 0]]),
+            "pointers": torch.randn(2, 5, CHANNELS),
+            "times": torch.rand(2, 5),
+        },
+        outputs=("conditioned",),
+        exact=frozenset({"times"}),
+        free={
+            "memories": {0: OBJECTS, 1: FRAMES},
+            "slots": {0: OBJECTS, 1: FRAMES},
+            "pointers": {0: OBJECTS, 1: POINTERS},
+            "times": {0: OBJECTS, 1: POINTERS},
+        },
+    )
     parts = [
         Part(
             name="image_encoder",
@@ -161,25 +180,7 @@ def describe_sam2(model: Sam2VideoModel) -> Exportable:
             outputs=("features", *finer),
             free={"image": {0: PICTURES}},
         ),
-        Part(
-            name="memory_attention",
-            module=MemoryAttention(model),
-            inputs={
-                "features": features,
-                "memories": torch.randn(2, 3, num_tokens, MEMORY_CHANNELS),
-                "slots": torch.tensor([[0, 1, 2], [2, 1, 0]]),
-                "pointers": torch.randn(2, 5, CHANNELS),
-                "times": torch.rand(2, 5),
-            },
-            outputs=("conditioned",),
-            exact=frozenset({"times"}),
-            free={
-                "memories": {0: OBJECTS, 1: FRAMES},
-                "slots": {0: OBJECTS, 1: FRAMES},
-                "pointers": {0: OBJECTS, 1: POINTERS},
-                "times": {0: OBJECTS, 1: POINTERS},
-            },
-        ),
+        memory_attention,
         Part(
             name="mask_decoder",
             module=MaskDecoder(model),
@@ -223,14 +224,13 @@ def describe_sam2(model: Sam2VideoModel) -> Exportable:
     ]
     if any(isinstance(part, PooledCrossAttention) for part in model.memory_attention.modules()):
         # A memory that is alone is read another way there, and a tracer takes one way through the code.
-        many = parts[1]
-        alone = {name: many.inputs[name][:, :1] for name in ("memories", "slots")}
+        alone = {name: memory_attention.inputs[name][:, :1] for name in ("memories", "slots")}
         parts.append(
             replace(
-                many,
+                memory_attention,
                 name=OF_ONE_FRAME,
-                inputs={**many.inputs, **alone},
-                free={**many.free, **dict.fromkeys(alone, of_objects)},
+                inputs={**memory_attention.inputs, **alone},
+                free={**memory_attention.free, **dict.fromkeys(alone, of_objects)},
             )
         )
     facts = {

@@ -41,7 +41,7 @@ class FoldingConvNorm(nn.Module):
     def forward(self, x_bchw: Tensor) -> Tensor:
         if isinstance(self.conv, Pointwise) and torch.compiler.is_compiling():
             # Runtimes of exported graphs keep channels first, and would turn maps around before and after
-            # each product over the last axis.
+            # each product over the last axis. In graphs of float16 sums that come here are of float32.
             kernel = self.conv.weight[:, :, None, None]
             return activated(F.conv2d(x_bchw.to(kernel.dtype), kernel, self.conv.bias), self.conv.activation)
         return activated(self.norm(self.conv(x_bchw)), self.activation)

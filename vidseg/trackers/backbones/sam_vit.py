@@ -81,6 +81,7 @@ class Attention(nn.Module):
         _, height, width, _ = x_byxc.shape
         q, k, v = self.qkv(x_byxc.flatten(1, 2)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q_bhyxd = q.unflatten(2, (height, width))
+        # Graphs of float16 keep learned tables in float32.
         rows, columns = _lags(self.rel_pos_h, height).to(q.dtype), _lags(self.rel_pos_w, width).to(q.dtype)
         by_row = torch.einsum("bhyxd,ykd->bhyxk", q_bhyxd, rows).flatten(2, 3)
         by_column = torch.einsum("bhyxd,xkd->bhyxk", q_bhyxd, columns).flatten(2, 3)

@@ -161,6 +161,7 @@ class WindowAttention(nn.Module):
         q, k, v = self.qkv(x_wnc).unflatten(2, (self.heads, 3, -1)).permute(3, 0, 2, 1, 4)
         bias_mnn = self.attention_biases[:, self.index_nn] if self.bias_mnn is None else self.bias_mnn
         attend = attend_in_windows if self.products is None else self.products
+        # Graphs of float16 keep learned tables in float32.
         out_wmnd: Tensor = attend(q, k, v, bias_mnn[None].to(q.dtype))
         return self.proj(out_wmnd.transpose(1, 2).flatten(2))
 
