@@ -143,9 +143,13 @@ class HardVideos:
 
 
 def truncated(whole: Path, path: Path, fraction: float = 0.6) -> Path:
-    """The first part of a file."""
+    """The first part of a file.
+
+    Transport packets have an even length, so that an odd place is inside one, whatever length an encoder made
+    the file: a stream of whole packets is a whole file.
+    """
     data = whole.read_bytes()
-    path.write_bytes(data[: int(len(data) * fraction)])
+    path.write_bytes(data[: int(len(data) * fraction) | 1])
     return path
 
 
