@@ -446,3 +446,16 @@ def test_needs_say_how_many_workers_fit(have: dict[str, float], count: int) -> N
     from vidseg.pipeline.batch.ray_pool import Needs
 
     assert Needs(cpus=1, gpus=0.5, memory_bytes=8 * 10**9).fit_in(have) == count
+
+
+@pytest.mark.parametrize(("asked", "told"), [(0, None), (1000, 1000)])
+def test_ray_counts_the_processors_of_a_container_itself_unless_workers_need_more(
+    asked: int, told: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray")
+    from vidseg.pipeline.batch import ray_pool
+
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(ray, "init", lambda **options: given.update(options))
+    ray_pool._start(None, asked)
+    assert given["num_cpus"] == told

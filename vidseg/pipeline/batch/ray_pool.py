@@ -362,6 +362,11 @@ def _is_node_gone(member: _Member, error: RayError) -> bool:
 
 
 def _start(address: str | None, num_cpus: int) -> None:
+    """Begin to use a cluster, or a Ray that is started here.
+
+    Args:
+        num_cpus: how many processors the workers that were asked for take; 0: as many as there is room for.
+    """
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is not None:
         try:
@@ -375,7 +380,8 @@ def _start(address: str | None, num_cpus: int) -> None:
     try:
         ray.init(
             address="local",
-            num_cpus=max(os.cpu_count() or 1, num_cpus),
+            # A container may have fewer processors than its machine; Ray looks at its limits by itself.
+            num_cpus=max(os.cpu_count() or 1, num_cpus) if num_cpus else None,
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=False,
             **quiet,
