@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import NoReturn
 
-from vidseg import disk_errors, opencv, out_of_memory, plugins
+from vidseg import disk_errors, opencv, out_of_memory, plugins, processors
 from vidseg.errors import VidsegError, one_line, unknown
 from vidseg.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from vidseg.pipeline.terminal import flush_output, steady_output
@@ -250,13 +250,17 @@ def _warn(line: str) -> None:
 
 
 def _let_threads_share_cores() -> None:
-    """Let threads of OpenMP spin a fifteenth as long as by default before they sleep.
+    """Let OpenMP begin no more threads than there are processors for, and let these spin a fifteenth as long
+    as by default before they sleep.
 
-    Otherwise those of PyTorch, waiting for the next operation, occupy cores that OpenCV, the decoder and
-    other programs need: with one busy program on each core, tracking was two to four times slower. GNU's
-    OpenMP (libgomp, in PyTorch's Linux wheels) reads this setting when it is loaded, so it is set before
-    `import torch`.
+    Otherwise the threads in a container, one for each processor of its machine, are paused most of the time.
+    And those of PyTorch, waiting for the next operation, occupy cores that OpenCV, the decoder and other
+    programs need: with one busy program on each core, tracking was two to four times slower. OpenMP reads
+    these settings when it is loaded, so they are made before `import torch`; the second one is that of GNU's
+    (libgomp, in PyTorch's Linux wheels).
     """
+    if processors.limit() is not None:
+        os.environ.setdefault("OMP_NUM_THREADS", str(processors.usable()))
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 

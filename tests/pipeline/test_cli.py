@@ -21,6 +21,7 @@ from PIL import Image
 
 from support.hard_videos import encode, numbered, picture
 from support.trackers import fake_yaml
+from vidseg import processors
 from vidseg.cli import main
 from vidseg.pipeline.writers import FrameMasks
 from vidseg.pipeline.writers.json_lines import JsonLinesWriter
@@ -266,6 +267,20 @@ def test_threads_share_cores_unless_told_otherwise(
         monkeypatch.setenv(name, value)
     assert main(["schema", "prompt"]) == 0
     assert os.environ.get("GOMP_SPINCOUNT") == spins
+
+
+@pytest.mark.parametrize(
+    ("limit", "own", "threads"), [(None, None, None), (1.0, None, "1"), (0.5, None, "1"), (1.0, "7", "7")]
+)
+def test_there_are_as_many_threads_as_a_container_may_use_processors_for(
+    limit: float | None, own: str | None, threads: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processors, "limit", lambda: limit)
+    monkeypatch.setenv("OMP_NUM_THREADS", own or "")  # so that it is as before after the test
+    if own is None:
+        monkeypatch.delenv("OMP_NUM_THREADS")
+    assert main(["schema", "prompt"]) == 0
+    assert os.environ.get("OMP_NUM_THREADS") == threads
 
 
 def test_threads_are_told_before_torch_is_loaded() -> None:

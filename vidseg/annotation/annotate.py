@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import webbrowser
 from html import escape
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from vidseg import processors
 from vidseg.annotation.memory import share_arenas
 from vidseg.errors import ConfigError, MissingExtraError
 from vidseg.python_words import in_python
@@ -152,4 +152,4 @@ def share_cores() -> None:
     that both want all cores wait for each other."""
     import torch
 
-    torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
+    torch.set_num_threads(max(1, processors.usable() // 2))
