@@ -32,9 +32,7 @@ BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 EXAMPLES = {text.splitlines()[0].removeprefix("# "): text for text in BLOCKS}
 RECIPES = [
     "vidseg-nano.yaml",
-    "vidseg-nano-imagenet.yaml",
     "vidseg-nano-gpu.yaml",
-    "vidseg-nano-cpu.yaml",
     "distil-nano-half.yaml",
     "prompt-head-nano.yaml",
 ]
