@@ -78,7 +78,7 @@ def test_what_goes_on_as_before_is_not_called_absent() -> None:
 
 
 def test_a_click_corrects_its_mask_and_the_next_frames() -> None:
-    """A fish of which the first mask lacked a half, so that it was lost, is asked for with a click on that half."""
+    """A fish of which the first mask lacked a half is lost, and asked for with a click on that half."""
     video = MadeVideo(num_frames=60)
     fish = 3
     session = vidseg.load("vidseg-nano", device="cpu").start(num_frames=60)
