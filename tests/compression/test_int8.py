@@ -67,8 +67,10 @@ def test_parts_in_int8_are_smaller_and_track_alike(
     assert facts["int8"] == report
     trackers = [vidseg.load(name) for name in (tmp_path / "int8/tracker.yaml", "vidseg-nano")]
     _, truth = next(iter(VIDEO))
-    assert min(ious(trackers, mask=truth == 1)) >= 0.98
-    # A box says less of the object, so that answers differ more, most where it is nearly hidden.
+    # Answers differ most where the object is nearly hidden, and more from a box, which says less of it.
+    alike = ious(trackers, mask=truth == 1)
+    assert np.mean(alike) >= 0.98
+    assert min(alike) >= 0.95
     assert np.mean(ious(trackers, box=box)) >= 0.95
     # What was exported in float32 beside them is as it was: no part is left half done.
     assert {path.name for path in (tmp_path / "int8").iterdir()} == {
