@@ -10,8 +10,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import vidseg
-from support.training import SIZE, SPACE_TIME, tracker_yaml, training_settings, training_values
+from support.training import (
+    SIZE,
+    SPACE_TIME,
+    assert_same_tensors,
+    log_rows,
+    tracker_yaml,
+    training_settings,
+    training_values,
+)
 from vidseg.errors import ConfigError
+from vidseg.pipeline.stop import Stop
 from vidseg.trackers.engine import Engine
 from vidseg.trackers.image_encoder import normalise
 from vidseg.trackers.space_time.grids import LOW_RES_STRIDE, low_res_pixels
@@ -89,7 +98,7 @@ def test_a_pool_keeps_the_newest_rows() -> None:
         images = torch.full((2, 1, 3, 4, 4), number, dtype=torch.uint8)
         pool.put({"images": images, "number": torch.full((2, 1), number)})
     assert (pool.size, pool.taken_in) == (4, 6)
-    drawn = pool.draw(4)["number"].flatten()
+    drawn = pool.draw(4, torch.Generator())["number"].flatten()
     assert sorted(drawn.tolist()) == [1, 1, 2, 2]
 
 
@@ -193,19 +202,52 @@ def test_stages_change_the_clips_of_a_run_in_lockstep(tmp_path: Path) -> None:
     assert train(settings, tmp_path / "run")["status"] == "done"
 
 
-@pytest.mark.parametrize("most_draws", [1.0, 2.0])
-def test_steps_wait_for_clips_that_were_not_drawn_so_often(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_draws: float
+@pytest.mark.parametrize("draws", [1.0, 2.5])
+def test_clips_come_in_at_the_pace_of_the_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draws: float
 ) -> None:
     settings = training_settings(
-        tmp_path, steps=10, lockstep={"pool": 1000, "most_draws": most_draws}, first_frames={"batch": 2}
+        tmp_path, steps=10, lockstep={"pool": 1000, "draws": draws}, first_frames={"batch": 2}
     )
     made: list[int] = []
     put = Pool.put
     monkeypatch.setattr(Pool, "put", lambda self, rows: (made.append(len(rows["flows"][0])), put(self, rows)))
-    for number, _ in enumerate(PooledBatches(settings, torch.device("cpu")).from_step(0)):
+    for number, _ in enumerate(PooledBatches(settings, torch.device("cpu")).from_step(0), start=1):
         clips = 4 * sum(frames > 0 for frames in made)  # a portion holds four
-        assert number * settings.batch <= most_draws * clips
+        assert clips - 4 < number * settings.batch / draws <= clips
+
+
+@pytest.mark.parametrize(("pool", "batch"), [(8, 2), (6, 0)])
+def test_a_run_that_goes_on_draws_what_it_would_have_drawn(tmp_path: Path, pool: int, batch: int) -> None:
+    """The pool holds fewer clips than came in before; where nothing but first frames is learned, too."""
+    settings = training_settings(
+        tmp_path,
+        steps=9,
+        batch=batch,
+        lockstep={"pool": pool, "draws": 1.0},
+        first_frames={"batch": 3},
+        stages=[{"from_step": 7, "first_frames": 2}],
+    )
+    whole = list(PooledBatches(settings, torch.device("cpu")).from_step(0))
+    for first in (1, 6, 8):
+        rest = list(PooledBatches(settings, torch.device("cpu")).from_step(first))
+        for drawn, expected in zip(rest, whole[first:], strict=True):
+            for rows, known in zip(drawn, expected, strict=True):
+                assert_same_tensors(rows, known)
+
+
+def test_a_run_in_lockstep_repeats_to_the_bit_even_if_interrupted(tmp_path: Path) -> None:
+    settings = training_settings(tmp_path, steps=4, lockstep={"pool": 8}, first_frames={"batch": 2})
+    stop = Stop()
+
+    def ask(line: str) -> None:
+        stop.is_requested = line.startswith("step 2/")
+
+    assert train(settings, tmp_path / "cut", stop=stop, tell=ask)["status"] == "interrupted"
+    assert train(settings, tmp_path / "cut", resume=True)["status"] == "done"
+    assert train(settings, tmp_path / "whole")["status"] == "done"
+    assert log_rows(tmp_path / "cut") == log_rows(tmp_path / "whole")
+    assert_same_tensors(*(load_file(tmp_path / run / "weights.safetensors") for run in ("cut", "whole")))
 
 
 def test_no_clips_and_no_first_frames_teach_nothing(tmp_path: Path) -> None:

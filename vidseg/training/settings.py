@@ -80,9 +80,8 @@ class Lockstep(Strict):
 
     pool: int = Field(default=4096, ge=1)
     """How many clips are kept on the device to draw from, and as many of one frame."""
-    most_draws: float | None = Field(default=None, gt=0)
-    """How often a clip is drawn on average, at most: steps wait for clips before they draw more. None: they
-    never wait."""
+    draws: float = Field(default=4.0, gt=0)
+    """How often a clip is drawn on average: at this pace clips come in, and steps wait for them."""
     still_share: float = Field(default=0.5, gt=0, le=1)
     """How many clips of one frame are made for each clip, as a share of what steps take."""
     stills_corrected: float = Field(default=0.25, ge=0, le=1)

@@ -6,7 +6,6 @@ resumed equals a run that is not, to the last bit (on the CPU, with the same num
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from vidseg.trackers.model import module_of
 from vidseg.trackers.weights.renames import OWN_NAMES, Renames
 from vidseg.training.ema import Ema
 from vidseg.training.muon import MOMENT, Muon, takes
+from vidseg.training.seeds import step_seed
 from vidseg.training.settings import TrainSettings, is_within
 from vidseg.training.unroll import Unrolled
 
@@ -96,8 +96,8 @@ class Trainer:
         Raises:
             RunError: there was no finite gradient for many steps.
         """
-        torch.manual_seed(_seed(self.settings.seed, self.step, "global"))
-        generator = torch.Generator().manual_seed(_seed(self.settings.seed, self.step, "unroll"))
+        torch.manual_seed(step_seed(self.settings.seed, self.step, "global"))
+        generator = torch.Generator().manual_seed(step_seed(self.settings.seed, self.step, "unroll"))
         told: dict[str, list[float]] = {}
         for images, masks in passes:
             self.engine.model.image_size = images.shape[-1]
@@ -263,7 +263,3 @@ def _mean(values: list[float]) -> float:
     """The mean of the finite values; NaN if there are none."""
     finite = [value for value in values if math.isfinite(value)]
     return sum(finite) / len(finite) if finite else math.nan
-
-
-def _seed(seed: int, step: int, use: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed} {step} {use}".encode()).digest()[:7], "big")

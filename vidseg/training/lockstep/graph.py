@@ -63,8 +63,7 @@ class Recorded:
         # Gradients that are not there yet are made in the graph's own memory; each replay writes them anew.
         self._forget_gradients()
         graph = torch.cuda.CUDAGraph()
-        # Other threads go on copying clips to the device while this one records.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph):
             self._result = self._compute(*self._inputs)
         self._gradients = [parameter.grad for parameter in self._parameters]
         self._graph = graph

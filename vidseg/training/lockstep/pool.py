@@ -1,10 +1,11 @@
 """A pool of clips on the device: those that are made come in, the oldest go, and steps draw from it.
 
-The faster the device is than the processes that make clips, the more often a clip is drawn; each time it is
-mirrored or not, and has other colours.
+A clip may be drawn several times; each time it is mirrored or not, and has other colours.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,6 +28,10 @@ class Pool:
         """How many rows have come in so far."""
         self._kept: Rows = {}
 
+    def skip(self, count: int) -> None:
+        """Have the next rows come to where they would be if others had come in before; a new pool's."""
+        self.taken_in = count
+
     def put(self, rows: Rows) -> None:
         """Take in rows; all calls bring rows of one kind."""
         count = len(rows["images"])
@@ -40,14 +45,19 @@ class Pool:
         self.taken_in += count
         self.size = min(self.capacity, self.taken_in)
 
-    def draw(self, count: int) -> Rows:
-        """Rows at random, each at most once unless there are too few, in a random look."""
+    def draw(self, count: int, generator: torch.Generator) -> Rows:
+        """Rows at random, each at most once unless there are too few, in a random look.
+
+        Args:
+            generator: of the pool's device.
+        """
+        drawn: Any = {"device": self.device, "generator": generator}
         if self.size >= count:
-            index = torch.randperm(self.size, device=self.device)[:count]
+            index = torch.randperm(self.size, **drawn)[:count]
         else:
-            index = torch.randint(self.size, (count,), device=self.device)
+            index = torch.randint(self.size, (count,), **drawn)
         rows = {name: value[index] for name, value in self._kept.items()}
-        return coloured(mirrored(rows, torch.rand(count, device=self.device) < 0.5))
+        return coloured(mirrored(rows, torch.rand(count, **drawn) < 0.5), generator)
 
 
 def mirrored(rows: Rows, is_mirrored_b: Tensor) -> Rows:
@@ -61,12 +71,12 @@ def mirrored(rows: Rows, is_mirrored_b: Tensor) -> Rows:
     return out
 
 
-def coloured(rows: Rows) -> Rows:
+def coloured(rows: Rows, generator: torch.Generator) -> Rows:
     """The rows with random brightness and tint, the same on all frames of a row."""
     images = rows["images"]
 
     def drawn(channels: int) -> Tensor:
-        return torch.randn(len(images), 1, channels, 1, 1, device=images.device)
+        return torch.randn(len(images), 1, channels, 1, 1, device=images.device, generator=generator)
 
     gains = (GAIN * drawn(1) + TINT * drawn(3)).exp()
     changed = (images * gains + LIFT * drawn(1)).clamp(0, 255).round().to(torch.uint8)

@@ -14,6 +14,7 @@ from vidseg.trackers.space_time.video_model import SpaceTimeModel
 from vidseg.training.lockstep.graph import Recorded
 from vidseg.training.lockstep.prepared import Rows
 from vidseg.training.lockstep.unroll import Dials, Shares, Told, unroll
+from vidseg.training.seeds import step_seed
 from vidseg.training.settings import TrainSettings
 from vidseg.training.trainer import Trainer
 from vidseg.training.unroll import Unrolled
@@ -51,6 +52,8 @@ class LockstepTrainer(Trainer):
 
     def take_step(self, passes: Any) -> tuple[dict[str, float], Unrolled]:
         clips, stills = passes
+        if self.device.type == "cpu":  # a GPU goes on from where a recorded pass left its generator
+            torch.manual_seed(step_seed(self.settings.seed, self.step, "global"))
         self._turn_dials()
         self.engine.model.image_size = side = (clips or stills)["images"].shape[-1]
         told = self._recorded(clips, stills)
