@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from support.image_models import TINY, compress_call, write_pictures, written
 from support.trackers import NARROW_TRACKER
 from vidseg import cli
-from vidseg.compression.kept import Kept, read_training, write_training
+from vidseg.compression.kept import Kept
 
 Call = Callable[[Path], list[str]]
 
@@ -107,34 +107,11 @@ def test_keeping_takes_a_share_of_the_time(tmp_path: Path, monkeypatch: pytest.M
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     kept = Kept(tmp_path / "out", {})
-    layer = torch.nn.Linear(3, 2)
-    optimiser = torch.optim.Adam(layer.parameters())
     monkeypatch.setattr("vidseg.compression.kept.write_tensors", lambda *_: now.__setitem__(0, now[0] + 2))
     wrote = []
-    for epoch in range(40):
-        before = now[0]
-        write_training(kept, "step", layer, optimiser, epochs=epoch)
-        wrote.append(now[0] > before)
+    for _ in range(40):
+        wrote.append(kept.is_due)
+        if kept.is_due:
+            kept.write("step", {}, {})
         now[0] += 5
     assert wrote == [epoch % 4 == 0 for epoch in range(40)]
-
-
-def test_training_goes_on_with_its_moments_and_its_rate(tmp_path: Path) -> None:
-    def trained(steps: int, is_begun: bool) -> torch.nn.Linear:
-        kept = Kept(tmp_path / "out", {})
-        torch.manual_seed(0)
-        layer = torch.nn.Linear(3, 2)
-        optimiser = torch.optim.Adam(layer.parameters(), 0.1)
-        assert read_training(kept, "step", layer, optimiser) == ({"rates": [0.05]} if is_begun else {})
-        for _ in range(steps):
-            optimiser.zero_grad()
-            layer(torch.ones(3)).square().sum().backward()
-            optimiser.step()
-            optimiser.param_groups[0]["lr"] = 0.05
-        write_training(kept, "step", layer, optimiser)
-        return layer
-
-    whole = trained(5, is_begun=False).weight
-    Kept(tmp_path / "out", {}).forget()
-    trained(2, is_begun=False)
-    assert torch.equal(trained(3, is_begun=True).weight, whole)

@@ -16,8 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vidseg.compression.calibration import Image
 from vidseg.pipeline.atomic import write_bytes
@@ -34,7 +33,6 @@ SHARE_OF_TIME = 0.1
 """At most this share of the time goes into keeping epochs: on a GPU those of a large part are over sooner
 than its weights and moments are on a disk."""
 _MARK, _FACTS = "depends_on", "facts"
-_WEIGHTS, _MOMENTS = "weights/", "moments/"
 
 
 class Kept:
@@ -113,39 +111,3 @@ class Kept:
 
     def _path(self, step: str) -> Path:
         return self.folder / f"{step}.safetensors"
-
-
-def write_training(
-    kept: Kept | None, step: str, module: nn.Module, optimiser: torch.optim.Optimizer, **facts: Any
-) -> None:
-    """Keep a module under training, if steps are kept and this one is due."""
-    if kept is None or not kept.is_due:
-        return
-    tensors = {_WEIGHTS + key: value for key, value in module.state_dict().items()}
-    state = optimiser.state_dict()
-    for number, moments in state["state"].items():
-        tensors |= {f"{_MOMENTS}{number}/{name}": value for name, value in moments.items()}
-    kept.write(step, tensors, {**facts, "rates": [group["lr"] for group in state["param_groups"]]})
-
-
-def read_training(
-    kept: Kept | None, step: str, module: nn.Module, optimiser: torch.optim.Optimizer
-) -> dict[str, Any]:
-    """Bring a module and its optimiser to where they were kept; returns the facts, empty if nothing was."""
-    saved = None if kept is None else kept.read(step)
-    if saved is None:
-        return {}
-    tensors, facts = saved
-    module.load_state_dict(
-        {key.removeprefix(_WEIGHTS): value for key, value in tensors.items() if key.startswith(_WEIGHTS)}
-    )
-    moments: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith(_MOMENTS):
-            _, number, name = key.split("/")
-            moments.setdefault(int(number), {})[name] = value
-    groups = optimiser.state_dict()["param_groups"]
-    for group, rate in zip(groups, facts["rates"], strict=True):
-        group["lr"] = rate
-    optimiser.load_state_dict({"state": moments, "param_groups": groups})
-    return facts

@@ -183,7 +183,7 @@ class _Run:
             step=trainer.step,
             model=trainer.model.state_dict(),
             ema=trainer.ema.state,
-            optimiser=trainer.optimiser_tensors(),
+            optimiser=trainer.learner.moments(),
             projections=trainer.projections.state_dict(),
             facts={
                 "seconds": self.seconds,

@@ -19,7 +19,8 @@ from vidseg.trackers.device import pick_device
 from vidseg.trackers.model import module_of
 from vidseg.trackers.weights.renames import OWN_NAMES, Renames
 from vidseg.training.ema import Ema
-from vidseg.training.muon import MOMENT, Muon, takes
+from vidseg.training.learner import Learner
+from vidseg.training.muon import Muon, takes
 from vidseg.training.seeds import step_seed
 from vidseg.training.settings import TrainSettings, is_within
 from vidseg.training.unroll import Unrolled
@@ -72,11 +73,11 @@ class Trainer:
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.projections = (projections or torch.nn.Module()).to(self.device)
         self.ema = Ema(self.model, settings.ema_decay, settings.mean_from)
-        self._trained = {
+        trained = {
             **{name: p for name, p in self.model.named_parameters() if p.requires_grad},
             **{f"projections/{name}": p for name, p in self.projections.named_parameters()},
         }
-        self.optimisers = _optimisers(self._trained, settings)
+        self.learner = Learner(trained, _optimisers(trained, settings), settings.clip_grad_norm)
         self.step = 0
         self.time_share = 0.0
         """How much of the time of a run that ends by the clock is over, from 0 to 1."""
@@ -119,18 +120,12 @@ class Trainer:
 
     def _finish(self, lr: float) -> float:
         """Change the weights by their gradients, unless these are not finite; returns the gradients' norm."""
-        norm = float(torch.nn.utils.clip_grad_norm_(self._trained.values(), self.settings.clip_grad_norm))
+        norm = self.learner.step(lr)
         if math.isfinite(norm):
-            for optimiser in self.optimisers:
-                for group in optimiser.param_groups:
-                    group["lr"] = lr
-                optimiser.step()
             self.ema.update(self.model, self.step)
             self.skipped = 0
         else:
             self._skip()
-        for parameter in self._trained.values():
-            parameter.grad = None
         self.step += 1
         return norm
 
@@ -152,15 +147,6 @@ class Trainer:
             self.device.type, dtype=torch.bfloat16, enabled=self.settings.dtype == "bfloat16"
         ):
             yield
-
-    def optimiser_tensors(self) -> dict[str, Tensor]:
-        """The moments and counters of the optimisers, named 'parameter/moment'."""
-        return {
-            f"{name}/{moment}": value
-            for name, parameter in self._trained.items()
-            for optimiser in self.optimisers
-            for moment, value in optimiser.state.get(parameter, {}).items()
-        }
 
     def load(
         self,
@@ -184,19 +170,7 @@ class Trainer:
                 value.copy_(projections[key])
             else:
                 fresh.add(f"projections/{key}")
-        owners = {p: o for o in self.optimisers for group in o.param_groups for p in group["params"]}
-        for key, value in moments.items():
-            name, moment = key.rsplit("/", 1)
-            if name not in self._trained or name in fresh:
-                continue
-            parameter = self._trained[name]
-            optimiser = owners[parameter]
-            if isinstance(optimiser, Muon) != (moment == MOMENT):
-                continue  # the run was begun with another optimiser
-            # AdamW's fused form walks memory in the parameter's layout; a moment stored in another one
-            # (channels first, say) would be applied to the wrong weight.
-            here = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
-            optimiser.state[parameter][moment] = here.to(self.device).copy_(value)
+        self.learner.load(moments, fresh)
 
 
 def _choose(model: torch.nn.Module, only: list[str]) -> None:

@@ -37,6 +37,7 @@ from vidseg.trackers.low_bits.saved import operands_of, scales_of
 from vidseg.trackers.low_bits_settings import Bits
 from vidseg.trackers.sam2 import two_way_transformer
 from vidseg.trackers.space_time import decoder
+from vidseg.training.learner import Learner
 
 BLOCKS = (
     decoder.Block,
@@ -259,10 +260,13 @@ def _learn(
             layers[place] = _LearningLayer(holder.get_submodule(own), operands)
             holder.set_submodule(own, layers[place])
     growing = _Growing.of(holder)
-    weights = [layer.leaning for layer in layers.values()]
-    optimiser = torch.optim.Adam(
-        [{"params": weights, "lr": WEIGHT_RATE}, {"params": growing.logarithms, "lr": STEP_RATE}]
-    )
+    weights = {f"{place}.leaning": layer.leaning for place, layer in layers.items()}
+    lengths = {f"logarithm.{number}": each for number, each in enumerate(growing.logarithms)}
+    groups = [
+        {"params": list(each.values()), "lr": lr}
+        for each, lr in ((weights, WEIGHT_RATE), (lengths, STEP_RATE))
+    ]
+    learner = Learner(weights | lengths, [torch.optim.Adam(groups)])
     for step in range(steps):
         growing.take()
         call = calls[int(torch.randint(len(calls), ()))]
@@ -273,9 +277,8 @@ def _learn(
             exponent = BLUNTEST + (SHARPEST - BLUNTEST) * (done - FREE) / (1 - FREE)
             undecided = [1 - (2 * layer.up - 1).abs() ** exponent for layer in layers.values()]
             loss = loss + UNDECIDED * torch.cat([each.flatten() for each in undecided]).mean()
-        optimiser.zero_grad()
         loss.backward()
-        optimiser.step()
+        learner.step()
     with torch.no_grad():
         growing.take()
         return {place: layer.operands() for place, layer in layers.items()} | others

@@ -7,15 +7,15 @@ those of the model before the step.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from vidseg.compression.calls import Call, caught, distance, outputs_of, told_by
-from vidseg.compression.kept import Kept, read_training, write_training
-from vidseg.errors import RunError
+from vidseg.compression.epochs import learn
+from vidseg.compression.kept import Kept
 from vidseg.training.distil.losses import feature_distance
 
 LEARNING_RATE = 1e-4
@@ -49,39 +49,29 @@ def align(
         kept: keeps each epoch, under `name`, and has what was kept before.
 
     Raises:
-        RunError: the loss is no longer finite.
+        RunError: a gradient is not finite.
     """
-    optimiser = torch.optim.Adam(student.parameters(), LEARNING_RATE)
-    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.5, patience=PATIENCE)
-    generator = torch.Generator().manual_seed(seed)
-    done = 0
-    if before_stop := read_training(kept, name, student, optimiser):
-        done = before_stop["epochs"]
-        plateau.load_state_dict(before_stop["plateau"])
-        tell(f"going on after epoch {done}/{epochs}")
-    for epoch in range(epochs):
-        looks_inside = 2 * epoch < epochs
-        order = torch.randperm(len(calls), generator=generator).tolist()
-        if epoch < done:
-            continue
-        losses: list[float] = []
-        for start in range(0, len(order), ACCUMULATED):
-            batch = order[start : start + ACCUMULATED]
-            for place in batch:
-                loss = _loss(student, teacher, before, features if looks_inside else (), calls[place])
-                (loss / len(batch)).backward()
-                losses.append(float(loss.detach()))
-            optimiser.step()
-            optimiser.zero_grad()
-        mean = sum(losses) / len(losses)
-        if not math.isfinite(mean):
-            raise RunError("distillation diverged", hint="remove a smaller share")
-        plateau.step(mean)
-        tell(f"epoch {epoch + 1}/{epochs}: loss {mean:.4g}")
-        write_training(kept, name, student, optimiser, epochs=epoch + 1, plateau=plateau.state_dict())
+
+    def losses(done: float, chosen: Sequence[int], rng: random.Random) -> Iterator[Tensor]:
+        for place in chosen:
+            yield _loss(student, teacher, before, features if done < 0.5 else (), calls[place])
+
+    learn(
+        student,
+        len(calls),
+        losses,
+        learning_rate=LEARNING_RATE,
+        batch=ACCUMULATED,
+        epochs=epochs,
+        hint="remove a smaller share",
+        patience=PATIENCE,
+        seed=seed,
+        tell=tell,
+        kept=kept,
+        name=name,
+    )
 
 
-@torch.enable_grad()
 def _loss(
     student: nn.Module, teacher: nn.Module, before: nn.Module, features: Sequence[str], call: Call
 ) -> Tensor:

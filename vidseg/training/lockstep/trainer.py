@@ -48,7 +48,7 @@ class LockstepTrainer(Trainer):
             torch.backends.cudnn.benchmark = True  # shapes are fixed: the fastest kernels are sought once
         one = torch.zeros((), device=self.device)
         self._dials = Dials(one.clone(), one.bool())
-        self._recorded = Recorded(self._gradients, list(self._trained.values()), self.device)
+        self._recorded = Recorded(self._gradients, list(self.learner.parameters.values()), self.device)
 
     def take_step(self, passes: Any) -> tuple[dict[str, float], Unrolled]:
         clips, stills = passes
