@@ -52,14 +52,13 @@ def learn(
         RunError: a gradient is not finite.
     """
     learner = Learner(dict(part.named_parameters()), [torch.optim.Adam(part.parameters(), lr=learning_rate)])
-    plateau = None
+    means, plateau = _go_on(part, learner, kept, name), None
     if patience is not None:
         plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
             learner.optimisers[0], factor=0.5, patience=patience
         )
-    means = _go_on(part, learner, kept, name)
-    for mean in means if plateau else ():
-        plateau.step(mean)
+        for mean in means:
+            plateau.step(mean)
     if means:
         tell(f"going on after epoch {len(means)}/{epochs}")
     for epoch in range(len(means), epochs):
