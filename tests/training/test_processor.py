@@ -16,7 +16,7 @@ from vidseg.training.batches import start_worker
 FREES_64_MB = """
 import mmap
 import sys
-from vidseg.training.processor import keep_freed_memory
+from vidseg.glibc import keep_freed_memory
 
 def resident_mb():
     return int(open("/proc/self/statm").read().split()[1]) * mmap.PAGESIZE / 1024**2

@@ -25,9 +25,9 @@ class PointSettings:
     """Points of the dense grid along each side of the picture."""
     points_per_batch: Count = 64
     """The decoder answers at most this many points at once."""
-    memory_mb: Count = 512
+    memory_mb: Count = 64
     """Logits at the picture's size may take this many MiB at once; fewer are made at a time where it needs
-    be."""
+    be. More is no faster: a processor's caches hold about that much."""
     pred_iou_thresh: Share = 0.88
     """Masks whose predicted IoU is not above this are dropped; 0 keeps all. It is a model's own: models
     with other defaults bring them."""

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from vidseg.errors import ConfigError, InputError, OutputError
+from vidseg.glibc import keep_freed_memory
 from vidseg.pipeline.atomic import write_json
 from vidseg.pipeline.machine import peak_memory_bytes, versions
 from vidseg.pipeline.out_folder import OutFolder
@@ -32,7 +33,6 @@ from vidseg.training.batches import Batches, maker_of
 from vidseg.training.distil.distillation import Distillation
 from vidseg.training.distil.teacher import build_teacher
 from vidseg.training.log import Log
-from vidseg.training.processor import keep_freed_memory
 from vidseg.training.settings import TrainSettings
 from vidseg.training.sheet import write_sheet
 from vidseg.training.trainee import build_trainee

@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from vidseg.detectors import open_detector
     from vidseg.detectors.contract import remark_of
     from vidseg.errors import ConfigError
+    from vidseg.glibc import keep_freed_memory
     from vidseg.pipeline.discovery_options import detector_document
     from vidseg.pipeline.stills.everything import everything
     from vidseg.pipeline.stills.pictures import list_pictures
@@ -99,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
         remark = None if detector is None or args.resume else remark_of(detector, "picture")
         return [] if remark is None else [remark]
 
+    keep_freed_memory()
     return run_stills(args, pictures, find, facts, tags=False, remarks=remarks)
 
 
