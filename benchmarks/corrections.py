@@ -1,6 +1,7 @@
 """What clicks are worth: J of a frame as they come, on the DAVIS 2016 validation sequences.
 
     python benchmarks/corrections.py --root DAVIS [--tracker NAME] [--weights FILE] [--clicks N]
+                                     [--set ImageSets/2016/val.txt]
 
 Every click lies deepest inside what is wrong: on the object where it was missed, off it where too much was
 taken. It is given alone, as by a user who looks at the answer. First a frame from nothing: the first one.
@@ -51,10 +52,13 @@ def main() -> None:
     parser.add_argument("--tracker", default=DEFAULT_TRACKER, help="name or YAML")
     parser.add_argument("--weights", type=Path, help="a file; without it, the tracker's own")
     parser.add_argument("--clicks", type=int, default=3)
+    parser.add_argument(
+        "--set", default="ImageSets/2016/val.txt", help="file of sequence names under the root"
+    )
     args = parser.parse_args()
 
     tracker = vidseg.load(args.tracker, weights=args.weights)
-    names = (args.root / "ImageSets/2016/val.txt").read_text().split()
+    names = (args.root / args.set).read_text().split()
     rows = []
     for name in names:
         rows.append(correct_sequence(args.root, name, tracker, args.clicks))

@@ -1,6 +1,6 @@
 """Does a tracker keep objects apart that look alike, in one picture?
 
-    python benchmarks/likes.py --root OUT/davis_train [--tracker NAME ...] [--alone]
+    python benchmarks/likes.py --root OUT/davis_train [--tracker NAME ...] [--weights FILE] [--alone]
 
 Twelve scenes of 20 frames are made of training sequences of DAVIS 2016, as `recipes/nano_data.py` writes
 them. Each has three objects, which are followed from the first frame's masks:
@@ -87,13 +87,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--tracker", nargs="+", default=[DEFAULT_TRACKER], help="names or YAMLs")
+    parser.add_argument("--weights", type=Path, help="a file; without it, the tracker's own")
     parser.add_argument("--alone", action="store_true")
     args = parser.parse_args()
 
     likes = [partial(likes_of, args.root, name, number) for number, name in enumerate(LIKES)]
     apart = [partial(apart_of, args.root, parts) for parts in APART]
     for name in args.tracker:
-        tracker = vidseg.load(name)
+        tracker = vidseg.load(name, weights=args.weights)
         js = [[mean_j(tracker, make(), alone=args.alone) for make in kind] for kind in (likes, apart)]
         every, *kinds = (float(np.mean(each)) for each in ([*js[0], *js[1]], *js))
         print(f"{name}: J {every:.3f}, likes {kinds[0]:.3f}, apart {kinds[1]:.3f}", flush=True)

@@ -1,7 +1,7 @@
 """How good is a tracker's first answer? IoU on still pictures, from each object's box and from a click.
 
     python benchmarks/stills.py --root FOLDER [--prefix people_] [--per-picture 3] [--tracker NAME]
-                                [--weights FILE]
+                                [--weights FILE] [--prompts box,box by hand,click]
 
 FOLDER holds images/<name>.jpg and masks/<name>.png (indexed: 0 is background, each other value an object).
 The box is the tight one, and one off by up to a tenth of its sides, as a hand draws it; the click is the
@@ -31,6 +31,7 @@ from vidseg.training.prompts import prompt_of
 MIN_SHARE = 0.005
 BOX_JITTER = 0.1
 FOUND_IOU = 0.5
+KINDS = "box", "box by hand", "click"
 
 Mask = npt.NDArray[np.bool_]
 Image = npt.NDArray[np.uint8]
@@ -43,15 +44,20 @@ def main() -> None:
     parser.add_argument("--per-picture", type=int, default=3, help="objects, the largest")
     parser.add_argument("--tracker", default=DEFAULT_TRACKER, help="name or YAML")
     parser.add_argument("--weights", type=Path, help="a file; without it, the tracker's own")
+    parser.add_argument("--prompts", default=",".join(KINDS), help="those to be answered")
     args = parser.parse_args()
 
     tracker = vidseg.load(args.tracker, weights=args.weights)
-    ious: dict[str, list[float]] = {"box": [], "box by hand": [], "click": []}
+    ious: dict[str, list[float]] = {kind: [] for kind in args.prompts.split(",")}
     rng = np.random.default_rng(0)
     for image, truth in objects_in(args.root, args.prefix, args.per_picture):
-        prompts = {"box": prompt_of("box", truth), "box by hand": drawn_box(truth, rng)}
-        for kind, prompt in {**prompts, "click": prompt_of("click", truth)}.items():
-            ious[kind].append(region_j(answer(tracker, image, prompt), truth))
+        prompts = {
+            "box": prompt_of("box", truth),
+            "box by hand": drawn_box(truth, rng),
+            "click": prompt_of("click", truth),
+        }
+        for kind, values in ious.items():
+            values.append(region_j(answer(tracker, image, prompts[kind]), truth))
     for kind, values in ious.items():
         found = np.mean(np.array(values) >= FOUND_IOU)
         print(
