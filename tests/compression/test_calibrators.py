@@ -103,6 +103,59 @@ def test_each_channel_of_a_weight_has_a_step_of_its_own() -> None:
     assert (apart <= weight.abs().amax(dim=1) / 100).all()
 
 
+def depthwise_seen() -> LayerSeen:
+    """A depthwise convolution, as behind a GELU: its last channels are a thousand times as large as its first
+    ones."""
+    layer = nn.Conv2d(12, 12, 3, padding=1, groups=12).double().requires_grad_(False)
+    sizes = torch.logspace(-2, 1, 12, dtype=torch.float64)[:, None, None]
+    seen = LayerSeen(layer)
+    for _ in range(3):
+        x = nn.functional.gelu(3 * torch.randn(2, 12, 9, 9).double()) * sizes
+        seen.note(x, layer(x))
+    return seen
+
+
+@pytest.mark.parametrize("name", CALIBRATORS)
+def test_channels_that_no_sum_mixes_have_steps_of_their_own(name: str) -> None:
+    seen = depthwise_seen()
+    operands = CALIBRATORS[name](W8A8).layer(seen)
+    assert operands["input"].step.shape == (12, 1, 1)
+    out = LowBitLayer(seen.layer, operands)(seen.x)
+    errors = (out - seen.wanted).square().mean(dim=(0, 2, 3)) / seen.wanted.var(dim=(0, 2, 3))
+    assert errors.max() < 1e-3
+    one_step = {**operands, "input": Calibrator(W8A8).tensor(seen.x)}
+    out = LowBitLayer(depthwise_seen().layer, one_step)(seen.x)
+    errors = (out - seen.wanted).square().mean(dim=(0, 2, 3)) / seen.wanted.var(dim=(0, 2, 3))
+    assert errors.max() > 0.1
+
+
+def test_such_steps_leave_whole_numbers_in_the_sums() -> None:
+    """Codes are multiplied and added as whole numbers; one factor for each channel gives the results."""
+    seen = depthwise_seen()
+    operands = Calibrator(W8A8).layer(seen)
+    given, weight = operands["input"], operands["weight"]
+    codes = (seen.x / given.step).round() + given.zero
+    codes = codes.clamp(0, 255) - given.zero
+    weight_codes = (seen.weight / weight.step).round().clamp(-128, 127)
+    sums = nn.functional.conv2d(codes.long().double(), weight_codes, padding=1, groups=12)
+    assert torch.equal(sums, sums.round())
+    factors = given.step * weight.step.view(12, 1, 1)
+    assert seen.bias is not None
+    exact = sums * factors + seen.bias[:, None, None]
+    out = LowBitLayer(seen.layer, operands)(seen.x)
+    assert torch.allclose(out, exact, rtol=1e-12, atol=1e-12)
+
+
+def test_extremes_of_a_channel_are_known_though_a_piece_lacks_them() -> None:
+    layer = nn.Conv2d(2, 2, 3, padding=1, groups=2).double().requires_grad_(False)
+    seen, x = LayerSeen(layer), torch.zeros(1, 2, 40, 40).double()
+    x[0, 0, 2, 2], x[0, 1, 38, 38], x[0, 1, 30, 2] = 9.0, 0.5, -0.25
+    seen.note(x, layer(x))
+    assert seen.x[:, 1].abs().max() == 0
+    low, high = (side.flatten().tolist() for side in seen.bounds)
+    assert (low, high) == ([0.0, -0.25], [9.0, 0.5])
+
+
 def test_two_peaks_are_told_from_one_and_from_three() -> None:
     peak = 0.2 * torch.randn(3, 1000).double()
     assert has_two_peaks(torch.cat([peak[0] - 3, peak[1] + 3]))

@@ -27,8 +27,8 @@ Chosen = dict[str, Quantiser]
 class Calibrator:
     """Chooses how the operands of layers and attention are rounded. Others override what they do otherwise.
 
-    Weights have a step for each output channel; other operands have one step each, and a zero where they lie
-    to one side.
+    Weights have a step for each output channel, and so has what a depthwise convolution takes for each of its
+    channels, as no sum mixes these; other operands have one step each, and a zero where they lie to one side.
     """
 
     needs_importance: ClassVar[bool] = False
@@ -45,7 +45,7 @@ class Calibrator:
     def layer(self, seen: LayerSeen) -> Chosen:
         """What rounds `LAYER_OPERANDS`."""
         return {
-            "input": self.tensor(seen.x, seen.bounds),
+            "input": (self.channels if seen.is_depthwise else self.tensor)(seen.x, seen.bounds),
             "weight": self.weight(seen.weight, seen.weight_axis),
         }
 
@@ -64,6 +64,19 @@ class Calibrator:
         ends = bounds or (x.min(), x.max())
         error = squared_error(torch.cat([x.flatten(), *(end[None] for end in ends)]))
         return best(uniform_over(ends, self.bits.activations), error, torch.ones_like(ends[0]))
+
+    def channels(self, x_bchw: Tensor, bounds: Bounds) -> Quantiser:
+        """A step for each channel, C x 1 x 1: what a depthwise convolution takes.
+
+        Args:
+            bounds: the least and the largest value of each channel, C x 1 x 1.
+        """
+        values_c1n = torch.cat([x_bchw.transpose(0, 1).flatten(1)[:, None], *bounds], dim=2)
+
+        def error(quantiser: Quantiser) -> Tensor:
+            return (quantiser(values_c1n) - values_c1n).square().sum(dim=2, keepdim=True)
+
+        return best(uniform_over(bounds, self.bits.activations), error, torch.ones_like(bounds[0]))
 
     def weight(self, weight: Tensor, axis: int) -> Quantiser:
         """A step for each place of an axis."""

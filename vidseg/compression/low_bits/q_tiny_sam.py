@@ -28,7 +28,6 @@ class QTinySam(Calibrator):
 
     def layer(self, seen: LayerSeen) -> Chosen:
         chosen = super().layer(seen)
-        by_share = self._input_by_share(*seen.bounds)
         like = seen.weight.abs().amax(dim=all_but(seen.weight_axis, seen.weight), keepdim=True)
         weights = symmetric_over(like, self.bits.weights)
         channel_axis = -1 if seen.is_linear else 1
@@ -45,7 +44,9 @@ class QTinySam(Calibrator):
             return changed({**chosen, "input": quantiser}).sum()
 
         for _ in range(ROUNDS):
-            chosen["input"] = best(by_share, of_input, torch.ones_like(seen.x.sum()))
+            if not seen.is_depthwise:
+                by_share = self._input_by_share(*seen.bounds)
+                chosen["input"] = best(by_share, of_input, torch.ones_like(seen.x.sum()))
             chosen["weight"] = best(weights, of_weight, like)
         return chosen
 

@@ -22,7 +22,7 @@ from torch.func import functional_call
 from vidseg.memory.cpu_kernels import without_cpu_kernels
 from vidseg.trackers.backbones.conv_norm import Pointwise
 from vidseg.trackers.low_bits.layers import LowBitAttention
-from vidseg.trackers.low_bits.places import Operands, Places
+from vidseg.trackers.low_bits.places import Operands, Places, is_depthwise
 
 ROWS = 64
 """How many rows of a linear layer are kept of each run."""
@@ -41,12 +41,17 @@ Run = Callable[[], Tensor]
 class Extremes:
     """The least and the largest of all values that passed, kept or not."""
 
-    low: float = math.inf
-    high: float = -math.inf
+    low: Tensor = field(default_factory=lambda: torch.tensor(math.inf))
+    high: Tensor = field(default_factory=lambda: torch.tensor(-math.inf))
+    """One number, or one for each channel: C x 1 x 1."""
 
-    def note(self, x: Tensor) -> None:
-        low, high = x.aminmax()
-        self.low, self.high = min(self.low, float(low)), max(self.high, float(high))
+    def note(self, x: Tensor, *, each_channel: bool = False) -> None:
+        """Take in values, for each channel of B x C x h x w by itself if so asked."""
+        if each_channel:
+            low, high = x.amin(dim=(0, 2, 3))[:, None, None], x.amax(dim=(0, 2, 3))[:, None, None]
+        else:
+            low, high = x.aminmax()
+        self.low, self.high = torch.minimum(low, self.low.to(low)), torch.maximum(high, self.high.to(high))
 
 
 @dataclass
@@ -62,6 +67,10 @@ class LayerSeen:
     def is_linear(self) -> bool:
         """Whether channels are on the last axis, and each row is by itself."""
         return isinstance(self.layer, nn.Linear) and not isinstance(self.layer, Pointwise)
+
+    @property
+    def is_depthwise(self) -> bool:
+        return is_depthwise(self.layer)
 
     @cached_property
     def x(self) -> Tensor:
@@ -92,8 +101,11 @@ class LayerSeen:
 
     @property
     def bounds(self) -> tuple[Tensor, Tensor]:
-        """The least and the largest input, kept or not."""
-        return self.x.min().clamp(max=self.extremes.low), self.x.max().clamp(min=self.extremes.high)
+        """The least and the largest input, kept or not: a number each, or C x 1 x 1 of a depthwise one."""
+        kept = Extremes()
+        kept.note(self.x, each_channel=self.is_depthwise)
+        low, high = self.extremes.low.to(kept.low), self.extremes.high.to(kept.high)
+        return torch.minimum(kept.low, low), torch.maximum(kept.high, high)
 
     @cached_property
     def wanted(self) -> Tensor:
@@ -107,7 +119,7 @@ class LayerSeen:
     def note(self, x: Tensor, out: Tensor) -> None:
         cut_in, cut_out = self._rows(x, out) if self.is_linear else self._piece(x, out)
         self.inputs.append(cut_in(x.detach()).clone())
-        self.extremes.note(x.detach())
+        self.extremes.note(x.detach(), each_channel=self.is_depthwise)
         _when_known(out, lambda gradient: self.importances.append(cut_out(gradient).square()))
 
     def _rows(self, x: Tensor, out: Tensor) -> tuple[Callable[[Tensor], Tensor], ...]:

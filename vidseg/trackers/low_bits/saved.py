@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vidseg.errors import CheckpointError, ConfigError
 from vidseg.trackers.low_bits.layers import ATTENTION_OPERANDS, LAYER_OPERANDS
-from vidseg.trackers.low_bits.places import Operands, places_of, put_attention, put_layer
+from vidseg.trackers.low_bits.places import Operands, is_depthwise, places_of, put_attention, put_layer
 from vidseg.trackers.low_bits.quantisers import QUANTISERS, Quantiser
 from vidseg.trackers.low_bits_settings import Bits, LowBits
 from vidseg.trackers.weights import read_checkpoint, sha256_of
@@ -113,7 +113,10 @@ def _check_shapes(name: str, layer: nn.Module, operands: Operands, where: str) -
     """Refuse scales that do not broadcast to a layer's input or weight."""
     weight = layer.weight
     assert isinstance(weight, Tensor)
-    first = weight.flatten(2)[0, :, 0] if weight.dim() > 2 else weight[0]
+    if is_depthwise(layer):
+        first = weight.flatten(2)[..., :1]  # channels x 1 x 1, before rows and columns
+    else:
+        first = weight.flatten(2)[0, :, 0] if weight.dim() > 2 else weight[0]
     for operand, like in (("input", first), ("weight", weight)):
         for value in operands[operand].buffers():
             sizes = [1] * (like.dim() - value.dim()) + list(value.shape)
