@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# All figures of docs/vidseg-nano.md that a change of weights moves, but for times: about ten minutes on two cores.
+# All figures of docs/vidseg-nano.md that a change of weights moves, but for times.
 #
 #   benchmarks/card.sh DATA PARTED [WEIGHTS]
 #
 # DATA holds davis_like/ (nine sequences of DAVIS 2016 val, and dogs-jump) and PARTED is what recipes/nano_data.py
-# makes. WEIGHTS is a file; without it, those of the package are measured. Each line names its figures.
+# makes. WEIGHTS is a file; without it, those of the package are measured. What is printed names its figures.
 set -euo pipefail
 [ $# -ge 2 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2; }
-data=$1 parted=$2
-given=(); [ $# -ge 3 ] && given=(--weights "$3")
+data=$(realpath "$1") parted=$(realpath "$2")
+given=()
+[ $# -lt 3 ] || given=(--weights "$(realpath "$3")")
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
 [ -x "$python" ] || python=python

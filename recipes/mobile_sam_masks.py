@@ -45,12 +45,7 @@ Labels = npt.NDArray[np.uint8]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("parted", type=Path)
-    parser.add_argument("--weights", type=Path, help="a file; without it, those that were got")
-    parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each")
-    args = parser.parse_args()
+    args = arguments(__doc__)
     out = args.parted / "stills_sam"
     for kind in ("images", "masks"):
         (out / kind).mkdir(parents=True, exist_ok=True)
@@ -59,17 +54,26 @@ def main() -> None:
     print(f"{out}: {len(made)} pictures, {sum(made)} masks made")
 
 
+def arguments(description: str | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("parted", type=Path)
+    parser.add_argument("--weights", type=Path, help="of MobileSAM; without it, those that were got")
+    parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each")
+    return parser.parse_args()
+
+
 def pictures_of(data: Path, parted: Path, out: Path) -> Iterator[tuple[str, Image]]:
     """Names and pictures of what has no masks yet."""
     for path in sorted((parted / "stills_train/images").iterdir()):
         if not _is_there(out, path.stem):
-            yield path.stem, _rgb(path)
+            yield path.stem, read_rgb(path)
     for folder in sorted((parted / "davis_train/JPEGImages/480p").iterdir()):
         paths = sorted(folder.iterdir())
         for place in _spread(len(paths), FRAMES_OF_SEQUENCE):
             name = f"davis_{folder.name}_{paths[place].stem}"
             if not _is_there(out, name):
-                yield name, _rgb(paths[place])
+                yield name, read_rgb(paths[place])
     for video in sorted((*data.glob("train_clips/*.mp4"), *data.glob("clips/*.mp4"))):
         if video.name == NOT_SHOWN:
             continue
@@ -104,12 +108,25 @@ def edges_of(mask: npt.NDArray[np.bool_]) -> int:
     return sum(bool(edge.any()) for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
 
 
-def _load(weights: Path | None, out: Path) -> None:
+def be_one_of_several() -> None:
+    """Let this process work beside others that do the same."""
     import torch
 
-    global _model, _out
     torch.set_num_threads(1)
     keep_freed_memory()
+
+
+def read_rgb(path: Path) -> Image:
+    return np.asarray(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB))
+
+
+def write_jpg(path: Path, image: Image) -> None:
+    cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])
+
+
+def _load(weights: Path | None, out: Path) -> None:
+    global _model, _out
+    be_one_of_several()
     _model, _out = vidseg.load_image("mobile-sam", weights=weights), out
 
 
@@ -117,11 +134,7 @@ def _make(picture: tuple[str, Image]) -> int:
     name, image = picture
     found = _model.embed(image).everything("grid", points_per_side=POINTS_PER_SIDE)
     labels = things(found) if found else np.zeros(image.shape[:2], np.uint8)
-    cv2.imwrite(
-        str(_out / f"images/{name}.jpg"),
-        cv2.cvtColor(image, cv2.COLOR_RGB2BGR),
-        [cv2.IMWRITE_JPEG_QUALITY, 95],
-    )
+    write_jpg(_out / f"images/{name}.jpg", image)
     write_label_png(_out / f"masks/{name}.png", labels)
     return int(labels.max())
 
@@ -133,11 +146,6 @@ def _is_there(out: Path, name: str) -> bool:
 def _spread(count: int, most: int) -> list[int]:
     """Places in the middles of so many equal parts."""
     return sorted({int((part + 0.5) * count / most) for part in range(most)})
-
-
-def _rgb(path: Path) -> Image:
-    bgr = cv2.imread(str(path))
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
 
 
 if __name__ == "__main__":

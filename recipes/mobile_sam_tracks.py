@@ -10,7 +10,6 @@ of DAVIS; in sequences of davis_train what is labelled there is left out. What i
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from multiprocessing import get_context
@@ -19,10 +18,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from mobile_sam_masks import edges_of
+from mobile_sam_masks import arguments, be_one_of_several, edges_of, read_rgb, write_jpg
 
 import vidseg
-from vidseg.glibc import keep_freed_memory
 from vidseg.masks import iou, tight_box
 from vidseg.pipeline.label_png import read_label_png
 from vidseg.pipeline.read import read
@@ -45,12 +43,7 @@ Masks = dict[int, npt.NDArray[np.bool_]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("parted", type=Path)
-    parser.add_argument("--weights", type=Path, help="of MobileSAM; without it, those that were got")
-    parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each")
-    args = parser.parse_args()
+    args = arguments(__doc__)
     asked = [args.data, args.parted, args.weights]
     starts = sorted(path.stem for path in (args.parted / "stills_sam/masks").glob("*_*_*.png"))
     starts = [name for name in starts if name.startswith(("davis_", "clip_"))]
@@ -60,11 +53,8 @@ def main() -> None:
 
 
 def _load(data: Path, parted: Path, weights: Path | None) -> None:
-    import torch
-
     global _tracker, _segmenter, _data, _parted
-    torch.set_num_threads(1)
-    keep_freed_memory()
+    be_one_of_several()
     _tracker, _segmenter = vidseg.load("vidseg-nano"), vidseg.load_image("mobile-sam", weights=weights)
     _data, _parted = data, parted
 
@@ -151,7 +141,7 @@ def _frames_from(name: str) -> Iterator[Image]:
         folder = _parted / f"davis_train/JPEGImages/480p/{source}"
         paths = sorted(folder.iterdir())
         first = [path.stem for path in paths].index(frame)
-        images = (cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB) for path in paths[first:])
+        images = (read_rgb(path) for path in paths[first:])
     else:
         video = next(_data.glob(f"*clips/{source}.mp4"))
         images = (np.asarray(each.image) for each in islice(read(video), int(frame), None))
@@ -169,8 +159,7 @@ def _write(out: Path, name: str, images: Sequence[Image], masks: Sequence[Masks]
         labels = np.zeros(image.shape[:2], np.uint8)
         for value, mask in enumerate(now.values(), 1):
             labels[mask] = value
-        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        cv2.imwrite(str(shown / f"{number:05d}.jpg"), bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])
+        write_jpg(shown / f"{number:05d}.jpg", image)
         write_label_png(drawn / f"{number:05d}.png", labels)
 
 

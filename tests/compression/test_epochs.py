@@ -60,6 +60,13 @@ def test_epochs_that_were_cut_off_go_on_to_the_bit(
     assert all(torch.equal(value, whole.state_dict()[key]) for key, value in layer.state_dict().items())
 
 
+def test_epochs_are_kept_only_when_they_are_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Kept, "is_due", False)
+    kept = Kept(tmp_path / "out", {})
+    learned(kept, 3)
+    assert kept.read("it") is None
+
+
 def test_each_gradient_is_taken_before_the_next_loss_is_asked_for() -> None:
     layer = nn.Linear(1, 1)
     sums: list[float] = []

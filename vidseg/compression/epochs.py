@@ -19,8 +19,8 @@ from vidseg.training.learner import Learner
 from vidseg.training.seeds import step_seed
 
 Losses = Callable[[float, Sequence[int], random.Random], Iterator[Tensor]]
-"""Of the share of the epochs that is over, the numbers of some calls, and what to draw from: the losses of
-these calls. The gradient of each is taken before the next one is asked for."""
+"""A function of the share of the epochs that is over, the numbers of some calls, and what to draw from. It
+yields the losses of these calls; the gradient of each is taken before the next one is asked for."""
 _WEIGHTS, _MOMENTS = "weights/", "moments/"
 
 
@@ -52,7 +52,8 @@ def learn(
         RunError: a gradient is not finite.
     """
     learner = Learner(dict(part.named_parameters()), [torch.optim.Adam(part.parameters(), lr=learning_rate)])
-    means, plateau = _go_on(part, learner, kept, name), None
+    means = _go_on(part, learner, kept, name)
+    plateau = None
     if patience is not None:
         plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
             learner.optimisers[0], factor=0.5, patience=patience

@@ -27,7 +27,7 @@ class PointSettings:
     """The decoder answers at most this many points at once."""
     memory_mb: Count = 64
     """Logits at the picture's size may take this many MiB at once; fewer are made at a time where it needs
-    be. More is no faster: a processor's caches hold about that much."""
+    be. More is no faster on a processor."""
     pred_iou_thresh: Share = 0.88
     """Masks whose predicted IoU is not above this are dropped; 0 keeps all. It is a model's own: models
     with other defaults bring them."""

@@ -79,5 +79,6 @@ class Learner:
                 continue  # the run was begun with another optimiser
             # AdamW's fused form walks memory in the parameter's layout; a moment stored in another one
             # (channels first, say) would be applied to the wrong weight.
-            here = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
-            optimiser.state[parameter][moment] = here.detach().to(parameter.device).copy_(value)
+            like = parameter if value.shape == parameter.shape else value
+            here = torch.empty_like(like, device=parameter.device)
+            optimiser.state[parameter][moment] = here.copy_(value)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -51,7 +51,7 @@ class Extremes:
             low, high = x.amin(dim=(0, 2, 3))[:, None, None], x.amax(dim=(0, 2, 3))[:, None, None]
         else:
             low, high = x.aminmax()
-        self.low, self.high = torch.minimum(low, self.low.to(low)), torch.maximum(high, self.high.to(high))
+        self.low, self.high = torch.minimum(low, self.low), torch.maximum(high, self.high)
 
 
 @dataclass
@@ -102,10 +102,9 @@ class LayerSeen:
     @property
     def bounds(self) -> tuple[Tensor, Tensor]:
         """The least and the largest input, kept or not: a number each, or C x 1 x 1 of a depthwise one."""
-        kept = Extremes()
-        kept.note(self.x, each_channel=self.is_depthwise)
-        low, high = self.extremes.low.to(kept.low), self.extremes.high.to(kept.high)
-        return torch.minimum(kept.low, low), torch.maximum(kept.high, high)
+        all_seen = replace(self.extremes)
+        all_seen.note(self.x, each_channel=self.is_depthwise)
+        return all_seen.low, all_seen.high
 
     @cached_property
     def wanted(self) -> Tensor:

@@ -17,13 +17,6 @@ LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 EXACT = ("patch_embed", "stem")
 """The layers that read pixels stay as they are: they are little of the work, and all else depends on them."""
 
-
-def is_depthwise(layer: nn.Module) -> bool:
-    """Whether no output of a layer mixes channels of its input, so that each may have a step of its own: the
-    one factor of all products of an output is taken out of their sum, as a weight's is."""
-    return isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1
-
-
 Operands = Mapping[str, Quantiser]
 
 
@@ -66,6 +59,12 @@ def places_of(model: nn.Module, parts: Sequence[str], where: str) -> Places:
             if isinstance(module, LAYERS) and not set(EXACT) & set(name.split("."))
         }
     return Places(layers, attentions)
+
+
+def is_depthwise(layer: nn.Module) -> bool:
+    """Whether no output of a layer mixes channels of its input, so that each may have a step of its own: the
+    one factor of all products of an output is taken out of their sum, as a weight's is."""
+    return isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1
 
 
 def put_layer(model: nn.Module, name: str, operands: Operands) -> None:
